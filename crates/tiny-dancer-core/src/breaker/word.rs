@@ -1,0 +1,89 @@
+//! A circuit's whole state in one word, so that one compare-and-swap changes all of it.
+//!
+//! ```text
+//! bits  0..2   state
+//! bit   2      forced
+//! bits  3..11  openings since it was last closed
+//! bits 11..19  leases handed out
+//! bits 19..27  probes that succeeded
+//! bits 27..64  deadline, milliseconds since the circuit was made (37 bits: four years)
+//! ```
+//!
+//! The deadline is when an open circuit lets a probe through, or when a half-open one gives its leases up.
+
+use super::CircuitState;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Word {
+    pub(super) state: CircuitState,
+    pub(super) forced: bool,
+    pub(super) openings: u32,
+    pub(super) leases: u32,
+    pub(super) successes: u32,
+    pub(super) deadline: u64,
+}
+
+impl Word {
+    pub(super) const CLOSED: Self = Self {
+        state: CircuitState::Closed,
+        forced: false,
+        openings: 0,
+        leases: 0,
+        successes: 0,
+        deadline: 0,
+    };
+    /// The largest of the three counts.
+    pub(super) const MAX_COUNT: u32 = u8::MAX as u32;
+    pub(super) const MAX_DEADLINE: u64 = (1 << 37) - 1;
+
+    pub(super) fn pack(self) -> u64 {
+        let state = match self.state {
+            CircuitState::Closed => 0,
+            CircuitState::HalfOpen => 1,
+            CircuitState::Open => 2,
+        };
+        let count = |count: u32| u64::from(count.min(Self::MAX_COUNT));
+        state
+            | u64::from(self.forced) << 2
+            | count(self.openings) << 3
+            | count(self.leases) << 11
+            | count(self.successes) << 19
+            | self.deadline.min(Self::MAX_DEADLINE) << 27
+    }
+
+    #[inline]
+    pub(super) fn unpack(bits: u64) -> Self {
+        let state = match bits & 3 {
+            0 => CircuitState::Closed,
+            1 => CircuitState::HalfOpen,
+            _ => CircuitState::Open,
+        };
+        let count = |shift: u32| (bits >> shift) as u32 & Self::MAX_COUNT;
+        Self {
+            state,
+            forced: (bits >> 2) & 1 == 1,
+            openings: count(3),
+            leases: count(11),
+            successes: count(19),
+            deadline: bits >> 27,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_word_survives_packing(
+            state in 0..3_usize, forced: bool, openings in 0..256_u32, leases in 0..256_u32,
+            successes in 0..256_u32, deadline in 0..=Word::MAX_DEADLINE,
+        ) {
+            let state = CircuitState::ALL[state];
+            let word = Word { state, forced, openings, leases, successes, deadline };
+            prop_assert_eq!(Word::unpack(word.pack()), word);
+        }
+    }
+}

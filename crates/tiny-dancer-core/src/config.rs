@@ -1,0 +1,110 @@
+//! The router's configuration: plain data, checked once.
+
+use crate::breaker::CircuitBreakerConfig;
+use crate::clock::Clock;
+use crate::model::LoadError;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How a router decides. Checked by `Router::new`, and never again.
+///
+/// ```
+/// use tiny_dancer_core::RouterConfig;
+///
+/// let careful = RouterConfig { confidence_threshold: 0.95, ..Default::default() };
+/// assert_eq!(careful.max_uncertainty, 0.15);
+/// ```
+#[derive(Clone, Debug)]
+pub struct RouterConfig {
+    /// Lightweight needs at least this confidence, 0 to 1. 0.85: on the rows that the embedded model was calibrated
+    /// with, some two fifths of requests reach it.
+    pub confidence_threshold: f32,
+    /// Lightweight needs at most this uncertainty, 0 to 1. 0.15, as much doubt as the confidence threshold leaves.
+    pub max_uncertainty: f32,
+    /// The age at which a memory's recency has fallen to one half. 7 days, as the embedded model was trained.
+    pub recency_half_life: Duration,
+    /// The model file; `None` is the model embedded in this package.
+    pub model_path: Option<PathBuf>,
+    /// The two circuits.
+    pub circuit_breaker: CircuitBreakerConfig,
+    /// What reads the time.
+    pub clock: Clock,
+}
+
+impl Default for RouterConfig {
+    fn default() -> Self {
+        Self {
+            confidence_threshold: 0.85,
+            max_uncertainty: 0.15,
+            recency_half_life: Duration::from_secs(7 * 24 * 3600),
+            model_path: None,
+            circuit_breaker: CircuitBreakerConfig::default(),
+            clock: Clock::system(),
+        }
+    }
+}
+
+/// Why a router could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The model could not be loaded.
+    #[error("model_path: the model cannot be loaded")]
+    Model {
+        /// Why.
+        #[from]
+        source: LoadError,
+    },
+    /// A field is out of range.
+    #[error("{field} is {value}, expected {expected}")]
+    OutOfRange {
+        /// Which field; times are in seconds.
+        field: &'static str,
+        /// What it holds.
+        value: f64,
+        /// What it must be.
+        expected: &'static str,
+    },
+}
+
+impl RouterConfig {
+    /// Checks every field.
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        let breaker = &self.circuit_breaker;
+        let unit = |field, value: f64| require(field, value, "0 to 1", (0.0..=1.0).contains(&value));
+        let seconds = |field, value: Duration, least: f64, expected| {
+            let value = value.as_secs_f64();
+            require(field, value, expected, (least..=YEAR).contains(&value))
+        };
+        unit("confidence_threshold", self.confidence_threshold.into())?;
+        unit("max_uncertainty", self.max_uncertainty.into())?;
+        let half_life = self.recency_half_life.as_secs_f64();
+        require("recency_half_life", half_life, "more than 0 s", half_life > 0.0)?;
+
+        count("circuit_breaker.inference_failures", breaker.inference_failures, "1 to 10000", 10_000)?;
+        seconds("circuit_breaker.inference_window", breaker.inference_window, 1.0, "1 s to a year")?;
+        let ratio = breaker.lightweight_failure_ratio;
+        let field = "circuit_breaker.lightweight_failure_ratio";
+        require(field, ratio, "more than 0, at most 1", ratio > 0.0 && ratio <= 1.0)?;
+        count("circuit_breaker.lightweight_min_calls", breaker.lightweight_min_calls, "1 to 10000", 10_000)?;
+        seconds("circuit_breaker.lightweight_window", breaker.lightweight_window, 1.0, "1 s to a year")?;
+        seconds("circuit_breaker.open_for", breaker.open_for, 0.001, "1 ms to a year")?;
+        let open_for = breaker.open_for.as_secs_f64();
+        seconds("circuit_breaker.max_open_for", breaker.max_open_for, open_for, "open_for to a year")?;
+        count("circuit_breaker.probes", breaker.probes, "1 to 255", 255)?;
+        seconds("circuit_breaker.probe_timeout", breaker.probe_timeout, 0.001, "1 ms to a year")
+    }
+}
+
+const YEAR: f64 = 365.0 * 86400.0;
+
+fn count(field: &'static str, value: u32, expected: &'static str, most: u32) -> Result<(), ConfigError> {
+    require(field, value.into(), expected, (1..=most).contains(&value))
+}
+
+fn require(field: &'static str, value: f64, expected: &'static str, holds: bool) -> Result<(), ConfigError> {
+    if holds { Ok(()) } else { Err(ConfigError::OutOfRange { field, value, expected }) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! Split conformal prediction, Mondrian by evidence: how much a confidence is worth.
+//!
+//! A confidence says what the model believes; conformal prediction says what such beliefs were worth on rows that
+//! the model never saw (Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005, sections 2.2
+//! and 4.5). The nonconformity score of a label is one minus the probability that the model gave it. The calibration
+//! set's scores are kept by *bin*: how similar the nearest candidate was, and how many candidates there were, since
+//! a vote of sixty near neighbours is worth more than a glance at one far one. Within its bin a label has the p-value
+//!
+//! ```text
+//! p(label) = (scores >= mine + 1) / (n + 1)
+//! ```
+//!
+//! and the **uncertainty** is the smaller of the two labels' p-values: near 0 when one label is all but excluded, and
+//! about the bin's error rate when the model cannot tell. Where a bin holds fewer than [`MIN_BIN_ROWS`] rows nothing
+//! is known, and the uncertainty is 1: a query unlike anything remembered is never routed on a lucky score.
+//!
+//! Coverage is marginal within a bin: of requests that are exchangeable with the bin's calibration rows, at most a
+//! share `e` has a true label with p-value `e` or less. It says nothing of one request, nor of other traffic.
+
+/// A bin with fewer calibration rows answers 1.
+pub const MIN_BIN_ROWS: usize = 50;
+
+/// The nonconformity score of a label: one minus the probability that the model gave it.
+///
+/// `sufficed` is the label "the lightweight model suffices". The other label's probability is `1 - confidence`, so
+/// its score is the confidence itself, exactly.
+pub fn nonconformity(confidence: f32, sufficed: bool) -> f32 {
+    if sufficed { 1.0 - confidence } else { confidence }
+}
+
+/// One row of the calibration set, for those who make a table.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CalibrationRow {
+    /// What the model said.
+    pub confidence: f32,
+    /// What was true: the lightweight model sufficed.
+    pub sufficed: bool,
+    /// Similarity of the nearest candidate.
+    pub top_similarity: f32,
+    /// How many candidates there were.
+    pub candidates: usize,
+}
+
+/// The calibration scores of one use of the cell, by bin.
+///
+/// A value equal to an edge belongs to the bin above it. Bins are numbered by similarity first:
+/// `similarity_bin * (count_edges.len() + 1) + count_bin`.
+///
+/// ```
+/// use tiny_dancer_core::conformal::{CalibrationRow, CalibrationTable};
+///
+/// let rows = (0..99).map(|i| CalibrationRow {
+///     confidence: 0.9, sufficed: i % 10 != 0, top_similarity: 0.7, candidates: 8,
+/// });
+/// let table = CalibrationTable::new(vec![0.5], vec![], rows);
+/// // Ten of the ninety-nine rows were as wrong as "not sufficient" would be here.
+/// assert_eq!(table.uncertainty(0.9, 0.7, 8), 11.0 / 100.0);
+/// // Nothing was calibrated below a similarity of 0.5.
+/// assert_eq!(table.uncertainty(0.9, 0.3, 8), 1.0);
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct CalibrationTable {
+    /// Where similarity bins meet, ascending.
+    pub(crate) similarity_edges: Vec<f32>,
+    /// Where bins by number of candidates meet, ascending.
+    pub(crate) count_edges: Vec<u32>,
+    /// Where each bin's scores start in `scores`, and where the last one's end.
+    pub(crate) offsets: Vec<u32>,
+    /// Nonconformity scores, ascending within a bin.
+    pub(crate) scores: Vec<f32>,
+}
+
+impl CalibrationTable {
+    /// Sorts rows into bins. Edges must ascend.
+    pub fn new(
+        similarity_edges: Vec<f32>,
+        count_edges: Vec<u32>,
+        rows: impl IntoIterator<Item = CalibrationRow>,
+    ) -> Self {
+        let mut table = Self { similarity_edges, count_edges, offsets: vec![0], scores: vec![] };
+        let mut bins = vec![vec![]; table.bins()];
+        for row in rows {
+            bins[table.bin(row.top_similarity, row.candidates)]
+                .push(nonconformity(row.confidence, row.sufficed));
+        }
+        for mut scores in bins {
+            scores.sort_unstable_by(f32::total_cmp);
+            table.scores.append(&mut scores);
+            table.offsets.push(table.scores.len() as u32);
+        }
+        table
+    }
+
+    /// How many bins there are.
+    pub fn bins(&self) -> usize {
+        (self.similarity_edges.len() + 1) * (self.count_edges.len() + 1)
+    }
+
+    /// The bin of a request: how similar its nearest candidate is, and how many there are.
+    pub fn bin(&self, top_similarity: f32, candidates: usize) -> usize {
+        let similarity_bin = self.similarity_edges.partition_point(|&edge| edge <= top_similarity);
+        let count_bin = self.count_edges.partition_point(|&edge| edge as usize <= candidates);
+        similarity_bin * (self.count_edges.len() + 1) + count_bin
+    }
+
+    /// A bin's nonconformity scores, ascending.
+    ///
+    /// # Panics
+    /// If there is no such bin.
+    pub fn scores(&self, bin: usize) -> &[f32] {
+        &self.scores[self.offsets[bin] as usize..self.offsets[bin + 1] as usize]
+    }
+
+    /// The smaller of the two labels' p-values, or 1 where the bin has too few rows.
+    pub fn uncertainty(&self, confidence: f32, top_similarity: f32, candidates: usize) -> f32 {
+        let scores = self.scores(self.bin(top_similarity, candidates));
+        if scores.len() < MIN_BIN_ROWS {
+            return 1.0;
+        }
+        // The smaller p-value belongs to the larger score.
+        let score = nonconformity(confidence, true).max(nonconformity(confidence, false));
+        p_value(scores, score)
+    }
+}
+
+/// `(scores >= score + 1) / (n + 1)`, for ascending scores. Shape: `n` scores.
+pub fn p_value(scores: &[f32], score: f32) -> f32 {
+    let at_least = scores.len() - scores.partition_point(|&other| other < score);
+    (at_least + 1) as f32 / (scores.len() + 1) as f32
+}
+
+#[cfg(test)]
+mod tests;

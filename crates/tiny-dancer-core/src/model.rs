@@ -1,0 +1,117 @@
+//! A model: the cell, the worth of its confidences, and the file that holds both.
+//!
+//! A file is safetensors with one metadata key, `tiny_dancer`, of sorted JSON: the format version, the feature schema
+//! by name and order, the hidden size, and facts about the training. It holds no date and no thread count, so the
+//! same training gives the same bytes. Its [`version`](Model::version) is a hash of its content.
+//!
+//! Loading checks everything before anything is used. A missing file is an error, never random weights.
+
+use crate::conformal::CalibrationTable;
+use crate::fastgrnn::{FastGrnn, FastGrnnWeights};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+mod file;
+
+pub use file::LoadError;
+
+/// Facts about a training, such as `rows` or `seed`: text by name.
+pub type TrainingFacts = BTreeMap<String, String>;
+
+/// A checked model, ready to route with.
+#[derive(Clone, Debug)]
+pub struct Model {
+    weights: FastGrnnWeights,
+    alone: CalibrationTable,
+    together: CalibrationTable,
+    training: TrainingFacts,
+    version: String,
+    cell: FastGrnn,
+}
+
+impl Model {
+    /// The model in this package: trained on real routing data, see the repository's `docs/model.md`.
+    ///
+    /// # Panics
+    /// Never in a released package: a test loads it.
+    pub fn embedded() -> Self {
+        Self::from_bytes(include_bytes!("../model/default.safetensors"))
+            .unwrap_or_else(|error| panic!("the embedded model: {error}"))
+    }
+
+    /// Puts a model together from its parts, checked as a file's are.
+    pub fn new(
+        weights: FastGrnnWeights,
+        alone: CalibrationTable,
+        together: CalibrationTable,
+        training: TrainingFacts,
+    ) -> Result<Self, LoadError> {
+        let parts = file::Parts { weights, alone, together, training };
+        Self::from_bytes(&parts.to_bytes())
+    }
+
+    /// Reads a model file.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, LoadError> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path)
+            .map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
+        Self::from_bytes(&bytes)
+    }
+
+    /// Reads a model from a file's content.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, LoadError> {
+        let file::Parts { weights, alone, together, training } = file::Parts::from_bytes(bytes)?;
+        let (cell, version) = (FastGrnn::new(&weights), file::version(bytes));
+        Ok(Self { weights, alone, together, training, version, cell })
+    }
+
+    /// The content of this model's file: the same model gives the same bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let (weights, alone) = (self.weights.clone(), self.alone.clone());
+        let (together, training) = (self.together.clone(), self.training.clone());
+        file::Parts { weights, alone, together, training }.to_bytes()
+    }
+
+    /// Twelve hexadecimal digits of the SHA-256 of the file's content.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Units in the cell's state.
+    pub fn hidden_size(&self) -> usize {
+        self.weights.bias_gate.len()
+    }
+
+    /// Facts about the training, as the file states them.
+    pub fn training(&self) -> &TrainingFacts {
+        &self.training
+    }
+
+    /// The cell's parameters.
+    pub fn weights(&self) -> &FastGrnnWeights {
+        &self.weights
+    }
+
+    /// What a candidate's own confidence is worth; its bins count one candidate.
+    pub fn alone(&self) -> &CalibrationTable {
+        &self.alone
+    }
+
+    /// What a request's confidence is worth.
+    pub fn together(&self) -> &CalibrationTable {
+        &self.together
+    }
+
+    pub(crate) fn cell(&self) -> &FastGrnn {
+        &self.cell
+    }
+}
+
+impl PartialEq for Model {
+    fn eq(&self, other: &Self) -> bool {
+        self.version == other.version
+    }
+}
+
+#[cfg(test)]
+mod tests;

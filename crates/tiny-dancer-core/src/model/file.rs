@@ -1,0 +1,357 @@
+//! The model file: encoding, and every check of decoding.
+
+use super::TrainingFacts;
+use crate::conformal::CalibrationTable;
+use crate::fastgrnn::{FastGrnnWeights, MAX_HIDDEN_SIZE};
+use crate::features::Feature;
+use safetensors::tensor::{Dtype, TensorView};
+use safetensors::{SafeTensorError, SafeTensors};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+const FORMAT: u64 = 1;
+/// The file's one metadata key.
+const KEY: &str = "tiny_dancer";
+
+/// What is wrong with a model file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The calibration contradicts itself.
+    #[error("tensor {tensor}: element {index} is {value}, expected {expected}")]
+    Calibration {
+        /// Which tensor.
+        tensor: &'static str,
+        /// Which of its elements.
+        index: usize,
+        /// What it holds.
+        value: f64,
+        /// What it must be.
+        expected: &'static str,
+    },
+    /// Corrupt or truncated: not a whole safetensors file.
+    #[error("not a whole safetensors file")]
+    Corrupt {
+        /// What safetensors says.
+        source: SafeTensorError,
+    },
+    /// A safetensors file of something else.
+    #[error("not a tiny-dancer model: its metadata has no key tiny_dancer")]
+    Foreign,
+    /// Made for another set of features.
+    #[error("features are {actual:?}, expected {expected:?}")]
+    FeatureSchema {
+        /// This version's features, in order.
+        expected: [&'static str; Feature::COUNT],
+        /// The file's.
+        actual: Vec<String>,
+    },
+    /// A format that this version does not read.
+    #[error("format version is {actual}, expected {expected}")]
+    FormatVersion {
+        /// The one that is read.
+        expected: u64,
+        /// The file's.
+        actual: u64,
+    },
+    /// A hidden size out of range.
+    #[error("hidden size is {actual}, expected 1 to {max}")]
+    HiddenSize {
+        /// The largest.
+        max: usize,
+        /// The file's.
+        actual: u64,
+    },
+    /// The metadata lacks a field, or it has another type.
+    #[error("metadata: {field} is missing or has another type")]
+    MetadataField {
+        /// Which one.
+        field: &'static str,
+    },
+    /// The metadata is not JSON.
+    #[error("metadata is not JSON")]
+    MetadataJson {
+        /// Where it stops being JSON.
+        source: serde_json::Error,
+    },
+    /// A tensor is not there.
+    #[error("tensor {tensor} is missing")]
+    MissingTensor {
+        /// Which one.
+        tensor: &'static str,
+    },
+    /// A weight is NaN or infinite.
+    #[error("tensor {tensor}: element {index} is {value}")]
+    NonFinite {
+        /// Which tensor.
+        tensor: &'static str,
+        /// Which of its elements.
+        index: usize,
+        /// What it holds.
+        value: f32,
+    },
+    /// The file could not be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A tensor has another shape or element type.
+    #[error("tensor {tensor} is {actual_dtype:?} of shape {actual:?}, expected {dtype:?} of shape {expected:?}")]
+    Shape {
+        /// Which tensor.
+        tensor: &'static str,
+        /// Its element type as it must be.
+        dtype: Dtype,
+        /// Its shape as it must be.
+        expected: Vec<usize>,
+        /// Its element type in the file.
+        actual_dtype: Dtype,
+        /// Its shape in the file.
+        actual: Vec<usize>,
+    },
+    /// There are tensors that nobody would read.
+    #[error("{actual} tensors, expected {expected}")]
+    TensorCount {
+        /// How many a model has.
+        expected: usize,
+        /// How many the file has.
+        actual: usize,
+    },
+}
+
+/// The first twelve hexadecimal digits of the content's SHA-256.
+pub(super) fn version(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    Sha256::digest(bytes).iter().take(6).fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
+        text
+    })
+}
+
+/// Names of a calibration table's four tensors.
+struct TableNames {
+    similarity_edges: &'static str,
+    count_edges: &'static str,
+    offsets: &'static str,
+    scores: &'static str,
+}
+
+const ALONE: TableNames = TableNames {
+    similarity_edges: "alone.similarity_edges",
+    count_edges: "alone.count_edges",
+    offsets: "alone.offsets",
+    scores: "alone.scores",
+};
+const TOGETHER: TableNames = TableNames {
+    similarity_edges: "together.similarity_edges",
+    count_edges: "together.count_edges",
+    offsets: "together.offsets",
+    scores: "together.scores",
+};
+
+/// What a file holds.
+pub(super) struct Parts {
+    pub(super) weights: FastGrnnWeights,
+    pub(super) alone: CalibrationTable,
+    pub(super) together: CalibrationTable,
+    pub(super) training: TrainingFacts,
+}
+
+impl Parts {
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let Self { weights, alone, together, training } = self;
+        let h = weights.bias_gate.len();
+        let mut tensors = vec![
+            Tensor::f32("w", &[h, Feature::COUNT], &weights.w),
+            Tensor::f32("u", &[h, h], &weights.u),
+            Tensor::f32("bias_gate", &[h], &weights.bias_gate),
+            Tensor::f32("bias_update", &[h], &weights.bias_update),
+            Tensor::f32("zeta", &[1], &[weights.zeta]),
+            Tensor::f32("nu", &[1], &[weights.nu]),
+            Tensor::f32("head_weight", &[h], &weights.head_weight),
+            Tensor::f32("head_bias", &[1], &[weights.head_bias]),
+        ];
+        for (names, table) in [(ALONE, alone), (TOGETHER, together)] {
+            tensors.extend([
+                Tensor::f32(names.similarity_edges, &[table.similarity_edges.len()], &table.similarity_edges),
+                Tensor::u32(names.count_edges, &table.count_edges),
+                Tensor::u32(names.offsets, &table.offsets),
+                Tensor::f32(names.scores, &[table.scores.len()], &table.scores),
+            ]);
+        }
+        // `serde_json::Map` keeps its keys sorted.
+        let metadata = json!({
+            "features": Feature::ALL.map(Feature::name),
+            "format": FORMAT,
+            "hidden_size": h,
+            "training": training,
+        });
+        let views = tensors.iter().map(|tensor| (tensor.name, tensor.view()));
+        safetensors::serialize(views, Some(HashMap::from([(KEY.to_owned(), metadata.to_string())])))
+            .expect("every view was made from data of its own shape")
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, LoadError> {
+        let file = SafeTensors::deserialize(bytes).map_err(|source| LoadError::Corrupt { source })?;
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|source| LoadError::Corrupt { source })?;
+        let text = header.metadata().as_ref().and_then(|map| map.get(KEY)).ok_or(LoadError::Foreign)?;
+        let metadata: Map<String, Value> =
+            serde_json::from_str(text).map_err(|source| LoadError::MetadataJson { source })?;
+        let field = |field| metadata.get(field).ok_or(LoadError::MetadataField { field });
+        let wrong = |field| move || LoadError::MetadataField { field };
+
+        let actual = field("format")?.as_u64().ok_or_else(wrong("format"))?;
+        if actual != FORMAT {
+            return Err(LoadError::FormatVersion { expected: FORMAT, actual });
+        }
+        let actual: Vec<String> =
+            serde_json::from_value(field("features")?.clone()).map_err(|_| wrong("features")())?;
+        let expected = Feature::ALL.map(Feature::name);
+        if actual != expected {
+            return Err(LoadError::FeatureSchema { expected, actual });
+        }
+        let actual = field("hidden_size")?.as_u64().ok_or_else(wrong("hidden_size"))?;
+        if !(1..=MAX_HIDDEN_SIZE as u64).contains(&actual) {
+            return Err(LoadError::HiddenSize { max: MAX_HIDDEN_SIZE, actual });
+        }
+        let h = actual as usize;
+        let training =
+            serde_json::from_value(field("training")?.clone()).map_err(|_| wrong("training")())?;
+
+        let mut reader = Reader { file: &file, read: 0 };
+        let weights = FastGrnnWeights {
+            w: reader.weights("w", vec![h, Feature::COUNT])?,
+            u: reader.weights("u", vec![h, h])?,
+            bias_gate: reader.weights("bias_gate", vec![h])?,
+            bias_update: reader.weights("bias_update", vec![h])?,
+            zeta: reader.weights("zeta", vec![1])?[0],
+            nu: reader.weights("nu", vec![1])?[0],
+            head_weight: reader.weights("head_weight", vec![h])?,
+            head_bias: reader.weights("head_bias", vec![1])?[0],
+        };
+        let alone = reader.table(&ALONE)?;
+        let together = reader.table(&TOGETHER)?;
+        if file.len() != reader.read {
+            return Err(LoadError::TensorCount { expected: reader.read, actual: file.len() });
+        }
+        Ok(Self { weights, alone, together, training })
+    }
+}
+
+/// A tensor on its way into a file.
+struct Tensor {
+    name: &'static str,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl Tensor {
+    /// Values that don't fill the shape are written with their own length, so that reading names the mismatch.
+    fn f32(name: &'static str, shape: &[usize], values: &[f32]) -> Self {
+        let fits = shape.iter().product::<usize>() == values.len();
+        let shape = if fits { shape.to_vec() } else { vec![values.len()] };
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Self { name, dtype: Dtype::F32, shape, bytes }
+    }
+
+    fn u32(name: &'static str, values: &[u32]) -> Self {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Self { name, dtype: Dtype::U32, shape: vec![values.len()], bytes }
+    }
+
+    fn view(&self) -> TensorView<'_> {
+        TensorView::new(self.dtype, self.shape.clone(), &self.bytes)
+            .expect("shape and values agree by construction")
+    }
+}
+
+/// Reads tensors by name, and counts them.
+struct Reader<'a> {
+    file: &'a SafeTensors<'a>,
+    read: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// A tensor's bytes, by fours; `shape` of `None` takes any one-dimensional one.
+    fn tensor(
+        &mut self,
+        tensor: &'static str,
+        dtype: Dtype,
+        shape: Option<Vec<usize>>,
+    ) -> Result<impl Iterator<Item = [u8; 4]> + use<'a>, LoadError> {
+        let view = self.file.tensor(tensor).map_err(|_| LoadError::MissingTensor { tensor })?;
+        let expected = shape.unwrap_or_else(|| vec![view.shape().iter().product()]);
+        if view.dtype() != dtype || view.shape() != expected {
+            let (actual_dtype, actual) = (view.dtype(), view.shape().to_vec());
+            return Err(LoadError::Shape { tensor, dtype, expected, actual_dtype, actual });
+        }
+        self.read += 1;
+        Ok(view.data().as_chunks::<4>().0.iter().copied())
+    }
+
+    fn weights(&mut self, tensor: &'static str, shape: Vec<usize>) -> Result<Vec<f32>, LoadError> {
+        let values: Vec<f32> =
+            self.tensor(tensor, Dtype::F32, Some(shape))?.map(f32::from_le_bytes).collect();
+        match values.iter().position(|value| !value.is_finite()) {
+            Some(index) => Err(LoadError::NonFinite { tensor, index, value: values[index] }),
+            None => Ok(values),
+        }
+    }
+
+    fn table(&mut self, names: &TableNames) -> Result<CalibrationTable, LoadError> {
+        let floats = |bytes: [u8; 4]| f32::from_le_bytes(bytes);
+        let integers = |bytes: [u8; 4]| u32::from_le_bytes(bytes);
+        let table = CalibrationTable {
+            similarity_edges: self.tensor(names.similarity_edges, Dtype::F32, None)?.map(floats).collect(),
+            count_edges: self.tensor(names.count_edges, Dtype::U32, None)?.map(integers).collect(),
+            offsets: self.tensor(names.offsets, Dtype::U32, None)?.map(integers).collect(),
+            scores: self.tensor(names.scores, Dtype::F32, None)?.map(floats).collect(),
+        };
+        let (edges, offsets) = (&table.similarity_edges, &table.offsets);
+        require(names.similarity_edges, edges, "finite and ascending", |i| {
+            edges[i].is_finite() && (i == 0 || edges[i - 1] < edges[i])
+        })?;
+        require(names.count_edges, &table.count_edges, "ascending", |i| {
+            i == 0 || table.count_edges[i - 1] < table.count_edges[i]
+        })?;
+        if offsets.len() != table.bins() + 1 {
+            return Err(LoadError::Shape {
+                tensor: names.offsets,
+                dtype: Dtype::U32,
+                expected: vec![table.bins() + 1],
+                actual_dtype: Dtype::U32,
+                actual: vec![offsets.len()],
+            });
+        }
+        let last = offsets.len() - 1;
+        require(names.offsets, offsets, "ascending from 0 to the number of scores", |i| {
+            let from = if i == 0 { 0 } else { offsets[i - 1] };
+            from <= offsets[i] && (i > 0 || offsets[0] == 0) && (i < last || offsets[i] as usize == table.scores.len())
+        })?;
+        let starts = |i: usize| offsets.contains(&(i as u32));
+        require(names.scores, &table.scores, "0 to 1, ascending within a bin", |i| {
+            (0.0..=1.0).contains(&table.scores[i])
+                && (i == 0 || starts(i) || table.scores[i - 1] <= table.scores[i])
+        })?;
+        Ok(table)
+    }
+}
+
+/// Holds each element of a tensor to a condition, and names the first that breaks it.
+fn require<T: Copy + Into<f64>>(
+    tensor: &'static str,
+    values: &[T],
+    expected: &'static str,
+    holds: impl Fn(usize) -> bool,
+) -> Result<(), LoadError> {
+    match (0..values.len()).find(|&index| !holds(index)) {
+        Some(index) => Err(LoadError::Calibration { tensor, index, value: values[index].into(), expected }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,126 @@
+//! The observer seam: whatever wants to know what the router does implements [`Observer`].
+//!
+//! The router tells; it never asks what for. Dispatch is static, contexts live on the router's stack, and events are
+//! borrowed, so that an observer pays for what it uses and `()`, which uses nothing, costs nothing.
+//!
+//! # The contract
+//!
+//! For each request, in this order and on the thread that routes:
+//!
+//! ```text
+//! on_request_start
+//! detail                                      once; what follows is what it asked for
+//!     on_stage_start .. on_stage_end          properly nested, an end for each start
+//! on_decision  or  on_error                   exactly one
+//! on_request_end
+//! ```
+//!
+//! - [`Detail::Off`] hears nothing more of that request, not even its end; its context is dropped.
+//! - The router holds no lock in a callback.
+//! - If the router unwinds, contexts are dropped and nothing is called: what must be undone belongs in a `Drop`.
+//! - [`on_outcome`](Observer::on_outcome), [`on_breaker_transition`](Observer::on_breaker_transition) and
+//!   [`on_model_reload`](Observer::on_model_reload) always arrive, within a request or outside.
+//!
+//! Observers compose: a tuple of two to four is one, each of which hears only what it asked for, while the router
+//! works at the most detailed level that any of them wants. `Option<O>` is chosen at run time, `Arc<O>` is shared.
+//!
+//! ```
+//! use std::sync::atomic::{AtomicU64, Ordering};
+//! use tiny_dancer_core::observer::{Decided, Detail, Observer, RequestStart, StageStart};
+//! use tiny_dancer_core::{Router, RouterConfig, RoutingRequest};
+//!
+//! /// Counts answers that cost money.
+//! #[derive(Default)]
+//! struct Powerful(AtomicU64);
+//!
+//! impl Observer for Powerful {
+//!     type Request = ();
+//!     type Stage = ();
+//!     fn on_request_start(&self, _: &RequestStart<'_>) {}
+//!     fn on_stage_start(&self, (): &mut (), _: &StageStart<'_>) {}
+//!     fn detail(&self, (): &()) -> Detail {
+//!         Detail::Request
+//!     }
+//!     fn on_decision(&self, (): &mut (), event: &Decided<'_>) {
+//!         if event.model == tiny_dancer_core::ModelType::Powerful {
+//!             self.0.fetch_add(1, Ordering::Relaxed);
+//!         }
+//!     }
+//! }
+//!
+//! let router = Router::with_observer(RouterConfig::default(), Powerful::default())?;
+//! router.route(RoutingRequest::new(&[1.0, 0.0], &[]))?;
+//! assert_eq!(router.observer().0.load(Ordering::Relaxed), 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod compose;
+mod event;
+
+pub use event::{
+    BreakerTransition, CandidateStep, Decided, Detail, Failed, ModelReload, Operation, OutcomeReported, RequestEnd,
+    RequestStart, Stage, StageEnd, StageStart, Status,
+};
+
+/// Hears what a router does. See the [module](self) for the contract.
+pub trait Observer: Send + Sync + 'static {
+    /// Lives from a request's start to its end.
+    type Request: 'static;
+    /// Lives from a stage's start to its end.
+    type Stage: 'static;
+
+    /// A request came in.
+    fn on_request_start(&self, event: &RequestStart<'_>) -> Self::Request;
+
+    /// A stage, or one candidate's step within `model_inference`, begins.
+    fn on_stage_start(&self, request: &mut Self::Request, event: &StageStart<'_>) -> Self::Stage;
+
+    /// How much of this request it wants to hear. Asked once, right after its start.
+    #[inline]
+    fn detail(&self, request: &Self::Request) -> Detail {
+        let _ = request;
+        Detail::Stages
+    }
+
+    /// A stage, or one candidate's step, ended, well or not.
+    #[inline]
+    fn on_stage_end(&self, request: &mut Self::Request, stage: Self::Stage, event: &StageEnd) {
+        let _ = (request, stage, event);
+    }
+
+    /// The request was decided.
+    #[inline]
+    fn on_decision(&self, request: &mut Self::Request, event: &Decided<'_>) {
+        let _ = (request, event);
+    }
+
+    /// The request failed.
+    #[inline]
+    fn on_error(&self, request: &mut Self::Request, event: &Failed<'_>) {
+        let _ = (request, event);
+    }
+
+    /// The request is over.
+    #[inline]
+    fn on_request_end(&self, request: Self::Request, event: &RequestEnd) {
+        let _ = (request, event);
+    }
+
+    /// The caller reported how the chosen model did.
+    #[inline]
+    fn on_outcome(&self, event: &OutcomeReported) {
+        let _ = event;
+    }
+
+    /// A circuit changed its state.
+    #[inline]
+    fn on_breaker_transition(&self, event: &BreakerTransition) {
+        let _ = event;
+    }
+
+    /// The router got its first model, or another one, or failed to.
+    #[inline]
+    fn on_model_reload(&self, event: &ModelReload<'_>) {
+        let _ = event;
+    }
+}

@@ -1,0 +1,269 @@
+//! The events, and their closed vocabularies.
+
+use crate::breaker::{Cause, Circuit, CircuitState};
+use crate::features::Features;
+use crate::model::{LoadError, Model};
+use crate::{Candidate, ErrorKind, ModelType, Outcome, Reason, RouteError, RoutingDecision};
+use std::time::Duration;
+
+/// How much of a request an observer wants to hear. Ordered: each level adds to the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Detail {
+    /// Nothing more.
+    Off,
+    /// The decision or the error, and the end.
+    Request,
+    /// ... and the four stages.
+    Stages,
+    /// ... and each candidate's step of the joint pass, as a `model_inference` of its own within the stage's.
+    Candidates,
+}
+
+/// Which of the router's methods a request came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Operation {
+    /// `route` and `route_into`
+    Route,
+}
+
+impl Operation {
+    /// All of them, in the order of their labels.
+    pub const ALL: [Self; 1] = [Self::Route];
+
+    /// The name in labels, attributes and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Route => "route",
+        }
+    }
+}
+
+/// One of the four stages of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Stage {
+    /// May this request pass?
+    CircuitBreakerCheck,
+    /// Five numbers a candidate, and every check of what came in.
+    FeatureEngineering,
+    /// The cell: candidates alone, and together.
+    ModelInference,
+    /// What the confidences are worth.
+    UncertaintyEstimation,
+}
+
+impl Stage {
+    /// All four, in the order in which they run.
+    pub const ALL: [Self; 4] = [
+        Self::CircuitBreakerCheck,
+        Self::FeatureEngineering,
+        Self::ModelInference,
+        Self::UncertaintyEstimation,
+    ];
+
+    /// The name in spans and labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::CircuitBreakerCheck => "circuit_breaker_check",
+            Self::FeatureEngineering => "feature_engineering",
+            Self::ModelInference => "model_inference",
+            Self::UncertaintyEstimation => "uncertainty_estimation",
+        }
+    }
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Status {
+    /// An error.
+    Failure,
+    /// Powerful, because a circuit is open or there is no evidence.
+    Fallback,
+    /// A decision of the model's.
+    Success,
+}
+
+impl Status {
+    /// All three, in the order of their labels.
+    pub const ALL: [Self; 3] = [Self::Failure, Self::Fallback, Self::Success];
+
+    /// The name in labels, attributes and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Failure => "failure",
+            Self::Fallback => "fallback",
+            Self::Success => "success",
+        }
+    }
+}
+
+/// A request came in.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct RequestStart<'a> {
+    /// The method it came through.
+    pub operation: Operation,
+    /// How many candidates it has.
+    pub candidates: usize,
+    /// The query embedding's dimension.
+    pub dimensions: usize,
+    /// The version of the model that serves it.
+    pub model_version: &'a str,
+}
+
+impl RequestStart<'_> {
+    /// The name of a whole request in spans, as [`Stage::name`] is of its parts.
+    pub const NAME: &'static str = "routing_request";
+}
+
+/// A stage, or one candidate's step, begins.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct StageStart<'a> {
+    /// Which stage.
+    pub stage: Stage,
+    /// How many candidates the request has.
+    pub candidates: usize,
+    /// The candidate whose step this is; `None` is the whole stage.
+    pub step: Option<CandidateStep<'a>>,
+}
+
+impl StageStart<'_> {
+    /// The least detail that hears it.
+    pub fn detail(&self) -> Detail {
+        if self.step.is_some() { Detail::Candidates } else { Detail::Stages }
+    }
+}
+
+/// One candidate's step of the joint pass.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct CandidateStep<'a> {
+    /// The candidate's place in the request.
+    pub candidate: usize,
+    /// The candidate's name. Never a label; in logs only at `DEBUG` and below.
+    pub id: &'a str,
+    /// How many candidates are nearer: 0 is the nearest, which is read last.
+    pub rank: usize,
+}
+
+/// A stage, or one candidate's step, ended.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct StageEnd {
+    /// Which stage.
+    pub stage: Stage,
+    /// How many candidates the request has.
+    pub candidates: usize,
+    /// Whether this was a candidate's step rather than the whole stage.
+    pub is_step: bool,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+impl StageEnd {
+    /// The least detail that hears it.
+    pub fn detail(&self) -> Detail {
+        if self.is_step { Detail::Candidates } else { Detail::Stages }
+    }
+}
+
+/// The request was decided.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Decided<'a> {
+    /// Where it goes.
+    pub model: ModelType,
+    /// The probability that the lightweight model suffices.
+    pub confidence: f32,
+    /// The conformal uncertainty of that.
+    pub uncertainty: f32,
+    /// Which test decided.
+    pub reason: Reason,
+    /// What each candidate says by itself, highest confidence first. Empty on a fallback.
+    pub decisions: &'a [RoutingDecision],
+    /// The features, in the request's order. Empty on a fallback.
+    pub features: Features<'a>,
+    /// The confidence that lightweight needed.
+    pub confidence_threshold: f32,
+    /// The uncertainty that lightweight might have.
+    pub max_uncertainty: f32,
+    /// The version of the model that decided.
+    pub model_version: &'a str,
+    pub(crate) candidates: &'a [Candidate],
+}
+
+impl<'a> Decided<'a> {
+    /// A candidate's name. Never a label; in logs only at `DEBUG` and below.
+    pub fn candidate_id(&self, candidate: usize) -> Option<&'a str> {
+        self.candidates.get(candidate).map(|candidate| candidate.id.as_str())
+    }
+
+    /// How the request ended.
+    pub fn status(&self) -> Status {
+        if self.reason.is_fallback() { Status::Fallback } else { Status::Success }
+    }
+}
+
+/// The request failed.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Failed<'a> {
+    /// Why.
+    pub error: &'a RouteError,
+    /// The stage that found it.
+    pub stage: Stage,
+}
+
+impl Failed<'_> {
+    /// The error's kind, for labels.
+    pub fn kind(&self) -> ErrorKind {
+        self.error.kind()
+    }
+}
+
+/// The request is over.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct RequestEnd {
+    /// The method it came through.
+    pub operation: Operation,
+    /// How many candidates it had.
+    pub candidates: usize,
+    /// How it ended.
+    pub status: Status,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+/// The caller reported how the chosen model did.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct OutcomeReported {
+    /// What was reported.
+    pub outcome: Outcome,
+}
+
+/// A circuit changed its state.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct BreakerTransition {
+    /// Which circuit.
+    pub circuit: Circuit,
+    /// What it was.
+    pub from: CircuitState,
+    /// What it is.
+    pub to: CircuitState,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// The router got its first model, or another one, or failed to.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct ModelReload<'a> {
+    /// The model that serves from now on, or why the one before goes on serving.
+    pub result: Result<&'a Model, &'a LoadError>,
+    /// The version that served before; `None` when the router was made.
+    pub previous: Option<&'a str>,
+}

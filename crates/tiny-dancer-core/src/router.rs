@@ -1,0 +1,363 @@
+//! The router: one request through four stages.
+
+use crate::activation::sigmoid;
+use crate::breaker::{Breaker, Circuit, CircuitState, OnOpen, Permit, Trip};
+use crate::config::{ConfigError, RouterConfig};
+use crate::fastgrnn::{JointOrder, State};
+use crate::features::{self, Feature};
+use crate::model::{LoadError, Model};
+use crate::observer::{Observer, Operation, Stage};
+use crate::response::{Outcome, OutcomeResult, RoutingDecision, RoutingResponse};
+use crate::{ModelType, Reason, RouteError, RoutingRequest};
+use arc_swap::ArcSwap;
+use observed::Observed;
+use std::sync::Arc;
+
+mod observed;
+
+/// Decides for each request whether the lightweight model suffices.
+///
+/// It is `Send + Sync`: share one between all threads. `O` is who listens; `()` is nobody, and costs nothing.
+pub struct Router<O: Observer = ()> {
+    observer: O,
+    config: RouterConfig,
+    model: ArcSwap<Model>,
+    inference: Breaker,
+    lightweight: Breaker,
+}
+
+impl Router {
+    /// A router that nobody observes.
+    pub fn new(config: RouterConfig) -> Result<Self, ConfigError> {
+        Self::with_observer(config, ())
+    }
+}
+
+impl<O: Observer> Router<O> {
+    /// A router that tells `observer` what it does.
+    pub fn with_observer(config: RouterConfig, observer: O) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let model = load(&config)?;
+        Ok(Self::with_model(config, observer, model))
+    }
+
+    /// A router of checked parts.
+    pub(crate) fn with_model(config: RouterConfig, observer: O, model: Model) -> Self {
+        let circuits = &config.circuit_breaker;
+        let on_failures = Trip::Failures(circuits.inference_failures);
+        let on_ratio = Trip::Ratio {
+            failures: circuits.lightweight_failure_ratio,
+            min_calls: circuits.lightweight_min_calls,
+        };
+        let breaker = |trip, window| Breaker::new(trip, window, circuits, config.clock.clone());
+        let router = Self {
+            observer,
+            inference: breaker(on_failures, circuits.inference_window),
+            lightweight: breaker(on_ratio, circuits.lightweight_window),
+            model: ArcSwap::from_pointee(model),
+            config,
+        };
+        observed::model_reload(&router.observer, Ok(&router.model.load()), None);
+        router
+    }
+
+    /// Routes one request. Allocates twice, however many candidates there are; [`route_into`](Self::route_into) not
+    /// at all.
+    pub fn route(&self, request: RoutingRequest<'_>) -> Result<RoutingResponse, RouteError> {
+        let mut response = RoutingResponse::default();
+        self.route_into(request, &mut response)?;
+        Ok(response)
+    }
+
+    /// Routes one request into a response that is kept for reuse, and allocates nothing once that has held as many
+    /// candidates.
+    ///
+    /// After an error the response says what [`RoutingResponse::default`] says.
+    pub fn route_into(
+        &self,
+        request: RoutingRequest<'_>,
+        response: &mut RoutingResponse,
+    ) -> Result<(), RouteError> {
+        let model = self.model.load();
+        let mut observed =
+            Observed::start(&self.observer, &self.config.clock, Operation::Route, &request, &model);
+        response.clear();
+        let result = self.decide(&request, &model, &mut observed, response);
+        match &result {
+            Ok(()) => observed.decided(&self.config, &request, &model, response),
+            Err(error) => {
+                response.clear();
+                observed.failed(error);
+            }
+        }
+        result
+    }
+
+    /// Takes the report of how the chosen model did: once a request, as late as the caller likes.
+    ///
+    /// Outcomes of the lightweight model move the `lightweight` circuit. Nothing ties an outcome to its request, so
+    /// while that circuit is half-open any outcome of the lightweight model answers for a probe.
+    pub fn record_outcome(&self, outcome: Outcome) {
+        observed::outcome(&self.observer, outcome);
+        if outcome.model == ModelType::Powerful {
+            return;
+        }
+        let failed = match outcome.result {
+            OutcomeResult::CallFailed => true,
+            OutcomeResult::Insufficient => self.config.circuit_breaker.insufficient_is_failure,
+            OutcomeResult::Sufficed => false,
+        };
+        let transition = if failed { self.lightweight.failed() } else { self.lightweight.succeeded(true) };
+        observed::transition(&self.observer, Circuit::Lightweight, transition);
+    }
+
+    /// Loads the model anew from where the configuration says, while requests go on.
+    ///
+    /// Requests under way finish with the model they began with. A bad file leaves the old model serving.
+    pub fn reload_model(&self) -> Result<Arc<Model>, LoadError> {
+        match load(&self.config) {
+            Ok(model) => {
+                let model = Arc::new(model);
+                let previous = self.model.swap(Arc::clone(&model));
+                observed::model_reload(&self.observer, Ok(&model), Some(previous.version()));
+                Ok(model)
+            }
+            Err(error) => {
+                observed::model_reload(&self.observer, Err(&error), Some(self.model.load().version()));
+                Err(error)
+            }
+        }
+    }
+
+    /// The model that serves.
+    pub fn model(&self) -> Arc<Model> {
+        self.model.load_full()
+    }
+
+    /// The configuration, as it was checked.
+    pub fn config(&self) -> &RouterConfig {
+        &self.config
+    }
+
+    /// Who listens.
+    pub fn observer(&self) -> &O {
+        &self.observer
+    }
+
+    /// The state of a circuit. An open one becomes half-open with the first request after its time.
+    pub fn circuit_state(&self, circuit: Circuit) -> CircuitState {
+        self.breaker(circuit).state()
+    }
+
+    /// Opens a circuit until [`reset`](Self::reset) or [`force_closed`](Self::force_closed).
+    pub fn force_open(&self, circuit: Circuit) {
+        observed::transition(&self.observer, circuit, self.breaker(circuit).force_open());
+    }
+
+    /// Closes a circuit and keeps it closed, whatever fails, until [`reset`](Self::reset) or
+    /// [`force_open`](Self::force_open).
+    pub fn force_closed(&self, circuit: Circuit) {
+        observed::transition(&self.observer, circuit, self.breaker(circuit).force_closed());
+    }
+
+    /// Closes a circuit and forgets its failures.
+    pub fn reset(&self, circuit: Circuit) {
+        observed::transition(&self.observer, circuit, self.breaker(circuit).reset());
+    }
+
+    fn breaker(&self, circuit: Circuit) -> &Breaker {
+        match circuit {
+            Circuit::Inference => &self.inference,
+            Circuit::Lightweight => &self.lightweight,
+        }
+    }
+
+    /// The four stages, and the decision.
+    fn decide(
+        &self,
+        request: &RoutingRequest<'_>,
+        model: &Model,
+        observed: &mut Observed<'_, O>,
+        response: &mut RoutingResponse,
+    ) -> Result<(), RouteError> {
+        let leases = observed.stage(Stage::CircuitBreakerCheck, |_| self.check_circuits())?;
+        let Some(mut leases) = leases else {
+            response.decide(Reason::CircuitOpen, 0.0, 1.0);
+            return Ok(());
+        };
+        observed.stage(Stage::FeatureEngineering, |_| {
+            let now = request.now.unwrap_or_else(|| self.config.clock.unix_seconds());
+            features::engineer(request, now, self.config.recency_half_life, &mut response.columns)
+        })?;
+        if request.candidates.is_empty() {
+            response.decide(Reason::NoEvidence, 0.0, 1.0);
+            return Ok(());
+        }
+        let inferred =
+            observed.stage(Stage::ModelInference, |observed| infer(request, model, observed, response));
+        leases.return_inference(inferred.is_ok());
+        let evidence = inferred?;
+        let (confidence, uncertainty) = (evidence.confidence, {
+            observed.stage(Stage::UncertaintyEstimation, |_| self.estimate(model, &evidence, response))
+        });
+        let reason = self.reason(confidence, uncertainty);
+        response.decide(reason, confidence, uncertainty);
+        leases.return_lightweight(reason.model());
+        Ok(())
+    }
+
+    /// Asks both circuits. `None` is the fallback of an open one.
+    fn check_circuits(&self) -> Result<Option<Leases<'_, O>>, RouteError> {
+        let mut leases = Leases { router: self, inference: false, lightweight: false };
+        for circuit in Circuit::ALL {
+            let (permit, transition) = self.breaker(circuit).permit();
+            match permit {
+                Permit::Free => {}
+                Permit::Lease => *leases.of(circuit) = true,
+                Permit::Refused { retry_after } => {
+                    return match self.config.circuit_breaker.on_open {
+                        OnOpen::Fallback => Ok(None),
+                        OnOpen::Reject => Err(RouteError::CircuitOpen { circuit, retry_after }),
+                    };
+                }
+            }
+            observed::transition(&self.observer, circuit, transition);
+        }
+        Ok(Some(leases))
+    }
+
+    /// Which test decides.
+    fn reason(&self, confidence: f32, uncertainty: f32) -> Reason {
+        if confidence < self.config.confidence_threshold {
+            Reason::LowConfidence
+        } else if uncertainty > self.config.max_uncertainty {
+            Reason::HighUncertainty
+        } else {
+            Reason::Confident
+        }
+    }
+
+    /// What the confidences are worth: writes the candidates' decisions, and returns the request's uncertainty.
+    fn estimate(&self, model: &Model, evidence: &Evidence, response: &mut RoutingResponse) -> f32 {
+        let (features, confidences) = response.columns.features_and_confidences();
+        let similarity = features.column(Feature::Similarity);
+        response.decisions.extend(similarity.iter().zip(&*confidences).enumerate().map(
+            |(candidate, (&similarity, &confidence))| {
+                let uncertainty = model.alone().uncertainty(confidence, similarity, 1);
+                let use_lightweight = self.reason(confidence, uncertainty) == Reason::Confident;
+                RoutingDecision { candidate, confidence, uncertainty, use_lightweight }
+            },
+        ));
+        response.decisions.sort_unstable_by(|a, b| {
+            b.confidence.total_cmp(&a.confidence).then(a.candidate.cmp(&b.candidate))
+        });
+        model.together().uncertainty(evidence.confidence, evidence.top_similarity, evidence.candidates)
+    }
+}
+
+/// The configured model, or the embedded one.
+fn load(config: &RouterConfig) -> Result<Model, LoadError> {
+    config.model_path.as_ref().map_or_else(|| Ok(Model::embedded()), Model::load)
+}
+
+/// What the joint pass found.
+struct Evidence {
+    confidence: f32,
+    top_similarity: f32,
+    /// How many candidates were read together.
+    candidates: usize,
+}
+
+/// Runs the cell on candidates alone, whose confidences it keeps in the response, and together.
+fn infer<O: Observer>(
+    request: &RoutingRequest<'_>,
+    model: &Model,
+    observed: &mut Observed<'_, O>,
+    response: &mut RoutingResponse,
+) -> Result<Evidence, RouteError> {
+    let cell = model.cell();
+    let (features, confidences) = response.columns.features_and_confidences();
+    cell.alone(features, confidences);
+    for (candidate, value) in confidences.iter_mut().enumerate() {
+        *value = probability(*value, Some(candidate))?;
+    }
+
+    let similarity = features.column(Feature::Similarity);
+    let order = JointOrder::new(similarity);
+    let (mut state, mut top_similarity) = (State::ZERO, 0.0);
+    for (farther, candidate) in order.iter().enumerate() {
+        let rank = order.iter().len() - 1 - farther;
+        let id = request.candidates[candidate].id.as_str();
+        observed.step(candidate, id, rank, || cell.step(features.row(candidate), &mut state));
+        top_similarity = similarity[candidate];
+    }
+    let confidence = probability(cell.logit(&state), None)?;
+    Ok(Evidence { confidence, top_similarity, candidates: order.iter().len() })
+}
+
+/// The head's sigmoid, of a logit that is a number.
+fn probability(logit: f32, candidate: Option<usize>) -> Result<f32, RouteError> {
+    if logit.is_finite() {
+        Ok(sigmoid(logit))
+    } else {
+        Err(RouteError::NonFiniteOutput { candidate, value: logit })
+    }
+}
+
+/// The leases that a request holds as a probe of half-open circuits. Those that were not used go back on drop.
+struct Leases<'a, O: Observer> {
+    router: &'a Router<O>,
+    inference: bool,
+    lightweight: bool,
+}
+
+impl<O: Observer> Leases<'_, O> {
+    fn of(&mut self, circuit: Circuit) -> &mut bool {
+        match circuit {
+            Circuit::Inference => &mut self.inference,
+            Circuit::Lightweight => &mut self.lightweight,
+        }
+    }
+
+    /// Tells the `inference` circuit how it went. On the closed path success says nothing.
+    fn return_inference(&mut self, succeeded: bool) {
+        let breaker = &self.router.inference;
+        let transition = match (succeeded, std::mem::take(&mut self.inference)) {
+            (true, false) => return,
+            (true, true) => breaker.succeeded(false),
+            (false, _) => breaker.failed(),
+        };
+        observed::transition(&self.router.observer, Circuit::Inference, transition);
+    }
+
+    /// Keeps the lease out where the lightweight model was chosen: its outcome brings it back.
+    fn return_lightweight(&mut self, chosen: ModelType) {
+        if chosen == ModelType::Lightweight {
+            self.lightweight = false;
+        }
+    }
+}
+
+impl<O: Observer> Drop for Leases<'_, O> {
+    fn drop(&mut self) {
+        for circuit in Circuit::ALL {
+            if *self.of(circuit) {
+                self.router.breaker(circuit).return_unused();
+            }
+        }
+    }
+}
+
+impl<O: Observer> std::fmt::Debug for Router<O> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Router")
+            .field("config", &self.config)
+            .field("model", &self.model.load().version())
+            .field("inference", &self.inference.state())
+            .field("lightweight", &self.lightweight.state())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

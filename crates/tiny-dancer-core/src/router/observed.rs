@@ -1,0 +1,141 @@
+//! The one module that calls observers.
+
+use crate::breaker::{Circuit, Transition};
+use crate::clock::{Clock, Tick};
+use crate::config::RouterConfig;
+use crate::model::{LoadError, Model};
+use crate::observer::{
+    BreakerTransition, CandidateStep, Decided, Detail, Failed, ModelReload, Observer, Operation, OutcomeReported,
+    RequestEnd, RequestStart, Stage, StageEnd, StageStart, Status,
+};
+use crate::{Outcome, RouteError, RoutingRequest, RoutingResponse};
+
+/// One request as its observer sees it. If the router unwinds, the context is dropped with it and nothing is called.
+pub(super) struct Observed<'a, O: Observer> {
+    observer: &'a O,
+    clock: &'a Clock,
+    operation: Operation,
+    candidates: usize,
+    request: O::Request,
+    detail: Detail,
+    /// The stage that runs, or ran last.
+    stage: Stage,
+    /// When the request began; read only where somebody will be told.
+    start: Option<Tick>,
+}
+
+impl<'a, O: Observer> Observed<'a, O> {
+    #[inline]
+    pub(super) fn start(
+        observer: &'a O,
+        clock: &'a Clock,
+        operation: Operation,
+        request: &RoutingRequest<'_>,
+        model: &Model,
+    ) -> Self {
+        let candidates = request.candidates.len();
+        let dimensions = request.query_embedding.len();
+        let context = observer.on_request_start(&RequestStart {
+            operation,
+            candidates,
+            dimensions,
+            model_version: model.version(),
+        });
+        let detail = observer.detail(&context);
+        let start = (detail > Detail::Off).then(|| clock.tick());
+        let stage = Stage::CircuitBreakerCheck;
+        Self { observer, clock, operation, candidates, request: context, detail, stage, start }
+    }
+
+    /// Runs a whole stage.
+    #[inline]
+    pub(super) fn stage<T>(&mut self, stage: Stage, run: impl FnOnce(&mut Self) -> T) -> T {
+        self.stage = stage;
+        if self.detail < Detail::Stages {
+            return run(self);
+        }
+        self.timed(None, run)
+    }
+
+    /// Runs one candidate's step of the joint pass, within the stage `model_inference`.
+    #[inline]
+    pub(super) fn step(&mut self, candidate: usize, id: &str, rank: usize, run: impl FnOnce()) {
+        if self.detail < Detail::Candidates {
+            return run();
+        }
+        self.timed(Some(CandidateStep { candidate, id, rank }), |_| run());
+    }
+
+    fn timed<T>(&mut self, step: Option<CandidateStep<'_>>, run: impl FnOnce(&mut Self) -> T) -> T {
+        let (stage, candidates, is_step) = (self.stage, self.candidates, step.is_some());
+        let context =
+            self.observer.on_stage_start(&mut self.request, &StageStart { stage, candidates, step });
+        let start = self.clock.tick();
+        let result = run(self);
+        let duration = self.clock.since(start);
+        let end = StageEnd { stage, candidates, is_step, duration };
+        self.observer.on_stage_end(&mut self.request, context, &end);
+        result
+    }
+
+    /// Tells the decision and the end.
+    #[inline]
+    pub(super) fn decided(
+        mut self,
+        config: &RouterConfig,
+        request: &RoutingRequest<'_>,
+        model: &Model,
+        response: &RoutingResponse,
+    ) {
+        let Some(start) = self.start else { return };
+        let duration = self.clock.since(start);
+        let event = Decided {
+            model: response.model,
+            confidence: response.confidence,
+            uncertainty: response.uncertainty,
+            reason: response.reason,
+            decisions: &response.decisions,
+            features: response.features(),
+            confidence_threshold: config.confidence_threshold,
+            max_uncertainty: config.max_uncertainty,
+            model_version: model.version(),
+            candidates: request.candidates,
+        };
+        self.observer.on_decision(&mut self.request, &event);
+        self.end(event.status(), duration);
+    }
+
+    /// Tells the error and the end.
+    #[cold]
+    pub(super) fn failed(mut self, error: &RouteError) {
+        let Some(start) = self.start else { return };
+        let duration = self.clock.since(start);
+        self.observer.on_error(&mut self.request, &Failed { error, stage: self.stage });
+        self.end(Status::Failure, duration);
+    }
+
+    #[inline]
+    fn end(self, status: Status, duration: std::time::Duration) {
+        let Self { observer, operation, candidates, request, .. } = self;
+        observer.on_request_end(request, &RequestEnd { operation, candidates, status, duration });
+    }
+}
+
+pub(super) fn outcome<O: Observer>(observer: &O, outcome: Outcome) {
+    observer.on_outcome(&OutcomeReported { outcome });
+}
+
+#[inline]
+pub(super) fn transition<O: Observer>(observer: &O, circuit: Circuit, transition: Option<Transition>) {
+    if let Some(Transition { from, to, cause }) = transition {
+        observer.on_breaker_transition(&BreakerTransition { circuit, from, to, cause });
+    }
+}
+
+pub(super) fn model_reload<O: Observer>(
+    observer: &O,
+    result: Result<&Model, &LoadError>,
+    previous: Option<&str>,
+) {
+    observer.on_model_reload(&ModelReload { result, previous });
+}

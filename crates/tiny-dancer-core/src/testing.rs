@@ -1,0 +1,338 @@
+//! For tests of observers: a checker of the contract, a model whose answers are known, and a tour of every event.
+//!
+//! [`exercise`] sends requests of every kind through a real router, watched by a [`ContractChecker`], and returns what
+//! was told how often. An observer's crate compares that with what its observer shows: whatever was told and left no
+//! trace was written but never wired.
+
+use crate::breaker::CircuitBreakerConfig;
+use crate::conformal::{CalibrationRow, CalibrationTable};
+use crate::fastgrnn::FastGrnnWeights;
+use crate::model::TrainingFacts;
+use crate::observer::{
+    BreakerTransition, Decided, Detail, Failed, ModelReload, Observer, OutcomeReported, RequestEnd, RequestStart,
+    Stage, StageEnd, StageStart,
+};
+use crate::{
+    Candidate, Circuit, Clock, ManualClock, Metadata, Model, ModelType, OnOpen, Outcome, OutcomeResult, Router,
+    RouterConfig, RoutingRequest,
+};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::ThreadId;
+use std::time::Duration;
+
+/// The moment at which [`router`]'s clock stands.
+pub const NOW: i64 = 1_700_000_000;
+
+/// A model whose answers follow from the nearest candidate's success rate: 1 gives a confidence of 0.98, one half
+/// gives 0.5, 0 gives 0.02. Below a similarity of 0.5 nothing is calibrated, so the uncertainty is 1; above, it is
+/// 0.06 at both ends.
+pub fn toy_model() -> Model {
+    model(4.0)
+}
+
+/// A model whose output is infinite wherever the success rate is not one half.
+pub fn broken_model() -> Model {
+    model(f32::MAX)
+}
+
+fn model(head_weight: f32) -> Model {
+    // The gate is shut, so the state is tanh(4 success rate - 2) of the candidate read last.
+    let weights = FastGrnnWeights {
+        w: vec![0.0, 0.0, 0.0, 4.0, 0.0],
+        u: vec![0.0],
+        bias_gate: vec![-30.0],
+        bias_update: vec![-2.0],
+        zeta: 30.0,
+        nu: -30.0,
+        // Two heads' worth in one: finite weights whose product with a state can leave f32's range.
+        head_weight: vec![head_weight],
+        head_bias: if head_weight == f32::MAX { f32::MAX } else { 0.0 },
+    };
+    let rows = (0..100).map(|i| CalibrationRow {
+        confidence: if i < 5 { 0.99 } else { 0.9 },
+        sufficed: i >= 5,
+        top_similarity: 0.9,
+        candidates: 1,
+    });
+    let table = CalibrationTable::new(vec![0.5], vec![], rows);
+    Model::new(weights, table.clone(), table, TrainingFacts::new()).expect("the shapes agree")
+}
+
+/// A router on a model of your own and a clock that stands at [`NOW`], and the clock's hand.
+pub fn router<O: Observer>(model: Model, circuits: CircuitBreakerConfig, observer: O) -> (Router<O>, ManualClock) {
+    let (clock, hand) = Clock::manual(NOW);
+    let config = RouterConfig { clock, circuit_breaker: circuits, ..Default::default() };
+    (Router::with_model(config, observer, model), hand)
+}
+
+/// A candidate of the toy model's: two dimensions, at this cosine from the query `[1, 0]`.
+pub fn candidate(id: &str, similarity: f32, success_rate: f32) -> Candidate {
+    Candidate {
+        id: id.to_owned(),
+        embedding: vec![similarity, (1.0 - similarity * similarity).max(0.0).sqrt()],
+        metadata: Metadata::new(),
+        created_at: NOW,
+        access_count: 1,
+        success_rate,
+    }
+}
+
+/// How often each event was told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Requests that began.
+    pub requests: u64,
+    /// Whole stages that began.
+    pub stages: u64,
+    /// Candidates' steps that began.
+    pub steps: u64,
+    /// Decisions.
+    pub decisions: u64,
+    /// Errors.
+    pub errors: u64,
+    /// Outcomes.
+    pub outcomes: u64,
+    /// Transitions of circuits.
+    pub transitions: u64,
+    /// Models loaded, the first one included, and failures to.
+    pub reloads: u64,
+}
+
+/// Wraps an observer and panics in the callback that breaks the contract.
+#[derive(Debug, Default)]
+pub struct ContractChecker<O = ()> {
+    inner: O,
+    told: [AtomicU64; 8],
+    ended: AtomicU64,
+}
+
+impl<O> ContractChecker<O> {
+    /// Watches `inner`, which hears everything as if it were alone.
+    pub fn new(inner: O) -> Self {
+        Self { inner, told: Default::default(), ended: AtomicU64::new(0) }
+    }
+
+    /// The observer inside.
+    pub fn inner(&self) -> &O {
+        &self.inner
+    }
+
+    /// What was told so far.
+    pub fn counts(&self) -> Counts {
+        let [requests, stages, steps, decisions, errors, outcomes, transitions, reloads] =
+            std::array::from_fn(|i| self.told[i].load(Ordering::SeqCst));
+        Counts { requests, stages, steps, decisions, errors, outcomes, transitions, reloads }
+    }
+
+    /// Panics unless each request that wanted to hear its end has heard it.
+    pub fn assert_at_rest(&self) {
+        let counts = self.counts();
+        assert_eq!(counts.requests, self.ended.load(Ordering::SeqCst), "requests that began and that ended");
+    }
+
+    fn count(&self, event: usize) {
+        self.told[event].fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A request under check. Dropped without an end it counts as ended only if the thread unwinds or it was `Off`.
+#[derive(Debug)]
+pub struct Checked<R> {
+    inner: R,
+    thread: ThreadId,
+    detail: Option<Detail>,
+    open: Vec<(Stage, bool)>,
+    last: Option<Stage>,
+    told: bool,
+}
+
+impl<R> Checked<R> {
+    fn check_thread(&self) {
+        assert_eq!(std::thread::current().id(), self.thread, "a callback came from another thread");
+    }
+}
+
+impl<O: Observer> Observer for ContractChecker<O> {
+    type Request = Checked<O::Request>;
+    type Stage = (O::Stage, Stage, bool);
+
+    fn on_request_start(&self, event: &RequestStart<'_>) -> Self::Request {
+        self.count(0);
+        Checked {
+            inner: self.inner.on_request_start(event),
+            thread: std::thread::current().id(),
+            detail: None,
+            open: Vec::new(),
+            last: None,
+            told: false,
+        }
+    }
+
+    fn detail(&self, request: &Self::Request) -> Detail {
+        request.check_thread();
+        let detail = self.inner.detail(&request.inner);
+        if detail == Detail::Off {
+            self.ended.fetch_add(1, Ordering::SeqCst);
+        }
+        detail
+    }
+
+    fn on_stage_start(&self, request: &mut Self::Request, event: &StageStart<'_>) -> Self::Stage {
+        request.check_thread();
+        let wanted = *request.detail.get_or_insert_with(|| self.inner.detail(&request.inner));
+        assert!(event.detail() <= wanted, "{event:?} was told to an observer that wants {wanted:?}");
+        assert!(!request.told, "{event:?} began after the decision or the error");
+        let is_step = event.step.is_some();
+        if is_step {
+            self.count(2);
+            assert_eq!(request.open, [(Stage::ModelInference, false)], "a step outside model_inference");
+        } else {
+            self.count(1);
+            assert_eq!(request.open, [], "{:?} began within another stage", event.stage);
+            assert!(request.last < Some(event.stage), "{:?} after {:?}", event.stage, request.last);
+            request.last = Some(event.stage);
+        }
+        request.open.push((event.stage, is_step));
+        (self.inner.on_stage_start(&mut request.inner, event), event.stage, is_step)
+    }
+
+    fn on_stage_end(&self, request: &mut Self::Request, (inner, stage, is_step): Self::Stage, event: &StageEnd) {
+        request.check_thread();
+        assert_eq!((event.stage, event.is_step), (stage, is_step), "the end of another stage");
+        assert_eq!(request.open.pop(), Some((stage, is_step)), "stages overlap");
+        self.inner.on_stage_end(&mut request.inner, inner, event);
+    }
+
+    fn on_decision(&self, request: &mut Self::Request, event: &Decided<'_>) {
+        self.count(3);
+        request.check_thread();
+        assert_eq!(request.open, [], "decided within a stage");
+        assert!(!std::mem::replace(&mut request.told, true), "decided twice");
+        assert_eq!(event.decisions.len(), event.features.len(), "one decision a candidate");
+        self.inner.on_decision(&mut request.inner, event);
+    }
+
+    fn on_error(&self, request: &mut Self::Request, event: &Failed<'_>) {
+        self.count(4);
+        request.check_thread();
+        assert_eq!(request.open, [], "failed within a stage");
+        assert!(!std::mem::replace(&mut request.told, true), "failed after a decision or an error");
+        self.inner.on_error(&mut request.inner, event);
+    }
+
+    fn on_request_end(&self, request: Self::Request, event: &RequestEnd) {
+        self.ended.fetch_add(1, Ordering::SeqCst);
+        request.check_thread();
+        assert!(request.told, "ended without a decision or an error");
+        self.inner.on_request_end(request.inner, event);
+    }
+
+    fn on_outcome(&self, event: &OutcomeReported) {
+        self.count(5);
+        self.inner.on_outcome(event);
+    }
+
+    fn on_breaker_transition(&self, event: &BreakerTransition) {
+        self.count(6);
+        assert_ne!(event.from, event.to, "a transition to the same state");
+        self.inner.on_breaker_transition(event);
+    }
+
+    fn on_model_reload(&self, event: &ModelReload<'_>) {
+        self.count(7);
+        self.inner.on_model_reload(event);
+    }
+}
+
+/// Sends every kind of request, outcome, transition and reload through a router that `observer` watches.
+///
+/// Decisions for each [`Reason`](crate::Reason), errors of each [`ErrorKind`](crate::ErrorKind), outcomes of each kind
+/// for both models, both circuits through all their states, and a reload that succeeds and one that fails. The clock is
+/// manual, so durations are zero.
+///
+/// # Panics
+/// Where the contract is broken.
+pub fn exercise<O: Observer>(observer: O) -> ContractChecker<O> {
+    let checker = std::sync::Arc::new(ContractChecker::new(observer));
+    decide_everything(checker.clone());
+    fail_everything(checker.clone());
+    reload(checker.clone());
+    checker.assert_at_rest();
+    std::sync::Arc::into_inner(checker).expect("the routers are gone")
+}
+
+fn report<O: Observer>(router: &Router<O>, model: ModelType, result: OutcomeResult) {
+    router.record_outcome(Outcome { model, result });
+}
+
+fn decide_everything<O: Observer>(observer: O) {
+    let circuits = CircuitBreakerConfig { lightweight_min_calls: 4, probes: 1, ..Default::default() };
+    let (router, hand) = router(toy_model(), circuits, observer);
+    let near = [candidate("near", 0.9, 1.0), candidate("nearer", 0.95, 1.0)];
+    let doubtful = [candidate("doubtful", 0.9, 0.5)];
+    let far = [candidate("far", 0.1, 1.0)];
+    for candidates in [&near[..], &doubtful, &far, &[]] {
+        router.route(RoutingRequest::new(&[1.0, 0.0], candidates)).expect("a good request");
+    }
+    for model in ModelType::ALL {
+        for result in OutcomeResult::ALL {
+            report(&router, model, result);
+        }
+    }
+    for _ in 0..8 {
+        report(&router, ModelType::Lightweight, OutcomeResult::CallFailed);
+    }
+    let request = RoutingRequest::new(&[1.0, 0.0], &near);
+    let state = || router.circuit_state(Circuit::Lightweight);
+    assert_eq!(state(), crate::CircuitState::Open);
+    router.route(request).expect("a fallback");
+    hand.advance(Duration::from_secs(600));
+    router.route(request).expect("a probe");
+    assert_eq!(state(), crate::CircuitState::HalfOpen);
+    report(&router, ModelType::Lightweight, OutcomeResult::Sufficed);
+    assert_eq!(state(), crate::CircuitState::Closed);
+}
+
+fn fail_everything<O: Observer>(observer: O) {
+    let circuits = CircuitBreakerConfig { on_open: OnOpen::Reject, ..Default::default() };
+    let (router, hand) = router(broken_model(), circuits, observer);
+    let good = candidate("good", 0.9, 1.0);
+    let with = |change: fn(&mut Candidate)| {
+        let mut candidate = good.clone();
+        change(&mut candidate);
+        [candidate]
+    };
+    let bad = [
+        with(|candidate| candidate.embedding = vec![1.0]),
+        with(|candidate| candidate.embedding[1] = f32::NAN),
+        with(|candidate| candidate.embedding = vec![0.0, 0.0]),
+        with(|candidate| candidate.success_rate = 1.5),
+    ];
+    for candidates in &bad {
+        router.route(RoutingRequest::new(&[1.0, 0.0], candidates)).expect_err("a bad candidate");
+    }
+    router.route(RoutingRequest::new(&[], &[])).expect_err("an empty query");
+    let candidates = [good];
+    let request = RoutingRequest::new(&[1.0, 0.0], &candidates);
+    for _ in 0..5 {
+        router.route(request).expect_err("an output that is not finite");
+    }
+    assert_eq!(router.circuit_state(Circuit::Inference), crate::CircuitState::Open);
+    router.route(request).expect_err("an open circuit");
+    hand.advance(Duration::from_secs(600));
+    router.route(request).expect_err("a probe that fails");
+    router.reset(Circuit::Inference);
+}
+
+fn reload<O: Observer>(observer: O) {
+    let directory = std::env::temp_dir().join(format!("tiny-dancer-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).expect("a folder for temporary files");
+    let path = directory.join(format!("{:?}.safetensors", std::thread::current().id()));
+    std::fs::write(&path, toy_model().to_bytes()).expect("a temporary file");
+    let config = RouterConfig { model_path: Some(path.clone()), ..Default::default() };
+    let router = Router::with_observer(config, observer).expect("a good model");
+    router.reload_model().expect("the same model");
+    std::fs::write(&path, b"not a model").expect("a temporary file");
+    router.reload_model().expect_err("not a model");
+    std::fs::remove_file(&path).expect("it was there");
+}
