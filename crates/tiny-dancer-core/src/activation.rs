@@ -4,6 +4,8 @@
 //! and the power of two put into the exponent's bits. There is no branch, no table and no call, so a loop over an
 //! array becomes vector instructions. Against libm in f64 both stay within 2e-7 (see the tests).
 
+#![expect(clippy::inline_always, reason = "a call in the inner loop would keep it from becoming vector code")]
+
 /// Rounds to the nearest integer when added: the sum's low bits are that integer.
 const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23
 const LOG2_E: f32 = std::f32::consts::LOG2_E;

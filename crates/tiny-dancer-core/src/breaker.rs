@@ -201,7 +201,8 @@ impl Trip {
         match self {
             Self::Failures(limit) => counts.failures >= u64::from(limit),
             Self::Ratio { failures, min_calls } => {
-                counts.calls >= u64::from(min_calls) && counts.failures as f64 >= failures * counts.calls as f64
+                counts.calls >= u64::from(min_calls)
+                    && counts.failures as f64 >= failures * counts.calls as f64
             }
         }
     }
@@ -378,9 +379,11 @@ impl Breaker {
             let Some(next) = next else { return (answer, None) };
             match self.word.compare_exchange_weak(bits, next.pack(), Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
-                    let transition = cause
-                        .filter(|_| next.state != word.state)
-                        .map(|cause| Transition { from: word.state, to: next.state, cause });
+                    let transition = cause.filter(|_| next.state != word.state).map(|cause| Transition {
+                        from: word.state,
+                        to: next.state,
+                        cause,
+                    });
                     return (answer, transition);
                 }
                 Err(newer) => bits = newer,

@@ -193,9 +193,7 @@ impl JointOrder {
     pub(crate) fn new(similarity: &[f32]) -> Self {
         let mut candidates = [0; JOINT_CANDIDATES];
         let mut len = 0;
-        let farther = |a: u32, b: u32| {
-            (similarity[a as usize], a) < (similarity[b as usize], b)
-        };
+        let farther = |a: u32, b: u32| (similarity[a as usize], a) < (similarity[b as usize], b);
         for candidate in 0..similarity.len() as u32 {
             if len == JOINT_CANDIDATES {
                 if farther(candidate, candidates[0]) {

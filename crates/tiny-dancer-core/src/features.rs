@@ -105,6 +105,12 @@ impl Columns {
         Features { columns: std::array::from_fn(|f| &self.values[f * n..(f + 1) * n]) }
     }
 
+    /// The five features, to be filled in.
+    fn features_mut(&mut self) -> [&mut [f32]; Feature::COUNT] {
+        let mut rest = self.values.as_mut_slice();
+        std::array::from_fn(|_| rest.split_off_mut(..self.candidates).unwrap_or_default())
+    }
+
     /// The five features, and room for a confidence each.
     pub(crate) fn features_and_confidences(&mut self) -> (Features<'_>, &mut [f32]) {
         let n = self.candidates;
@@ -120,22 +126,72 @@ pub(crate) fn engineer(
     half_life: Duration,
     columns: &mut Columns,
 ) -> Result<(), RouteError> {
-    let query = Query::new(request.query_embedding)?;
-    let n = request.candidates.len();
-    columns.resize(n);
-    for (i, candidate) in request.candidates.iter().enumerate() {
-        let row = [
-            query.similarity(&candidate.embedding, i)?,
-            recency(now, candidate.created_at, half_life),
-            frequency(candidate.access_count),
-            success_rate(candidate, i)?,
-            metadata_overlap(request.metadata, &candidate.metadata),
-        ];
-        for (feature, value) in row.into_iter().enumerate() {
-            columns.values[feature * n + i] = value;
-        }
+    let engineer =
+        Engineer { query: Query::new(request.query_embedding)?, metadata: request.metadata, now, half_life };
+    columns.resize(request.candidates.len());
+    let mut columns = columns.features_mut();
+    #[cfg(feature = "parallel")]
+    if request.candidates.len() >= PARALLEL_FROM {
+        return engineer.fill_parallel(request.candidates, columns);
     }
-    Ok(())
+    engineer.fill(0, request.candidates, &mut columns)
+}
+
+/// Fewer candidates are prepared sooner than a thread wakes up.
+#[cfg(feature = "parallel")]
+const PARALLEL_FROM: usize = 1024;
+
+/// What all candidates of a request have in common.
+struct Engineer<'a> {
+    query: Query<'a>,
+    metadata: Option<&'a Metadata>,
+    now: i64,
+    half_life: Duration,
+}
+
+impl Engineer<'_> {
+    /// Fills the columns of some candidates, of which the first has the place `first` in the request.
+    fn fill(
+        &self,
+        first: usize,
+        candidates: &[Candidate],
+        columns: &mut [&mut [f32]; Feature::COUNT],
+    ) -> Result<(), RouteError> {
+        for (i, candidate) in candidates.iter().enumerate() {
+            let row = [
+                self.query.similarity(&candidate.embedding, first + i)?,
+                recency(self.now, candidate.created_at, self.half_life),
+                frequency(candidate.access_count),
+                success_rate(candidate, first + i)?,
+                metadata_overlap(self.metadata, &candidate.metadata),
+            ];
+            for (feature, value) in row.into_iter().enumerate() {
+                columns[feature][i] = value;
+            }
+        }
+        Ok(())
+    }
+
+    /// The same, shared out in the current rayon pool.
+    #[cfg(feature = "parallel")]
+    fn fill_parallel(
+        &self,
+        candidates: &[Candidate],
+        columns: [&mut [f32]; Feature::COUNT],
+    ) -> Result<(), RouteError> {
+        use rayon::prelude::*;
+        const SHARE: usize = PARALLEL_FROM / 4;
+        let [similarity, recency, frequency, success, overlap] =
+            columns.map(|column| column.par_chunks_mut(SHARE));
+        let error = (candidates.par_chunks(SHARE), similarity, recency, frequency, success, overlap)
+            .into_par_iter()
+            .enumerate()
+            .find_map_first(|(share, (candidates, similarity, recency, frequency, success, overlap))| {
+                let columns = &mut [similarity, recency, frequency, success, overlap];
+                self.fill(share * SHARE, candidates, columns).err()
+            });
+        error.map_or(Ok(()), Err)
+    }
 }
 
 /// The five features of one candidate, in the order of [`Feature::ALL`], for those who make training data.

@@ -58,8 +58,8 @@ mod compose;
 mod event;
 
 pub use event::{
-    BreakerTransition, CandidateStep, Decided, Detail, Failed, ModelReload, Operation, OutcomeReported, RequestEnd,
-    RequestStart, Stage, StageEnd, StageStart, Status,
+    BreakerTransition, CandidateStep, Decided, Detail, Failed, ModelReload, Operation, OutcomeReported,
+    RequestEnd, RequestStart, Stage, StageEnd, StageStart, Status,
 };
 
 /// Hears what a router does. See the [module](self) for the contract.

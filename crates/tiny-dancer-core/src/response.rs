@@ -89,6 +89,7 @@ pub struct RoutingDecision {
 ///
 /// Keep one and pass it to `Router::route_into` to reuse its memory. It carries no timings: observers own time.
 #[derive(Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct RoutingResponse {
     /// Where the request goes.
     pub model: ModelType,
@@ -101,6 +102,7 @@ pub struct RoutingResponse {
     /// What each candidate says by itself, highest confidence first, ties by candidate.
     pub decisions: Vec<RoutingDecision>,
     /// Memory of the router's, kept here so that a reused response costs no allocation.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub(crate) columns: Columns,
 }
 

@@ -9,12 +9,12 @@ use crate::conformal::{CalibrationRow, CalibrationTable};
 use crate::fastgrnn::FastGrnnWeights;
 use crate::model::TrainingFacts;
 use crate::observer::{
-    BreakerTransition, Decided, Detail, Failed, ModelReload, Observer, OutcomeReported, RequestEnd, RequestStart,
-    Stage, StageEnd, StageStart,
+    BreakerTransition, Decided, Detail, Failed, ModelReload, Observer, OutcomeReported, RequestEnd,
+    RequestStart, Stage, StageEnd, StageStart,
 };
 use crate::{
-    Candidate, Circuit, Clock, ManualClock, Metadata, Model, ModelType, OnOpen, Outcome, OutcomeResult, Router,
-    RouterConfig, RoutingRequest,
+    Candidate, Circuit, Clock, ManualClock, Metadata, Model, ModelType, OnOpen, Outcome, OutcomeResult,
+    Router, RouterConfig, RoutingRequest,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::ThreadId;
@@ -27,15 +27,16 @@ pub const NOW: i64 = 1_700_000_000;
 /// gives 0.5, 0 gives 0.02. Below a similarity of 0.5 nothing is calibrated, so the uncertainty is 1; above, it is
 /// 0.06 at both ends.
 pub fn toy_model() -> Model {
-    model(4.0)
+    model(4.0, 0.0)
 }
 
 /// A model whose output is infinite wherever the success rate is not one half.
 pub fn broken_model() -> Model {
-    model(f32::MAX)
+    // The weights are finite, but their sum leaves f32's range.
+    model(f32::MAX, f32::MAX)
 }
 
-fn model(head_weight: f32) -> Model {
+fn model(head_weight: f32, head_bias: f32) -> Model {
     // The gate is shut, so the state is tanh(4 success rate - 2) of the candidate read last.
     let weights = FastGrnnWeights {
         w: vec![0.0, 0.0, 0.0, 4.0, 0.0],
@@ -44,9 +45,8 @@ fn model(head_weight: f32) -> Model {
         bias_update: vec![-2.0],
         zeta: 30.0,
         nu: -30.0,
-        // Two heads' worth in one: finite weights whose product with a state can leave f32's range.
         head_weight: vec![head_weight],
-        head_bias: if head_weight == f32::MAX { f32::MAX } else { 0.0 },
+        head_bias,
     };
     let rows = (0..100).map(|i| CalibrationRow {
         confidence: if i < 5 { 0.99 } else { 0.9 },
@@ -59,7 +59,11 @@ fn model(head_weight: f32) -> Model {
 }
 
 /// A router on a model of your own and a clock that stands at [`NOW`], and the clock's hand.
-pub fn router<O: Observer>(model: Model, circuits: CircuitBreakerConfig, observer: O) -> (Router<O>, ManualClock) {
+pub fn router<O: Observer>(
+    model: Model,
+    circuits: CircuitBreakerConfig,
+    observer: O,
+) -> (Router<O>, ManualClock) {
     let (clock, hand) = Clock::manual(NOW);
     let config = RouterConfig { clock, circuit_breaker: circuits, ..Default::default() };
     (Router::with_model(config, observer, model), hand)
@@ -124,7 +128,10 @@ impl<O> ContractChecker<O> {
         Counts { requests, stages, steps, decisions, errors, outcomes, transitions, reloads }
     }
 
-    /// Panics unless each request that wanted to hear its end has heard it.
+    /// Checks that each request that wanted to hear its end has heard it.
+    ///
+    /// # Panics
+    /// If one has not.
     pub fn assert_at_rest(&self) {
         let counts = self.counts();
         assert_eq!(counts.requests, self.ended.load(Ordering::SeqCst), "requests that began and that ended");
@@ -196,7 +203,12 @@ impl<O: Observer> Observer for ContractChecker<O> {
         (self.inner.on_stage_start(&mut request.inner, event), event.stage, is_step)
     }
 
-    fn on_stage_end(&self, request: &mut Self::Request, (inner, stage, is_step): Self::Stage, event: &StageEnd) {
+    fn on_stage_end(
+        &self,
+        request: &mut Self::Request,
+        (inner, stage, is_step): Self::Stage,
+        event: &StageEnd,
+    ) {
         request.check_thread();
         assert_eq!((event.stage, event.is_step), (stage, is_step), "the end of another stage");
         assert_eq!(request.open.pop(), Some((stage, is_step)), "stages overlap");

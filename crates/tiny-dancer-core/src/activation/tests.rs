@@ -19,8 +19,7 @@ fn sigmoid_is_within_2e_7_of_libm() {
 
 #[test]
 fn tanh_is_within_3e_7_of_libm() {
-    let worst =
-        inputs().map(|x| (f64::from(tanh(x)) - f64::from(x).tanh()).abs()).fold(0.0, f64::max);
+    let worst = inputs().map(|x| (f64::from(tanh(x)) - f64::from(x).tanh()).abs()).fold(0.0, f64::max);
     assert!(worst < 3e-7, "{worst:e}");
 }
 

@@ -1,0 +1,324 @@
+use super::*;
+use crate::clock::ManualClock;
+use proptest::prelude::*;
+
+fn config() -> CircuitBreakerConfig {
+    CircuitBreakerConfig { probes: 2, ..Default::default() }
+}
+
+fn on_failures(limit: u32) -> (Breaker, ManualClock) {
+    let (clock, hand) = Clock::manual(0);
+    (Breaker::new(Trip::Failures(limit), Duration::from_mins(1), &config(), clock), hand)
+}
+
+fn on_ratio() -> (Breaker, ManualClock) {
+    let (clock, hand) = Clock::manual(0);
+    let trip = Trip::Ratio { failures: 0.5, min_calls: 4 };
+    (Breaker::new(trip, Duration::from_mins(1), &config(), clock), hand)
+}
+
+fn opened() -> (Breaker, ManualClock) {
+    let (breaker, hand) = on_failures(1);
+    breaker.failed().unwrap();
+    (breaker, hand)
+}
+
+/// An open circuit whose time is over, and which has handed out its first lease.
+fn probing() -> (Breaker, ManualClock) {
+    let (breaker, hand) = opened();
+    hand.advance(Duration::from_secs(30));
+    assert_eq!(breaker.permit().0, Permit::Lease);
+    (breaker, hand)
+}
+
+fn transition(from: CircuitState, to: CircuitState, cause: Cause) -> Transition {
+    Transition { from, to, cause }
+}
+
+use CircuitState::{Closed, HalfOpen, Open};
+
+#[test]
+fn so_many_failures_within_the_window_open_it() {
+    let (breaker, hand) = on_failures(3);
+    assert_eq!(breaker.failed(), None);
+    hand.advance(Duration::from_secs(59));
+    assert_eq!(breaker.failed(), None);
+    assert_eq!(breaker.failed(), Some(transition(Closed, Open, Cause::Failures)));
+}
+
+#[test]
+fn failures_further_apart_than_the_window_do_not_open_it() {
+    let (breaker, hand) = on_failures(2);
+    for _ in 0..20 {
+        assert_eq!(breaker.failed(), None);
+        hand.advance(Duration::from_secs(64));
+    }
+    assert_eq!(breaker.state(), Closed);
+}
+
+#[test]
+fn a_failure_ratio_opens_it_once_there_were_enough_calls() {
+    let (breaker, _) = on_ratio();
+    assert_eq!(breaker.failed(), None);
+    assert_eq!(breaker.failed(), None);
+    assert_eq!(breaker.succeeded(true), None);
+    assert_eq!(breaker.failed(), Some(transition(Closed, Open, Cause::Failures)));
+}
+
+#[test]
+fn a_ratio_below_the_limit_keeps_it_closed() {
+    let (breaker, _) = on_ratio();
+    for _ in 0..100 {
+        assert_eq!(breaker.succeeded(true), None);
+        assert_eq!(breaker.succeeded(true), None);
+        assert_eq!(breaker.failed(), None);
+    }
+}
+
+#[test]
+fn old_outcomes_expire() {
+    let (breaker, hand) = on_ratio();
+    for _ in 0..3 {
+        assert_eq!(breaker.failed(), None);
+    }
+    hand.advance(Duration::from_secs(64));
+    assert_eq!(breaker.failed(), None, "one call in the window, three forgotten");
+}
+
+#[test]
+fn an_open_circuit_refuses_until_its_time_and_says_when() {
+    let (breaker, hand) = opened();
+    let (Permit::Refused { retry_after: Some(wait) }, None) = breaker.permit() else { panic!("it passed") };
+    assert!((15..=30).contains(&wait.as_secs()), "{wait:?}");
+    let almost = Duration::from_nanos(wait.as_nanos() as u64 - 1);
+    hand.advance(almost);
+    assert!(matches!(breaker.permit().0, Permit::Refused { .. }));
+    hand.advance(Duration::from_nanos(1));
+    let expected = Some(transition(Open, HalfOpen, Cause::OpenTimeElapsed));
+    assert_eq!(breaker.permit(), (Permit::Lease, expected));
+}
+
+#[test]
+fn a_half_open_circuit_hands_out_no_more_leases_than_probes() {
+    let (breaker, _) = probing();
+    assert_eq!(breaker.permit(), (Permit::Lease, None));
+    assert!(matches!(breaker.permit().0, Permit::Refused { retry_after: Some(_) }));
+}
+
+#[test]
+fn all_probes_must_succeed_to_close_it() {
+    let (breaker, _) = probing();
+    assert_eq!(breaker.succeeded(false), None);
+    assert_eq!(breaker.permit(), (Permit::Lease, None));
+    assert!(matches!(breaker.permit().0, Permit::Refused { .. }), "one has succeeded, one is out");
+    assert_eq!(breaker.succeeded(false), Some(transition(HalfOpen, Closed, Cause::ProbesSucceeded)));
+    assert_eq!(breaker.permit(), (Permit::Free, None));
+}
+
+#[test]
+fn one_failed_probe_opens_it_again_for_longer() {
+    let (breaker, hand) = probing();
+    assert_eq!(breaker.failed(), Some(transition(HalfOpen, Open, Cause::ProbeFailed)));
+    hand.advance(Duration::from_millis(29_999));
+    assert!(matches!(breaker.permit().0, Permit::Refused { .. }), "at least half of twice 30 s");
+    hand.advance(Duration::from_secs(31));
+    assert_eq!(breaker.permit().0, Permit::Lease);
+}
+
+#[test]
+fn the_open_time_never_exceeds_its_maximum() {
+    let (breaker, hand) = opened();
+    for _ in 0..40 {
+        hand.advance(Duration::from_secs(600));
+        assert_eq!(breaker.permit().0, Permit::Lease);
+        breaker.failed().unwrap();
+    }
+}
+
+#[test]
+fn after_it_has_closed_the_open_time_starts_small_again() {
+    let (breaker, hand) = probing();
+    breaker.failed().unwrap();
+    hand.advance(Duration::from_secs(60));
+    assert_eq!(breaker.permit().0, Permit::Lease);
+    breaker.succeeded(false);
+    breaker.succeeded(false).unwrap();
+    breaker.failed().unwrap();
+    hand.advance(Duration::from_secs(30));
+    assert_eq!(breaker.permit().0, Permit::Lease);
+}
+
+#[test]
+fn a_lease_that_is_returned_unused_can_be_had_again() {
+    let (breaker, _) = probing();
+    breaker.permit();
+    assert!(matches!(breaker.permit().0, Permit::Refused { .. }));
+    breaker.return_unused();
+    assert_eq!(breaker.permit(), (Permit::Lease, None));
+}
+
+#[test]
+fn lost_leases_are_given_up_after_the_timeout_so_that_it_cannot_wedge() {
+    let (breaker, hand) = probing();
+    breaker.permit();
+    hand.advance(Duration::from_millis(29_999));
+    assert!(matches!(breaker.permit().0, Permit::Refused { .. }));
+    hand.advance(Duration::from_millis(1));
+    assert_eq!(breaker.permit(), (Permit::Lease, None));
+}
+
+#[test]
+fn a_closed_circuit_forgets_what_opened_it() {
+    let (breaker, hand) = on_ratio();
+    for _ in 0..4 {
+        breaker.failed();
+    }
+    hand.advance(Duration::from_secs(30));
+    breaker.permit();
+    breaker.succeeded(true);
+    breaker.succeeded(true).unwrap();
+    assert_eq!(breaker.failed(), None, "the window was cleared");
+}
+
+#[test]
+fn forced_open_stays_open_for_ever() {
+    let (breaker, hand) = on_failures(1);
+    assert_eq!(breaker.force_open(), Some(transition(Closed, Open, Cause::Forced)));
+    hand.advance(Duration::from_hours(24 * 400));
+    assert_eq!(breaker.permit(), (Permit::Refused { retry_after: None }, None));
+    assert_eq!(breaker.reset(), Some(transition(Open, Closed, Cause::Reset)));
+}
+
+#[test]
+fn forced_closed_stays_closed_whatever_fails() {
+    let (breaker, _) = opened();
+    assert_eq!(breaker.force_closed(), Some(transition(Open, Closed, Cause::Forced)));
+    for _ in 0..10 {
+        assert_eq!(breaker.failed(), None);
+    }
+    assert_eq!(breaker.permit(), (Permit::Free, None));
+    assert_eq!(breaker.reset(), None, "closed already");
+    assert_eq!(breaker.failed(), Some(transition(Closed, Open, Cause::Failures)));
+}
+
+#[test]
+fn the_closed_path_reads_no_clock() {
+    let (clock, hand) = Clock::manual(0);
+    let breaker = Breaker::new(Trip::Failures(1), Duration::from_mins(1), &config(), clock);
+    let before = hand.reads();
+    assert_eq!(breaker.permit(), (Permit::Free, None));
+    assert_eq!(breaker.succeeded(false), None);
+    assert_eq!(hand.reads(), before);
+}
+
+#[test]
+fn each_transition_is_reported_once_however_many_threads_press() {
+    let (clock, hand) = Clock::manual(0);
+    let config = CircuitBreakerConfig { probes: 3, ..Default::default() };
+    let breaker = Breaker::new(Trip::Failures(1), Duration::from_mins(1), &config, clock);
+    for round in 0..200 {
+        let told = std::sync::Mutex::new(vec![]);
+        hand.advance(Duration::from_secs(700));
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let (breaker, told) = (&breaker, &told);
+                scope.spawn(move || {
+                    for i in 0..20 {
+                        let (permit, transition) = breaker.permit();
+                        let after = match (permit, (thread + i + round) % 3) {
+                            (Permit::Refused { .. }, _) => None,
+                            (Permit::Lease, 0) => {
+                                breaker.return_unused();
+                                None
+                            }
+                            (_, 1) => breaker.failed(),
+                            _ => breaker.succeeded(false),
+                        };
+                        told.lock().unwrap().extend(transition.into_iter().chain(after));
+                    }
+                });
+            }
+        });
+        // Reports may be written down in another order than they were made in, but each state is left as often as it
+        // is entered, give or take the first and the last.
+        let told = told.into_inner().unwrap();
+        for state in CircuitState::ALL {
+            let entered = told.iter().filter(|transition| transition.to == state).count();
+            let left = told.iter().filter(|transition| transition.from == state).count();
+            assert!(entered.abs_diff(left) <= 1, "{state:?}: {told:?}");
+        }
+    }
+}
+
+/// What can happen to a circuit.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    Ask,
+    Fail,
+    Return,
+    Succeed,
+    Wait(u64),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        Just(Event::Ask),
+        Just(Event::Fail),
+        Just(Event::Return),
+        Just(Event::Succeed),
+        (0..40_u64).prop_map(Event::Wait),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn it_never_skips_half_open_on_its_way_to_closed(events in proptest::collection::vec(event(), 1..200)) {
+        let (breaker, hand) = on_failures(2);
+        let mut state = Closed;
+        for event in events {
+            let transition = match event {
+                Event::Ask => breaker.permit().1,
+                Event::Fail => breaker.failed(),
+                Event::Return => {
+                    breaker.return_unused();
+                    None
+                }
+                Event::Succeed => breaker.succeeded(true),
+                Event::Wait(seconds) => {
+                    hand.advance(Duration::from_secs(seconds));
+                    None
+                }
+            };
+            if let Some(Transition { from, to, .. }) = transition {
+                prop_assert_eq!(from, state, "transitions join up");
+                prop_assert!(matches!(
+                    (from, to),
+                    (Closed | HalfOpen, Open) | (Open, HalfOpen) | (HalfOpen, Closed)
+                ));
+                state = to;
+            }
+            prop_assert_eq!(breaker.state(), state, "no change without a report");
+        }
+    }
+
+    #[test]
+    fn it_always_recovers_when_failures_stop(events in proptest::collection::vec(event(), 0..100)) {
+        let (breaker, hand) = on_failures(2);
+        for event in events {
+            match event {
+                Event::Ask => _ = breaker.permit(),
+                Event::Fail => _ = breaker.failed(),
+                Event::Return => breaker.return_unused(),
+                Event::Succeed => _ = breaker.succeeded(true),
+                Event::Wait(seconds) => hand.advance(Duration::from_secs(seconds)),
+            }
+        }
+        for _ in 0..4 {
+            hand.advance(Duration::from_secs(601));
+            if breaker.permit().0 == Permit::Lease {
+                breaker.succeeded(true);
+            }
+        }
+        prop_assert_eq!(breaker.state(), Closed);
+    }
+}

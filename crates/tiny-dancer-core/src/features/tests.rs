@@ -1,0 +1,180 @@
+use super::*;
+use crate::testing::candidate;
+use proptest::prelude::*;
+use serde_json::Value;
+
+const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+
+fn floats(value: &Value) -> Vec<f32> {
+    value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect()
+}
+
+fn metadata(value: &Value) -> Option<Metadata> {
+    serde_json::from_value(value.clone()).unwrap()
+}
+
+/// Computes the features of candidates against a query of their own dimension.
+fn rows(request: &RoutingRequest<'_>) -> Result<Vec<[f32; Feature::COUNT]>, RouteError> {
+    let mut columns = Columns::default();
+    engineer(request, request.now.unwrap_or(0), WEEK, &mut columns)?;
+    let features = columns.features();
+    Ok((0..features.len()).map(|candidate| features.row(candidate)).collect())
+}
+
+#[test]
+fn features_equal_the_golden_values() {
+    let cases: Vec<Value> = serde_json::from_str(include_str!("../../tests/golden/features.json")).unwrap();
+    for case in &cases {
+        let query = floats(&case["query"]);
+        let query_metadata = metadata(&case["metadata"]);
+        let half_life = Duration::from_secs_f64(case["half_life_seconds"].as_f64().unwrap());
+        let given = case["candidates"].as_array().unwrap();
+        let candidates: Vec<_> = given
+            .iter()
+            .map(|candidate| Candidate {
+                id: String::new(),
+                embedding: floats(&candidate["embedding"]),
+                metadata: metadata(&candidate["metadata"]).unwrap_or_default(),
+                created_at: candidate["created_at"].as_i64().unwrap(),
+                access_count: candidate["access_count"].as_u64().unwrap(),
+                success_rate: candidate["success_rate"].as_f64().unwrap() as f32,
+            })
+            .collect();
+        let request =
+            RoutingRequest { metadata: query_metadata.as_ref(), ..RoutingRequest::new(&query, &candidates) };
+        let mut columns = Columns::default();
+        engineer(&request, case["now"].as_i64().unwrap(), half_life, &mut columns).unwrap();
+        for (i, candidate) in given.iter().enumerate() {
+            let expected = candidate["expected"].as_array().unwrap();
+            for ((actual, expected), feature) in
+                columns.features().row(i).iter().zip(expected).zip(Feature::ALL)
+            {
+                let expected = expected.as_f64().unwrap();
+                let error = (f64::from(*actual) - expected).abs();
+                assert!(
+                    error < 1e-6,
+                    "{}: candidate {i}: {}: {actual}, {expected}",
+                    case["name"],
+                    feature.name()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_candidate_of_another_dimension_is_named_with_both_dimensions() {
+    let candidates =
+        [candidate("good", 0.5, 0.5), Candidate { embedding: vec![1.0; 3], ..Default::default() }];
+    let error = rows(&RoutingRequest::new(&[1.0, 0.0], &candidates)).unwrap_err();
+    assert_eq!(error, RouteError::DimensionMismatch { candidate: 1, expected: 2, actual: 3 });
+    assert_eq!(error.to_string(), "candidate 1: embedding has 3 dimensions, the query has 2");
+}
+
+#[test]
+fn an_element_that_is_not_finite_is_named_wherever_it_is() {
+    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for dimensions in [1, 15, 16, 17, 40] {
+            for index in 0..dimensions {
+                let good = vec![1.0; dimensions];
+                let mut bad = good.clone();
+                bad[index] = value;
+                let candidates = [good.clone(), bad.clone()]
+                    .map(|embedding| Candidate { embedding, ..Default::default() });
+                for (query, expected) in [(&good, Some(1)), (&bad, None)] {
+                    let error = rows(&RoutingRequest::new(query, &candidates)).unwrap_err();
+                    let RouteError::NonFiniteEmbedding { candidate, index: at, value: found } = error else {
+                        panic!("{error}");
+                    };
+                    assert_eq!((candidate, at), (expected, index));
+                    assert_eq!(found.to_bits(), value.to_bits());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_embedding_without_direction_is_an_error() {
+    let zeros = [Candidate { embedding: vec![0.0, -0.0], ..Default::default() }];
+    let error = rows(&RoutingRequest::new(&[1.0, 0.0], &zeros)).unwrap_err();
+    assert_eq!(error, RouteError::ZeroNorm { candidate: Some(0) });
+    let error = rows(&RoutingRequest::new(&[0.0, 0.0], &[candidate("good", 0.5, 0.5)])).unwrap_err();
+    assert_eq!(error, RouteError::ZeroNorm { candidate: None });
+    assert_eq!(error.to_string(), "query: embedding has norm zero");
+}
+
+#[test]
+fn an_empty_query_is_an_error_even_without_candidates() {
+    assert_eq!(rows(&RoutingRequest::new(&[], &[])).unwrap_err(), RouteError::EmptyQuery);
+}
+
+#[test]
+fn a_success_rate_outside_zero_to_one_is_an_error() {
+    for value in [-0.01, 1.01, f32::NAN, f32::INFINITY] {
+        let candidates = [candidate("bad", 0.5, value)];
+        let error = rows(&RoutingRequest::new(&[1.0, 0.0], &candidates)).unwrap_err();
+        assert!(
+            matches!(error, RouteError::InvalidSuccessRate { candidate: 0, value: found }
+                if found.to_bits() == value.to_bits()),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn an_error_leaves_room_for_the_next_request() {
+    let mut columns = Columns::default();
+    let bad = [candidate("bad", 0.5, 2.0)];
+    engineer(&RoutingRequest::new(&[1.0, 0.0], &bad), 0, WEEK, &mut columns).unwrap_err();
+    let good = [candidate("good", 0.6, 0.5)];
+    engineer(&RoutingRequest::new(&[1.0, 0.0], &good), 0, WEEK, &mut columns).unwrap();
+    assert_eq!(columns.features().len(), 1);
+    assert!((columns.features().row(0)[0] - 0.6).abs() < 1e-6);
+}
+
+#[test]
+fn a_large_and_a_small_request_are_prepared_alike() {
+    // Above the size where `parallel` shares the work out, the same bits come out.
+    let candidates: Vec<_> =
+        (0..5000).map(|i| candidate("", (i as f32 * 0.37).sin() * 0.99, (i % 11) as f32 / 10.0)).collect();
+    let all = rows(&RoutingRequest::new(&[0.8, 0.6], &candidates)).unwrap();
+    for (candidate, row) in candidates.iter().zip(&all) {
+        let alone = rows(&RoutingRequest::new(&[0.8, 0.6], std::slice::from_ref(candidate))).unwrap();
+        assert_eq!(alone[0].map(f32::to_bits), row.map(f32::to_bits));
+    }
+}
+
+#[test]
+fn the_first_bad_candidate_of_many_is_named() {
+    let mut candidates = vec![candidate("", 0.5, 0.5); 5000];
+    candidates[1234].success_rate = 7.0;
+    candidates[4321].success_rate = 8.0;
+    let error = rows(&RoutingRequest::new(&[0.8, 0.6], &candidates)).unwrap_err();
+    assert_eq!(error, RouteError::InvalidSuccessRate { candidate: 1234, value: 7.0 });
+}
+
+proptest! {
+    #[test]
+    fn the_cosine_equals_that_of_f64_at_any_scale(
+        pair in (1..70_usize).prop_flat_map(|n| (
+            proptest::collection::vec(-1.0..1.0_f32, n), proptest::collection::vec(-1.0..1.0_f32, n),
+        )),
+        exponents in (-30..30_i32, -30..30_i32),
+    ) {
+        let scale = |values: &[f32], exponent: i32| -> Vec<f32> {
+            values.iter().map(|x| x * 10_f32.powi(exponent)).collect()
+        };
+        let (a, b) = (scale(&pair.0, exponents.0), scale(&pair.1, exponents.1));
+        prop_assume!(a.iter().any(|&x| x != 0.0) && b.iter().any(|&x| x != 0.0));
+        let actual = Query::new(&a).unwrap().similarity(&b, 0).unwrap();
+        prop_assert!((actual - similarity_f64(&a, &b)).abs() < 2e-6);
+        prop_assert!((-1.0..=1.0).contains(&actual));
+    }
+
+    #[test]
+    fn every_feature_keeps_its_range(now: i64, created_at: i64, access_count: u64) {
+        prop_assert!((0.0..=1.0).contains(&recency(now, created_at, WEEK)));
+        prop_assert!((0.0..=1.0).contains(&frequency(access_count)));
+    }
+}

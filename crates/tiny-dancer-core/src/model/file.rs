@@ -101,7 +101,9 @@ pub enum LoadError {
         source: std::io::Error,
     },
     /// A tensor has another shape or element type.
-    #[error("tensor {tensor} is {actual_dtype:?} of shape {actual:?}, expected {dtype:?} of shape {expected:?}")]
+    #[error(
+        "tensor {tensor} is {actual_dtype:?} of shape {actual:?}, expected {dtype:?} of shape {expected:?}"
+    )]
     Shape {
         /// Which tensor.
         tensor: &'static str,
@@ -198,7 +200,8 @@ impl Parts {
 
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, LoadError> {
         let file = SafeTensors::deserialize(bytes).map_err(|source| LoadError::Corrupt { source })?;
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|source| LoadError::Corrupt { source })?;
+        let (_, header) =
+            SafeTensors::read_metadata(bytes).map_err(|source| LoadError::Corrupt { source })?;
         let text = header.metadata().as_ref().and_then(|map| map.get(KEY)).ok_or(LoadError::Foreign)?;
         let metadata: Map<String, Value> =
             serde_json::from_str(text).map_err(|source| LoadError::MetadataJson { source })?;
@@ -220,8 +223,7 @@ impl Parts {
             return Err(LoadError::HiddenSize { max: MAX_HIDDEN_SIZE, actual });
         }
         let h = actual as usize;
-        let training =
-            serde_json::from_value(field("training")?.clone()).map_err(|_| wrong("training")())?;
+        let training = serde_json::from_value(field("training")?.clone()).map_err(|_| wrong("training")())?;
 
         let mut reader = Reader { file: &file, read: 0 };
         let weights = FastGrnnWeights {
@@ -332,7 +334,9 @@ impl<'a> Reader<'a> {
         let last = offsets.len() - 1;
         require(names.offsets, offsets, "ascending from 0 to the number of scores", |i| {
             let from = if i == 0 { 0 } else { offsets[i - 1] };
-            from <= offsets[i] && (i > 0 || offsets[0] == 0) && (i < last || offsets[i] as usize == table.scores.len())
+            from <= offsets[i]
+                && (i > 0 || offsets[0] == 0)
+                && (i < last || offsets[i] as usize == table.scores.len())
         })?;
         let starts = |i: usize| offsets.contains(&(i as u32));
         require(names.scores, &table.scores, "0 to 1, ascending within a bin", |i| {

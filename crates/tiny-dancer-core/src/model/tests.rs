@@ -1,0 +1,210 @@
+use super::*;
+use crate::conformal::CalibrationRow;
+use crate::testing::toy_model;
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+use std::collections::HashMap;
+
+/// A tensor of a file: name, element type, shape, bytes.
+type Tensor = (String, Dtype, Vec<usize>, Vec<u8>);
+
+/// The toy model's file with its tensors and its metadata changed, as a string of JSON.
+fn changed(
+    tensors: impl FnOnce(&mut Vec<Tensor>),
+    metadata: impl FnOnce(&mut HashMap<String, String>),
+) -> Vec<u8> {
+    let bytes = toy_model().to_bytes();
+    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let mut list: Vec<Tensor> = file
+        .iter()
+        .map(|(name, view)| (name.to_owned(), view.dtype(), view.shape().to_vec(), view.data().to_vec()))
+        .collect();
+    let mut map = header.metadata().clone().unwrap();
+    tensors(&mut list);
+    metadata(&mut map);
+    let views = list
+        .iter()
+        .map(|(name, dtype, shape, data)| (name, TensorView::new(*dtype, shape.clone(), data).unwrap()));
+    safetensors::serialize(views, Some(map)).unwrap()
+}
+
+fn refused(bytes: &[u8]) -> String {
+    Model::from_bytes(bytes).unwrap_err().to_string()
+}
+
+/// What is said of the toy model's file with a part of its JSON replaced.
+fn refused_metadata(from: &str, to: &str) -> String {
+    refused(&changed(
+        |_| {},
+        |map| {
+            let text = map.get_mut("tiny_dancer").unwrap();
+            assert!(text.contains(from), "{text}");
+            *text = text.replace(from, to);
+        },
+    ))
+}
+
+/// What is said of the toy model's file with one tensor changed.
+fn refused_tensor(name: &str, change: impl FnOnce(&mut Tensor)) -> String {
+    refused(&changed(|list| change(list.iter_mut().find(|tensor| tensor.0 == name).unwrap()), |_| {}))
+}
+
+fn write(tensor: &mut Tensor, index: usize, value: [u8; 4]) {
+    tensor.3[4 * index..4 * index + 4].copy_from_slice(&value);
+}
+
+#[test]
+fn the_embedded_model_is_whole() {
+    let model = Model::embedded();
+    assert_eq!(model.version().len(), 12);
+    assert!(model.to_bytes().len() < 40_000);
+}
+
+#[test]
+fn a_file_survives_a_round_trip_byte_for_byte() {
+    let bytes = Model::embedded().to_bytes();
+    let model = Model::from_bytes(&bytes).unwrap();
+    assert_eq!(model.to_bytes(), bytes);
+    assert_eq!(model.version(), Model::embedded().version());
+    assert_eq!(include_bytes!("../../model/default.safetensors").as_slice(), bytes);
+}
+
+#[test]
+fn the_version_follows_the_content() {
+    let model = toy_model();
+    let mut weights = model.weights().clone();
+    weights.nu += 1.0;
+    let other =
+        Model::new(weights, model.alone().clone(), model.together().clone(), model.training().clone())
+            .unwrap();
+    assert_ne!(model.version(), other.version());
+}
+
+#[test]
+fn every_truncation_is_an_error() {
+    let bytes = toy_model().to_bytes();
+    for length in 0..bytes.len() {
+        Model::from_bytes(&bytes[..length]).unwrap_err();
+    }
+    assert_eq!(refused(&bytes[..100]), "not a whole safetensors file");
+}
+
+#[test]
+fn whatever_byte_is_changed_loading_does_not_panic() {
+    let bytes = toy_model().to_bytes();
+    for place in 0..bytes.len() {
+        for value in [0, 0x20, 0x7f, 0xff] {
+            let mut bytes = bytes.clone();
+            bytes[place] = value;
+            let _ = Model::from_bytes(&bytes); // refused, or another model: both are right
+        }
+    }
+}
+
+#[test]
+fn a_file_of_something_else_is_named_so() {
+    let foreign = changed(|_| {}, |map| drop(map.remove("tiny_dancer")));
+    assert_eq!(refused(&foreign), "not a tiny-dancer model: its metadata has no key tiny_dancer");
+}
+
+#[test]
+fn metadata_is_checked_field_by_field() {
+    assert_eq!(refused_metadata("{", ""), "metadata is not JSON");
+    assert_eq!(refused_metadata(r#""format":1"#, r#""format":9"#), "format version is 9, expected 1");
+    assert_eq!(
+        refused_metadata(r#""format":1"#, r#""format":"1""#),
+        "metadata: format is missing or has another type"
+    );
+    assert_eq!(refused_metadata("training", "drill"), "metadata: training is missing or has another type");
+    assert_eq!(
+        refused_metadata(r#""hidden_size":1"#, r#""hidden_size":0"#),
+        "hidden size is 0, expected 1 to 64"
+    );
+    assert_eq!(
+        refused_metadata(r#""hidden_size":1"#, r#""hidden_size":65"#),
+        "hidden size is 65, expected 1 to 64"
+    );
+    assert_eq!(
+        refused_metadata("recency", "weather"),
+        "features are [\"similarity\", \"weather\", \"frequency\", \"success_rate\", \"metadata_overlap\"], \
+         expected [\"similarity\", \"recency\", \"frequency\", \"success_rate\", \"metadata_overlap\"]"
+    );
+}
+
+#[test]
+fn a_tensor_that_is_missing_or_has_another_shape_or_type_is_named() {
+    let missing = changed(|list| list.retain(|tensor| tensor.0 != "u"), |_| {});
+    assert_eq!(refused(&missing), "tensor u is missing");
+    assert_eq!(
+        refused_metadata(r#""hidden_size":1"#, r#""hidden_size":2"#),
+        "tensor w is F32 of shape [1, 5], expected F32 of shape [2, 5]"
+    );
+    assert_eq!(
+        refused_tensor("nu", |tensor| tensor.1 = Dtype::I32),
+        "tensor nu is I32 of shape [1], expected F32 of shape [1]"
+    );
+    let more = changed(|list| list.push(("v".into(), Dtype::U8, vec![1], vec![0])), |_| {});
+    assert_eq!(refused(&more), "17 tensors, expected 16");
+}
+
+#[test]
+fn a_weight_that_is_not_finite_is_named() {
+    let message = refused_tensor("w", |tensor| write(tensor, 3, f32::NAN.to_le_bytes()));
+    assert_eq!(message, "tensor w: element 3 is NaN");
+    let message = refused_tensor("zeta", |tensor| write(tensor, 0, f32::INFINITY.to_le_bytes()));
+    assert_eq!(message, "tensor zeta: element 0 is inf");
+}
+
+#[test]
+fn a_calibration_that_contradicts_itself_is_named() {
+    let scores = |index, value: f32| {
+        refused_tensor("alone.scores", |tensor| write(tensor, index, value.to_le_bytes()))
+    };
+    assert_eq!(
+        scores(99, 1.5),
+        "tensor alone.scores: element 99 is 1.5, expected 0 to 1, ascending within a bin"
+    );
+    assert!(scores(99, 0.0).contains("element 99"), "not ascending");
+    assert!(scores(0, f32::NAN).contains("element 0"));
+    let offsets = |index, value: u32| {
+        refused_tensor("together.offsets", |tensor| write(tensor, index, value.to_le_bytes()))
+    };
+    let expected = "expected ascending from 0 to the number of scores";
+    assert_eq!(offsets(0, 1), format!("tensor together.offsets: element 0 is 1, {expected}"));
+    assert_eq!(offsets(2, 99), format!("tensor together.offsets: element 2 is 99, {expected}"));
+    assert_eq!(offsets(1, 101), format!("tensor together.offsets: element 2 is 100, {expected}"));
+    let shorter = refused_tensor("alone.offsets", |tensor| {
+        tensor.2 = vec![2];
+        tensor.3.truncate(8);
+    });
+    assert_eq!(shorter, "tensor alone.offsets is U32 of shape [2], expected U32 of shape [3]");
+    let edge = refused_tensor("alone.similarity_edges", |tensor| write(tensor, 0, f32::NAN.to_le_bytes()));
+    assert_eq!(edge, "tensor alone.similarity_edges: element 0 is NaN, expected finite and ascending");
+}
+
+#[test]
+fn parts_that_do_not_fit_are_refused_as_a_file_would_be() {
+    let model = toy_model();
+    let build = |change: fn(&mut FastGrnnWeights)| {
+        let mut weights = model.weights().clone();
+        change(&mut weights);
+        let table = model.alone().clone();
+        Model::new(weights, table.clone(), table, TrainingFacts::new()).unwrap_err().to_string()
+    };
+    assert_eq!(
+        build(|weights| weights.u.push(0.0)),
+        "tensor u is F32 of shape [2], expected F32 of shape [1, 1]"
+    );
+    assert_eq!(build(|weights| weights.bias_gate.clear()), "hidden size is 0, expected 1 to 64");
+    assert_eq!(build(|weights| weights.nu = f32::NAN), "tensor nu: element 0 is NaN");
+
+    let backwards = CalibrationTable::new(vec![0.5, 0.1], vec![], []);
+    let error = Model::new(model.weights().clone(), backwards.clone(), backwards, TrainingFacts::new());
+    assert!(error.unwrap_err().to_string().starts_with("tensor alone.similarity_edges: element 1 is 0.1"));
+
+    let row = CalibrationRow { confidence: f32::NAN, sufficed: true, top_similarity: 0.5, candidates: 1 };
+    let nonsense = CalibrationTable::new(vec![], vec![], [row]);
+    let error = Model::new(model.weights().clone(), nonsense.clone(), nonsense, TrainingFacts::new());
+    assert!(error.unwrap_err().to_string().starts_with("tensor alone.scores: element 0 is NaN"));
+}

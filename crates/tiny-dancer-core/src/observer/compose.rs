@@ -1,8 +1,8 @@
 //! Observers made of observers: none, one chosen at run time, a shared one, several.
 
 use super::{
-    BreakerTransition, Decided, Detail, Failed, ModelReload, Observer, OutcomeReported, RequestEnd, RequestStart,
-    StageEnd, StageStart,
+    BreakerTransition, Decided, Detail, Failed, ModelReload, Observer, OutcomeReported, RequestEnd,
+    RequestStart, StageEnd, StageStart,
 };
 use std::sync::Arc;
 
@@ -97,7 +97,9 @@ impl<O: Observer> Observer for Option<O> {
 
     #[inline]
     fn detail(&self, request: &Self::Request) -> Detail {
-        self.as_ref().zip(request.as_ref()).map_or(Detail::Off, |(observer, request)| observer.detail(request))
+        self.as_ref()
+            .zip(request.as_ref())
+            .map_or(Detail::Off, |(observer, request)| observer.detail(request))
     }
 
     #[inline]
@@ -166,12 +168,21 @@ impl<R> Part<R> {
     }
 
     #[inline]
-    fn stage_start<O: Observer<Request = R>>(&mut self, observer: &O, event: &StageStart<'_>) -> Option<O::Stage> {
+    fn stage_start<O: Observer<Request = R>>(
+        &mut self,
+        observer: &O,
+        event: &StageStart<'_>,
+    ) -> Option<O::Stage> {
         (self.detail >= event.detail()).then(|| observer.on_stage_start(&mut self.request, event))
     }
 
     #[inline]
-    fn stage_end<O: Observer<Request = R>>(&mut self, observer: &O, stage: Option<O::Stage>, event: &StageEnd) {
+    fn stage_end<O: Observer<Request = R>>(
+        &mut self,
+        observer: &O,
+        stage: Option<O::Stage>,
+        event: &StageEnd,
+    ) {
         if let Some(stage) = stage {
             observer.on_stage_end(&mut self.request, stage, event);
         }
@@ -258,6 +269,3 @@ macro_rules! tuple {
 tuple!(A 0, B 1; reversed 1, 0);
 tuple!(A 0, B 1, C 2; reversed 2, 1, 0);
 tuple!(A 0, B 1, C 2, D 3; reversed 3, 2, 1, 0);
-
-#[cfg(test)]
-mod tests;

@@ -5,8 +5,8 @@ use crate::clock::{Clock, Tick};
 use crate::config::RouterConfig;
 use crate::model::{LoadError, Model};
 use crate::observer::{
-    BreakerTransition, CandidateStep, Decided, Detail, Failed, ModelReload, Observer, Operation, OutcomeReported,
-    RequestEnd, RequestStart, Stage, StageEnd, StageStart, Status,
+    BreakerTransition, CandidateStep, Decided, Detail, Failed, ModelReload, Observer, Operation,
+    OutcomeReported, RequestEnd, RequestStart, Stage, StageEnd, StageStart, Status,
 };
 use crate::{Outcome, RouteError, RoutingRequest, RoutingResponse};
 

@@ -1,0 +1,565 @@
+use super::*;
+use crate::observer::{
+    BreakerTransition, Decided, Detail, Failed, RequestEnd, RequestStart, StageEnd, StageStart,
+};
+use crate::testing::{self, ContractChecker, NOW, broken_model, candidate, router, toy_model};
+use crate::{Candidate, CircuitBreakerConfig, Clock, ErrorKind};
+use std::sync::Mutex;
+use std::time::Duration;
+
+const QUERY: [f32; 2] = [1.0, 0.0];
+
+fn toy() -> Router {
+    router(toy_model(), CircuitBreakerConfig::default(), ()).0
+}
+
+fn route(candidates: &[Candidate]) -> RoutingResponse {
+    toy().route(RoutingRequest::new(&QUERY, candidates)).unwrap()
+}
+
+#[test]
+fn a_router_is_shared_between_threads() {
+    fn shared<T: Send + Sync + 'static>() {}
+    shared::<Router>();
+    shared::<Router<(ContractChecker, Option<std::sync::Arc<ContractChecker>>)>>();
+}
+
+#[test]
+fn near_memories_of_success_send_it_to_the_lightweight_model() {
+    let response = route(&[candidate("a", 0.9, 1.0)]);
+    assert_eq!((response.model, response.reason), (ModelType::Lightweight, Reason::Confident));
+    assert!(response.confidence > 0.97 && response.uncertainty < 0.1, "{response:?}");
+}
+
+#[test]
+fn near_memories_of_failure_send_it_to_the_powerful_model() {
+    let response = route(&[candidate("a", 0.9, 0.0)]);
+    assert_eq!((response.model, response.reason), (ModelType::Powerful, Reason::LowConfidence));
+}
+
+#[test]
+fn far_memories_are_not_trusted_however_good() {
+    let response = route(&[candidate("a", 0.1, 1.0)]);
+    assert_eq!((response.model, response.reason), (ModelType::Powerful, Reason::HighUncertainty));
+    assert!(response.confidence > 0.97);
+    assert_eq!(response.uncertainty.to_bits(), 1.0_f32.to_bits());
+}
+
+#[test]
+fn the_confidence_is_tested_before_the_uncertainty() {
+    assert_eq!(route(&[candidate("a", 0.1, 0.0)]).reason, Reason::LowConfidence);
+}
+
+#[test]
+fn nothing_remembered_is_no_error_and_no_evidence() {
+    let response = route(&[]);
+    assert_eq!(response, RoutingResponse::default());
+    assert_eq!((response.model, response.reason), (ModelType::Powerful, Reason::NoEvidence));
+    assert_eq!((response.confidence.to_bits(), response.uncertainty.to_bits()), (0, 1.0_f32.to_bits()));
+}
+
+#[test]
+fn thresholds_are_met_when_they_are_equalled() {
+    let exact = route(&[candidate("a", 0.9, 1.0)]);
+    let config = RouterConfig {
+        confidence_threshold: exact.confidence,
+        max_uncertainty: exact.uncertainty,
+        ..RouterConfig::default()
+    };
+    let router = Router::with_model(config, (), toy_model());
+    let response = router.route(RoutingRequest::new(&QUERY, &[candidate("a", 0.9, 1.0)])).unwrap();
+    assert_eq!(response.reason, Reason::Confident);
+}
+
+#[test]
+fn the_nearest_memory_speaks_last() {
+    let near_success = [candidate("near", 0.9, 1.0), candidate("far", 0.6, 0.0)];
+    let near_failure = [candidate("near", 0.9, 0.0), candidate("far", 0.6, 1.0)];
+    assert_eq!(route(&near_success).model, ModelType::Lightweight);
+    assert_eq!(route(&near_failure).model, ModelType::Powerful);
+}
+
+#[test]
+fn candidates_speak_for_themselves_highest_confidence_first_ties_by_place() {
+    let response = route(&[
+        candidate("a", 0.9, 0.0),
+        candidate("b", 0.9, 1.0),
+        candidate("c", 0.9, 0.5),
+        candidate("d", 0.3, 1.0),
+        candidate("e", 0.9, 1.0),
+    ]);
+    let order: Vec<_> = response.decisions.iter().map(|decision| decision.candidate).collect();
+    assert_eq!(order, [1, 3, 4, 2, 0]);
+    let lightweight: Vec<_> = response.decisions.iter().map(|decision| decision.use_lightweight).collect();
+    assert_eq!(lightweight, [true, false, true, false, false], "d is too far to be trusted");
+}
+
+#[test]
+fn recency_is_measured_from_the_request_or_else_from_the_clock() {
+    let (clock, hand) = Clock::manual(NOW);
+    let config = RouterConfig { clock, ..Default::default() };
+    let router = Router::with_model(config, (), toy_model());
+    let candidates = [candidate("a", 0.9, 1.0)];
+    let ask = |now| {
+        let mut response = RoutingResponse::default();
+        let request = RoutingRequest { now, ..RoutingRequest::new(&QUERY, &candidates) };
+        router.route_into(request, &mut response).unwrap();
+        response.features().column(Feature::Recency)[0]
+    };
+    assert!((ask(Some(NOW)) - 1.0).abs() < 1e-6);
+    assert!((ask(Some(NOW + 7 * 86400)) - 0.5).abs() < 1e-6);
+    assert!((ask(None) - 1.0).abs() < 1e-6);
+    hand.advance(Duration::from_secs(7 * 86400));
+    assert!((ask(None) - 0.5).abs() < 1e-6);
+    assert!((ask(Some(NOW - 1)) - 1.0).abs() < 1e-6, "the future counts as now");
+}
+
+#[test]
+fn an_unobserved_router_reads_no_clock_when_now_is_given() {
+    let (router, hand) = router(toy_model(), CircuitBreakerConfig::default(), ());
+    let candidates = [candidate("a", 0.9, 1.0)];
+    let request = RoutingRequest { now: Some(NOW), ..RoutingRequest::new(&QUERY, &candidates) };
+    let before = hand.reads();
+    router.route(request).unwrap();
+    assert_eq!(hand.reads(), before);
+    router.route(RoutingRequest { now: None, ..request }).unwrap();
+    assert_eq!(hand.reads(), before + 1);
+}
+
+#[test]
+fn an_error_leaves_the_response_as_new() {
+    let router = toy();
+    let mut response = router.route(RoutingRequest::new(&QUERY, &[candidate("a", 0.9, 1.0)])).unwrap();
+    router.route_into(RoutingRequest::new(&QUERY, &[candidate("a", 0.9, 2.0)]), &mut response).unwrap_err();
+    assert_eq!(response, RoutingResponse::default());
+}
+
+#[test]
+fn a_reused_response_holds_what_a_new_one_would() {
+    let router = toy();
+    let mut reused = RoutingResponse::default();
+    for n in [5, 100, 1, 0, 64, 17] {
+        let candidates: Vec<_> =
+            (0..n).map(|i| candidate("", 0.9 - i as f32 * 0.005, (i % 3) as f32 / 2.0)).collect();
+        let request = RoutingRequest::new(&QUERY, &candidates);
+        router.route_into(request, &mut reused).unwrap();
+        assert_eq!(reused, router.route(request).unwrap());
+    }
+}
+
+#[test]
+fn the_same_request_gives_the_same_bits_on_any_number_of_threads() {
+    let router = Router::new(RouterConfig::default()).unwrap();
+    let candidates: Vec<_> =
+        (0..90).map(|i| candidate("", (i as f32).sin() * 0.9, (i % 5) as f32 / 4.0)).collect();
+    let request = RoutingRequest { now: Some(NOW), ..RoutingRequest::new(&QUERY, &candidates) };
+    let bits = |response: &RoutingResponse| {
+        let decisions =
+            response.decisions.iter().map(|d| (d.candidate, d.confidence.to_bits(), d.uncertainty.to_bits()));
+        (response.confidence.to_bits(), response.uncertainty.to_bits(), decisions.collect::<Vec<_>>())
+    };
+    let expected = bits(&router.route(request).unwrap());
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| bits(&router.route(request).unwrap()))).collect();
+        for thread in threads {
+            assert_eq!(thread.join().unwrap(), expected);
+        }
+    });
+}
+
+#[test]
+fn a_broken_model_is_the_routers_own_failure_and_opens_the_inference_circuit() {
+    let (router, hand) = router(broken_model(), CircuitBreakerConfig::default(), ());
+    let candidates = [candidate("a", 0.9, 1.0)];
+    let request = RoutingRequest::new(&QUERY, &candidates);
+    for _ in 0..5 {
+        let error = router.route(request).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NonFiniteOutput);
+        assert_eq!(error.to_string(), "candidate 0: the model's logit is inf");
+    }
+    assert_eq!(router.circuit_state(Circuit::Inference), CircuitState::Open);
+    let response = router.route(request).unwrap();
+    assert_eq!((response.model, response.reason), (ModelType::Powerful, Reason::CircuitOpen));
+    hand.advance(Duration::from_secs(30));
+    router.route(request).unwrap_err();
+    assert_eq!(router.circuit_state(Circuit::Inference), CircuitState::Open, "the probe failed");
+}
+
+#[test]
+fn bad_input_never_opens_a_circuit() {
+    let router = toy();
+    for _ in 0..100 {
+        router.route(RoutingRequest::new(&QUERY, &[candidate("a", 0.9, f32::NAN)])).unwrap_err();
+    }
+    assert_eq!(router.circuit_state(Circuit::Inference), CircuitState::Closed);
+}
+
+#[test]
+fn the_inference_circuit_recovers_by_probes() {
+    let (router, hand) = router(toy_model(), CircuitBreakerConfig::default(), ());
+    for _ in 0..5 {
+        router.inference.failed();
+    }
+    hand.advance(Duration::from_secs(30));
+    let candidates = [candidate("a", 0.9, 1.0)];
+    let request = RoutingRequest::new(&QUERY, &candidates);
+    for state in [CircuitState::HalfOpen, CircuitState::HalfOpen, CircuitState::Closed] {
+        assert_eq!(router.route(request).unwrap().reason, Reason::Confident);
+        assert_eq!(router.circuit_state(Circuit::Inference), state);
+    }
+}
+
+/// A router whose lightweight circuit is half-open and has one probe to give.
+fn one_probe() -> Router {
+    let circuits = CircuitBreakerConfig { probes: 1, ..Default::default() };
+    let (router, hand) = router(toy_model(), circuits, ());
+    for _ in 0..20 {
+        router.record_outcome(Outcome { model: ModelType::Lightweight, result: OutcomeResult::CallFailed });
+    }
+    assert_eq!(router.circuit_state(Circuit::Lightweight), CircuitState::Open);
+    hand.advance(Duration::from_secs(30));
+    router
+}
+
+#[test]
+fn a_probe_of_the_lightweight_circuit_is_answered_by_its_outcome() {
+    let router = one_probe();
+    let candidates = [candidate("a", 0.9, 1.0)];
+    let request = RoutingRequest::new(&QUERY, &candidates);
+    assert_eq!(router.route(request).unwrap().reason, Reason::Confident);
+    assert_eq!(router.route(request).unwrap().reason, Reason::CircuitOpen, "the probe is out");
+    router.record_outcome(Outcome { model: ModelType::Powerful, result: OutcomeResult::Sufficed });
+    assert_eq!(router.circuit_state(Circuit::Lightweight), CircuitState::HalfOpen);
+    router.record_outcome(Outcome { model: ModelType::Lightweight, result: OutcomeResult::Sufficed });
+    assert_eq!(router.circuit_state(Circuit::Lightweight), CircuitState::Closed);
+}
+
+#[test]
+fn a_probe_that_is_not_sent_to_the_lightweight_model_gives_its_lease_back() {
+    let router = one_probe();
+    for bad in [candidate("a", 0.9, 0.0), candidate("a", 0.1, 1.0)] {
+        assert!(!router.route(RoutingRequest::new(&QUERY, &[bad])).unwrap().reason.is_fallback());
+    }
+    router.route(RoutingRequest::new(&QUERY, &[candidate("a", 0.9, 2.0)])).unwrap_err();
+    assert_eq!(router.route(RoutingRequest::new(&QUERY, &[])).unwrap().reason, Reason::NoEvidence);
+    let response = router.route(RoutingRequest::new(&QUERY, &[candidate("a", 0.9, 1.0)])).unwrap();
+    assert_eq!(response.reason, Reason::Confident);
+}
+
+#[test]
+fn insufficient_answers_count_as_failures_only_if_configured() {
+    for insufficient_is_failure in [false, true] {
+        let circuits = CircuitBreakerConfig { insufficient_is_failure, ..Default::default() };
+        let (router, _) = router(toy_model(), circuits, ());
+        for _ in 0..30 {
+            router.record_outcome(Outcome {
+                model: ModelType::Lightweight,
+                result: OutcomeResult::Insufficient,
+            });
+        }
+        let open = router.circuit_state(Circuit::Lightweight) == CircuitState::Open;
+        assert_eq!(open, insufficient_is_failure);
+    }
+}
+
+#[test]
+fn the_powerful_models_outcomes_move_no_circuit() {
+    let router = toy();
+    for _ in 0..100 {
+        router.record_outcome(Outcome { model: ModelType::Powerful, result: OutcomeResult::CallFailed });
+    }
+    assert_eq!(router.circuit_state(Circuit::Lightweight), CircuitState::Closed);
+}
+
+#[test]
+fn an_open_circuit_is_an_error_only_if_asked_for() {
+    for circuit in Circuit::ALL {
+        let circuits = CircuitBreakerConfig { on_open: OnOpen::Reject, ..Default::default() };
+        let (router, _) = router(toy_model(), circuits, ());
+        router.force_open(circuit);
+        let error = router.route(RoutingRequest::new(&QUERY, &[])).unwrap_err();
+        assert_eq!(error, RouteError::CircuitOpen { circuit, retry_after: None });
+        assert_eq!(error.to_string(), format!("the {} circuit is open", circuit.name()));
+        router.force_closed(circuit);
+        router.route(RoutingRequest::new(&QUERY, &[])).unwrap();
+    }
+}
+
+#[test]
+fn a_reload_swaps_the_model_and_a_bad_file_leaves_the_old_one_serving() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("model.safetensors");
+    std::fs::write(&path, toy_model().to_bytes()).unwrap();
+    let router = Router::new(RouterConfig { model_path: Some(path.clone()), ..Default::default() }).unwrap();
+    let toy = router.model().version().to_owned();
+
+    std::fs::write(&path, broken_model().to_bytes()).unwrap();
+    assert_eq!(router.model().version(), toy, "nothing is read unasked");
+    let reloaded = router.reload_model().unwrap();
+    assert_eq!(router.model().version(), reloaded.version());
+    assert_ne!(reloaded.version(), toy);
+
+    std::fs::write(&path, "not a model").unwrap();
+    assert!(matches!(router.reload_model().unwrap_err(), LoadError::Corrupt { .. }));
+    std::fs::remove_file(&path).unwrap();
+    assert!(matches!(router.reload_model().unwrap_err(), LoadError::Read { .. }));
+    assert_eq!(router.model().version(), reloaded.version());
+}
+
+#[test]
+fn requests_go_on_while_the_model_is_reloaded() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("model.safetensors");
+    std::fs::write(&path, toy_model().to_bytes()).unwrap();
+    let router = Router::new(RouterConfig { model_path: Some(path), ..Default::default() }).unwrap();
+    let candidates = [candidate("a", 0.9, 1.0)];
+    std::thread::scope(|scope| {
+        let routing = scope.spawn(|| {
+            for _ in 0..5000 {
+                let response = router.route(RoutingRequest::new(&QUERY, &candidates)).unwrap();
+                assert_eq!(response.reason, Reason::Confident);
+            }
+        });
+        while !routing.is_finished() {
+            router.reload_model().unwrap();
+        }
+        routing.join().unwrap();
+    });
+}
+
+/// Writes down what it hears, at a detail of its own.
+struct Scribe {
+    detail: Detail,
+    heard: Mutex<Vec<String>>,
+}
+
+impl Scribe {
+    fn new(detail: Detail) -> Self {
+        Self { detail, heard: Mutex::default() }
+    }
+
+    fn note(&self, what: impl Into<String>) {
+        self.heard.lock().unwrap().push(what.into());
+    }
+
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.heard.lock().unwrap())
+    }
+}
+
+impl Observer for Scribe {
+    type Request = ();
+    type Stage = ();
+
+    fn on_request_start(&self, event: &RequestStart<'_>) {
+        self.note(format!("start {}", event.candidates));
+    }
+
+    fn on_stage_start(&self, (): &mut (), event: &StageStart<'_>) {
+        let step = event.step.map(|step| format!(" {} rank {}", step.id, step.rank));
+        self.note(format!("{}{}", event.stage.name(), step.unwrap_or_default()));
+    }
+
+    fn detail(&self, (): &()) -> Detail {
+        self.detail
+    }
+
+    fn on_stage_end(&self, (): &mut (), (): (), event: &StageEnd) {
+        self.note(format!("end of {}", event.stage.name()));
+    }
+
+    fn on_decision(&self, (): &mut (), event: &Decided<'_>) {
+        self.note(format!("{} because {}", event.model.name(), event.reason.name()));
+    }
+
+    fn on_error(&self, (): &mut (), event: &Failed<'_>) {
+        self.note(format!("{} in {}", event.kind().name(), event.stage.name()));
+    }
+
+    fn on_request_end(&self, (): (), event: &RequestEnd) {
+        self.note(format!("end {}", event.status.name()));
+    }
+
+    fn on_breaker_transition(&self, event: &BreakerTransition) {
+        self.note(format!("{} {} because {}", event.circuit.name(), event.to.name(), event.cause.name()));
+    }
+}
+
+fn told(detail: Detail, candidates: &[Candidate]) -> Vec<String> {
+    let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), Scribe::new(detail));
+    let _ = router.route(RoutingRequest::new(&QUERY, candidates));
+    router.observer().take()
+}
+
+#[test]
+fn off_hears_nothing_more() {
+    assert_eq!(told(Detail::Off, &[candidate("a", 0.9, 1.0)]), ["start 1"]);
+}
+
+#[test]
+fn request_hears_decision_or_error_and_the_end() {
+    let good = told(Detail::Request, &[candidate("a", 0.9, 1.0)]);
+    assert_eq!(good, ["start 1", "lightweight because confident", "end success"]);
+    let bad = told(Detail::Request, &[candidate("a", 0.9, 2.0)]);
+    assert_eq!(bad, ["start 1", "invalid_success_rate in feature_engineering", "end failure"]);
+}
+
+#[test]
+fn stages_hears_all_four() {
+    let heard = told(Detail::Stages, &[candidate("a", 0.9, 1.0)]);
+    assert_eq!(
+        heard,
+        [
+            "start 1",
+            "circuit_breaker_check",
+            "end of circuit_breaker_check",
+            "feature_engineering",
+            "end of feature_engineering",
+            "model_inference",
+            "end of model_inference",
+            "uncertainty_estimation",
+            "end of uncertainty_estimation",
+            "lightweight because confident",
+            "end success",
+        ]
+    );
+}
+
+#[test]
+fn candidates_hears_each_step_farthest_first_within_the_stage() {
+    let heard = told(Detail::Candidates, &[candidate("near", 0.9, 1.0), candidate("far", 0.1, 1.0)]);
+    assert_eq!(
+        heard[5..11],
+        [
+            "model_inference",
+            "model_inference far rank 1",
+            "end of model_inference",
+            "model_inference near rank 0",
+            "end of model_inference",
+            "end of model_inference",
+        ]
+    );
+}
+
+#[test]
+fn a_fallback_skips_the_stages_that_are_not_needed() {
+    let heard = told(Detail::Stages, &[]);
+    assert_eq!(
+        heard[3..],
+        ["feature_engineering", "end of feature_engineering", "powerful because no_evidence", "end fallback"]
+    );
+
+    let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), Scribe::new(Detail::Stages));
+    router.force_open(Circuit::Lightweight);
+    router.route(RoutingRequest::new(&QUERY, &[])).unwrap();
+    assert_eq!(
+        router.observer().take(),
+        [
+            "lightweight open because forced",
+            "start 0",
+            "circuit_breaker_check",
+            "end of circuit_breaker_check",
+            "powerful because circuit_open",
+            "end fallback",
+        ]
+    );
+}
+
+#[test]
+fn each_member_of_a_tuple_hears_only_what_it_asked_for() {
+    let all = [Detail::Off, Detail::Request, Detail::Stages, Detail::Candidates];
+    let candidates = [candidate("near", 0.9, 1.0), candidate("far", 0.1, 1.0)];
+    let (router, _) = router(
+        toy_model(),
+        CircuitBreakerConfig::default(),
+        (
+            Scribe::new(all[0]),
+            Scribe::new(all[1]),
+            Some(std::sync::Arc::new(Scribe::new(all[2]))),
+            (Scribe::new(all[3]), None::<Scribe>),
+        ),
+    );
+    router.route(RoutingRequest::new(&QUERY, &candidates)).unwrap();
+    let (off, request, stages, (steps, _)) = router.observer();
+    let stages = stages.as_ref().unwrap();
+    let heard = [off.take(), request.take(), stages.take(), steps.take()];
+    assert_eq!(heard, all.map(|detail| told(detail, &candidates)));
+}
+
+#[test]
+fn the_contract_holds_at_every_detail() {
+    for detail in [Detail::Off, Detail::Request, Detail::Stages, Detail::Candidates] {
+        let counts = testing::exercise(Scribe::new(detail)).counts();
+        assert_eq!(counts.stages > 0, detail >= Detail::Stages);
+        assert_eq!(counts.steps > 0, detail >= Detail::Candidates);
+        assert_eq!(counts.decisions + counts.errors, if detail == Detail::Off { 0 } else { counts.requests });
+        assert_eq!((counts.requests, counts.outcomes, counts.reloads), (18, 15, 5));
+    }
+}
+
+#[test]
+#[should_panic(expected = "decided twice")]
+fn the_checker_notices_a_second_decision() {
+    let checker = ContractChecker::new(());
+    let model = toy_model();
+    let start = RequestStart { operation: Operation::Route, candidates: 0, dimensions: 2, model_version: "" };
+    let mut request = checker.on_request_start(&start);
+    let response = RoutingResponse::default();
+    let event = Decided {
+        model: response.model,
+        confidence: 0.0,
+        uncertainty: 1.0,
+        reason: response.reason,
+        decisions: &[],
+        features: response.features(),
+        confidence_threshold: 0.85,
+        max_uncertainty: 0.15,
+        model_version: model.version(),
+        candidates: &[],
+    };
+    checker.on_decision(&mut request, &event);
+    checker.on_decision(&mut request, &event);
+}
+
+/// Panics in a stage, and counts the contexts that are dropped.
+struct Fragile<'a>(&'a Mutex<u32>);
+
+struct Guard(&'static Mutex<u32>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) += 1;
+    }
+}
+
+impl Observer for Fragile<'static> {
+    type Request = Guard;
+    type Stage = Guard;
+
+    fn on_request_start(&self, _: &RequestStart<'_>) -> Guard {
+        Guard(self.0)
+    }
+
+    fn on_stage_start(&self, _: &mut Guard, event: &StageStart<'_>) -> Guard {
+        assert!(event.stage != Stage::UncertaintyEstimation, "as the test wants it");
+        Guard(self.0)
+    }
+}
+
+#[test]
+fn contexts_and_leases_are_given_back_when_the_router_unwinds() {
+    static DROPPED: Mutex<u32> = Mutex::new(0);
+    let circuits = CircuitBreakerConfig { probes: 1, ..Default::default() };
+    let (router, hand) = router(toy_model(), circuits, Fragile(&DROPPED));
+    for _ in 0..20 {
+        router.record_outcome(Outcome { model: ModelType::Lightweight, result: OutcomeResult::CallFailed });
+    }
+    hand.advance(Duration::from_secs(30));
+    let candidates = [candidate("a", 0.9, 1.0)];
+    for _ in 0..2 {
+        let request = std::panic::AssertUnwindSafe(|| router.route(RoutingRequest::new(&QUERY, &candidates)));
+        std::panic::catch_unwind(request).unwrap_err();
+    }
+    // Three stages and the request, twice: the second one was a probe again, so the first gave its lease back.
+    assert_eq!(*DROPPED.lock().unwrap(), 8);
+}
