@@ -1,2 +1,67 @@
-//! Placeholder.
-fn main() {}
+//! The project's own commands: `cargo xtask bench | lint | test | ci | codegen`.
+//!
+//! Each command is a list of steps. A step prints a headline and its command, and passes, fails or is skipped for a
+//! stated reason; a failure never hides the steps after it. At the end stands a table of all steps and a closing line,
+//! and the exit code is that of the worst. What can't be checked counts as failed.
+#![expect(clippy::print_stdout, reason = "a program that talks to the person who started it")]
+
+mod arrows;
+mod bench;
+mod ci;
+mod codegen;
+mod lint;
+mod report;
+mod services;
+mod test;
+mod text;
+mod workspace;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use report::Report;
+use std::process::ExitCode;
+use workspace::Workspace;
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "The project's own commands")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Runs the benches, prints a table, and keeps a record under benches/record/
+    Bench(bench::Arguments),
+    /// Everything: lint, test, rustdoc, each crate alone with each of its features
+    Ci,
+    /// Writes the generated documents anew
+    Codegen,
+    /// rustfmt, clippy, the dependency arrows, and what no compiler sees
+    Lint,
+    /// Unit, integration and documentation tests, then the product against real services
+    Test(test::Arguments),
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(report) => report.finish(),
+        Err(error) => {
+            println!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<Report> {
+    let workspace = Workspace::find()?;
+    let mut report = Report::new(&workspace);
+    match arguments.task {
+        Task::Bench(arguments) => bench::run(&workspace, &mut report, &arguments),
+        Task::Ci => ci::run(&workspace, &mut report),
+        Task::Codegen => codegen::run(&mut report),
+        Task::Lint => lint::run(&workspace, &mut report),
+        Task::Test(arguments) => test::run(&workspace, &mut report, arguments),
+    }
+    Ok(report)
+}

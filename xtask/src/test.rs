@@ -1,0 +1,21 @@
+//! `cargo xtask test`: the tests, then the product against real services.
+
+use crate::report::Report;
+use crate::services;
+use crate::workspace::{Workspace, cargo};
+
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub(crate) struct Arguments {
+    /// Leaves out what needs programs from outside, and says so
+    #[arg(long)]
+    no_services: bool,
+}
+
+pub(crate) fn run(workspace: &Workspace, report: &mut Report, arguments: Arguments) {
+    report.command("tests", &mut cargo("test --workspace --all-features --no-fail-fast"));
+    if arguments.no_services {
+        report.skip(services::HEADLINE, "--no-services");
+    } else {
+        services::run(workspace, report);
+    }
+}

@@ -1,0 +1,78 @@
+use super::*;
+
+fn findings(file: &str, text: &str) -> Vec<(usize, String)> {
+    in_text(file, text, "/somewhere/here/")
+}
+
+fn lines(file: &str, text: &str) -> Vec<usize> {
+    findings(file, text).into_iter().map(|(line, _)| line).collect()
+}
+
+#[test]
+fn attributes_that_silence_without_a_reason_are_found() {
+    let source = concat!(
+        "#",
+        "[allow(dead_code)]\nfn f() {}\n",
+        "#",
+        "![allow(missing_docs)]\n",
+        "#",
+        "[cfg_attr(test,\n    allow(unused))]\n",
+        "#",
+        "[expect(unused)]\n",
+        "#",
+        "[expect(unused, reason = \"[why]\")]\n",
+        "// #",
+        "[allow(in_a_comment)]\n",
+        "fn g(#",
+        "[allow(unused)] x: u8) {}\n",
+        "fn allow(_: u8) { v[0].expect(\"it is there\") }\n",
+    );
+    assert_eq!(lines("lib.rs", source), [1, 3, 4, 6, 9]);
+    assert_eq!(lines("lib.md", source), [] as [usize; 0]);
+}
+
+#[test]
+fn postponed_work_is_found_in_what_people_write() {
+    for word in POSTPONED {
+        let text = format!("fine\n// {word}: later\nMASTO{word}N is fine");
+        assert_eq!(lines("a.rs", &text), [2]);
+        assert_eq!(lines("a.md", &text), [2]);
+        assert_eq!(lines("prompts.jsonl", &text), [] as [usize; 0]);
+    }
+}
+
+#[test]
+fn paths_of_one_machine_are_found() {
+    for path in HOMES {
+        assert_eq!(lines("a.json", &format!("a\n\"{path}me\"")), [2]);
+        assert_eq!(lines("a.json", &format!("tree{path}x")), [] as [usize; 0]);
+    }
+    assert_eq!(lines("a.md", "/somewhere/here/target"), [1]);
+    assert_eq!(lines("a.md", "/somewhere/else"), [] as [usize; 0]);
+}
+
+#[test]
+fn hosts_in_a_lock_file_are_found() {
+    assert_eq!(lines("web/package-lock.json", "{\n  \"resolved\": \"https://a.host/it\"\n}"), [2]);
+}
+
+#[test]
+fn summaries_are_found() {
+    assert!(in_name(concat!("docs/ROUTER_SUM", "MARY.md")).is_some());
+    assert!(in_name("docs/router.md").is_none());
+}
+
+#[test]
+fn a_dependency_needs_a_reason_and_a_reason_a_dependency() {
+    let manifest = "[workspace.dependencies]\ntiny-dancer = 1\n# a comment = no\nanyhow = \"1\"\nclap = 2\n\n[other]\nx = 1";
+    assert_eq!(without_reason(manifest, "| `anyhow` | errors |\n| `clap` | arguments |"), [] as [&str; 0]);
+    let found = without_reason(manifest, "| `anyhow` | errors |\n| `gone` | it was nice |");
+    assert_eq!(
+        found,
+        [
+            format!("Cargo.toml: clap has no line in {REASONS}"),
+            format!("{REASONS}: gone is no dependency any more")
+        ]
+    );
+    assert_eq!(without_reason("", "").len(), 1);
+}

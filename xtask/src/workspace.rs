@@ -1,0 +1,54 @@
+//! Where everything is, as cargo tells it.
+
+use anyhow::{Context, Result, bail};
+use cargo_metadata::{Metadata, MetadataCommand};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The workspace that this program belongs to.
+#[derive(Debug)]
+pub(crate) struct Workspace {
+    pub(crate) root: PathBuf,
+    /// Where cargo builds.
+    pub(crate) target: PathBuf,
+    /// The resolved graph, all features on, for every platform.
+    pub(crate) metadata: Metadata,
+}
+
+impl Workspace {
+    pub(crate) fn find() -> Result<Self> {
+        let metadata = resolve(&[])?;
+        Ok(Self {
+            root: metadata.workspace_root.clone().into(),
+            target: metadata.target_directory.clone().into(),
+            metadata,
+        })
+    }
+}
+
+/// The resolved graph with all features on.
+pub(crate) fn resolve(options: &[&str]) -> Result<Metadata> {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
+    MetadataCommand::new()
+        .manifest_path(root)
+        .features(cargo_metadata::CargoOpt::AllFeatures)
+        .other_options(options.iter().map(ToString::to_string).collect::<Vec<_>>())
+        .exec()
+        .context("cargo metadata")
+}
+
+/// `cargo` with these words as arguments.
+pub(crate) fn cargo(arguments: &str) -> Command {
+    let mut command = Command::new("cargo");
+    command.args(arguments.split_whitespace());
+    command
+}
+
+/// Runs a command to its end and returns what it printed; an error says what it complained about.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("{command:?}"))?;
+    if !output.status.success() {
+        bail!("{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("{command:?}"))
+}
