@@ -1,11 +1,14 @@
 //! `cargo xtask codegen`: writes the documents anew that are made from code.
 //!
-//! Each crate owns its documents, and the test that compares them with the code writes them where `UPDATE_DOCS` is set.
+//! The code map is made here. Each crate owns its documents, and the test that compares them with the code writes them
+//! where `UPDATE_DOCS` is set.
 
+use crate::codemap;
 use crate::report::Report;
-use crate::workspace::cargo;
+use crate::workspace::{Workspace, cargo};
 
-pub(crate) fn run(report: &mut Report) {
+pub(crate) fn run(workspace: &Workspace, report: &mut Report) {
+    report.check("code map", "docs/architecture.md", || codemap::write(workspace));
     let mut update = cargo("test --quiet --package tiny-dancer-metrics --package tiny-dancer-tracing");
     report.command("write the documents", update.env("UPDATE_DOCS", "1"));
     report.command(

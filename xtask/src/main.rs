@@ -9,6 +9,7 @@ mod arrows;
 mod bench;
 mod ci;
 mod codegen;
+mod codemap;
 mod lint;
 mod report;
 mod services;
@@ -59,7 +60,7 @@ fn run(arguments: Arguments) -> Result<Report> {
     match arguments.task {
         Task::Bench(arguments) => bench::run(&workspace, &mut report, &arguments),
         Task::Ci => ci::run(&workspace, &mut report),
-        Task::Codegen => codegen::run(&mut report),
+        Task::Codegen => codegen::run(&workspace, &mut report),
         Task::Lint => lint::run(&workspace, &mut report),
         Task::Test(arguments) => test::run(&workspace, &mut report, arguments),
     }

@@ -1,13 +1,12 @@
-//! What no compiler sees: attributes that hide warnings, words that postpone work, paths of one machine, dependencies
-//! without a reason.
+//! What no compiler sees: silenced warnings, postponed work, paths of one machine, dependencies without a reason.
 //!
 //! Read are the files that git tracks or would track.
 
-use crate::workspace::{Workspace, output};
+use crate::codemap::is_test;
+use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Command;
 
 /// Where each dependency has its reason.
 const REASONS: &str = "docs/decisions/0002-dependencies.md";
@@ -25,31 +24,14 @@ const HOMES: [&str; 3] = [concat!("/ho", "me/"), concat!("/ro", "ot/"), concat!(
 /// Fails with all that it finds.
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let root = workspace.root.as_path();
-    let list = output(Command::new("git").current_dir(root).args([
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-    ]))?;
-    let files: BTreeSet<&str> = list.split_terminator('\0').collect();
-    if !files.contains("Cargo.toml") {
-        bail!("git does not know the root's Cargo.toml, so it can't know the rest");
-    }
     let here = format!("{}/", root.display());
     let mut findings = Vec::new();
-    for file in files {
-        let path = root.join(file);
-        // Deleted and not committed yet, or a link to a folder.
-        if !path.is_file() {
-            continue;
-        }
-        let bytes = std::fs::read(&path).with_context(|| file.to_owned())?;
-        findings.extend(in_name(file).map(|what| format!("{file}: {what}")));
+    for file in workspace.files()? {
+        let bytes = std::fs::read(root.join(&file)).with_context(|| file.clone())?;
+        findings.extend(in_name(&file).map(|what| format!("{file}: {what}")));
         if let Ok(text) = std::str::from_utf8(&bytes) {
-            findings.extend(
-                in_text(file, text, &here).into_iter().map(|(line, what)| format!("{file}:{line}: {what}")),
-            );
+            let found = in_text(&file, text, &here);
+            findings.extend(found.into_iter().map(|(line, what)| format!("{file}:{line}: {what}")));
         }
     }
     let read = |file: &str| std::fs::read_to_string(root.join(file)).with_context(|| file.to_owned());
@@ -81,6 +63,28 @@ fn in_text(file: &str, text: &str, here: &str) -> Vec<(usize, String)> {
     }
     if extension == "rs" {
         findings.extend(in_attributes(text));
+        findings.extend(at_the_seam(file, text));
+    }
+    findings
+}
+
+/// Core's observers are called by one module, and the algorithms don't know that there are any.
+fn at_the_seam(file: &str, source: &str) -> Vec<(usize, String)> {
+    let Some(module) = file.strip_prefix("crates/tiny-dancer-core/src/").filter(|module| !is_test(module))
+    else {
+        return Vec::new();
+    };
+    let is_of = |modules: &[&str]| modules.iter().any(|name| module.starts_with(name));
+    let calls = is_of(&["router/observed.rs", "observer", "testing"]);
+    let knows = calls || is_of(&["router", "lib.rs"]);
+    let mut findings = Vec::new();
+    for (number, line) in (1..).zip(source.lines()).filter(|(_, line)| !line.trim_start().starts_with("//")) {
+        if !calls && line.contains(".on_") {
+            findings.push((number, "only router/observed.rs calls observers".to_owned()));
+        }
+        if !knows && (has_word(line, "Observer") || has_word(line, "observer")) {
+            findings.push((number, "only the router knows that there are observers".to_owned()));
+        }
     }
     findings
 }

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use cargo_metadata::{Metadata, MetadataCommand};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -23,6 +24,22 @@ impl Workspace {
             target: metadata.target_directory.clone().into(),
             metadata,
         })
+    }
+
+    /// The files that git tracks or would track, by their path from the root.
+    pub(crate) fn files(&self) -> Result<BTreeSet<String>> {
+        let mut git = Command::new("git");
+        git.current_dir(&self.root).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
+        let files: BTreeSet<_> = output(&mut git)?
+            .split_terminator('\0')
+            // Deleted and not committed yet, or a link to a folder.
+            .filter(|file| self.root.join(file).is_file())
+            .map(ToOwned::to_owned)
+            .collect();
+        if !files.contains("Cargo.toml") {
+            bail!("git does not know the root's Cargo.toml, so it can't know the rest");
+        }
+        Ok(files)
     }
 }
 

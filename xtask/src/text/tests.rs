@@ -76,3 +76,19 @@ fn a_dependency_needs_a_reason_and_a_reason_a_dependency() {
     );
     assert_eq!(without_reason("", "").len(), 1);
 }
+
+#[test]
+fn observers_are_called_in_one_place_and_known_to_the_router_alone() {
+    let core = "crates/tiny-dancer-core/src";
+    let call = "fn f() {\n    self.observer.on_decision(request);\n}";
+    assert_eq!(lines(&format!("{core}/router.rs"), call), [2]);
+    assert_eq!(lines(&format!("{core}/features.rs"), call), [2, 2]);
+    assert_eq!(
+        lines(&format!("{core}/breaker.rs"), "/// An Observer hears it.\nuse crate::observer::Observer;"),
+        [2]
+    );
+    for file in ["router/observed.rs", "observer/compose.rs", "testing.rs", "router/tests.rs"] {
+        assert_eq!(lines(&format!("{core}/{file}"), call), [] as [usize; 0]);
+    }
+    assert_eq!(lines("examples/mine.rs", call), [] as [usize; 0]);
+}
