@@ -1,0 +1,281 @@
+//! What a [`TracingSystem`](crate::TracingSystem) is made from, and why it was refused.
+
+use std::str::FromStr;
+use std::time::Duration;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+
+/// The settings of a [`TracingSystem`](crate::TracingSystem), checked once, when it starts.
+///
+/// ```
+/// use tiny_dancer_tracing::TracingConfig;
+///
+/// let config = TracingConfig {
+///     service_name: "my-service".to_string(),
+///     otlp_endpoint: Some("http://localhost:4318".to_string()),
+///     ..Default::default()
+/// };
+/// assert_eq!(config.sampling_ratio, 1.0);
+/// ```
+///
+/// What OpenTelemetry's own environment variables say of the rest is heard as well: `OTEL_RESOURCE_ATTRIBUTES`,
+/// `OTEL_EXPORTER_OTLP_HEADERS` (say, for a token), `OTEL_BSP_MAX_QUEUE_SIZE` and its kin.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TracingConfig {
+    /// The `service.name` that spans are filed under. "tiny-dancer".
+    pub service_name: String,
+    /// Where an OTLP collector listens for http-protobuf, usually port 4318. `/v1/traces` is added where the URL has
+    /// no path. None: no OTLP. Jaeger, since version 1.35, is such a collector.
+    pub otlp_endpoint: Option<String>,
+    /// The `host:port` of a Jaeger agent. Not there yet: anything but `None` is refused; use `otlp_endpoint`.
+    pub jaeger_agent_endpoint: Option<String>,
+    /// Whether spans are printed on the standard output, for a look while developing. No.
+    pub enable_stdout: bool,
+    /// The share of traces that begin here and are recorded, 0 to 1; a trace that began elsewhere was decided there.
+    /// 1, so that the first request that somebody sends after setting this up can be seen. In production, 0.01 to
+    /// 0.1: a sampled request costs some ten times an unsampled one.
+    pub sampling_ratio: f64,
+    /// How many of the nearest candidates get a span of their own; the rest share one. 8: those that matter most, and
+    /// still a trace that fits on a screen.
+    pub candidate_spans: usize,
+    /// How long one attempt to export may take, its retries included. 10 s, as OTLP has it.
+    pub export_timeout: Duration,
+    /// How long [`shutdown`](crate::TracingSystem::shutdown) waits for the last spans. 5 s: less than the 10 s after
+    /// which the usual supervisor loses its patience.
+    pub shutdown_timeout: Duration,
+    /// How log lines look on the standard error, or that there are none. Text.
+    pub log_format: LogFormat,
+    /// Which log lines appear, as `tracing_subscriber::EnvFilter` reads it; the variable `RUST_LOG`, where it is set,
+    /// is read instead. Either says nothing about spans. "info".
+    pub log_filter: String,
+}
+
+impl Default for TracingConfig {
+    fn default() -> Self {
+        Self {
+            service_name: "tiny-dancer".to_owned(),
+            otlp_endpoint: None,
+            jaeger_agent_endpoint: None,
+            enable_stdout: false,
+            sampling_ratio: 1.0,
+            candidate_spans: 8,
+            export_timeout: Duration::from_secs(10),
+            shutdown_timeout: Duration::from_secs(5),
+            log_format: LogFormat::Text,
+            log_filter: "info".to_owned(),
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum LogFormat {
+    /// For machines: an object a line.
+    Json,
+    /// No log lines.
+    Off,
+    /// For people.
+    #[default]
+    Text,
+}
+
+/// Why a [`TracingSystem`](crate::TracingSystem) did not start. Nothing was installed then.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InitError {
+    /// A duration of nothing.
+    #[error("{field} is zero")]
+    DurationZero {
+        /// The field of [`TracingConfig`].
+        field: &'static str,
+    },
+    /// The exporter could not be built.
+    #[error("the OTLP exporter could not be built")]
+    Exporter {
+        /// Why.
+        source: opentelemetry_otlp::ExporterBuildError,
+    },
+    /// A Jaeger agent was asked for.
+    #[error(
+        "jaeger_agent_endpoint is {endpoint:?}: there is no exporter for Jaeger's agent yet; Jaeger takes OTLP, so set \
+         otlp_endpoint to its port 4318"
+    )]
+    JaegerAgent {
+        /// What the field holds.
+        endpoint: String,
+    },
+    /// An address in `jaeger_agent_endpoint` where no Jaeger agent listens.
+    #[error("jaeger_agent_endpoint is {endpoint:?}, which is an address for OTLP: set otlp_endpoint instead")]
+    JaegerAgentIsOtlp {
+        /// What the field holds.
+        endpoint: String,
+    },
+    /// A log filter that can't be read.
+    #[error("{origin} is {filter:?}, which is no log filter")]
+    LogFilter {
+        /// Where it stands: `log_filter` or `RUST_LOG`.
+        origin: &'static str,
+        /// What it says.
+        filter: String,
+        /// Why.
+        source: ParseError,
+    },
+    /// An address that is no URL of a collector.
+    #[error("otlp_endpoint is {endpoint:?}: {fault}")]
+    OtlpEndpoint {
+        /// What the field holds.
+        endpoint: String,
+        /// What is wrong with it.
+        fault: EndpointFault,
+    },
+    /// The port on which collectors speak gRPC.
+    #[error(
+        "otlp_endpoint is {endpoint:?}, but on port 4317 collectors speak gRPC; http-protobuf, which is spoken here, \
+         has port 4318"
+    )]
+    OtlpGrpcPort {
+        /// What the field holds.
+        endpoint: String,
+    },
+    /// A ratio outside 0 to 1, or NaN.
+    #[error("sampling_ratio is {value}, expected 0 to 1")]
+    SamplingRatio {
+        /// What the field holds.
+        value: f64,
+    },
+    /// A service without a name.
+    #[error("service_name is empty")]
+    ServiceNameEmpty,
+    /// This system was shut down.
+    #[error("this tracing system was shut down; make a new one")]
+    ShutDown,
+    /// The process has a `tracing` subscriber already.
+    #[error(
+        "a tracing subscriber is installed already: give it this system's layer() instead of calling init()"
+    )]
+    SubscriberInstalled,
+    /// The process has a tracing system already, this one or another.
+    #[error("a tracing system is installed already")]
+    SystemInstalled,
+}
+
+/// What is wrong with a collector's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EndpointFault {
+    /// No host.
+    #[error("it names no host")]
+    Host,
+    /// A port that is no number below 65,536.
+    #[error("its port is not a number from 1 to 65535")]
+    Port,
+    /// Something behind the path.
+    #[error("a query or a fragment has no meaning here")]
+    Query,
+    /// No `http://` in front.
+    #[error("expected http:// in front")]
+    Scheme,
+    /// `https://`, without the code for it.
+    #[error("https:// needs the feature `tls` of tiny-dancer-tracing")]
+    Tls,
+    /// A character that no URL has, such as a space.
+    #[error("it holds a character that no URL has")]
+    Whitespace,
+}
+
+/// A configuration that was checked, and is never checked again.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    pub(crate) config: TracingConfig,
+    /// The full URL that spans are posted to.
+    pub(crate) traces_url: Option<String>,
+}
+
+impl TracingConfig {
+    pub(crate) fn check(self) -> Result<Checked, InitError> {
+        if self.service_name.is_empty() {
+            return Err(InitError::ServiceNameEmpty);
+        }
+        if !(0.0..=1.0).contains(&self.sampling_ratio) {
+            return Err(InitError::SamplingRatio { value: self.sampling_ratio });
+        }
+        for (field, duration) in
+            [("export_timeout", self.export_timeout), ("shutdown_timeout", self.shutdown_timeout)]
+        {
+            if duration.is_zero() {
+                return Err(InitError::DurationZero { field });
+            }
+        }
+        if let Some(endpoint) = &self.jaeger_agent_endpoint {
+            let endpoint = endpoint.clone();
+            let is_otlp =
+                endpoint.contains("://") || endpoint.ends_with(":4317") || endpoint.ends_with(":4318");
+            return Err(if is_otlp {
+                InitError::JaegerAgentIsOtlp { endpoint }
+            } else {
+                InitError::JaegerAgent { endpoint }
+            });
+        }
+        let traces_url = self.otlp_endpoint.as_deref().map(traces_url).transpose()?;
+        Ok(Checked { config: self, traces_url })
+    }
+
+    /// The filter of log lines. The SDK's own are off unless asked for: what they have to say of a dead collector, they
+    /// say with every batch, and the exporter here says it once.
+    pub(crate) fn log_filter(&self) -> Result<EnvFilter, InitError> {
+        let (origin, filter) = match std::env::var("RUST_LOG") {
+            Ok(filter) if !filter.is_empty() => ("RUST_LOG", filter),
+            _ => ("log_filter", self.log_filter.clone()),
+        };
+        EnvFilter::from_str(&format!("opentelemetry=off,{filter}")).map_err(|source| InitError::LogFilter {
+            origin,
+            filter,
+            source,
+        })
+    }
+}
+
+/// Checks a collector's address, and adds the path of OTLP where it has none.
+fn traces_url(endpoint: &str) -> Result<String, InitError> {
+    let refuse = |fault| Err(InitError::OtlpEndpoint { endpoint: endpoint.to_owned(), fault });
+    if endpoint.contains(|c: char| c.is_whitespace() || c.is_control() || !c.is_ascii()) {
+        return refuse(EndpointFault::Whitespace);
+    }
+    let rest = match endpoint.split_once("://") {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => {
+            if cfg!(not(feature = "tls")) {
+                return refuse(EndpointFault::Tls);
+            }
+            rest
+        }
+        _ => return refuse(EndpointFault::Scheme),
+    };
+    if rest.contains(['?', '#']) {
+        return refuse(EndpointFault::Query);
+    }
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let host_and_port = authority.rsplit_once('@').map_or(authority, |(_, host_and_port)| host_and_port);
+    // In an IPv6 address, [::1]:4318, only the colon behind the bracket is the port's.
+    let bracket = host_and_port.rfind(']').unwrap_or(0);
+    let (host, port) = match host_and_port[bracket..].split_once(':') {
+        Some((_, port)) => (&host_and_port[..host_and_port.len() - port.len() - 1], Some(port)),
+        None => (host_and_port, None),
+    };
+    if host.is_empty() {
+        return refuse(EndpointFault::Host);
+    }
+    match port.map(u16::from_str) {
+        Some(Err(_) | Ok(0)) => return refuse(EndpointFault::Port),
+        Some(Ok(4317)) => return Err(InitError::OtlpGrpcPort { endpoint: endpoint.to_owned() }),
+        _ => {}
+    }
+    Ok(if path.is_empty() {
+        format!("{}/v1/traces", endpoint.trim_end_matches('/'))
+    } else {
+        endpoint.to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+use super::*;
+
+fn error(change: impl FnOnce(&mut TracingConfig)) -> InitError {
+    let mut config = TracingConfig::default();
+    change(&mut config);
+    config.check().unwrap_err()
+}
+
+fn otlp(endpoint: &str) -> Result<Option<String>, InitError> {
+    let config = TracingConfig { otlp_endpoint: Some(endpoint.to_owned()), ..Default::default() };
+    config.check().map(|checked| checked.traces_url)
+}
+
+#[test]
+fn the_default_is_a_good_configuration() {
+    assert_eq!(TracingConfig::default().check().unwrap().traces_url, None);
+}
+
+#[test]
+fn an_endpoint_without_a_path_gets_the_path_of_otlp() {
+    for (given, expected) in [
+        ("http://localhost:4318", "http://localhost:4318/v1/traces"),
+        ("http://localhost:4318/", "http://localhost:4318/v1/traces"),
+        ("http://collector", "http://collector/v1/traces"),
+        ("http://[::1]:4318", "http://[::1]:4318/v1/traces"),
+        ("http://user:word@collector:4318", "http://user:word@collector:4318/v1/traces"),
+        ("http://localhost:4318/v1/traces", "http://localhost:4318/v1/traces"),
+        ("http://localhost:4318/tenant/otlp", "http://localhost:4318/tenant/otlp"),
+    ] {
+        assert_eq!(otlp(given).unwrap().as_deref(), Some(expected));
+    }
+}
+
+#[test]
+fn a_bad_endpoint_is_refused_for_what_is_wrong_with_it() {
+    for (given, expected) in [
+        ("", EndpointFault::Scheme),
+        ("localhost:4318", EndpointFault::Scheme),
+        ("grpc://localhost:4318", EndpointFault::Scheme),
+        ("http://", EndpointFault::Host),
+        ("http://:4318", EndpointFault::Host),
+        ("http://localhost:http", EndpointFault::Port),
+        ("http://localhost:0", EndpointFault::Port),
+        ("http://localhost:65536", EndpointFault::Port),
+        ("http://localhost:", EndpointFault::Port),
+        ("http://local host:4318", EndpointFault::Whitespace),
+        ("http://localhost:4318?a=b", EndpointFault::Query),
+    ] {
+        match otlp(given).unwrap_err() {
+            InitError::OtlpEndpoint { endpoint, fault } => assert_eq!((&*endpoint, fault), (given, expected)),
+            other => panic!("{given}: {other}"),
+        }
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+#[test]
+fn https_names_the_feature_that_it_needs() {
+    assert!(otlp("https://collector").unwrap_err().to_string().contains("`tls`"));
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn https_is_taken_with_the_feature_tls() {
+    assert_eq!(otlp("https://collector").unwrap().as_deref(), Some("https://collector/v1/traces"));
+}
+
+#[test]
+fn the_port_of_grpc_names_the_port_of_http() {
+    for endpoint in ["http://localhost:4317", "http://[::1]:4317/v1/traces"] {
+        let message = otlp(endpoint).unwrap_err().to_string();
+        assert!(message.contains("gRPC") && message.contains("4318"), "{message}");
+    }
+}
+
+#[test]
+fn the_jaeger_field_is_refused_and_names_the_one_to_use() {
+    for endpoint in ["localhost:6831", "http://localhost:14268", "localhost:4317", "localhost:4318"] {
+        let error = error(|config| config.jaeger_agent_endpoint = Some(endpoint.to_owned()));
+        assert_eq!(matches!(error, InitError::JaegerAgent { .. }), endpoint == "localhost:6831");
+        assert!(error.to_string().contains("otlp_endpoint"), "{error}");
+    }
+}
+
+#[test]
+fn a_ratio_outside_its_bounds_is_refused() {
+    for ratio in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
+        let error = error(|config| config.sampling_ratio = ratio);
+        assert!(matches!(error, InitError::SamplingRatio { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_service_without_a_name_and_a_duration_of_nothing_are_refused() {
+    assert!(matches!(error(|config| config.service_name.clear()), InitError::ServiceNameEmpty));
+    let error = error(|config| config.shutdown_timeout = Duration::ZERO);
+    assert_eq!(error.to_string(), "shutdown_timeout is zero");
+}

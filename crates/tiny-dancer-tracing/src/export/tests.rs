@@ -1,0 +1,128 @@
+use super::*;
+use crate::testing::{Line, Recorder, lines};
+use crate::{TracingConfig, TracingSystem};
+use opentelemetry_sdk::error::OTelSdkError;
+use std::sync::Mutex;
+
+fn checked(shutdown_timeout: Duration) -> Checked {
+    TracingConfig { shutdown_timeout, ..Default::default() }.check().unwrap()
+}
+
+fn open_spans(pipeline: &Pipeline, n: usize) {
+    for _ in 0..n {
+        pipeline.span("a span", vec![], &Context::new());
+    }
+}
+
+/// Refuses everything.
+#[derive(Debug)]
+struct Refuses;
+
+impl SpanExporter for Refuses {
+    async fn export(&self, _: Vec<SpanData>) -> OTelSdkResult {
+        Err(OTelSdkError::InternalFailure("refused".into()))
+    }
+}
+
+/// Never comes back from an export until it is let go.
+#[derive(Debug)]
+struct Hangs(Mutex<mpsc::Receiver<()>>);
+
+impl SpanExporter for Hangs {
+    async fn export(&self, _: Vec<SpanData>) -> OTelSdkResult {
+        let _ = self.0.lock().unwrap().recv();
+        Ok(())
+    }
+}
+
+/// Lines that no router causes: an exporter that fails twice and recovers, and a system that loses spans.
+pub(crate) fn lines_about_exporting() -> Vec<Line> {
+    lines(|| {
+        let ledger = Ledger::default();
+        let refused = Err(OTelSdkError::InternalFailure("refused".into()));
+        ledger.book(2, &refused);
+        ledger.book(3, &refused);
+        ledger.book(5, &Ok(()));
+        ledger.book(7, &Ok(()));
+
+        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let system = TracingSystem::new(TracingConfig {
+            otlp_endpoint: Some(format!("http://{address}")),
+            ..Default::default()
+        });
+        open_spans(&system.pipeline(), 1);
+    })
+    .1
+}
+
+#[test]
+fn a_collector_in_trouble_is_logged_once_and_so_is_its_recovery() {
+    let lines = lines_about_exporting();
+    let said: Vec<_> =
+        lines.iter().map(|line| (&*line.message, line.fields.get(fields::SPANS_LOST))).collect();
+    let (five, one) = ("5".to_owned(), "1".to_owned());
+    assert_eq!(
+        said,
+        [
+            ("spans can't be exported", None),
+            ("spans are exported again", Some(&five)),
+            ("spans were lost", Some(&one)),
+        ]
+    );
+}
+
+#[test]
+fn spans_that_arrive_are_flushed() {
+    let recorder = Recorder::new(TracingConfig::default());
+    open_spans(&recorder.pipeline, 3);
+    let report = recorder.pipeline.shutdown();
+    assert_eq!(report, ShutdownReport { flushed: 3, ..Default::default() });
+    assert_eq!(report.to_string(), "3 spans flushed, 0 dropped, 0 failed");
+    assert_eq!(recorder.finish().len(), 3);
+}
+
+#[test]
+fn spans_that_are_refused_have_failed() {
+    let mut exporters = Exporters::default();
+    exporters.add(Refuses);
+    let pipeline = Pipeline::new(&checked(Duration::from_secs(60)), exporters);
+    open_spans(&pipeline, 3);
+    assert_eq!(pipeline.shutdown(), ShutdownReport { failed: 3, ..Default::default() });
+}
+
+#[test]
+fn a_hanging_exporter_costs_a_bounded_queue_and_no_more_than_the_deadline() {
+    let (let_go, held) = mpsc::channel();
+    let mut exporters = Exporters::default();
+    exporters.add(Hangs(Mutex::new(held)));
+    let pipeline = Pipeline::new(&checked(Duration::from_millis(50)), exporters);
+    // More than the queue holds: opening them all returns.
+    open_spans(&pipeline, 5_000);
+    let report = pipeline.shutdown();
+    assert_eq!(report, ShutdownReport { dropped: 5_000, timed_out: true, ..Default::default() });
+    drop(let_go);
+}
+
+#[test]
+fn one_exporter_in_trouble_holds_up_no_other() {
+    let (let_go, held) = mpsc::channel();
+    let mut exporters = Exporters::default();
+    let memory = crate::testing::Memory::default();
+    exporters.add(memory);
+    exporters.add(Hangs(Mutex::new(held)));
+    let pipeline = Pipeline::new(&checked(Duration::from_millis(500)), exporters);
+    open_spans(&pipeline, 2);
+    assert_eq!(
+        pipeline.shutdown(),
+        ShutdownReport { flushed: 2, dropped: 2, timed_out: true, ..Default::default() }
+    );
+    drop(let_go);
+}
+
+#[test]
+fn a_second_shutdown_repeats_the_report_of_the_first() {
+    let system = TracingSystem::new(TracingConfig { enable_stdout: false, ..Default::default() });
+    let _ = system.observer().unwrap();
+    assert_eq!(system.shutdown(), system.shutdown());
+    assert!(matches!(system.observer().unwrap_err(), InitError::ShutDown));
+}

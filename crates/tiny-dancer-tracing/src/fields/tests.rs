@@ -1,0 +1,33 @@
+use super::*;
+
+#[test]
+fn docs_spans_md_is_made_from_this_module() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/spans.md");
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(path, markdown()).unwrap();
+    }
+    assert!(
+        std::fs::read_to_string(path).unwrap() == markdown(),
+        "docs/spans.md is out of date: see its first lines"
+    );
+}
+
+#[test]
+fn keys_are_sorted_unique_and_used() {
+    assert!(ALL.is_sorted_by(|a, b| a.key < b.key));
+    let used = |key| {
+        SPANS.iter().any(|span| span.fields.contains(&key))
+            || LINES.iter().any(|line| line.fields.contains(&key))
+    };
+    for field in ALL {
+        assert!(used(field.key), "{}", field.key);
+    }
+}
+
+#[test]
+fn every_key_that_is_listed_exists() {
+    let listed = SPANS.iter().flat_map(|span| span.fields).chain(LINES.iter().flat_map(|line| line.fields));
+    for key in listed {
+        assert!(ALL.iter().any(|field| field.key == *key), "{key}");
+    }
+}

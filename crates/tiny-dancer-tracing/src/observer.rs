@@ -1,0 +1,319 @@
+//! The observer: makes spans of sampled requests, and log lines of all.
+//!
+//! Spans are made through OpenTelemetry's own interface rather than as `tracing` spans: a span costs a third that way,
+//! its name comes from core as it is, and an unsampled request needs none. The request's context is OpenTelemetry's
+//! current one while it is routed, so that log lines within carry its ids.
+
+use crate::export::Pipeline;
+use crate::fields::{self, TARGET};
+use crate::sampler::Decided;
+use crate::system;
+use opentelemetry::trace::{Span as _, Status as SpanStatus, TraceContextExt};
+use opentelemetry::{Context, ContextGuard, KeyValue};
+use opentelemetry_sdk::trace::Span;
+use std::sync::Arc;
+use tiny_dancer_core::observer::{
+    BreakerTransition, Decided as Decision, Detail, Failed, ModelReload, Observer, OutcomeReported,
+    RequestEnd, RequestStart, Stage as StageName, StageEnd, StageStart,
+};
+use tiny_dancer_core::{CircuitState, ErrorKind, ModelType, Reason};
+use tracing::Level;
+
+/// Makes spans and log lines of what a router does.
+///
+/// Whether a request is recorded is decided when it begins: as the caller's trace is, or else as often as the
+/// system's `sampling_ratio` says. One that is not makes no span and allocates nothing; its errors and its other log
+/// lines are written all the same.
+#[derive(Clone, Debug, Default)]
+pub struct TracingObserver {
+    /// Whose spans; `None` is the installed system's, if there is one.
+    pipeline: Option<Arc<Pipeline>>,
+}
+
+impl TracingObserver {
+    /// The observer of whatever system is installed, now or later. Until one is, it only writes log lines.
+    pub fn global() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn of(pipeline: Arc<Pipeline>) -> Self {
+        Self { pipeline: Some(pipeline) }
+    }
+
+    fn pipeline(&self) -> Option<&Pipeline> {
+        let pipeline = match &self.pipeline {
+            Some(mine) => mine,
+            None => system::installed()?,
+        };
+        Some(pipeline).filter(|pipeline| pipeline.is_running())
+    }
+}
+
+/// A request under way.
+#[derive(Debug)]
+pub struct Request {
+    candidates: usize,
+    decision: Option<(ModelType, Reason, f32, f32)>,
+    recording: Option<Recording>,
+}
+
+/// The spans of a request under way. Dropped, it ends them.
+#[derive(Debug)]
+struct Recording {
+    /// The whole stage that runs; within `model_inference`, until the first of the nearest candidates.
+    stage: Option<Span>,
+    _attached: ContextGuard,
+    /// The request's span, and the parent of all others.
+    context: Context,
+    detail: Detail,
+}
+
+/// The span of one candidate's step.
+#[derive(Debug)]
+pub struct Step(Option<Span>);
+
+impl Observer for TracingObserver {
+    type Request = Request;
+    type Stage = Step;
+
+    fn on_request_start(&self, event: &RequestStart<'_>) -> Request {
+        let pipeline = self.pipeline().filter(|pipeline| pipeline.samples());
+        let recording = pipeline.map(|pipeline| Recording::start(pipeline, event));
+        Request { candidates: event.candidates, decision: None, recording }
+    }
+
+    fn detail(&self, request: &Request) -> Detail {
+        request.recording.as_ref().map_or(Detail::Request, |recording| recording.detail)
+    }
+
+    fn on_stage_start(&self, request: &mut Request, event: &StageStart<'_>) -> Step {
+        let (Some(pipeline), Some(recording)) = (self.pipeline(), &mut request.recording) else {
+            return Step(None);
+        };
+        let name = event.stage.name();
+        let Some(step) = event.step else {
+            let attributes = match event.stage {
+                StageName::CircuitBreakerCheck => vec![],
+                _ => vec![int(fields::CANDIDATES, event.candidates)],
+            };
+            recording.stage = Some(pipeline.span(name, attributes, &recording.context));
+            return Step(None);
+        };
+        if step.rank >= pipeline.candidate_spans() {
+            return Step(None);
+        }
+        // What the candidates without a span of their own needed ends here.
+        recording.stage = None;
+        let attributes =
+            vec![int(fields::CANDIDATE_INDEX, step.candidate), int(fields::CANDIDATE_RANK, step.rank)];
+        Step(Some(pipeline.span(name, attributes, &recording.context)))
+    }
+
+    fn on_stage_end(&self, request: &mut Request, Step(span): Step, event: &StageEnd) {
+        if let Some(mut span) = span {
+            span.end();
+        }
+        if let (Some(recording), false) = (&mut request.recording, event.is_step) {
+            recording.stage = None;
+        }
+    }
+
+    fn on_decision(&self, request: &mut Request, event: &Decision<'_>) {
+        request.decision = Some((event.model, event.reason, event.confidence, event.uncertainty));
+        if let Some(recording) = &request.recording {
+            recording.context.span().set_attributes([
+                KeyValue::new(fields::DECISION_MODEL, event.model.name()),
+                KeyValue::new(fields::DECISION_REASON, event.reason.name()),
+                KeyValue::new(fields::CONFIDENCE, double(event.confidence)),
+                KeyValue::new(fields::CONFIDENCE_THRESHOLD, double(event.confidence_threshold)),
+                KeyValue::new(fields::UNCERTAINTY, double(event.uncertainty)),
+                KeyValue::new(fields::MAX_UNCERTAINTY, double(event.max_uncertainty)),
+            ]);
+        }
+        if event.reason.is_fallback() {
+            tracing::warn!(
+                target: TARGET,
+                {
+                    { fields::DECISION_REASON } = event.reason.name(),
+                    { fields::CANDIDATES } = request.candidates as i64,
+                },
+                "fallback"
+            );
+        }
+        if tracing::enabled!(target: TARGET, Level::TRACE) {
+            log_candidates(event);
+        }
+    }
+
+    fn on_error(&self, request: &mut Request, event: &Failed<'_>) {
+        let (kind, stage) = (event.kind(), event.stage.name());
+        if let Some(recording) = &request.recording {
+            let span = recording.context.span();
+            span.set_status(SpanStatus::error(event.error.to_string()));
+            span.set_attributes([
+                KeyValue::new(fields::ERROR_TYPE, kind.name()),
+                KeyValue::new(fields::ERROR_STAGE, stage),
+            ]);
+        }
+        // One macro, two levels: a level belongs to the place in the code.
+        macro_rules! log {
+            ($level:ident, $message:literal) => {
+                tracing::$level!(
+                    target: TARGET,
+                    {
+                        { fields::ERROR } = %event.error,
+                        { fields::ERROR_TYPE } = kind.name(),
+                        { fields::ERROR_STAGE } = stage,
+                        { fields::CANDIDATES } = request.candidates as i64,
+                    },
+                    $message
+                )
+            };
+        }
+        if kind == ErrorKind::NonFiniteOutput {
+            log!(error, "inference failed");
+        } else {
+            log!(warn, "request refused");
+        }
+    }
+
+    fn on_request_end(&self, request: Request, event: &RequestEnd) {
+        let status = event.status.name();
+        if let Some(recording) = &request.recording {
+            recording.context.span().set_attribute(KeyValue::new(fields::STATUS, status));
+        }
+        let (candidates, duration) = (event.candidates as i64, event.duration.as_secs_f64());
+        if let Some((model, reason, confidence, uncertainty)) = request.decision {
+            tracing::debug!(
+                target: TARGET,
+                {
+                    { fields::STATUS } = status,
+                    { fields::DECISION_MODEL } = model.name(),
+                    { fields::DECISION_REASON } = reason.name(),
+                    { fields::CONFIDENCE } = double(confidence),
+                    { fields::UNCERTAINTY } = double(uncertainty),
+                    { fields::CANDIDATES } = candidates,
+                    { fields::DURATION } = duration,
+                },
+                "request decided"
+            );
+        } else {
+            tracing::debug!(
+                target: TARGET,
+                {
+                    { fields::STATUS } = status,
+                    { fields::CANDIDATES } = candidates,
+                    { fields::DURATION } = duration,
+                },
+                "request failed"
+            );
+        }
+        if let Some(recording) = request.recording {
+            recording.context.span().end();
+        }
+    }
+
+    fn on_outcome(&self, event: &OutcomeReported) {
+        tracing::debug!(
+            target: TARGET,
+            {
+                { fields::OUTCOME_MODEL } = event.outcome.model.name(),
+                { fields::OUTCOME_RESULT } = event.outcome.result.name(),
+            },
+            "outcome reported"
+        );
+    }
+
+    fn on_breaker_transition(&self, event: &BreakerTransition) {
+        macro_rules! log {
+            ($level:ident, $message:literal) => {
+                tracing::$level!(
+                    target: TARGET,
+                    {
+                        { fields::CIRCUIT } = event.circuit.name(),
+                        { fields::CIRCUIT_PREVIOUS } = event.from.name(),
+                        { fields::CIRCUIT_CAUSE } = event.cause.name(),
+                    },
+                    $message
+                )
+            };
+        }
+        match event.to {
+            CircuitState::Closed => log!(info, "circuit closed"),
+            CircuitState::HalfOpen => log!(info, "circuit half-open"),
+            CircuitState::Open => log!(error, "circuit opened"),
+        }
+    }
+
+    fn on_model_reload(&self, event: &ModelReload<'_>) {
+        match (event.result, event.previous) {
+            (Ok(model), None) => tracing::info!(
+                target: TARGET,
+                { { fields::MODEL_VERSION } = model.version() },
+                "router started"
+            ),
+            (Ok(model), Some(previous)) => tracing::info!(
+                target: TARGET,
+                {
+                    { fields::MODEL_VERSION } = model.version(),
+                    { fields::MODEL_PREVIOUS } = previous,
+                },
+                "model reloaded"
+            ),
+            (Err(error), serving) => tracing::warn!(
+                target: TARGET,
+                {
+                    { fields::ERROR } = %error,
+                    { fields::MODEL_VERSION } = serving.unwrap_or_default(),
+                },
+                "model reload failed"
+            ),
+        }
+    }
+}
+
+impl Recording {
+    fn start(pipeline: &Pipeline, event: &RequestStart<'_>) -> Self {
+        let parent = Context::current();
+        let attributes = vec![
+            KeyValue::new(fields::OPERATION, event.operation.name()),
+            int(fields::CANDIDATES, event.candidates),
+            int(fields::DIMENSIONS, event.dimensions),
+            KeyValue::new(fields::MODEL_VERSION, event.model_version.to_owned()),
+        ];
+        let span = pipeline.span(RequestStart::NAME, attributes, &parent.with_value(Decided));
+        let context = parent.with_span(span);
+        let detail = if pipeline.candidate_spans() == 0 { Detail::Stages } else { Detail::Candidates };
+        Self { stage: None, _attached: context.clone().attach(), context, detail }
+    }
+}
+
+/// One line a candidate.
+#[cold]
+fn log_candidates(event: &Decision<'_>) {
+    for decision in event.decisions {
+        tracing::trace!(
+            target: TARGET,
+            {
+                { fields::CANDIDATE_INDEX } = decision.candidate as i64,
+                { fields::CANDIDATE_ID } = event.candidate_id(decision.candidate),
+                { fields::CONFIDENCE } = double(decision.confidence),
+                { fields::UNCERTAINTY } = double(decision.uncertainty),
+                { fields::CANDIDATE_LIGHTWEIGHT } = decision.use_lightweight,
+            },
+            "candidate"
+        );
+    }
+}
+
+fn int(key: &'static str, count: usize) -> KeyValue {
+    KeyValue::new(key, count as i64)
+}
+
+/// An `f32` as a double that reads as it does: six places, where 0.98 would turn into 0.9800000190734863.
+fn double(value: f32) -> f64 {
+    (f64::from(value) * 1e6).round() / 1e6
+}
+
+#[cfg(test)]
+mod tests;

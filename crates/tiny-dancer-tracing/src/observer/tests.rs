@@ -1,0 +1,295 @@
+use super::*;
+use crate::testing::{Line, Recorder, lines};
+use crate::{TraceContext, TracingConfig};
+use opentelemetry::Value;
+use opentelemetry::trace::{SpanId, SpanKind};
+use opentelemetry_sdk::trace::SpanData;
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use tiny_dancer_core::testing::{broken_model, candidate, exercise, router, toy_model};
+use tiny_dancer_core::{Candidate, CircuitBreakerConfig, RoutingRequest};
+
+const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331";
+
+fn recorder(sampling_ratio: f64, candidate_spans: usize) -> Recorder {
+    Recorder::new(TracingConfig { sampling_ratio, candidate_spans, ..Default::default() })
+}
+
+/// Candidates at rising distance.
+fn candidates(n: u8) -> Vec<Candidate> {
+    (0..n).map(|i| candidate(&format!("candidate {i}"), 0.95 - f32::from(i) / 100.0, 1.0)).collect()
+}
+
+fn route(observer: impl Observer, candidates: &[Candidate]) {
+    let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), observer);
+    router.route(RoutingRequest::new(&[1.0, 0.0], candidates)).unwrap();
+}
+
+fn named<'a>(spans: &'a [SpanData], name: &str) -> Vec<&'a SpanData> {
+    spans.iter().filter(|span| span.name == name).collect()
+}
+
+fn request(spans: &[SpanData]) -> &SpanData {
+    let requests = named(spans, RequestStart::NAME);
+    assert_eq!(requests.len(), 1);
+    requests[0]
+}
+
+fn attribute<'a>(span: &'a SpanData, key: &str) -> Option<&'a Value> {
+    let mut found = span.attributes.iter().filter(|attribute| attribute.key.as_str() == key);
+    let value = found.next().map(|attribute| &attribute.value);
+    assert!(found.next().is_none(), "{key} twice");
+    value
+}
+
+fn text<'a>(span: &'a SpanData, key: &str) -> &'a str {
+    match attribute(span, key) {
+        Some(Value::String(text)) => text.as_str(),
+        other => panic!("{key}: {other:?}"),
+    }
+}
+
+fn number(span: &SpanData, key: &str) -> i64 {
+    match attribute(span, key) {
+        Some(Value::I64(number)) => *number,
+        other => panic!("{key}: {other:?}"),
+    }
+}
+
+#[test]
+fn each_event_of_the_contract_leaves_its_span_or_its_line() {
+    let recorder = recorder(1.0, usize::MAX);
+    let (checker, lines) = lines(|| exercise(recorder.observer()));
+    let (counts, spans) = (checker.counts(), recorder.finish());
+
+    let spans_of = |name| named(&spans, name).len() as u64;
+    assert_eq!(spans_of(RequestStart::NAME), counts.requests);
+    let stages: u64 = StageName::ALL.iter().map(|stage| spans_of(stage.name())).sum();
+    assert_eq!(stages, counts.stages + counts.steps);
+    let names: BTreeSet<&str> = spans.iter().map(|span| &*span.name).collect();
+    assert_eq!(names.len(), 5, "{names:?}");
+
+    let lines_of =
+        |messages: &[&str]| lines.iter().filter(|line| messages.contains(&&*line.message)).count() as u64;
+    assert_eq!(lines_of(&["request decided"]), counts.decisions);
+    assert_eq!(lines_of(&["request failed"]), counts.errors);
+    assert_eq!(lines_of(&["request refused", "inference failed"]), counts.errors);
+    assert_eq!(lines_of(&["outcome reported"]), counts.outcomes);
+    assert_eq!(lines_of(&["circuit closed", "circuit half-open", "circuit opened"]), counts.transitions);
+    assert_eq!(lines_of(&["router started", "model reloaded", "model reload failed"]), counts.reloads);
+}
+
+#[test]
+fn spans_and_lines_hold_the_keys_that_are_listed_for_them_and_no_others() {
+    let recorder = recorder(1.0, 1);
+    let (_, mut lines) = lines(|| exercise(recorder.observer()));
+    let spans = recorder.finish();
+    for listed in fields::SPANS {
+        let seen: BTreeSet<&str> = named(&spans, listed.name)
+            .iter()
+            .flat_map(|span| span.attributes.iter().map(|attribute| attribute.key.as_str()))
+            .collect();
+        assert_eq!(seen, listed.fields.iter().copied().collect(), "{}", listed.name);
+    }
+    for span in &spans {
+        assert_eq!(span.span_kind, SpanKind::Internal);
+        for attribute in &span.attributes {
+            let kind = match attribute.value {
+                Value::F64(_) => fields::Kind::Double,
+                Value::I64(_) => fields::Kind::Int,
+                _ => fields::Kind::String,
+            };
+            let listed = fields::ALL.iter().find(|field| field.key == attribute.key.as_str()).unwrap();
+            assert_eq!(listed.kind, kind, "{}", listed.key);
+        }
+    }
+
+    lines.extend(crate::export::tests::lines_about_exporting());
+    for line in &lines {
+        let listed = fields::LINES.iter().find(|listed| listed.message == line.message);
+        let listed = listed.unwrap_or_else(|| panic!("{line:?} is not listed"));
+        assert_eq!(listed.level, line.level, "{line:?}");
+        assert!(line.fields.keys().copied().eq(sorted(listed.fields)), "{line:?}");
+    }
+    for listed in fields::LINES {
+        assert!(
+            lines.iter().any(|line| line.message == listed.message),
+            "{:?} was never seen",
+            listed.message
+        );
+    }
+}
+
+fn sorted(keys: &[&'static str]) -> BTreeSet<&'static str> {
+    keys.iter().copied().collect()
+}
+
+#[test]
+fn the_spans_of_a_request_are_siblings_below_it() {
+    let recorder = recorder(1.0, 8);
+    route(recorder.observer(), &candidates(3));
+    let spans = recorder.finish();
+    let root = request(&spans);
+    assert_eq!(root.parent_span_id, SpanId::INVALID);
+    assert_eq!(spans.len(), 1 + 4 + 3);
+    for span in &spans {
+        assert_eq!(span.span_context.trace_id(), root.span_context.trace_id());
+        if span.name != RequestStart::NAME {
+            assert_eq!(span.parent_span_id, root.span_context.span_id(), "{}", span.name);
+        }
+    }
+}
+
+#[test]
+fn the_nearest_candidates_have_spans_of_their_own_and_the_rest_share_one() {
+    let recorder = recorder(1.0, 2);
+    route(recorder.observer(), &candidates(5));
+    let spans = recorder.finish();
+    let inference = named(&spans, StageName::ModelInference.name());
+    let [rest, second, nearest] = inference[..] else { panic!("{} spans", inference.len()) };
+    assert_eq!(number(rest, fields::CANDIDATES), 5);
+    assert!(rest.end_time <= second.start_time && second.end_time <= nearest.start_time);
+    let place = |span| (number(span, fields::CANDIDATE_INDEX), number(span, fields::CANDIDATE_RANK));
+    assert_eq!([place(second), place(nearest)], [(1, 1), (0, 0)]);
+}
+
+#[test]
+fn without_candidate_spans_there_is_one_span_a_stage() {
+    let recorder = recorder(1.0, 0);
+    route(recorder.observer(), &candidates(5));
+    assert_eq!(recorder.finish().len(), 5);
+}
+
+#[test]
+fn the_request_s_span_says_what_was_decided() {
+    let recorder = recorder(1.0, 8);
+    route(recorder.observer(), &candidates(3));
+    let spans = recorder.finish();
+    let root = request(&spans);
+    assert_eq!(number(root, fields::CANDIDATES), 3);
+    assert_eq!(number(root, fields::DIMENSIONS), 2);
+    assert_eq!(text(root, fields::DECISION_MODEL), "lightweight");
+    assert_eq!(text(root, fields::DECISION_REASON), "confident");
+    assert_eq!(text(root, fields::STATUS), "success");
+    assert_eq!(text(root, fields::MODEL_VERSION), toy_model().version());
+    assert_eq!(attribute(root, fields::CONFIDENCE_THRESHOLD), Some(&Value::F64(0.85)));
+    assert_eq!(root.status, SpanStatus::Unset);
+}
+
+#[test]
+fn an_error_is_the_status_of_the_request_s_span() {
+    let recorder = recorder(1.0, 8);
+    let (router, _) = router(broken_model(), CircuitBreakerConfig::default(), recorder.observer());
+    router.route(RoutingRequest::new(&[1.0, 0.0], &candidates(1))).unwrap_err();
+    let spans = recorder.finish();
+    let root = request(&spans);
+    assert!(matches!(root.status, SpanStatus::Error { .. }));
+    assert_eq!(text(root, fields::ERROR_TYPE), ErrorKind::NonFiniteOutput.name());
+    assert_eq!(text(root, fields::ERROR_STAGE), StageName::ModelInference.name());
+    assert_eq!(text(root, fields::STATUS), "failure");
+    assert_eq!(named(&spans, StageName::UncertaintyEstimation.name()).len(), 0);
+}
+
+#[test]
+fn a_fallback_is_no_error_and_says_why() {
+    let recorder = recorder(1.0, 8);
+    let ((), lines) = lines(|| route(recorder.observer(), &[]));
+    let spans = recorder.finish();
+    assert_eq!(text(request(&spans), fields::DECISION_REASON), "no_evidence");
+    assert_eq!(request(&spans).status, SpanStatus::Unset);
+    let levels: Vec<Level> = lines.iter().filter(|l| l.message == "fallback").map(|l| l.level).collect();
+    assert_eq!(levels, [Level::WARN]);
+}
+
+#[test]
+fn a_sampled_out_request_opens_no_span_and_still_logs_its_error() {
+    let recorder = recorder(0.0, 8);
+    let ((), lines) = lines(|| {
+        let (router, _) = router(broken_model(), CircuitBreakerConfig::default(), recorder.observer());
+        router.route(RoutingRequest::new(&[1.0, 0.0], &candidates(1))).unwrap_err();
+    });
+    assert_eq!(recorder.finish().len(), 0);
+    let levels: Vec<Level> =
+        lines.iter().filter(|line| line.message == "inference failed").map(|line| line.level).collect();
+    assert_eq!(levels, [Level::ERROR]);
+}
+
+#[test]
+fn a_sampled_parent_overrides_the_ratio_and_its_trace_goes_on() {
+    let recorder = recorder(0.0, 8);
+    let parent: TraceContext = format!("{TRACEPARENT}-01").parse().unwrap();
+    let guard = parent.attach();
+    route(recorder.observer(), &candidates(1));
+    drop(guard);
+    route(recorder.observer(), &candidates(1));
+    let spans = recorder.finish();
+    let root = request(&spans);
+    assert_eq!(root.span_context.trace_id().to_string(), parent.trace_id());
+    assert_eq!(root.parent_span_id.to_string(), parent.span_id());
+    assert!(root.parent_span_is_remote);
+}
+
+#[test]
+fn an_unsampled_parent_overrides_the_ratio() {
+    let recorder = recorder(1.0, 8);
+    let _guard = format!("{TRACEPARENT}-00").parse::<TraceContext>().unwrap().attach();
+    route(recorder.observer(), &candidates(1));
+    assert_eq!(recorder.finish().len(), 0);
+}
+
+#[test]
+fn a_span_of_the_caller_s_is_the_parent_and_what_it_hears_is_in_the_trace() {
+    use tracing_subscriber::layer::SubscriberExt;
+    let recorder = recorder(1.0, 8);
+    let subscriber = tracing_subscriber::registry().with(system::span_layer(&recorder.pipeline));
+    tracing::subscriber::with_default(subscriber, || {
+        tracing::info_span!("handle").in_scope(|| route(recorder.observer(), &candidates(1)));
+    });
+    let spans = recorder.finish();
+    let [handle] = named(&spans, "handle")[..] else { panic!("no span of the caller's") };
+    assert_eq!(request(&spans).parent_span_id, handle.span_context.span_id());
+    assert!(handle.events.is_empty(), "our log lines are in the caller's span");
+    assert!(handle.attributes.is_empty(), "{:?}", handle.attributes);
+}
+
+#[test]
+fn a_request_that_unwinds_ends_its_spans_and_leaves_no_context_behind() {
+    struct Panics;
+    impl Observer for Panics {
+        type Request = ();
+        type Stage = ();
+        fn on_request_start(&self, _: &RequestStart<'_>) {}
+        fn on_stage_start(&self, (): &mut (), event: &StageStart<'_>) {
+            assert_ne!(event.stage, StageName::UncertaintyEstimation, "a panic on purpose");
+        }
+    }
+    let recorder = recorder(1.0, 8);
+    let observer = (recorder.observer(), Panics);
+    catch_unwind(AssertUnwindSafe(|| route(observer, &candidates(1)))).unwrap_err();
+    assert_eq!(TraceContext::from_current(), None);
+    assert_eq!(recorder.finish().len(), 6);
+}
+
+#[test]
+fn after_shutdown_there_are_no_spans_but_lines() {
+    let recorder = recorder(1.0, 8);
+    recorder.pipeline.shutdown();
+    let ((), lines) = lines(|| route(recorder.observer(), &candidates(1)));
+    assert!(lines.iter().any(|line| line.message == "request decided"));
+    assert_eq!(recorder.finish().len(), 0);
+}
+
+#[test]
+fn candidate_names_are_in_trace_lines_only() {
+    let (_, lines) = lines(|| exercise(TracingObserver::global()));
+    let has_name = |line: &&Line| line.fields.contains_key(fields::CANDIDATE_ID);
+    assert!(lines.iter().filter(has_name).all(|line| line.level == Level::TRACE));
+    assert!(lines.iter().any(|line| line.fields.get(fields::CANDIDATE_ID).is_some_and(|id| id == "nearer")));
+}
+
+#[test]
+fn doubles_read_as_the_numbers_that_they_came_from() {
+    for (given, expected) in [(0.98, 0.98), (0.15, 0.15), (1.0, 1.0), (1e-7, 0.0)] {
+        assert_eq!(double(given), expected);
+    }
+}

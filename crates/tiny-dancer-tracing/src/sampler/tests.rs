@@ -1,0 +1,86 @@
+use super::*;
+use crate::TraceContext;
+use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceState};
+use opentelemetry_sdk::trace::SamplingDecision;
+
+fn decide(ratio: f64, context: &Context, trace_id: u128) -> bool {
+    let result = sampler(ratio).should_sample(
+        Some(context),
+        TraceId::from(trace_id),
+        "a span",
+        &SpanKind::Internal,
+        &[],
+        &[],
+    );
+    result.decision == SamplingDecision::RecordAndSample
+}
+
+fn parent(flags: TraceFlags, remote: bool) -> Context {
+    let parent = SpanContext::new(TraceId::from(1), SpanId::from(1), flags, remote, TraceState::NONE);
+    Context::new().with_remote_span_context(parent)
+}
+
+#[test]
+fn a_parent_is_obeyed_whatever_the_ratio() {
+    for remote in [true, false] {
+        assert!(decide(0.0, &parent(TraceFlags::SAMPLED, remote), 7));
+        assert!(!decide(1.0, &parent(TraceFlags::default(), remote), 7));
+        // Even in a context where a root would have been recorded.
+        assert!(!decide(1.0, &parent(TraceFlags::default(), remote).with_value(Decided), 7));
+    }
+}
+
+#[test]
+fn what_was_decided_is_recorded_without_another_toss() {
+    assert!((1..100).all(|id| decide(0.0, &Context::new().with_value(Decided), id << 64 | id)));
+}
+
+#[test]
+fn an_invalid_parent_is_no_parent() {
+    let invalid = Context::new().with_remote_span_context(SpanContext::empty_context());
+    assert!(decide(1.0, &invalid, 7));
+    assert!(!decide(0.0, &invalid, 7));
+}
+
+#[test]
+fn other_roots_are_recorded_as_their_trace_id_says_once() {
+    let ratio = 0.25;
+    for id in 1..200_u128 {
+        let id = id.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+        let once = Sampler::TraceIdRatioBased(ratio).should_sample(
+            None,
+            TraceId::from(id),
+            "a span",
+            &SpanKind::Internal,
+            &[],
+            &[],
+        );
+        let once = once.decision == SamplingDecision::RecordAndSample;
+        assert_eq!(decide(ratio, &Context::new(), id), once);
+    }
+}
+
+#[test]
+fn requests_without_a_parent_are_recorded_as_often_as_the_ratio_says() {
+    assert!((0..1000).all(|_| samples(1.0)));
+    assert!((0..1000).all(|_| !samples(0.0)));
+    let sampled = (0..100_000).filter(|_| samples(0.1)).count();
+    // Ten standard deviations to either side.
+    assert!((9_000..11_000).contains(&sampled), "{sampled} of 100000 at 0.1");
+}
+
+#[test]
+fn requests_with_a_parent_are_recorded_as_it_is() {
+    let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0";
+    let guard = format!("{traceparent}1").parse::<TraceContext>().unwrap().attach();
+    assert!(samples(0.0));
+    drop(guard);
+    let _guard = format!("{traceparent}0").parse::<TraceContext>().unwrap().attach();
+    assert!(!samples(1.0));
+}
+
+#[test]
+fn nothing_is_recorded_where_telemetry_is_suppressed() {
+    let _guard = Context::enter_telemetry_suppressed_scope();
+    assert!(!samples(1.0));
+}

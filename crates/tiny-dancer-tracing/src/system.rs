@@ -1,0 +1,181 @@
+//! The tracing system: installs what is needed, or lends its parts, and flushes at the end.
+
+use crate::config::{InitError, TracingConfig};
+use crate::export::{Pipeline, ShutdownReport};
+use crate::fields::{self, TARGET};
+use crate::log;
+use crate::observer::TracingObserver;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use std::io::IsTerminal;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use tracing::{Level, Metadata, Subscriber};
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::registry::{LookupSpan, Registry};
+
+/// The system that [`TracingSystem::init`] installed. There is one a process, as there is one global subscriber.
+static INSTALLED: OnceLock<Arc<Pipeline>> = OnceLock::new();
+
+pub(crate) fn installed() -> Option<&'static Pipeline> {
+    INSTALLED.get().map(|pipeline| &**pipeline)
+}
+
+/// Traces and logs, from a configuration to the last flush.
+///
+/// Most programs call [`init`](Self::init) once, keep the system as long as they run, and call
+/// [`shutdown`](Self::shutdown) before they end. It works from a plain `main` and inside tokio.
+///
+/// Programs with a subscriber of their own add [`layer`](Self::layer) to it and give [`observer`](Self::observer) to
+/// their routers; nothing global is touched then, and there may be as many systems as they like:
+///
+/// ```
+/// use tiny_dancer_core::{Router, RouterConfig, RoutingRequest};
+/// use tiny_dancer_tracing::{TracingConfig, TracingSystem};
+/// use tracing_subscriber::layer::SubscriberExt;
+///
+/// let system = TracingSystem::new(TracingConfig::default());
+/// let subscriber = tracing_subscriber::registry().with(system.layer()?);
+/// let router = Router::with_observer(RouterConfig::default(), system.observer()?)?;
+/// tracing::subscriber::with_default(subscriber, || router.route(RoutingRequest::new(&[1.0], &[])))?;
+/// println!("{}", system.shutdown());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Dropping a system shuts it down too, and logs a warning if spans were lost.
+#[derive(Debug)]
+#[must_use = "spans are exported as long as the system lives"]
+pub struct TracingSystem {
+    config: TracingConfig,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+enum State {
+    New,
+    Running(Arc<Pipeline>),
+    Down(ShutdownReport),
+}
+
+impl TracingSystem {
+    /// A system that does nothing yet.
+    pub fn new(config: TracingConfig) -> Self {
+        Self { config, state: Mutex::new(State::New) }
+    }
+
+    /// Checks the configuration, starts the exporters, and installs the global subscriber, tracer provider and W3C
+    /// propagator. Routers with [`TracingObserver::global`] use it from now on, also those made before.
+    ///
+    /// After an error nothing is installed, and nothing runs.
+    pub fn init(&self) -> Result<(), InitError> {
+        static TURN: Mutex<()> = Mutex::new(());
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        if INSTALLED.get().is_some() {
+            return Err(InitError::SystemInstalled);
+        }
+        let filter = self.config.log_filter()?;
+        let mut state = self.state();
+        let was_new = matches!(*state, State::New);
+        let pipeline = self.running(&mut state)?;
+
+        let ansi = std::io::stderr().is_terminal();
+        let lines = log::layer(self.config.log_format, ansi, std::io::stderr);
+        let lines = lines.map(|lines| lines.with_filter(filter).boxed());
+        let layers: Vec<Box<dyn Layer<Registry> + Send + Sync>> =
+            lines.into_iter().chain([span_layer(&pipeline).boxed()]).collect();
+        if tracing::subscriber::set_global_default(Registry::default().with(layers)).is_err() {
+            if was_new {
+                pipeline.shutdown();
+                *state = State::New;
+            }
+            return Err(InitError::SubscriberInstalled);
+        }
+        opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
+        opentelemetry::global::set_tracer_provider(pipeline.provider().clone());
+        // Nobody else sets it: this thread has its turn.
+        let _ = INSTALLED.set(pipeline);
+        Ok(())
+    }
+
+    /// The layer that records `tracing` spans, for a subscriber of one's own. It has its filter inside: spans and events
+    /// at `INFO` and graver, whatever filters the log lines.
+    pub fn layer<S>(&self) -> Result<impl Layer<S> + use<S>, InitError>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        Ok(span_layer(&*self.running(&mut self.state())?))
+    }
+
+    /// An observer that records through this system, whatever is installed.
+    pub fn observer(&self) -> Result<TracingObserver, InitError> {
+        Ok(TracingObserver::of(self.running(&mut self.state())?))
+    }
+
+    /// Exports what is left, waits for it no longer than `shutdown_timeout`, and tells what became of all spans.
+    ///
+    /// It blocks the calling thread meanwhile, as an async `main` may when it ends. Called again, it repeats itself.
+    pub fn shutdown(&self) -> ShutdownReport {
+        let mut state = self.state();
+        let report = match &*state {
+            State::New => ShutdownReport::default(),
+            State::Running(pipeline) => pipeline.shutdown(),
+            State::Down(report) => *report,
+        };
+        *state = State::Down(report);
+        report
+    }
+
+    #[cfg(test)]
+    pub(crate) fn pipeline(&self) -> Arc<Pipeline> {
+        self.running(&mut self.state()).unwrap()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The pipeline, started if it was not.
+    fn running(&self, state: &mut State) -> Result<Arc<Pipeline>, InitError> {
+        match state {
+            State::New => {
+                let pipeline = Arc::new(Pipeline::start(&self.config.clone().check()?)?);
+                *state = State::Running(Arc::clone(&pipeline));
+                Ok(pipeline)
+            }
+            State::Running(pipeline) => Ok(Arc::clone(pipeline)),
+            State::Down(_) => Err(InitError::ShutDown),
+        }
+    }
+}
+
+impl Drop for TracingSystem {
+    fn drop(&mut self) {
+        let is_running = matches!(*self.state(), State::Running(_));
+        let report = self.shutdown();
+        if is_running && report.lost() > 0 {
+            tracing::warn!(target: TARGET, { { fields::SPANS_LOST } = report.lost() as i64 }, "spans were lost");
+        }
+    }
+}
+
+/// Records `tracing` spans. Off is what only costs: places in the code, threads, idle times.
+pub(crate) fn span_layer<S>(pipeline: &Pipeline) -> impl Layer<S> + use<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    tracing_opentelemetry::layer()
+        .with_tracer(pipeline.tracer().clone())
+        .with_location(false)
+        .with_threads(false)
+        .with_tracked_inactivity(false)
+        .with_target(false)
+        .with_filter(filter_fn(recorded).with_max_level_hint(LevelFilter::INFO))
+}
+
+/// What goes into traces: `INFO` and graver, or every library's chatter would. Not the SDK's own events, which would
+/// make spans about spans, and not our log lines: an `ERROR` among them would mark the user's span as failed.
+fn recorded(metadata: &Metadata<'_>) -> bool {
+    let target = metadata.target();
+    *metadata.level() <= Level::INFO
+        && !target.starts_with("opentelemetry")
+        && (metadata.is_span() || target != TARGET)
+}
