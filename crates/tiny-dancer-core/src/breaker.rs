@@ -148,6 +148,8 @@ pub enum Cause {
     OpenTimeElapsed,
     /// A probe failed.
     ProbeFailed,
+    /// Outcomes refuted the promised risk.
+    PromiseBroken,
     /// All probes succeeded.
     ProbesSucceeded,
     /// `reset`.
@@ -162,6 +164,7 @@ impl Cause {
             Self::Forced => "forced",
             Self::OpenTimeElapsed => "open_time_elapsed",
             Self::ProbeFailed => "probe_failed",
+            Self::PromiseBroken => "promise_broken",
             Self::ProbesSucceeded => "probes_succeeded",
             Self::Reset => "reset",
         }
@@ -329,8 +332,8 @@ impl Breaker {
     }
 
     /// Opens it until `reset` or `force_closed`.
-    pub(crate) fn force_open(&self) -> Option<Transition> {
-        self.force(Word { state: CircuitState::Open, forced: true, ..Word::CLOSED }, Cause::Forced)
+    pub(crate) fn force_open(&self, cause: Cause) -> Option<Transition> {
+        self.force(Word { state: CircuitState::Open, forced: true, ..Word::CLOSED }, cause)
     }
 
     /// Closes it, and keeps it closed whatever fails, until `reset` or `force_open`.

@@ -2,6 +2,7 @@
 
 use crate::breaker::CircuitBreakerConfig;
 use crate::clock::Clock;
+use crate::guarantee::RiskBudget;
 use crate::model::LoadError;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,6 +22,12 @@ pub struct RouterConfig {
     pub confidence_threshold: f32,
     /// Lightweight needs at most this uncertainty, 0 to 1. 0.15, as much doubt as the confidence threshold leaves.
     pub max_uncertainty: f32,
+    /// A promise in the place of the two thresholds: the boldest ones that the model can promise it for are used. A
+    /// model that can't keep it is refused, when the router is made and when it is reloaded. None.
+    pub risk: Option<RiskBudget>,
+    /// Whether the `lightweight` circuit opens, until it is reset, when outcomes refute the promise of `risk`. No: that
+    /// sends everything to the powerful model, which is for the operator to decide.
+    pub open_on_broken_promise: bool,
     /// The age at which a memory's recency has fallen to one half. 7 days, as the embedded model was trained.
     pub recency_half_life: Duration,
     /// The model file; `None` is the model embedded in this package.
@@ -36,6 +43,8 @@ impl Default for RouterConfig {
         Self {
             confidence_threshold: 0.85,
             max_uncertainty: 0.15,
+            risk: None,
+            open_on_broken_promise: false,
             recency_half_life: Duration::from_secs(7 * 24 * 3600),
             model_path: None,
             circuit_breaker: CircuitBreakerConfig::default(),
@@ -78,6 +87,11 @@ impl RouterConfig {
         };
         unit("confidence_threshold", self.confidence_threshold.into())?;
         unit("max_uncertainty", self.max_uncertainty.into())?;
+        if let Some(RiskBudget { alpha, delta }) = self.risk {
+            let open = |field, value| require(field, value, "between 0 and 1", value > 0.0 && value < 1.0);
+            open("risk.alpha", alpha)?;
+            open("risk.delta", delta)?;
+        }
         let half_life = self.recency_half_life.as_secs_f64();
         require("recency_half_life", half_life, "more than 0 s", half_life > 0.0)?;
 

@@ -2,8 +2,9 @@
 //!
 //! A request brings a query embedding and a handful of remembered [`Candidate`]s. The router turns each candidate into
 //! five numbers ([`features`]), reads them with a small recurrent cell ([`fastgrnn`]), says how much its confidence is
-//! worth ([`conformal`]), and answers with a model, a confidence, an uncertainty and a reason. Circuits guard it
-//! ([`breaker`]), and [`observer`]s hear what it does; this crate has no telemetry of its own.
+//! worth ([`conformal`]), and answers with a model, a confidence, an uncertainty and a reason. A stated risk can take
+//! the place of guessed thresholds ([`guarantee`]), circuits guard it ([`breaker`]), and [`observer`]s hear what it
+//! does; this crate has no telemetry of its own.
 //!
 //! ```
 //! use tiny_dancer_core::{Candidate, ModelType, Reason, Router, RouterConfig, RoutingRequest};
@@ -41,6 +42,7 @@ pub mod conformal;
 mod error;
 pub mod fastgrnn;
 pub mod features;
+pub mod guarantee;
 pub mod model;
 pub mod observer;
 mod request;
@@ -54,6 +56,7 @@ pub use clock::{Clock, ManualClock, Tick};
 pub use config::{ConfigError, RouterConfig};
 pub use error::{ErrorKind, RouteError};
 pub use features::Feature;
+pub use guarantee::RiskBudget;
 pub use model::{LoadError, Model};
 pub use observer::Observer;
 pub use request::{Candidate, Metadata, RoutingRequest};

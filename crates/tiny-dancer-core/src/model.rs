@@ -8,6 +8,7 @@
 
 use crate::conformal::CalibrationTable;
 use crate::fastgrnn::{FastGrnn, FastGrnnWeights};
+use crate::guarantee::RiskStep;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -24,6 +25,7 @@ pub struct Model {
     weights: FastGrnnWeights,
     alone: CalibrationTable,
     together: CalibrationTable,
+    risk_path: Vec<RiskStep>,
     training: TrainingFacts,
     version: String,
     cell: FastGrnn,
@@ -46,8 +48,13 @@ impl Model {
         together: CalibrationTable,
         training: TrainingFacts,
     ) -> Result<Self, LoadError> {
-        let parts = file::Parts { weights, alone, together, training };
+        let parts = file::Parts { weights, alone, together, risk_path: vec![], training };
         Self::from_bytes(&parts.to_bytes())
+    }
+
+    /// The same model with another path of thresholds to promise a risk by.
+    pub fn with_risk_path(&self, risk_path: Vec<RiskStep>) -> Result<Self, LoadError> {
+        Self::from_bytes(&file::Parts { risk_path, ..self.parts() }.to_bytes())
     }
 
     /// Reads a model file.
@@ -60,16 +67,24 @@ impl Model {
 
     /// Reads a model from a file's content.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, LoadError> {
-        let file::Parts { weights, alone, together, training } = file::Parts::from_bytes(bytes)?;
+        let file::Parts { weights, alone, together, risk_path, training } = file::Parts::from_bytes(bytes)?;
         let (cell, version) = (FastGrnn::new(&weights), file::version(bytes));
-        Ok(Self { weights, alone, together, training, version, cell })
+        Ok(Self { weights, alone, together, risk_path, training, version, cell })
     }
 
     /// The content of this model's file: the same model gives the same bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let (weights, alone) = (self.weights.clone(), self.alone.clone());
-        let (together, training) = (self.together.clone(), self.training.clone());
-        file::Parts { weights, alone, together, training }.to_bytes()
+        self.parts().to_bytes()
+    }
+
+    fn parts(&self) -> file::Parts {
+        file::Parts {
+            weights: self.weights.clone(),
+            alone: self.alone.clone(),
+            together: self.together.clone(),
+            risk_path: self.risk_path.clone(),
+            training: self.training.clone(),
+        }
     }
 
     /// Twelve hexadecimal digits of the SHA-256 of the file's content.
@@ -100,6 +115,11 @@ impl Model {
     /// What a request's confidence is worth.
     pub fn together(&self) -> &CalibrationTable {
         &self.together
+    }
+
+    /// The path of thresholds to promise a risk by; empty where nothing was certified.
+    pub fn risk_path(&self) -> &[RiskStep] {
+        &self.risk_path
     }
 
     pub(crate) fn cell(&self) -> &FastGrnn {

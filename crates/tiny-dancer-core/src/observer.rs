@@ -18,8 +18,9 @@
 //! - [`Detail::Off`] hears nothing more of that request, not even its end; its context is dropped.
 //! - The router holds no lock in a callback.
 //! - If the router unwinds, contexts are dropped and nothing is called: what must be undone belongs in a `Drop`.
-//! - [`on_outcome`](Observer::on_outcome), [`on_breaker_transition`](Observer::on_breaker_transition) and
-//!   [`on_model_reload`](Observer::on_model_reload) always arrive, within a request or outside.
+//! - [`on_outcome`](Observer::on_outcome), [`on_promise_broken`](Observer::on_promise_broken),
+//!   [`on_breaker_transition`](Observer::on_breaker_transition) and [`on_model_reload`](Observer::on_model_reload)
+//!   always arrive, within a request or outside.
 //!
 //! Observers compose: a tuple of two to four is one, each of which hears only what it asked for, while the router
 //! works at the most detailed level that any of them wants. `Option<O>` is chosen at run time, `Arc<O>` is shared.
@@ -59,7 +60,7 @@ mod event;
 
 pub use event::{
     BreakerTransition, CandidateStep, Decided, Detail, Failed, ModelReload, Operation, OutcomeReported,
-    RequestEnd, RequestStart, Stage, StageEnd, StageStart, Status,
+    PromiseBroken, RequestEnd, RequestStart, Stage, StageEnd, StageStart, Status,
 };
 
 /// Hears what a router does. See the [module](self) for the contract.
@@ -109,6 +110,12 @@ pub trait Observer: Send + Sync + 'static {
     /// The caller reported how the chosen model did.
     #[inline]
     fn on_outcome(&self, event: &OutcomeReported) {
+        let _ = event;
+    }
+
+    /// Outcomes refuted the promised risk: once, until a reset or a reload.
+    #[inline]
+    fn on_promise_broken(&self, event: &PromiseBroken) {
         let _ = event;
     }
 

@@ -1,17 +1,18 @@
 //! The router: one request through four stages.
 
 use crate::activation::sigmoid;
-use crate::breaker::{Breaker, Circuit, CircuitState, OnOpen, Permit, Trip};
+use crate::breaker::{Breaker, Cause, Circuit, CircuitState, OnOpen, Permit, Trip};
 use crate::config::{ConfigError, RouterConfig};
 use crate::fastgrnn::{JointOrder, State};
 use crate::features::{self, Feature};
+use crate::guarantee::{self, CoverageMonitor, PromiseState};
 use crate::model::{LoadError, Model};
 use crate::observer::{Observer, Operation, Stage};
 use crate::response::{Outcome, OutcomeResult, RoutingDecision, RoutingResponse};
 use crate::{ModelType, Reason, RouteError, RoutingRequest};
 use arc_swap::ArcSwap;
 use observed::Observed;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 mod observed;
 
@@ -21,9 +22,46 @@ mod observed;
 pub struct Router<O: Observer = ()> {
     observer: O,
     config: RouterConfig,
-    model: ArcSwap<Model>,
+    serving: ArcSwap<Serving>,
+    /// What outcomes say of the promised risk.
+    promise: Option<Mutex<CoverageMonitor>>,
     inference: Breaker,
     lightweight: Breaker,
+}
+
+/// A model, and the thresholds that go with it.
+struct Serving {
+    model: Arc<Model>,
+    confidence_threshold: f32,
+    max_uncertainty: f32,
+}
+
+impl Serving {
+    /// Takes the configured thresholds, or those that keep the promised risk.
+    fn new(config: &RouterConfig, model: Model) -> Result<Self, LoadError> {
+        let (mut confidence_threshold, mut max_uncertainty) =
+            (config.confidence_threshold, config.max_uncertainty);
+        if let Some(budget) = config.risk {
+            let step = guarantee::resolve(model.risk_path(), budget).map_err(|smallest| LoadError::Risk {
+                alpha: budget.alpha,
+                delta: budget.delta,
+                smallest,
+            })?;
+            (confidence_threshold, max_uncertainty) = (step.confidence_threshold, step.max_uncertainty);
+        }
+        Ok(Self { model: Arc::new(model), confidence_threshold, max_uncertainty })
+    }
+
+    /// Which test decides.
+    fn reason(&self, confidence: f32, uncertainty: f32) -> Reason {
+        if confidence < self.confidence_threshold {
+            Reason::LowConfidence
+        } else if uncertainty > self.max_uncertainty {
+            Reason::HighUncertainty
+        } else {
+            Reason::Confident
+        }
+    }
 }
 
 impl Router {
@@ -38,11 +76,12 @@ impl<O: Observer> Router<O> {
     pub fn with_observer(config: RouterConfig, observer: O) -> Result<Self, ConfigError> {
         config.validate()?;
         let model = load(&config)?;
-        Ok(Self::with_model(config, observer, model))
+        Ok(Self::with_model(config, observer, model)?)
     }
 
-    /// A router of checked parts.
-    pub(crate) fn with_model(config: RouterConfig, observer: O, model: Model) -> Self {
+    /// A router of a checked configuration and a model that need not come from where that says.
+    pub(crate) fn with_model(config: RouterConfig, observer: O, model: Model) -> Result<Self, LoadError> {
+        let serving = Serving::new(&config, model)?;
         let circuits = &config.circuit_breaker;
         let on_failures = Trip::Failures(circuits.inference_failures);
         let on_ratio = Trip::Ratio {
@@ -54,11 +93,12 @@ impl<O: Observer> Router<O> {
             observer,
             inference: breaker(on_failures, circuits.inference_window),
             lightweight: breaker(on_ratio, circuits.lightweight_window),
-            model: ArcSwap::from_pointee(model),
+            serving: ArcSwap::from_pointee(serving),
+            promise: config.risk.map(|budget| Mutex::new(CoverageMonitor::new(budget))),
             config,
         };
-        observed::model_reload(&router.observer, Ok(&router.model.load()), None);
-        router
+        observed::model_reload(&router.observer, Ok(&router.serving.load().model), None);
+        Ok(router)
     }
 
     /// Routes one request. Allocates twice, however many candidates there are; [`route_into`](Self::route_into) not
@@ -78,13 +118,13 @@ impl<O: Observer> Router<O> {
         request: RoutingRequest<'_>,
         response: &mut RoutingResponse,
     ) -> Result<(), RouteError> {
-        let model = self.model.load();
+        let serving = self.serving.load();
         let mut observed =
-            Observed::start(&self.observer, &self.config.clock, Operation::Route, &request, &model);
+            Observed::start(&self.observer, &self.config.clock, Operation::Route, &request, &serving.model);
         response.clear();
-        let result = self.decide(&request, &model, &mut observed, response);
+        let result = self.decide(&request, &serving, &mut observed, response);
         match &result {
-            Ok(()) => observed.decided(&self.config, &request, &model, response),
+            Ok(()) => observed.decided(&request, &serving, response),
             Err(error) => {
                 response.clear();
                 observed.failed(error);
@@ -98,7 +138,8 @@ impl<O: Observer> Router<O> {
     /// Outcomes of the lightweight model move the `lightweight` circuit. Nothing ties an outcome to its request, so
     /// while that circuit is half-open any outcome of the lightweight model answers for a probe.
     pub fn record_outcome(&self, outcome: Outcome) {
-        observed::outcome(&self.observer, outcome);
+        let (promise, broken) = self.judge_promise(outcome);
+        observed::outcome(&self.observer, outcome, promise);
         if outcome.model == ModelType::Powerful {
             return;
         }
@@ -109,21 +150,59 @@ impl<O: Observer> Router<O> {
         };
         let transition = if failed { self.lightweight.failed() } else { self.lightweight.succeeded(true) };
         observed::transition(&self.observer, Circuit::Lightweight, transition);
+        if let Some(promise) = promise.filter(|_| broken) {
+            observed::promise_broken(&self.observer, promise);
+            if self.config.open_on_broken_promise {
+                let transition = self.lightweight.force_open(Cause::PromiseBroken);
+                observed::transition(&self.observer, Circuit::Lightweight, transition);
+            }
+        }
+    }
+
+    /// What outcomes say of the promised risk; `None` where none was promised.
+    pub fn promise(&self) -> Option<PromiseState> {
+        self.promise_monitor().map(|monitor| monitor.state())
+    }
+
+    fn promise_monitor(&self) -> Option<MutexGuard<'_, CoverageMonitor>> {
+        // A monitor can't be half-changed: nothing in it panics.
+        self.promise.as_ref().map(|monitor| monitor.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Tells the monitor of an answer of the lightweight model; true if that refutes the promise.
+    fn judge_promise(&self, outcome: Outcome) -> (Option<PromiseState>, bool) {
+        let Some(mut monitor) = self.promise_monitor() else { return (None, false) };
+        let broken = match outcome {
+            Outcome { model: ModelType::Powerful, .. }
+            | Outcome { result: OutcomeResult::CallFailed, .. } => false,
+            Outcome { result, .. } => monitor.record(result == OutcomeResult::Insufficient),
+        };
+        (Some(monitor.state()), broken)
+    }
+
+    /// Forgets what outcomes said of the promised risk: the promise counts as kept from here on.
+    pub fn reset_promise(&self) {
+        if let Some(mut monitor) = self.promise_monitor() {
+            monitor.reset();
+        }
     }
 
     /// Loads the model anew from where the configuration says, while requests go on.
     ///
-    /// Requests under way finish with the model they began with. A bad file leaves the old model serving.
+    /// Requests under way finish with the model they began with. A bad file leaves the old model serving, and so does
+    /// one that can't keep the promised risk.
     pub fn reload_model(&self) -> Result<Arc<Model>, LoadError> {
-        match load(&self.config) {
-            Ok(model) => {
-                let model = Arc::new(model);
-                let previous = self.model.swap(Arc::clone(&model));
-                observed::model_reload(&self.observer, Ok(&model), Some(previous.version()));
+        match load(&self.config).and_then(|model| Serving::new(&self.config, model)) {
+            Ok(serving) => {
+                let model = Arc::clone(&serving.model);
+                let previous = self.serving.swap(Arc::new(serving));
+                self.reset_promise();
+                observed::model_reload(&self.observer, Ok(&model), Some(previous.model.version()));
                 Ok(model)
             }
             Err(error) => {
-                observed::model_reload(&self.observer, Err(&error), Some(self.model.load().version()));
+                let serving = self.serving.load();
+                observed::model_reload(&self.observer, Err(&error), Some(serving.model.version()));
                 Err(error)
             }
         }
@@ -131,7 +210,13 @@ impl<O: Observer> Router<O> {
 
     /// The model that serves.
     pub fn model(&self) -> Arc<Model> {
-        self.model.load_full()
+        Arc::clone(&self.serving.load().model)
+    }
+
+    /// The thresholds in use, confidence and uncertainty: the configured ones, or those that keep the promised risk.
+    pub fn thresholds(&self) -> (f32, f32) {
+        let serving = self.serving.load();
+        (serving.confidence_threshold, serving.max_uncertainty)
     }
 
     /// The configuration, as it was checked.
@@ -151,7 +236,7 @@ impl<O: Observer> Router<O> {
 
     /// Opens a circuit until [`reset`](Self::reset) or [`force_closed`](Self::force_closed).
     pub fn force_open(&self, circuit: Circuit) {
-        observed::transition(&self.observer, circuit, self.breaker(circuit).force_open());
+        observed::transition(&self.observer, circuit, self.breaker(circuit).force_open(Cause::Forced));
     }
 
     /// Closes a circuit and keeps it closed, whatever fails, until [`reset`](Self::reset) or
@@ -176,7 +261,7 @@ impl<O: Observer> Router<O> {
     fn decide(
         &self,
         request: &RoutingRequest<'_>,
-        model: &Model,
+        serving: &Serving,
         observed: &mut Observed<'_, O>,
         response: &mut RoutingResponse,
     ) -> Result<(), RouteError> {
@@ -193,14 +278,14 @@ impl<O: Observer> Router<O> {
             response.decide(Reason::NoEvidence, 0.0, 1.0);
             return Ok(());
         }
-        let inferred =
-            observed.stage(Stage::ModelInference, |observed| infer(request, model, observed, response));
+        let inferred = observed
+            .stage(Stage::ModelInference, |observed| infer(request, &serving.model, observed, response));
         leases.return_inference(inferred.is_ok());
         let evidence = inferred?;
         let (confidence, uncertainty) = (evidence.confidence, {
-            observed.stage(Stage::UncertaintyEstimation, |_| self.estimate(model, &evidence, response))
+            observed.stage(Stage::UncertaintyEstimation, |_| estimate(serving, &evidence, response))
         });
-        let reason = self.reason(confidence, uncertainty);
+        let reason = serving.reason(confidence, uncertainty);
         response.decide(reason, confidence, uncertainty);
         leases.return_lightweight(reason.model());
         Ok(())
@@ -224,34 +309,6 @@ impl<O: Observer> Router<O> {
             observed::transition(&self.observer, circuit, transition);
         }
         Ok(Some(leases))
-    }
-
-    /// Which test decides.
-    fn reason(&self, confidence: f32, uncertainty: f32) -> Reason {
-        if confidence < self.config.confidence_threshold {
-            Reason::LowConfidence
-        } else if uncertainty > self.config.max_uncertainty {
-            Reason::HighUncertainty
-        } else {
-            Reason::Confident
-        }
-    }
-
-    /// What the confidences are worth: writes the candidates' decisions, and returns the request's uncertainty.
-    fn estimate(&self, model: &Model, evidence: &Evidence, response: &mut RoutingResponse) -> f32 {
-        let (features, confidences) = response.columns.features_and_confidences();
-        let similarity = features.column(Feature::Similarity);
-        response.decisions.extend(similarity.iter().zip(&*confidences).enumerate().map(
-            |(candidate, (&similarity, &confidence))| {
-                let uncertainty = model.alone().uncertainty(confidence, similarity, 1);
-                let use_lightweight = self.reason(confidence, uncertainty) == Reason::Confident;
-                RoutingDecision { candidate, confidence, uncertainty, use_lightweight }
-            },
-        ));
-        response.decisions.sort_unstable_by(|a, b| {
-            b.confidence.total_cmp(&a.confidence).then(a.candidate.cmp(&b.candidate))
-        });
-        model.together().uncertainty(evidence.confidence, evidence.top_similarity, evidence.candidates)
     }
 }
 
@@ -304,6 +361,23 @@ fn probability(logit: f32, candidate: Option<usize>) -> Result<f32, RouteError> 
     }
 }
 
+/// What the confidences are worth: writes the candidates' decisions, and returns the request's uncertainty.
+fn estimate(serving: &Serving, evidence: &Evidence, response: &mut RoutingResponse) -> f32 {
+    let (features, confidences) = response.columns.features_and_confidences();
+    let similarity = features.column(Feature::Similarity);
+    let (alone, together) = (serving.model.alone(), serving.model.together());
+    let decision = |(candidate, (&similarity, &confidence))| {
+        let uncertainty = alone.uncertainty(confidence, similarity, 1);
+        let use_lightweight = serving.reason(confidence, uncertainty) == Reason::Confident;
+        RoutingDecision { candidate, confidence, uncertainty, use_lightweight }
+    };
+    response.decisions.extend(similarity.iter().zip(&*confidences).enumerate().map(decision));
+    response
+        .decisions
+        .sort_unstable_by(|a, b| b.confidence.total_cmp(&a.confidence).then(a.candidate.cmp(&b.candidate)));
+    together.uncertainty(evidence.confidence, evidence.top_similarity, evidence.candidates)
+}
+
 /// The leases that a request holds as a probe of half-open circuits. Those that were not used go back on drop.
 struct Leases<'a, O: Observer> {
     router: &'a Router<O>,
@@ -352,7 +426,7 @@ impl<O: Observer> std::fmt::Debug for Router<O> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Router")
             .field("config", &self.config)
-            .field("model", &self.model.load().version())
+            .field("model", &self.serving.load().model.version())
             .field("inference", &self.inference.state())
             .field("lightweight", &self.lightweight.state())
             .finish_non_exhaustive()

@@ -7,10 +7,11 @@
 use crate::breaker::CircuitBreakerConfig;
 use crate::conformal::{CalibrationRow, CalibrationTable};
 use crate::fastgrnn::FastGrnnWeights;
+use crate::guarantee::{RiskBudget, RiskStep};
 use crate::model::TrainingFacts;
 use crate::observer::{
-    BreakerTransition, Decided, Detail, Failed, ModelReload, Observer, OutcomeReported, RequestEnd,
-    RequestStart, Stage, StageEnd, StageStart,
+    BreakerTransition, Decided, Detail, Failed, ModelReload, Observer, OutcomeReported, PromiseBroken,
+    RequestEnd, RequestStart, Stage, StageEnd, StageStart,
 };
 use crate::{
     Candidate, Circuit, Clock, ManualClock, Metadata, Model, ModelType, OnOpen, Outcome, OutcomeResult,
@@ -59,6 +60,9 @@ fn model(head_weight: f32, head_bias: f32) -> Model {
 }
 
 /// A router on a model of your own and a clock that stands at [`NOW`], and the clock's hand.
+///
+/// # Panics
+/// Never: nothing is promised that the model could not keep.
 pub fn router<O: Observer>(
     model: Model,
     circuits: CircuitBreakerConfig,
@@ -66,7 +70,7 @@ pub fn router<O: Observer>(
 ) -> (Router<O>, ManualClock) {
     let (clock, hand) = Clock::manual(NOW);
     let config = RouterConfig { clock, circuit_breaker: circuits, ..Default::default() };
-    (Router::with_model(config, observer, model), hand)
+    (Router::with_model(config, observer, model).expect("nothing is promised"), hand)
 }
 
 /// A candidate of the toy model's: two dimensions, at this cosine from the query `[1, 0]`.
@@ -100,13 +104,15 @@ pub struct Counts {
     pub transitions: u64,
     /// Models loaded, the first one included, and failures to.
     pub reloads: u64,
+    /// Promises that were refuted.
+    pub broken_promises: u64,
 }
 
 /// Wraps an observer and panics in the callback that breaks the contract.
 #[derive(Debug, Default)]
 pub struct ContractChecker<O = ()> {
     inner: O,
-    told: [AtomicU64; 8],
+    told: [AtomicU64; 9],
     ended: AtomicU64,
 }
 
@@ -123,9 +129,9 @@ impl<O> ContractChecker<O> {
 
     /// What was told so far.
     pub fn counts(&self) -> Counts {
-        let [requests, stages, steps, decisions, errors, outcomes, transitions, reloads] =
+        let [requests, stages, steps, decisions, errors, outcomes, transitions, reloads, broken_promises] =
             std::array::from_fn(|i| self.told[i].load(Ordering::SeqCst));
-        Counts { requests, stages, steps, decisions, errors, outcomes, transitions, reloads }
+        Counts { requests, stages, steps, decisions, errors, outcomes, transitions, reloads, broken_promises }
     }
 
     /// Checks that each request that wanted to hear its end has heard it.
@@ -244,6 +250,12 @@ impl<O: Observer> Observer for ContractChecker<O> {
         self.inner.on_outcome(event);
     }
 
+    fn on_promise_broken(&self, event: &PromiseBroken) {
+        self.count(8);
+        assert!(event.promise.broken, "a promise that was not refuted");
+        self.inner.on_promise_broken(event);
+    }
+
     fn on_breaker_transition(&self, event: &BreakerTransition) {
         self.count(6);
         assert_ne!(event.from, event.to, "a transition to the same state");
@@ -260,7 +272,7 @@ impl<O: Observer> Observer for ContractChecker<O> {
 ///
 /// Decisions for each [`Reason`](crate::Reason), errors of each [`ErrorKind`](crate::ErrorKind), outcomes of each kind
 /// for both models, both circuits through all their states, and a reload that succeeds and one that fails. The clock is
-/// manual, so durations are zero.
+/// manual, so durations are zero. Last, a promise is broken.
 ///
 /// # Panics
 /// Where the contract is broken.
@@ -269,6 +281,7 @@ pub fn exercise<O: Observer>(observer: O) -> ContractChecker<O> {
     decide_everything(checker.clone());
     fail_everything(checker.clone());
     reload(checker.clone());
+    break_the_promise(checker.clone());
     checker.assert_at_rest();
     std::sync::Arc::into_inner(checker).expect("the routers are gone")
 }
@@ -334,6 +347,20 @@ fn fail_everything<O: Observer>(observer: O) {
     hand.advance(Duration::from_secs(600));
     router.route(request).expect_err("a probe that fails");
     router.reset(Circuit::Inference);
+}
+
+fn break_the_promise<O: Observer>(observer: O) {
+    let step = RiskStep { confidence_threshold: 0.9, max_uncertainty: 0.2, n: 100, failures: 1 };
+    let model = toy_model().with_risk_path(vec![step]).expect("a good path");
+    let (clock, _) = Clock::manual(NOW);
+    let risk = Some(RiskBudget { alpha: 0.1, delta: 0.05 });
+    let config = RouterConfig { clock, risk, open_on_broken_promise: true, ..Default::default() };
+    let router = Router::with_model(config, observer, model).expect("a promise that can be kept");
+    for _ in 0..100 {
+        report(&router, ModelType::Lightweight, OutcomeResult::Insufficient);
+    }
+    assert_eq!(router.circuit_state(Circuit::Lightweight), crate::CircuitState::Open);
+    router.reset(Circuit::Lightweight);
 }
 
 fn reload<O: Observer>(observer: O) {

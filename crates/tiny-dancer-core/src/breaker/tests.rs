@@ -183,7 +183,7 @@ fn a_closed_circuit_forgets_what_opened_it() {
 #[test]
 fn forced_open_stays_open_for_ever() {
     let (breaker, hand) = on_failures(1);
-    assert_eq!(breaker.force_open(), Some(transition(Closed, Open, Cause::Forced)));
+    assert_eq!(breaker.force_open(Cause::Forced), Some(transition(Closed, Open, Cause::Forced)));
     hand.advance(Duration::from_hours(24 * 400));
     assert_eq!(breaker.permit(), (Permit::Refused { retry_after: None }, None));
     assert_eq!(breaker.reset(), Some(transition(Open, Closed, Cause::Reset)));

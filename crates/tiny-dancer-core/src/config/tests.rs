@@ -21,6 +21,9 @@ fn each_field_out_of_range_is_named_with_its_value() {
     assert_eq!(refused(|c| c.confidence_threshold = 1.5), ("confidence_threshold", 1.5));
     assert_eq!(refused(|c| c.max_uncertainty = -0.5), ("max_uncertainty", -0.5));
     assert_eq!(refused(|c| c.recency_half_life = zero), ("recency_half_life", 0.0));
+    let risk = |alpha, delta| refused(|c| c.risk = Some(RiskBudget { alpha, delta }));
+    assert_eq!(risk(0.0, 0.05), ("risk.alpha", 0.0));
+    assert_eq!(risk(0.1, 1.0), ("risk.delta", 1.0));
     let breaker = |change: fn(&mut CircuitBreakerConfig)| refused(|c| change(&mut c.circuit_breaker));
     assert_eq!(breaker(|c| c.inference_failures = 0), ("circuit_breaker.inference_failures", 0.0));
     assert_eq!(breaker(|c| c.inference_window = Duration::ZERO), ("circuit_breaker.inference_window", 0.0));
@@ -40,6 +43,8 @@ fn each_field_out_of_range_is_named_with_its_value() {
 fn what_is_not_a_number_is_out_of_range() {
     assert!(refused(|c| c.confidence_threshold = f32::NAN).1.is_nan());
     assert!(refused(|c| c.max_uncertainty = f32::NAN).1.is_nan());
+    let risk = |alpha, delta| refused(|c| c.risk = Some(RiskBudget { alpha, delta }));
+    assert!(risk(f64::NAN, 0.05).1.is_nan() && risk(0.1, f64::NAN).1.is_nan());
     assert!(refused(|c| c.circuit_breaker.lightweight_failure_ratio = f64::NAN).1.is_nan());
 }
 

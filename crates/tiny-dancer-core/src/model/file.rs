@@ -4,6 +4,7 @@ use super::TrainingFacts;
 use crate::conformal::CalibrationTable;
 use crate::fastgrnn::{FastGrnnWeights, MAX_HIDDEN_SIZE};
 use crate::features::Feature;
+use crate::guarantee::RiskStep;
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensorError, SafeTensors};
 use serde_json::{Map, Value, json};
@@ -100,6 +101,19 @@ pub enum LoadError {
         /// Why.
         source: std::io::Error,
     },
+    /// The model can't keep the risk that the configuration promises.
+    #[error(
+        "the model cannot promise a failure rate of {alpha} with confidence 1 - {delta}; {}",
+        smallest.map_or("it promises nothing".to_owned(), |alpha| format!("the smallest is {alpha:.4}"))
+    )]
+    Risk {
+        /// The failure rate that was to be promised.
+        alpha: f64,
+        /// The probability with which the promise may be broken.
+        delta: f64,
+        /// The smallest alpha that it can promise with this delta; `None` where nothing was certified.
+        smallest: Option<f64>,
+    },
     /// A tensor has another shape or element type.
     #[error(
         "tensor {tensor} is {actual_dtype:?} of shape {actual:?}, expected {dtype:?} of shape {expected:?}"
@@ -143,6 +157,9 @@ struct TableNames {
     scores: &'static str,
 }
 
+/// The risk path's tensors, of which a file has all or none.
+const RISK: [&str; 4] = ["risk.confidence_threshold", "risk.max_uncertainty", "risk.n", "risk.failures"];
+
 const ALONE: TableNames = TableNames {
     similarity_edges: "alone.similarity_edges",
     count_edges: "alone.count_edges",
@@ -161,12 +178,13 @@ pub(super) struct Parts {
     pub(super) weights: FastGrnnWeights,
     pub(super) alone: CalibrationTable,
     pub(super) together: CalibrationTable,
+    pub(super) risk_path: Vec<RiskStep>,
     pub(super) training: TrainingFacts,
 }
 
 impl Parts {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let Self { weights, alone, together, training } = self;
+        let Self { weights, alone, together, risk_path, training } = self;
         let h = weights.bias_gate.len();
         let mut tensors = vec![
             Tensor::f32("w", &[h, Feature::COUNT], &weights.w),
@@ -184,6 +202,17 @@ impl Parts {
                 Tensor::u32(names.count_edges, &table.count_edges),
                 Tensor::u32(names.offsets, &table.offsets),
                 Tensor::f32(names.scores, &[table.scores.len()], &table.scores),
+            ]);
+        }
+        if !risk_path.is_empty() {
+            let floats = |part: fn(&RiskStep) -> f32| risk_path.iter().map(part).collect::<Vec<_>>();
+            let counts = |part: fn(&RiskStep) -> u32| risk_path.iter().map(part).collect::<Vec<_>>();
+            let shape = [risk_path.len()];
+            tensors.extend([
+                Tensor::f32(RISK[0], &shape, &floats(|step| step.confidence_threshold)),
+                Tensor::f32(RISK[1], &shape, &floats(|step| step.max_uncertainty)),
+                Tensor::u32(RISK[2], &counts(|step| step.n)),
+                Tensor::u32(RISK[3], &counts(|step| step.failures)),
             ]);
         }
         // `serde_json::Map` keeps its keys sorted.
@@ -238,10 +267,11 @@ impl Parts {
         };
         let alone = reader.table(&ALONE)?;
         let together = reader.table(&TOGETHER)?;
+        let risk_path = reader.risk_path()?;
         if file.len() != reader.read {
             return Err(LoadError::TensorCount { expected: reader.read, actual: file.len() });
         }
-        Ok(Self { weights, alone, together, training })
+        Ok(Self { weights, alone, together, risk_path, training })
     }
 }
 
@@ -304,6 +334,29 @@ impl<'a> Reader<'a> {
             Some(index) => Err(LoadError::NonFinite { tensor, index, value: values[index] }),
             None => Ok(values),
         }
+    }
+
+    fn risk_path(&mut self) -> Result<Vec<RiskStep>, LoadError> {
+        if RISK.iter().all(|name| self.file.tensor(name).is_err()) {
+            return Ok(vec![]);
+        }
+        let confidences: Vec<f32> = self.tensor(RISK[0], Dtype::F32, None)?.map(f32::from_le_bytes).collect();
+        let steps = Some(vec![confidences.len()]);
+        let uncertainties: Vec<f32> =
+            self.tensor(RISK[1], Dtype::F32, steps.clone())?.map(f32::from_le_bytes).collect();
+        let rows: Vec<u32> =
+            self.tensor(RISK[2], Dtype::U32, steps.clone())?.map(u32::from_le_bytes).collect();
+        let failures: Vec<u32> = self.tensor(RISK[3], Dtype::U32, steps)?.map(u32::from_le_bytes).collect();
+        require(RISK[0], &confidences, "0 to 1", |i| (0.0..=1.0).contains(&confidences[i]))?;
+        require(RISK[1], &uncertainties, "0 to 1", |i| (0.0..=1.0).contains(&uncertainties[i]))?;
+        require(RISK[3], &failures, "at most risk.n", |i| failures[i] <= rows[i])?;
+        let step = |i| RiskStep {
+            confidence_threshold: confidences[i],
+            max_uncertainty: uncertainties[i],
+            n: rows[i],
+            failures: failures[i],
+        };
+        Ok((0..confidences.len()).map(step).collect())
     }
 
     fn table(&mut self, names: &TableNames) -> Result<CalibrationTable, LoadError> {

@@ -1,8 +1,8 @@
 //! Observers made of observers: none, one chosen at run time, a shared one, several.
 
 use super::{
-    BreakerTransition, Decided, Detail, Failed, ModelReload, Observer, OutcomeReported, RequestEnd,
-    RequestStart, StageEnd, StageStart,
+    BreakerTransition, Decided, Detail, Failed, ModelReload, Observer, OutcomeReported, PromiseBroken,
+    RequestEnd, RequestStart, StageEnd, StageStart,
 };
 use std::sync::Arc;
 
@@ -66,6 +66,11 @@ impl<O: Observer> Observer for Arc<O> {
     #[inline]
     fn on_outcome(&self, event: &OutcomeReported) {
         O::on_outcome(self, event);
+    }
+
+    #[inline]
+    fn on_promise_broken(&self, event: &PromiseBroken) {
+        O::on_promise_broken(self, event);
     }
 
     #[inline]
@@ -134,6 +139,13 @@ impl<O: Observer> Observer for Option<O> {
     fn on_outcome(&self, event: &OutcomeReported) {
         if let Some(observer) = self {
             observer.on_outcome(event);
+        }
+    }
+
+    #[inline]
+    fn on_promise_broken(&self, event: &PromiseBroken) {
+        if let Some(observer) = self {
+            observer.on_promise_broken(event);
         }
     }
 
@@ -251,6 +263,11 @@ macro_rules! tuple {
             #[inline]
             fn on_outcome(&self, event: &OutcomeReported) {
                 $(self.$index.on_outcome(event);)+
+            }
+
+            #[inline]
+            fn on_promise_broken(&self, event: &PromiseBroken) {
+                $(self.$index.on_promise_broken(event);)+
             }
 
             #[inline]

@@ -2,6 +2,7 @@
 
 use crate::breaker::{Cause, Circuit, CircuitState};
 use crate::features::Features;
+use crate::guarantee::PromiseState;
 use crate::model::{LoadError, Model};
 use crate::{Candidate, ErrorKind, ModelType, Outcome, Reason, RouteError, RoutingDecision};
 use std::time::Duration;
@@ -242,6 +243,16 @@ pub struct RequestEnd {
 pub struct OutcomeReported {
     /// What was reported.
     pub outcome: Outcome,
+    /// What is known of the promised risk with it; `None` where none was promised.
+    pub promise: Option<PromiseState>,
+}
+
+/// Outcomes refuted the promised risk.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct PromiseBroken {
+    /// What is known of it.
+    pub promise: PromiseState,
 }
 
 /// A circuit changed its state.

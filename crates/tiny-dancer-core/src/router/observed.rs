@@ -1,12 +1,13 @@
 //! The one module that calls observers.
 
+use super::Serving;
 use crate::breaker::{Circuit, Transition};
 use crate::clock::{Clock, Tick};
-use crate::config::RouterConfig;
+use crate::guarantee::PromiseState;
 use crate::model::{LoadError, Model};
 use crate::observer::{
     BreakerTransition, CandidateStep, Decided, Detail, Failed, ModelReload, Observer, Operation,
-    OutcomeReported, RequestEnd, RequestStart, Stage, StageEnd, StageStart, Status,
+    OutcomeReported, PromiseBroken, RequestEnd, RequestStart, Stage, StageEnd, StageStart, Status,
 };
 use crate::{Outcome, RouteError, RoutingRequest, RoutingResponse};
 
@@ -82,9 +83,8 @@ impl<'a, O: Observer> Observed<'a, O> {
     #[inline]
     pub(super) fn decided(
         mut self,
-        config: &RouterConfig,
         request: &RoutingRequest<'_>,
-        model: &Model,
+        serving: &Serving,
         response: &RoutingResponse,
     ) {
         let Some(start) = self.start else { return };
@@ -96,9 +96,9 @@ impl<'a, O: Observer> Observed<'a, O> {
             reason: response.reason,
             decisions: &response.decisions,
             features: response.features(),
-            confidence_threshold: config.confidence_threshold,
-            max_uncertainty: config.max_uncertainty,
-            model_version: model.version(),
+            confidence_threshold: serving.confidence_threshold,
+            max_uncertainty: serving.max_uncertainty,
+            model_version: serving.model.version(),
             candidates: request.candidates,
         };
         self.observer.on_decision(&mut self.request, &event);
@@ -121,8 +121,12 @@ impl<'a, O: Observer> Observed<'a, O> {
     }
 }
 
-pub(super) fn outcome<O: Observer>(observer: &O, outcome: Outcome) {
-    observer.on_outcome(&OutcomeReported { outcome });
+pub(super) fn outcome<O: Observer>(observer: &O, outcome: Outcome, promise: Option<PromiseState>) {
+    observer.on_outcome(&OutcomeReported { outcome, promise });
+}
+
+pub(super) fn promise_broken<O: Observer>(observer: &O, promise: PromiseState) {
+    observer.on_promise_broken(&PromiseBroken { promise });
 }
 
 #[inline]

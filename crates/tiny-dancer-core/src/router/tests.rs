@@ -66,7 +66,7 @@ fn thresholds_are_met_when_they_are_equalled() {
         max_uncertainty: exact.uncertainty,
         ..RouterConfig::default()
     };
-    let router = Router::with_model(config, (), toy_model());
+    let router = Router::with_model(config, (), toy_model()).unwrap();
     let response = router.route(RoutingRequest::new(&QUERY, &[candidate("a", 0.9, 1.0)])).unwrap();
     assert_eq!(response.reason, Reason::Confident);
 }
@@ -98,7 +98,7 @@ fn candidates_speak_for_themselves_highest_confidence_first_ties_by_place() {
 fn recency_is_measured_from_the_request_or_else_from_the_clock() {
     let (clock, hand) = Clock::manual(NOW);
     let config = RouterConfig { clock, ..Default::default() };
-    let router = Router::with_model(config, (), toy_model());
+    let router = Router::with_model(config, (), toy_model()).unwrap();
     let candidates = [candidate("a", 0.9, 1.0)];
     let ask = |now| {
         let mut response = RoutingResponse::default();
@@ -493,7 +493,8 @@ fn the_contract_holds_at_every_detail() {
         assert_eq!(counts.stages > 0, detail >= Detail::Stages);
         assert_eq!(counts.steps > 0, detail >= Detail::Candidates);
         assert_eq!(counts.decisions + counts.errors, if detail == Detail::Off { 0 } else { counts.requests });
-        assert_eq!((counts.requests, counts.outcomes, counts.reloads), (18, 15, 5));
+        assert_eq!(counts.broken_promises, 1);
+        assert_eq!((counts.requests, counts.outcomes, counts.reloads), (18, 115, 6));
     }
 }
 

@@ -1,0 +1,189 @@
+use super::*;
+use crate::testing::toy_model;
+use crate::{ConfigError, LoadError, Router, RouterConfig};
+use proptest::prelude::*;
+
+fn step(confidence_threshold: f32, n: u32, failures: u32) -> RiskStep {
+    RiskStep { confidence_threshold, max_uncertainty: 0.3, n, failures }
+}
+
+#[test]
+fn the_bound_equals_what_exact_sums_give() {
+    // By bisection of the binomial sum in 30 decimal digits (mpmath), delta 0.05.
+    for (n, failures, expected) in [
+        (10, 0, 0.258_865_55),
+        (10, 3, 0.606_624_22),
+        (100, 10, 0.163_717_62),
+        (760, 76, 0.119_730_3),
+        (5000, 900, 0.189_174_49),
+    ] {
+        let bound = upper_bound(n, failures, 0.05);
+        assert!((bound - expected).abs() < 1e-8, "{n}, {failures}: {bound}");
+    }
+    assert_eq!(upper_bound(0, 0, 0.05), 1.0);
+    assert_eq!(upper_bound(7, 7, 0.05), 1.0);
+}
+
+#[test]
+fn the_boldest_step_before_the_first_doubt_is_taken() {
+    let path = [step(0.95, 100, 2), step(0.9, 200, 12), step(0.85, 300, 45), step(0.8, 400, 20)];
+    let resolved = resolve(&path, RiskBudget { alpha: 0.1, delta: 0.05 }).unwrap();
+    assert_eq!(resolved, path[1], "the fourth would keep it, but the third does not");
+}
+
+#[test]
+fn a_budget_that_cannot_be_kept_is_refused_with_the_smallest_that_can() {
+    let path = [step(0.95, 100, 2), step(0.9, 200, 2)];
+    let smallest = resolve(&path, RiskBudget { alpha: 0.05, delta: 0.05 }).unwrap_err().unwrap();
+    assert!((smallest - upper_bound(100, 2, 0.05)).abs() < 1e-12);
+    assert_eq!(resolve(&path, RiskBudget { alpha: smallest, delta: 0.05 }).unwrap(), path[1]);
+    assert_eq!(resolve(&[], RiskBudget { alpha: 0.5, delta: 0.05 }), Err(None));
+}
+
+fn promising(alpha: f64, path: Vec<RiskStep>) -> Result<Router, LoadError> {
+    let model = toy_model().with_risk_path(path).unwrap();
+    let risk = Some(RiskBudget { alpha, delta: 0.05 });
+    Router::with_model(RouterConfig { risk, ..Default::default() }, (), model)
+}
+
+#[test]
+fn a_router_that_promises_a_risk_uses_the_thresholds_that_keep_it() {
+    let router = promising(0.1, vec![step(0.95, 100, 2), step(0.7, 300, 10)]).unwrap();
+    assert_eq!(router.thresholds(), (0.7, 0.3));
+    let router = Router::new(RouterConfig::default()).unwrap();
+    assert_eq!(router.thresholds(), (0.85, 0.15));
+    assert_eq!(router.promise(), None);
+}
+
+#[test]
+fn a_router_that_cannot_keep_its_promise_is_not_made() {
+    let error = promising(0.01, vec![step(0.95, 100, 2)]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the model cannot promise a failure rate of 0.01 with confidence 1 - 0.05; the smallest is 0.0616"
+    );
+    let error = promising(0.01, vec![]).unwrap_err();
+    assert!(error.to_string().ends_with("it promises nothing"), "{error}");
+}
+
+#[test]
+fn a_reload_that_cannot_keep_the_promise_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("model.safetensors");
+    let write = |steps| std::fs::write(&path, toy_model().with_risk_path(steps).unwrap().to_bytes()).unwrap();
+    write(vec![step(0.95, 100, 2)]);
+    let risk = Some(RiskBudget { alpha: 0.1, delta: 0.05 });
+    let config = RouterConfig { risk, model_path: Some(path.clone()), ..Default::default() };
+    let router = Router::new(config.clone()).unwrap();
+    let version = router.model().version().to_owned();
+    write(vec![step(0.95, 100, 20)]);
+    assert!(matches!(router.reload_model().unwrap_err(), LoadError::Risk { .. }));
+    assert_eq!(router.model().version(), version);
+    assert!(matches!(
+        Router::new(config).unwrap_err(),
+        ConfigError::Model { source: LoadError::Risk { .. } }
+    ));
+}
+
+#[test]
+fn a_path_survives_the_file_and_is_checked() {
+    let path = vec![step(0.95, 100, 2), step(0.9, 200, 12)];
+    let model = toy_model().with_risk_path(path.clone()).unwrap();
+    assert_eq!(crate::Model::from_bytes(&model.to_bytes()).unwrap().risk_path(), path);
+    assert_ne!(model.version(), toy_model().version());
+    let refused = |step| toy_model().with_risk_path(vec![step]).unwrap_err().to_string();
+    assert_eq!(refused(step(0.9, 3, 4)), "tensor risk.failures: element 0 is 4, expected at most risk.n");
+    assert_eq!(
+        refused(step(1.5, 3, 2)),
+        "tensor risk.confidence_threshold: element 0 is 1.5, expected 0 to 1"
+    );
+}
+
+#[test]
+fn a_broken_promise_latches_until_it_is_reset() {
+    let mut monitor = CoverageMonitor::new(RiskBudget { alpha: 0.1, delta: 0.05 });
+    let refuting = (0..100).filter(|_| monitor.record(true)).count();
+    assert_eq!(refuting, 1, "told once");
+    for _ in 0..10_000 {
+        assert!(!monitor.record(false));
+    }
+    assert!(monitor.state().broken);
+    monitor.reset();
+    let state = monitor.state();
+    assert_eq!((state.broken, state.reported, state.insufficient, state.wealth), (false, 0, 0, 1.0));
+}
+
+#[test]
+fn failed_calls_and_the_powerful_model_say_nothing_of_the_promise() {
+    use crate::{ModelType, Outcome, OutcomeResult};
+    let router = promising(0.1, vec![step(0.95, 100, 2)]).unwrap();
+    for _ in 0..100 {
+        router.record_outcome(Outcome { model: ModelType::Lightweight, result: OutcomeResult::CallFailed });
+        router.record_outcome(Outcome { model: ModelType::Powerful, result: OutcomeResult::Insufficient });
+    }
+    assert_eq!(router.promise().unwrap().reported, 0);
+    router.record_outcome(Outcome { model: ModelType::Lightweight, result: OutcomeResult::Insufficient });
+    assert_eq!(router.promise().unwrap().insufficient, 1);
+}
+
+/// A small generator, so that the simulations are the same each time.
+struct Chance(u64);
+
+impl Chance {
+    fn happens(&mut self, probability: f64) -> bool {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 11) as f64 / (1_u64 << 53) as f64) < probability
+    }
+}
+
+#[test]
+fn a_promise_that_is_kept_to_the_letter_is_refuted_in_at_most_delta_of_all_runs() {
+    let (runs, length, delta) = (1000, 5000, 0.05);
+    let mut chance = Chance(1);
+    let mut alarms = 0;
+    for _ in 0..runs {
+        let mut monitor = CoverageMonitor::new(RiskBudget { alpha: 0.15, delta });
+        alarms += u32::from((0..length).any(|_| monitor.record(chance.happens(0.15))));
+    }
+    // Looked at after every outcome. Three standard deviations of 1000 runs at delta.
+    let limit = f64::from(runs) * delta + 3.0 * (f64::from(runs) * delta * (1.0 - delta)).sqrt();
+    assert!(f64::from(alarms) <= limit, "{alarms} alarms in {runs} runs");
+}
+
+/// Outcomes from the drift to the alarm, the median of many runs.
+fn delay(before: u32, broken: f64) -> usize {
+    let mut chance = Chance(2);
+    let mut delays: Vec<_> = (0..201)
+        .map(|_| {
+            let mut monitor = CoverageMonitor::new(RiskBudget { alpha: 0.15, delta: 0.05 });
+            for _ in 0..before {
+                monitor.record(chance.happens(0.10));
+            }
+            (1..100_000).find(|_| monitor.record(chance.happens(broken))).unwrap_or(usize::MAX)
+        })
+        .collect();
+    delays.sort_unstable();
+    delays[delays.len() / 2]
+}
+
+#[test]
+fn a_promise_that_breaks_is_refuted_soon_even_after_it_held_for_long() {
+    let at_once = delay(0, 0.30);
+    let later = delay(10_000, 0.30);
+    let grossly = delay(10_000, 0.60);
+    assert!(at_once < 120, "{at_once}");
+    assert!(later < 400, "{later}");
+    assert!(grossly < 60, "{grossly}");
+}
+
+proptest! {
+    #[test]
+    fn the_bound_is_exact(n in 1..400_u32, share in 0.0..1.0_f64, delta in 0.001..0.5_f64) {
+        let failures = (share * f64::from(n)) as u32;
+        let bound = upper_bound(n, failures, delta);
+        prop_assert!(bound >= f64::from(failures) / f64::from(n) || delta > 0.4);
+        if bound < 1.0 {
+            prop_assert!((binomial_tail(n, failures, bound) - delta).abs() < 1e-9);
+        }
+    }
+}
