@@ -1,1 +1,62 @@
-//! Placeholder.
+//! Prometheus metrics for the Tiny Dancer router.
+//!
+//! [`MetricsCollector`] is an observer: give it to a router, and every request, outcome, transition of a circuit and
+//! reload of a model is counted. Hand the text that [`export_metrics`](MetricsCollector::export_metrics) returns to
+//! whoever scrapes `/metrics`; or, if you serve a registry of yours already, register there and change nothing else.
+//!
+//! ```
+//! use tiny_dancer_core::{Candidate, Router, RouterConfig, RoutingRequest};
+//! use tiny_dancer_metrics::MetricsCollector;
+//!
+//! let metrics = MetricsCollector::new()?;
+//! let router = Router::with_observer(RouterConfig::default(), metrics.clone())?;
+//!
+//! let remembered = [Candidate { embedding: vec![0.6, 0.8], success_rate: 1.0, ..Default::default() }];
+//! router.route(RoutingRequest::new(&[0.8, 0.6], &remembered))?;
+//! router.route(RoutingRequest::new(&[0.8, 0.6], &[]))?;
+//!
+//! let text = metrics.export_metrics()?;
+//! assert!(text.contains(r#"tiny_dancer_routing_requests_total{status="success"} 1"#));
+//! assert!(text.contains(r#"tiny_dancer_routing_requests_total{status="fallback"} 1"#));
+//! assert!(text.contains(r#"tiny_dancer_candidates_processed_total{batch_size_range="1-10"} 1"#));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What is counted
+//!
+//! [`CATALOGUE`](catalogue::CATALOGUE) has every family with its labels and buckets; `docs/metrics.md` is made from it.
+//! All closed series are there from the first scrape on, at 0, so that a rate or an alert never waits for the first
+//! event. Labels are closed: no candidate, no query and no message ever becomes one.
+//!
+//! # What it costs
+//!
+//! Every thread counts into memory of its own, which a scrape adds up. A request looks its thread's memory up once;
+//! after that an increment is a load, an addition and a store, whatever other threads do. Nothing on that path
+//! locks, allocates or looks up a label. A thread that ends leaves its counts to the next one that begins.
+//!
+//! # Several routers
+//!
+//! Routers add up where they share families: by clones of one collector, or by [`MetricsCollector::new`], which always
+//! means the same families. To tell routers apart, give each a constant label with
+//! [`MetricsCollector::with_const_labels`]. A gauge that is shared shows the worst circuit, and the model that was
+//! loaded last.
+//!
+//! # What it lacks
+//!
+//! No server, and no push: serving text over HTTP is a few lines in the framework that you have. No process metrics:
+//! they belong to the process, not to a router.
+
+mod candidates;
+pub mod catalogue;
+mod collector;
+mod distribution;
+mod error;
+mod families;
+mod grid;
+mod shard;
+mod slot;
+
+pub use collector::{InFlight, MetricsCollector};
+pub use error::{ExportError, RegisterError};
+/// The `prometheus` crate that the types above are of.
+pub use prometheus;

@@ -1,0 +1,371 @@
+//! Every family, once: its name, kind, unit, help, labels with their values, and buckets.
+//!
+//! Everything else is made from [`CATALOGUE`]: what is registered, where each series is kept, the documentation, and
+//! the checks of dashboards and alert rules. No name is spelled anywhere else.
+//!
+//! Label values come from closed enums, so the number of series is fixed when the package is compiled. The one
+//! exception is the `version` of `tiny_dancer_model_info`, which has one series at a time.
+
+use tiny_dancer_core::observer::{Operation, Status};
+use tiny_dancer_core::{Circuit, CircuitState, ErrorKind, ModelType, OutcomeResult, Reason};
+
+/// A metric family.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Family {
+    /// The full name.
+    pub name: &'static str,
+    /// What it is to Prometheus.
+    pub kind: Kind,
+    /// What its numbers are.
+    pub unit: Unit,
+    /// What it means, in a sentence.
+    pub help: &'static str,
+    /// Its labels.
+    pub labels: &'static [Label],
+}
+
+impl Family {
+    /// How many series it has from the start: each of a counter or a gauge is one, each of a histogram is its
+    /// buckets, `+Inf`, sum and count. 0 where the values are not known beforehand.
+    pub const fn series(&self) -> usize {
+        match self.labels {
+            [] => 1,
+            [label, ..] => label.values.len(),
+        }
+    }
+}
+
+/// A label of a family.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Label {
+    /// Its name.
+    pub name: &'static str,
+    /// Its value in each series of the family, in their order: a column of a table whose rows are series. With
+    /// several labels, values repeat. Empty where the values are not known beforehand.
+    pub values: &'static [&'static str],
+}
+
+/// What a family is to Prometheus.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// Only ever rises.
+    Counter,
+    /// Rises and falls.
+    Gauge,
+    /// Counts observations in buckets.
+    Histogram {
+        /// The inclusive upper bounds, ascending; `+Inf` is implied.
+        buckets: &'static [f64],
+    },
+}
+
+impl Kind {
+    /// The name in the text format.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram { .. } => "histogram",
+        }
+    }
+}
+
+/// What a family's numbers are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Candidates.
+    Candidates,
+    /// Always 1: what counts is the label.
+    One,
+    /// Reports of how a model did.
+    Outcomes,
+    /// From 0 to 1.
+    Probability,
+    /// Attempts to load a model.
+    Reloads,
+    /// Requests.
+    Requests,
+    /// Time, in Prometheus' base unit.
+    Seconds,
+    /// 0 closed, 1 half-open, 2 open.
+    State,
+    /// Changes of a state.
+    Transitions,
+}
+
+impl Unit {
+    /// The name in the documentation.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Candidates => "candidates",
+            Self::One => "always 1",
+            Self::Outcomes => "outcomes",
+            Self::Probability => "probability",
+            Self::Reloads => "reloads",
+            Self::Requests => "requests",
+            Self::Seconds => "seconds",
+            Self::State => "0 closed, 1 half-open, 2 open",
+            Self::Transitions => "transitions",
+        }
+    }
+}
+
+/// All of them.
+pub const CATALOGUE: &[Family] = &[
+    ROUTING_LATENCY,
+    FEATURE_ENGINEERING_DURATION,
+    MODEL_INFERENCE_DURATION,
+    ROUTING_REQUESTS,
+    ROUTING_DECISIONS,
+    CANDIDATES_PROCESSED,
+    CONFIDENCE_SCORES,
+    UNCERTAINTY_ESTIMATES,
+    CIRCUIT_BREAKER_STATE,
+    CIRCUIT_BREAKER_TRANSITIONS,
+    ERRORS,
+    OUTCOMES,
+    MODEL_RELOADS,
+    MODEL_INFO,
+    REQUESTS_IN_FLIGHT,
+];
+
+/// The values of a label: a name for each value of a closed enum, or for each pair from two.
+macro_rules! values {
+    ($all:expr, $each:ident => $name:expr) => {
+        &const {
+            let mut names = [""; $all.len()];
+            let mut i = 0;
+            while i < names.len() {
+                let $each = $all[i];
+                names[i] = $name;
+                i += 1;
+            }
+            names
+        }
+    };
+    ($outer:expr, $inner:expr, $pair:ident => $name:expr) => {
+        &const {
+            let mut names = [""; $outer.len() * $inner.len()];
+            let mut i = 0;
+            while i < names.len() {
+                let $pair = ($outer[i / $inner.len()], $inner[i % $inner.len()]);
+                names[i] = $name;
+                i += 1;
+            }
+            names
+        }
+    };
+}
+
+pub(crate) const ROUTING_LATENCY: Family = Family {
+    name: "tiny_dancer_routing_latency_seconds",
+    kind: Kind::Histogram { buckets: LATENCY_BUCKETS },
+    unit: Unit::Seconds,
+    help: "How long a request took, from start to end, however it ended.",
+    labels: &[Label { name: "operation", values: values!(Operation::ALL, operation => operation.name()) }],
+};
+
+pub(crate) const FEATURE_ENGINEERING_DURATION: Family = Family {
+    name: "tiny_dancer_feature_engineering_duration_seconds",
+    kind: Kind::Histogram { buckets: STAGE_BUCKETS },
+    unit: Unit::Seconds,
+    help: "How long it took to check the input and to compute the features, by the number of candidates.",
+    labels: &[Label { name: "batch_size", values: values!(BatchSize::ALL, size => size.name()) }],
+};
+
+pub(crate) const MODEL_INFERENCE_DURATION: Family = Family {
+    name: "tiny_dancer_model_inference_duration_seconds",
+    kind: Kind::Histogram { buckets: STAGE_BUCKETS },
+    unit: Unit::Seconds,
+    help: "How long the cell took to read a request's candidates, alone and together.",
+    labels: &[Label { name: "model_type", values: &["fastgrnn"] }],
+};
+
+pub(crate) const ROUTING_REQUESTS: Family = Family {
+    name: "tiny_dancer_routing_requests_total",
+    kind: Kind::Counter,
+    unit: Unit::Requests,
+    help: "Requests by how they ended; fallback is the powerful model for want of evidence or for an open circuit.",
+    labels: &[Label { name: "status", values: values!(Status::ALL, status => status.name()) }],
+};
+
+pub(crate) const ROUTING_DECISIONS: Family = Family {
+    name: "tiny_dancer_routing_decisions_total",
+    kind: Kind::Counter,
+    unit: Unit::Requests,
+    help: "Decided requests by the model chosen and the test that decided.",
+    labels: &[
+        // The reason determines the model, so there are as many series as reasons.
+        Label { name: "model_type", values: values!(Reason::ALL, reason => reason.model().name()) },
+        Label { name: "reason", values: values!(Reason::ALL, reason => reason.name()) },
+    ],
+};
+
+pub(crate) const CANDIDATES_PROCESSED: Family = Family {
+    name: "tiny_dancer_candidates_processed_total",
+    kind: Kind::Counter,
+    unit: Unit::Candidates,
+    help: "Candidates that were judged, by the number of candidates in their request.",
+    labels: &[Label { name: "batch_size_range", values: values!(BatchSize::ALL, size => size.name()) }],
+};
+
+pub(crate) const CONFIDENCE_SCORES: Family = Family {
+    name: "tiny_dancer_confidence_scores",
+    kind: Kind::Histogram { buckets: CONFIDENCE_BUCKETS },
+    unit: Unit::Probability,
+    help: "Confidence of each candidate alone that the lightweight model suffices, by what it alone would choose.",
+    labels: &[Label { name: "decision_type", values: values!(ModelType::ALL, model => model.name()) }],
+};
+
+pub(crate) const UNCERTAINTY_ESTIMATES: Family = Family {
+    name: "tiny_dancer_uncertainty_estimates",
+    kind: Kind::Histogram { buckets: UNCERTAINTY_BUCKETS },
+    unit: Unit::Probability,
+    help: "Conformal uncertainty of each candidate alone, by what it alone would choose.",
+    labels: &[Label { name: "decision_type", values: values!(ModelType::ALL, model => model.name()) }],
+};
+
+pub(crate) const CIRCUIT_BREAKER_STATE: Family = Family {
+    name: "tiny_dancer_circuit_breaker_state",
+    kind: Kind::Gauge,
+    unit: Unit::State,
+    help: "State of a circuit: 0 closed, 1 half-open, 2 open; the worst of all routers that share it.",
+    labels: &[Label { name: "circuit", values: values!(Circuit::ALL, circuit => circuit.name()) }],
+};
+
+pub(crate) const CIRCUIT_BREAKER_TRANSITIONS: Family = Family {
+    name: "tiny_dancer_circuit_breaker_transitions_total",
+    kind: Kind::Counter,
+    unit: Unit::Transitions,
+    help: "Changes of a circuit's state, by the state that it changed to.",
+    labels: &[
+        Label { name: "circuit", values: values!(Circuit::ALL, CircuitState::ALL, pair => pair.0.name()) },
+        Label { name: "to", values: values!(Circuit::ALL, CircuitState::ALL, pair => pair.1.name()) },
+    ],
+};
+
+pub(crate) const ERRORS: Family = Family {
+    name: "tiny_dancer_errors_total",
+    kind: Kind::Counter,
+    unit: Unit::Requests,
+    help: "Failed requests by the kind of error.",
+    labels: &[Label { name: "error_type", values: values!(ErrorKind::ALL, kind => kind.name()) }],
+};
+
+pub(crate) const OUTCOMES: Family = Family {
+    name: "tiny_dancer_outcomes_total",
+    kind: Kind::Counter,
+    unit: Unit::Outcomes,
+    help: "Reports of how the chosen model did.",
+    labels: &[
+        Label {
+            name: "model_type",
+            values: values!(ModelType::ALL, OutcomeResult::ALL, pair => pair.0.name()),
+        },
+        Label { name: "result", values: values!(ModelType::ALL, OutcomeResult::ALL, pair => pair.1.name()) },
+    ],
+};
+
+pub(crate) const MODEL_RELOADS: Family = Family {
+    name: "tiny_dancer_model_reloads_total",
+    kind: Kind::Counter,
+    unit: Unit::Reloads,
+    help: "Reloads of the router's model; the first load, when a router is made, is none.",
+    labels: &[Label { name: "result", values: values!(ReloadResult::ALL, result => result.name()) }],
+};
+
+pub(crate) const MODEL_INFO: Family = Family {
+    name: "tiny_dancer_model_info",
+    kind: Kind::Gauge,
+    unit: Unit::One,
+    help: "The version of the router's model that was loaded last.",
+    labels: &[Label { name: "version", values: &[] }],
+};
+
+pub(crate) const REQUESTS_IN_FLIGHT: Family = Family {
+    name: "tiny_dancer_requests_in_flight",
+    kind: Kind::Gauge,
+    unit: Unit::Requests,
+    help: "Requests that have begun and not ended.",
+    labels: &[],
+};
+
+/// Fine around 10 ms, the time that a caller may be promised; a request of ten candidates takes about a microsecond.
+const LATENCY_BUCKETS: &[f64] = &[
+    250e-9, 500e-9, 1e-6, 2e-6, 4e-6, 8e-6, 16e-6, 32e-6, 64e-6, 125e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3,
+    7.5e-3, 9e-3, 10e-3, 11e-3, 12.5e-3, 15e-3, 20e-3, 50e-3, 100e-3, 250e-3, 1.0,
+];
+
+/// From a stage of one candidate to one of a hundred thousand.
+const STAGE_BUCKETS: &[f64] = &[
+    50e-9, 100e-9, 250e-9, 500e-9, 1e-6, 2e-6, 4e-6, 8e-6, 16e-6, 32e-6, 64e-6, 125e-6, 250e-6, 500e-6, 1e-3,
+    2.5e-3, 5e-3, 10e-3, 50e-3, 250e-3,
+];
+
+/// Even, and finer above 0.85, where the threshold stands by default.
+const CONFIDENCE_BUCKETS: &[f64] = &[
+    0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.875, 0.9,
+    0.925, 0.95, 0.975, 0.99, 1.0,
+];
+
+/// Finer below 0.15, the most that the lightweight model may have by default. 1 is a bin with too little calibration
+/// data; little else is above one half.
+const UNCERTAINTY_BUCKETS: &[f64] = &[
+    0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.125, 0.15, 0.175, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6,
+    0.7, 0.8, 0.9, 0.99, 1.0,
+];
+
+/// How many candidates a request has, as a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BatchSize {
+    None,
+    UpTo10,
+    UpTo50,
+    UpTo100,
+    More,
+}
+
+impl BatchSize {
+    pub(crate) const ALL: [Self; 5] = [Self::None, Self::UpTo10, Self::UpTo50, Self::UpTo100, Self::More];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::None => "0",
+            Self::UpTo10 => "1-10",
+            Self::UpTo50 => "11-50",
+            Self::UpTo100 => "51-100",
+            Self::More => "101+",
+        }
+    }
+
+    pub(crate) const fn of(candidates: usize) -> Self {
+        match candidates {
+            0 => Self::None,
+            1..=10 => Self::UpTo10,
+            11..=50 => Self::UpTo50,
+            51..=100 => Self::UpTo100,
+            _ => Self::More,
+        }
+    }
+}
+
+/// How a reload went, as a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReloadResult {
+    Failure,
+    Success,
+}
+
+impl ReloadResult {
+    pub(crate) const ALL: [Self; 2] = [Self::Failure, Self::Success];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Failure => "failure",
+            Self::Success => "success",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

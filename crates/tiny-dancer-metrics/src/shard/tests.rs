@@ -1,0 +1,113 @@
+use super::*;
+use crate::catalogue::{CONFIDENCE_SCORES, ERRORS};
+use std::sync::atomic::AtomicBool;
+
+const COUNTERS: Counters = Counters::of(&ERRORS);
+const HISTOGRAMS: Histograms = Histograms::of(&CONFIDENCE_SCORES);
+
+#[test]
+fn families_lie_side_by_side_and_fill_the_shard() {
+    let mut next = 0;
+    for family in CATALOGUE {
+        assert_eq!(first_cell(Some(family)), next, "{}", family.name);
+        next += match family.kind {
+            Kind::Counter => family.series(),
+            Kind::Gauge => 0,
+            Kind::Histogram { buckets } => family.series() * (buckets.len() + 2),
+        };
+    }
+    assert_eq!(next, CELLS);
+}
+
+#[test]
+fn histograms_of_a_family_share_no_cell() {
+    assert_eq!(HISTOGRAMS.sum(0) + 1, HISTOGRAMS.bucket(1, 0));
+    assert_eq!(HISTOGRAMS.bucket(0, HISTOGRAMS.buckets) + 1, HISTOGRAMS.sum(0));
+}
+
+/// A million increments from eight threads while somebody looks: none is lost, and nothing is seen to fall.
+#[test]
+fn no_increment_is_lost_and_nothing_ever_falls() {
+    const EACH: u64 = 125_000;
+    let (shards, done) = (Shards::default(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    for i in 0..EACH {
+                        let writer = shards.writer();
+                        writer.increment(COUNTERS, 0, 1);
+                        writer.observe(HISTOGRAMS, 0, (i % 3) as usize);
+                        writer.add_to_sum(HISTOGRAMS, 0, 0.1);
+                    }
+                })
+            })
+            .collect();
+        let reader = scope.spawn(|| {
+            let (mut looks, mut before) = (0, (0, vec![0; HISTOGRAMS.buckets + 1], 0.0));
+            while !done.load(Ordering::Relaxed) {
+                let (counts, sum) = shards.histogram(HISTOGRAMS, 0);
+                let now = (shards.count(COUNTERS, 0), counts, sum);
+                assert!(before.0 <= now.0, "a counter fell");
+                assert!(before.1.iter().zip(&now.1).all(|(before, now)| before <= now), "a bucket fell");
+                assert!(before.2 <= now.2, "a sum fell");
+                (looks, before) = (looks + 1, now);
+            }
+            looks
+        });
+        for writer in writers {
+            writer.join().unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+        assert!(reader.join().unwrap() > 0);
+    });
+    let (counts, sum) = shards.histogram(HISTOGRAMS, 0);
+    assert_eq!(shards.count(COUNTERS, 0), 8 * EACH);
+    assert_eq!(counts[..3].iter().sum::<u64>(), 8 * EACH);
+    assert_eq!(counts[3..], [0; HISTOGRAMS.buckets - 2]);
+    assert!((sum - 8.0 * EACH as f64 * 0.1).abs() < 1e-3, "{sum}");
+}
+
+/// Sums of floats depend on their order by a rounding. So the order must not change when a thread ends.
+#[test]
+fn a_dead_threads_counts_stay_and_its_shard_is_used_again() {
+    let shards = Shards::default();
+    let mut before = 0.0;
+    for thread in 1..=200_u32 {
+        std::thread::scope(|scope| {
+            scope
+                .spawn(|| {
+                    shards.writer().increment(COUNTERS, 1, 1);
+                    shards.writer().add_to_sum(HISTOGRAMS, 1, 0.1 * f64::from(thread));
+                })
+                .join()
+                .unwrap();
+        });
+        assert_eq!(shards.count(COUNTERS, 1), u64::from(thread));
+        let sum = shards.histogram(HISTOGRAMS, 1).1;
+        assert!(sum >= before, "{sum} after {before}");
+        before = sum;
+    }
+    // As many as there are threads at a time, this and other tests' included.
+    assert!(shards.all().count() < 100, "{} shards", shards.all().count());
+}
+
+#[test]
+fn a_request_that_ends_elsewhere_in_the_sum_still_counts_as_ended() {
+    let shards = Shards::default();
+    shards.writer().add_in_flight(1);
+    std::thread::scope(|scope| {
+        scope.spawn(|| shards.writer().add_in_flight(1)).join().unwrap();
+        assert_eq!(shards.in_flight(), 2);
+        scope.spawn(|| shards.writer().add_in_flight(-1)).join().unwrap();
+    });
+    shards.writer().add_in_flight(-1);
+    assert_eq!(shards.in_flight(), 0);
+}
+
+#[test]
+fn two_sets_of_shards_know_nothing_of_each_other() {
+    let (one, other) = (Shards::default(), Shards::default());
+    one.writer().increment(COUNTERS, 0, 3);
+    assert_eq!((one.count(COUNTERS, 0), other.count(COUNTERS, 0)), (3, 0));
+}
