@@ -1,1 +1,63 @@
-//! Placeholder.
+//! Decides in about a microsecond whether a lightweight language model suffices for a request, and lets you see why.
+//!
+//! This is the facade: one [`Router`] that carries the observers which its cargo features choose, and everything you
+//! need to use it. `metrics` and `tracing` are on by default. Without them the router is the same, decides the same,
+//! and tells nobody.
+//!
+//! # Metrics
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let candidates = [tiny_dancer::Candidate { embedding: vec![0.6, 0.8], success_rate: 0.9, ..Default::default() }];
+//! # let request = tiny_dancer::RoutingRequest::new(&[1.0, 0.0], &candidates);
+//! use tiny_dancer::{Router, RouterConfig};
+//! let router = Router::new(RouterConfig::default())?;   // metrics automatically enabled
+//! let response = router.route(request)?;                // automatic instrumentation
+//! # #[cfg(feature = "metrics")] {
+//! let metrics = router.export_metrics()?;
+//! # assert!(metrics.contains("tiny_dancer_routing_requests_total{status=\"success\"} 1"));
+//! # }
+//! # assert_eq!(response.decisions.len(), 1);
+//! # Ok(()) }
+//! ```
+//!
+//! # Traces and logs
+//!
+//! ```standalone_crate
+//! # #[cfg(feature = "tracing")]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let candidates = [tiny_dancer::Candidate { embedding: vec![0.6, 0.8], success_rate: 0.9, ..Default::default() }];
+//! # let request = tiny_dancer::RoutingRequest::new(&[1.0, 0.0], &candidates);
+//! # let router = tiny_dancer::Router::new(tiny_dancer::RouterConfig::default())?;
+//! use tiny_dancer::{TracingConfig, TracingSystem};
+//! let config = TracingConfig { service_name: "my-service".to_string(), otlp_endpoint: Some("http://localhost:4318".to_string()), ..Default::default() };
+//! let tracing_system = TracingSystem::new(config);
+//! tracing_system.init()?;
+//! let response = router.route(request)?;                // tracing automatic
+//! tracing_system.shutdown();
+//! # Ok(()) }
+//! # #[cfg(not(feature = "tracing"))]
+//! # fn main() {}
+//! ```
+//!
+//! # What is global
+//!
+//! [`Router::new`] registers the metric families in prometheus' default registry; `TracingSystem::init` installs a
+//! subscriber and a propagator. Nothing else is. To have neither, put the parts together yourself:
+//! `tiny_dancer::core::Router::with_observer(config, (collector, tracing_system.observer()))`.
+
+mod router;
+
+pub use router::{BuildError, Router};
+pub use tiny_dancer_core as core;
+pub use tiny_dancer_core::{
+    Candidate, Circuit, CircuitBreakerConfig, CircuitState, Clock, ConfigError, ErrorKind, Feature,
+    LoadError, ManualClock, Metadata, Model, ModelType, Observer, OnOpen, Outcome, OutcomeResult, Reason,
+    RiskBudget, RouteError, RouterConfig, RoutingDecision, RoutingRequest, RoutingResponse, observer,
+};
+#[cfg(feature = "metrics")]
+pub use tiny_dancer_metrics::{self as metrics, ExportError, MetricsCollector, RegisterError};
+#[cfg(feature = "tracing")]
+pub use tiny_dancer_tracing::{
+    self as tracing, InitError, RoutingSpan, TraceContext, TracingConfig, TracingObserver, TracingSystem,
+};

@@ -1,0 +1,145 @@
+//! What the facade adds to core: observers that ride inside, chosen by cargo features, and the same router whatever
+//! they are.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use tiny_dancer::observer::{Decided, Detail, RequestStart, StageStart};
+use tiny_dancer::{
+    BuildError, Candidate, Circuit, CircuitState, ConfigError, ModelType, Observer, Outcome, OutcomeResult,
+    Router, RouterConfig, RoutingRequest,
+};
+
+/// Counts decisions.
+#[derive(Default)]
+struct Decisions(AtomicU64);
+
+impl Observer for Decisions {
+    type Request = ();
+    type Stage = ();
+
+    fn on_request_start(&self, _: &RequestStart<'_>) {}
+
+    fn on_stage_start(&self, (): &mut (), _: &StageStart<'_>) {}
+
+    fn detail(&self, (): &()) -> Detail {
+        Detail::Request
+    }
+
+    fn on_decision(&self, (): &mut (), _: &Decided<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn candidates() -> [Candidate; 2] {
+    let near =
+        Candidate { embedding: vec![0.6, 0.8], success_rate: 1.0, access_count: 9, ..Default::default() };
+    [near.clone(), Candidate { embedding: vec![0.8, 0.6], ..near }]
+}
+
+#[test]
+fn it_decides_what_core_decides() {
+    let candidates = candidates();
+    let request = RoutingRequest { now: Some(7), ..RoutingRequest::new(&[1.0, 0.0], &candidates) };
+    let facade = Router::new(RouterConfig::default()).unwrap().route(request).unwrap();
+    let core = tiny_dancer::core::Router::new(RouterConfig::default()).unwrap().route(request).unwrap();
+    assert_eq!(facade, core);
+}
+
+#[test]
+fn an_observer_of_the_users_own_hears_beside_ours() {
+    let router = Router::with_observer(RouterConfig::default(), Decisions::default()).unwrap();
+    let candidates = candidates();
+    router.route(RoutingRequest::new(&[1.0, 0.0], &candidates)).unwrap();
+    router.route(RoutingRequest::new(&[1.0, 0.0], &[])).unwrap();
+    assert_eq!(router.observer().0.load(Ordering::Relaxed), 2);
+}
+
+#[test]
+fn a_bad_configuration_is_refused_with_its_field() {
+    let config = RouterConfig { confidence_threshold: 2.0, ..Default::default() };
+    let error = Router::new(config).unwrap_err();
+    let BuildError::Config(ConfigError::OutOfRange { field, value, .. }) = error else { panic!("{error}") };
+    assert_eq!((field, value), ("confidence_threshold", 2.0));
+}
+
+#[test]
+fn circuits_model_and_thresholds_are_cores() {
+    let router = Router::new(RouterConfig::default()).unwrap();
+    router.force_open(Circuit::Lightweight);
+    assert_eq!(router.circuit_state(Circuit::Lightweight), CircuitState::Open);
+    router.reset(Circuit::Lightweight);
+    assert_eq!(router.circuit_state(Circuit::Lightweight), CircuitState::Closed);
+    assert_eq!(router.reload_model().unwrap().version(), router.model().version());
+    assert_eq!(router.thresholds(), (0.85, 0.15));
+    assert_eq!(router.promise(), None);
+    router.record_outcome(Outcome { model: ModelType::Powerful, result: OutcomeResult::Sufficed });
+}
+
+#[cfg(feature = "metrics")]
+mod metrics {
+    use super::*;
+
+    fn value(text: &str, series: &str) -> f64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{series} is not in\n{text}")).parse().unwrap()
+    }
+
+    /// Other tests of this process count in the same registry, so that only a lower bound can be known.
+    fn fallbacks(router: &Router) -> f64 {
+        value(&router.export_metrics().unwrap(), "tiny_dancer_routing_requests_total{status=\"fallback\"}")
+    }
+
+    #[test]
+    fn routers_share_the_families_and_add_up() {
+        let (one, other) =
+            (Router::new(RouterConfig::default()).unwrap(), Router::new(RouterConfig::default()).unwrap());
+        let before = fallbacks(&one);
+        for router in [&one, &other, &one] {
+            router.route(RoutingRequest::new(&[1.0, 0.0], &[])).unwrap();
+        }
+        assert!(fallbacks(&other) >= before + 3.0);
+    }
+
+    #[test]
+    fn a_family_of_the_users_own_is_exported_too() {
+        let counter = prometheus::IntCounter::new("mine_total", "Mine.").unwrap();
+        prometheus::default_registry().register(Box::new(counter.clone())).unwrap();
+        counter.inc_by(7);
+        let text = Router::new(RouterConfig::default()).unwrap().export_metrics().unwrap();
+        assert_eq!(value(&text, "mine_total"), 7.0);
+    }
+}
+
+#[cfg(feature = "tracing")]
+mod tracing {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+    use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
+    /// Keeps the messages of tracing events.
+    #[derive(Clone, Default)]
+    struct Messages(Arc<Mutex<Vec<String>>>);
+
+    impl<S: ::tracing::Subscriber> Layer<S> for Messages {
+        fn on_event(&self, event: &::tracing::Event<'_>, _: Context<'_, S>) {
+            let mut text = String::new();
+            event.record(&mut |field: &::tracing::field::Field, value: &dyn std::fmt::Debug| {
+                if field.name() == "message" {
+                    text = format!("{value:?}");
+                }
+            });
+            self.0.lock().unwrap().push(text);
+        }
+    }
+
+    #[test]
+    fn a_subscriber_of_the_users_own_hears_the_log_lines() {
+        let messages = Messages::default();
+        let subscriber = tracing_subscriber::registry().with(messages.clone());
+        ::tracing::subscriber::with_default(subscriber, || {
+            let router = Router::new(RouterConfig::default()).unwrap();
+            router.route(RoutingRequest::new(&[], &[])).unwrap_err();
+        });
+        let heard = messages.0.lock().unwrap();
+        assert!(heard.len() >= 2, "the start and the error: {heard:?}");
+    }
+}
