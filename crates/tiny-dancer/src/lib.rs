@@ -61,3 +61,8 @@ pub use tiny_dancer_metrics::{self as metrics, ExportError, MetricsCollector, Re
 pub use tiny_dancer_tracing::{
     self as tracing, InitError, RoutingSpan, TraceContext, TracingConfig, TracingObserver, TracingSystem,
 };
+
+/// The README's code runs.
+#[cfg(all(doctest, feature = "metrics", feature = "tracing"))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
