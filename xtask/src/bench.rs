@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
 const RECORD: &str = "benches/record/route.json";
 
 pub(crate) fn run(workspace: &Workspace, report: &mut Report, arguments: &Arguments) {
-    let (seconds, rounds) = if arguments.full { ("10", "10000") } else { ("1", "1000") };
+    let (seconds, rounds) = if arguments.full { ("10", "1000") } else { ("1", "100") };
     let home = workspace.target.join("xtask-bench");
     let mut criterion = cargo("bench --package tiny-dancer-benches --bench route -- --noplot --quiet");
     criterion.args(["--warm-up-time", "0.5", "--measurement-time", seconds]).args(&arguments.filter);

@@ -112,7 +112,7 @@ const MEMBERS: &[Member] = &[
     Member {
         name: "tiny-dancer-benches",
         members: &["tiny-dancer", "tiny-dancer-train"],
-        packages: &["anyhow", "serde_json"],
+        packages: &["anyhow", "rand", "rand_chacha", "serde_json"],
     },
     // It judges the others, so it is made of none of them.
     Member { name: "xtask", members: &[], packages: &["anyhow", "cargo_metadata", "clap", "serde_json"] },
