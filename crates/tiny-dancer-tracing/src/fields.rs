@@ -74,6 +74,10 @@ fields! {
     OPERATION: String = "tiny_dancer.operation", "the method that the request came through";
     OUTCOME_MODEL: String = "tiny_dancer.outcome.model", "the model that was asked";
     OUTCOME_RESULT: String = "tiny_dancer.outcome.result", "how it did, a name of `OutcomeResult`";
+    PROMISE_ALPHA: Double = "tiny_dancer.promise.alpha", "the share of insufficient answers that was promised not to be \
+        exceeded";
+    PROMISE_INSUFFICIENT: Int = "tiny_dancer.promise.insufficient", "answers that were reported as not good enough";
+    PROMISE_REPORTED: Int = "tiny_dancer.promise.reported", "answers that were reported as good enough or not";
     SPANS_LOST: Int = "tiny_dancer.spans.lost", "how many spans never arrived";
     STATUS: String = "tiny_dancer.status", "`success`, `fallback` or `failure`";
     UNCERTAINTY: Double = "tiny_dancer.uncertainty", "the conformal uncertainty: 0 certain, 1 nothing known";
@@ -169,6 +173,12 @@ pub const LINES: &[Line] = &[
         &[ERROR, ERROR_TYPE, ERROR_STAGE, CANDIDATES],
     ),
     line(
+        Level::ERROR,
+        "promise broken",
+        "Outcomes refuted the promised risk. Said once, until a reset or a reload.",
+        &[PROMISE_ALPHA, PROMISE_REPORTED, PROMISE_INSUFFICIENT],
+    ),
+    line(
         Level::WARN,
         "fallback",
         "A circuit is open, or there are no candidates: powerful, unasked.",
@@ -226,20 +236,25 @@ pub const LINES: &[Line] = &[
 
 /// The text of `docs/spans.md`.
 pub fn markdown() -> String {
-    let mut text = String::from(INTRODUCTION);
-    for span in SPANS {
-        let fields = if span.fields.is_empty() { "none".to_owned() } else { keys(span.fields) };
-        text += &format!("| `{}` | {} | {fields} |\n", span.name, span.help);
-    }
-    text += ATTRIBUTES;
-    for Field { key, kind, help } in ALL {
-        text += &format!("| `{key}` | {} | {help} |\n", format!("{kind:?}").to_lowercase());
-    }
-    text += LOG_LINES;
-    for line in LINES {
-        text += &format!("| {} | {} | {} | {} |\n", line.level, line.message, line.help, keys(line.fields));
-    }
-    text
+    let spans = SPANS.iter().map(|Span { name, help, fields }| {
+        let fields = if fields.is_empty() { "none".to_owned() } else { keys(fields) };
+        format!("| `{name}` | {help} | {fields} |\n")
+    });
+    let attributes = ALL.iter().map(|Field { key, kind, help }| {
+        let kind = format!("{kind:?}").to_lowercase();
+        format!("| `{key}` | {kind} | {help} |\n")
+    });
+    let lines = LINES.iter().map(|Line { level, message, help, fields }| {
+        format!("| {level} | {message} | {help} | {} |\n", keys(fields))
+    });
+    let head = |text: &str| std::iter::once(text.to_owned());
+    head(INTRODUCTION)
+        .chain(spans)
+        .chain(head(ATTRIBUTES))
+        .chain(attributes)
+        .chain(head(LOG_LINES))
+        .chain(lines)
+        .collect()
 }
 
 fn keys(keys: &[&str]) -> String {

@@ -1,7 +1,7 @@
 //! The observer: makes spans of sampled requests, and log lines of all.
 //!
-//! Spans are made through OpenTelemetry's own interface rather than as `tracing` spans: a span costs a third that way,
-//! its name comes from core as it is, and an unsampled request needs none. The request's context is OpenTelemetry's
+//! Spans are made through OpenTelemetry's own interface rather than as `tracing` spans: a span costs less that way, its
+//! name comes from core as it is, and an unsampled request needs none. The request's context is OpenTelemetry's
 //! current one while it is routed, so that log lines within carry its ids.
 
 use crate::export::Pipeline;
@@ -14,7 +14,7 @@ use opentelemetry_sdk::trace::Span;
 use std::sync::Arc;
 use tiny_dancer_core::observer::{
     BreakerTransition, Decided as Decision, Detail, Failed, ModelReload, Observer, OutcomeReported,
-    RequestEnd, RequestStart, Stage as StageName, StageEnd, StageStart,
+    PromiseBroken, RequestEnd, RequestStart, Stage as StageName, StageEnd, StageStart,
 };
 use tiny_dancer_core::{CircuitState, ErrorKind, ModelType, Reason};
 use tracing::Level;
@@ -221,6 +221,18 @@ impl Observer for TracingObserver {
                 { fields::OUTCOME_RESULT } = event.outcome.result.name(),
             },
             "outcome reported"
+        );
+    }
+
+    fn on_promise_broken(&self, event: &PromiseBroken) {
+        tracing::error!(
+            target: TARGET,
+            {
+                { fields::PROMISE_ALPHA } = event.promise.alpha,
+                { fields::PROMISE_REPORTED } = event.promise.reported as i64,
+                { fields::PROMISE_INSUFFICIENT } = event.promise.insufficient as i64,
+            },
+            "promise broken"
         );
     }
 

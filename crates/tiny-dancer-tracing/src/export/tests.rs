@@ -110,7 +110,7 @@ fn one_exporter_in_trouble_holds_up_no_other() {
     let memory = crate::testing::Memory::default();
     exporters.add(memory);
     exporters.add(Hangs(Mutex::new(held)));
-    let pipeline = Pipeline::new(&checked(Duration::from_millis(500)), exporters);
+    let pipeline = Pipeline::new(&checked(Duration::from_secs(2)), exporters);
     open_spans(&pipeline, 2);
     assert_eq!(
         pipeline.shutdown(),

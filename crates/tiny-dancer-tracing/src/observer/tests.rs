@@ -76,6 +76,7 @@ fn each_event_of_the_contract_leaves_its_span_or_its_line() {
     assert_eq!(lines_of(&["request refused", "inference failed"]), counts.errors);
     assert_eq!(lines_of(&["outcome reported"]), counts.outcomes);
     assert_eq!(lines_of(&["circuit closed", "circuit half-open", "circuit opened"]), counts.transitions);
+    assert_eq!(lines_of(&["promise broken"]), counts.broken_promises);
     assert_eq!(lines_of(&["router started", "model reloaded", "model reload failed"]), counts.reloads);
 }
 

@@ -1,0 +1,128 @@
+//! What reaches a collector, and what comes of one that is not there.
+
+use crate::collector::{Collector, attribute, dead, silent};
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use std::time::Duration;
+use tiny_dancer_core::observer::{Observer, RequestStart, Stage};
+use tiny_dancer_core::testing::{candidate, router, toy_model};
+use tiny_dancer_core::{Candidate, CircuitBreakerConfig, RoutingRequest};
+use tiny_dancer_tracing::{RoutingSpan, TracingConfig, TracingSystem, fields};
+use tracing_subscriber::layer::SubscriberExt;
+
+pub(crate) fn candidates() -> [Candidate; 2] {
+    [candidate("near", 0.9, 1.0), candidate("nearer", 0.95, 1.0)]
+}
+
+/// Routes a request with two candidates, `times` over.
+pub(crate) fn route(observer: impl Observer, times: usize) {
+    let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), observer);
+    for _ in 0..times {
+        router.route(RoutingRequest::new(&[1.0, 0.0], &candidates())).unwrap();
+    }
+}
+
+/// Checks that these are whole trees of the five spans, below `parent`, and returns their requests.
+pub(crate) fn assert_trees<'a>(spans: &'a [Span], parent: &[u8]) -> Vec<&'a Span> {
+    let requests: Vec<&Span> = spans.iter().filter(|span| span.name == RequestStart::NAME).collect();
+    for request in &requests {
+        assert_eq!(request.parent_span_id, parent);
+        let below = spans.iter().filter(|span| span.parent_span_id == request.span_id);
+        let mut names: Vec<&str> = below
+            .inspect(|span| assert_eq!(span.trace_id, request.trace_id))
+            .map(|span| &*span.name)
+            .collect();
+        names.dedup();
+        assert_eq!(names, Stage::ALL.map(Stage::name));
+    }
+    requests
+}
+
+#[test]
+fn the_five_spans_arrive_nested_and_with_integers_as_integers() {
+    let collector = Collector::start();
+    let system = TracingSystem::new(collector.config());
+    route(system.observer().unwrap(), 1);
+    let report = system.shutdown();
+    assert_eq!((report.flushed, report.lost(), report.timed_out), (7, 0, false));
+
+    let requests = collector.requests();
+    let resource = requests[0].resource_spans[0].resource.as_ref().unwrap();
+    let name = resource.attributes.iter().find(|attribute| attribute.key == "service.name").unwrap();
+    let name = name.value.as_ref().unwrap().value.as_ref();
+    assert_eq!(name, Some(&Value::StringValue("my-service".to_owned())));
+
+    let scope = &requests[0].resource_spans[0].scope_spans[0];
+    assert_eq!(scope.spans.len(), 7);
+    let root = assert_trees(&scope.spans, &[])[0];
+    assert_eq!(root.kind, SpanKind::Internal as i32);
+    assert_eq!(attribute(root, fields::CANDIDATES), Some(&Value::IntValue(2)));
+    assert_eq!(attribute(root, fields::CONFIDENCE_THRESHOLD), Some(&Value::DoubleValue(0.85)));
+    let ranks: Vec<_> =
+        scope.spans.iter().filter_map(|span| attribute(span, fields::CANDIDATE_RANK)).collect();
+    assert_eq!(ranks, [&Value::IntValue(1), &Value::IntValue(0)]);
+}
+
+#[test]
+fn two_systems_in_one_process_keep_their_spans_apart() {
+    let (here, there) = (Collector::start(), Collector::start());
+    let (one, other) = (TracingSystem::new(here.config()), TracingSystem::new(there.config()));
+    std::thread::scope(|scope| {
+        scope.spawn(|| route(one.observer().unwrap(), 3));
+        scope.spawn(|| route(other.observer().unwrap(), 5));
+    });
+    assert_eq!((one.shutdown().lost(), other.shutdown().lost()), (0, 0));
+    assert_eq!(assert_trees(&here.spans(), &[]).len(), 3);
+    assert_eq!(assert_trees(&there.spans(), &[]).len(), 5);
+}
+
+#[test]
+fn a_pipeline_of_one_s_own_makes_the_same_tree() {
+    let collector = Collector::start();
+    let system = TracingSystem::new(collector.config());
+    let subscriber = tracing_subscriber::registry().with(system.layer().unwrap());
+    tracing::subscriber::with_default(subscriber, || {
+        RoutingSpan::routing_request(2).in_scope(|| {
+            RoutingSpan::circuit_breaker_check().in_scope(|| ());
+            RoutingSpan::feature_engineering(2).in_scope(|| ());
+            RoutingSpan::model_inference("near").in_scope(|| ());
+            RoutingSpan::model_inference("nearer").in_scope(|| ());
+            RoutingSpan::uncertainty_estimation().in_scope(|| ());
+        });
+    });
+    assert_eq!(system.shutdown().flushed, 6);
+    let spans = collector.spans();
+    let root = assert_trees(&spans, &[])[0];
+    assert_eq!(attribute(root, fields::CANDIDATES), Some(&Value::IntValue(2)));
+    assert_eq!(attribute(&spans[2], fields::CANDIDATE_ID), Some(&Value::StringValue("near".to_owned())));
+    let known = |key: &str| fields::ALL.iter().any(|field| field.key == key);
+    assert!(spans.iter().flat_map(|span| &span.attributes).all(|attribute| known(&attribute.key)));
+}
+
+#[test]
+fn a_dead_collector_fails_no_request_and_its_losses_are_counted() {
+    let system = TracingSystem::new(dead());
+    route(system.observer().unwrap(), 2);
+    let report = system.shutdown();
+    assert_eq!((report.flushed, report.dropped, report.failed), (0, 0, 14));
+}
+
+#[test]
+fn a_silent_collector_fails_no_request_and_outlives_no_deadline() {
+    let (_listener, config) = silent();
+    let system = TracingSystem::new(TracingConfig { shutdown_timeout: Duration::from_millis(50), ..config });
+    // Some 7,000 spans: three times what the queue holds.
+    route(system.observer().unwrap(), 1_000);
+    let report = system.shutdown();
+    assert_eq!((report.flushed, report.dropped, report.timed_out), (0, 7_000, true));
+}
+
+#[test]
+fn dropping_a_system_exports_what_is_left() {
+    let collector = Collector::start();
+    let system = TracingSystem::new(collector.config());
+    route(system.observer().unwrap(), 1);
+    drop(system);
+    assert_eq!(collector.spans().len(), 7);
+}

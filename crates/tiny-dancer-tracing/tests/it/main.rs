@@ -1,0 +1,11 @@
+//! The tracing system from outside: on the wire, on the standard error, in a process of its own.
+
+#![expect(clippy::unwrap_used, reason = "in a helper of a test it fails the test, as it should")]
+
+mod allocations;
+mod alone;
+mod collector;
+mod export;
+mod init;
+mod logs;
+mod sampling;
