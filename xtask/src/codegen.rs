@@ -1,7 +1,7 @@
 //! `cargo xtask codegen`: writes the documents anew that are made from code.
 //!
 //! The code map is made here. Each crate owns its documents, and the test that compares them with the code writes them
-//! where `UPDATE_DOCS` is set.
+//! where `BLESS` is set.
 
 use crate::codemap;
 use crate::report::Report;
@@ -10,7 +10,7 @@ use crate::workspace::{Workspace, cargo};
 pub(crate) fn run(workspace: &Workspace, report: &mut Report) {
     report.check("code map", "docs/architecture.md", || codemap::write(workspace));
     let mut update = cargo("test --quiet --package tiny-dancer-metrics --package tiny-dancer-tracing");
-    report.command("write the documents", update.env("UPDATE_DOCS", "1"));
+    report.command("write the documents", update.env("BLESS", "1"));
     report.command(
         "check them",
         &mut cargo("test --quiet --package tiny-dancer-metrics --package tiny-dancer-tracing"),

@@ -3,11 +3,11 @@
 use anyhow::{Result, bail};
 use std::collections::BTreeMap;
 
-/// The families that a document lists in the first column of its tables.
-pub(crate) fn families(document: &str) -> Vec<String> {
-    document
+/// The families that the source of the catalogue names.
+pub(crate) fn families(catalogue: &str) -> Vec<String> {
+    catalogue
         .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .filter_map(|line| line.trim_start().strip_prefix("name: \"")?.split_once('"'))
         .map(|(name, _)| name.to_owned())
         .filter(|name| name.starts_with("tiny_dancer_"))
         .collect()
@@ -81,8 +81,9 @@ mod tests {
     }
 
     #[test]
-    fn the_families_are_the_first_column_of_the_document() {
-        let document = "# Metrics\n\n| family | kind |\n| --- | --- |\n| `tiny_dancer_a_total` | counter |\n| `le` | no |";
-        assert_eq!(families(document), ["tiny_dancer_a_total"]);
+    fn the_families_are_those_that_the_catalogue_names() {
+        let catalogue =
+            "    name: \"tiny_dancer_a_total\",\n    labels: &[Label { name: \"of\" }],\n    name: \"le\",\n";
+        assert_eq!(families(catalogue), ["tiny_dancer_a_total"]);
     }
 }

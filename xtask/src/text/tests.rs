@@ -91,4 +91,5 @@ fn observers_are_called_in_one_place_and_known_to_the_router_alone() {
         assert_eq!(lines(&format!("{core}/{file}"), call), [] as [usize; 0]);
     }
     assert_eq!(lines("examples/mine.rs", call), [] as [usize; 0]);
+    assert_eq!(lines(&format!("{core}/breaker.rs"), "match circuits.on_open {"), [] as [usize; 0]);
 }
