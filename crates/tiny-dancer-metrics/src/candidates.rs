@@ -9,17 +9,16 @@ static CONFIDENCE: Distribution = Distribution::of(&CONFIDENCE_SCORES);
 static UNCERTAINTY: Distribution = Distribution::of(&UNCERTAINTY_ESTIMATES);
 
 /// Observes each candidate's confidence and uncertainty.
-#[inline]
 pub(crate) fn record(writer: &Writer, decisions: &[RoutingDecision]) {
     let mut confidence = Sums::default();
     let mut uncertainty = Sums::default();
     for decision in decisions {
         let series =
             if decision.use_lightweight { ModelType::Lightweight } else { ModelType::Powerful } as usize;
-        CONFIDENCE.count(writer, series, decision.confidence.into());
-        UNCERTAINTY.count(writer, series, decision.uncertainty.into());
-        confidence.add(decision.use_lightweight, decision.confidence.into());
-        uncertainty.add(decision.use_lightweight, decision.uncertainty.into());
+        CONFIDENCE.count(writer, series, decision.confidence);
+        UNCERTAINTY.count(writer, series, decision.uncertainty);
+        confidence.add(decision.use_lightweight, decision.confidence);
+        uncertainty.add(decision.use_lightweight, decision.uncertainty);
     }
     confidence.flush(writer, &CONFIDENCE);
     uncertainty.flush(writer, &UNCERTAINTY);
@@ -35,9 +34,11 @@ struct Sums {
 impl Sums {
     /// Adds zero to one of them: two additions are cheaper than a branch that nobody can predict.
     #[inline]
-    fn add(&mut self, use_lightweight: bool, value: f64) {
-        self.lightweight += if use_lightweight { value } else { 0.0 };
-        self.powerful += if use_lightweight { 0.0 } else { value };
+    fn add(&mut self, use_lightweight: bool, probability: f32) {
+        let bits = f64::from(probability).to_bits();
+        let mask = u64::from(use_lightweight).wrapping_neg();
+        self.lightweight += f64::from_bits(bits & mask);
+        self.powerful += f64::from_bits(bits & !mask);
     }
 
     #[inline]

@@ -16,30 +16,30 @@ impl Distribution {
     pub(crate) const fn of(family: &Family) -> Self {
         let Kind::Histogram { buckets } = family.kind else { panic!("not a histogram") };
         let grid = match family.unit {
-            Unit::Seconds => Grid::of_nanoseconds(buckets),
-            _ => Grid::of_f32(buckets),
+            Unit::Seconds => Grid::of_durations(buckets),
+            Unit::Probability => Grid::of_probabilities(buckets),
+            _ => panic!("histograms are of durations or of probabilities"),
         };
         Self { histograms: Histograms::of(family), grid }
     }
 
-    /// One observation of a duration.
-    #[inline]
+    /// One observation of a duration. The sum is kept in nanoseconds, as the clock has them.
     pub(crate) fn observe(&self, writer: &Writer, series: usize, duration: Duration) {
-        // 292 years fit.
-        let nanoseconds = duration.as_nanos() as i64 as f64;
-        self.count(writer, series, nanoseconds);
-        self.add_to_sum(writer, series, nanoseconds);
+        // 584 years fit.
+        let nanoseconds = duration.as_nanos() as u64;
+        writer.observe(self.histograms, series, self.grid.duration(nanoseconds));
+        writer.add_to_sum(self.histograms, series, nanoseconds as f64);
     }
 
-    /// The bucket's part of an observation; the sum's part may follow for many at once.
+    /// One observation of a probability, but for its part in the sum, which may follow for many at once.
     #[inline]
-    pub(crate) fn count(&self, writer: &Writer, series: usize, value: f64) {
-        writer.observe(self.histograms, series, self.grid.bucket(value));
+    pub(crate) fn count(&self, writer: &Writer, series: usize, probability: f32) {
+        writer.observe(self.histograms, series, self.grid.probability(probability));
     }
 
-    /// The sum's part of observations.
+    /// Observations' part in the sum.
     #[inline]
-    pub(crate) fn add_to_sum(&self, writer: &Writer, series: usize, values: f64) {
-        writer.add_to_sum(self.histograms, series, values);
+    pub(crate) fn add_to_sum(&self, writer: &Writer, series: usize, probabilities: f64) {
+        writer.add_to_sum(self.histograms, series, probabilities);
     }
 }

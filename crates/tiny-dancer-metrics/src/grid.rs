@@ -1,82 +1,99 @@
 //! Which bucket a number falls into, without a search.
 //!
-//! A request of a hundred candidates makes two hundred observations, so finding a bucket must cost next to nothing. The
-//! first bits of a float, its exponent and some of its mantissa, cut the numbers into cells, 64 from each power of two
-//! to the next: so narrow that none has more than one bound in it. A table says how many bounds lie below a number's
-//! cell, and one comparison says the rest.
+//! A request of a hundred candidates makes two hundred observations, so finding a bucket must cost next to nothing.
+//! The first bits of a float, its exponent and some of its mantissa, cut the numbers into cells so narrow that none has
+//! more than one bound in it. A table says how many bounds lie below a number's cell, and one comparison says the rest.
 
-/// The most bounds that a histogram may have.
-const BOUNDS: usize = 32;
+/// More bounds than a histogram has: as many as a `u8` can count, so that an index needs no check.
+const BOUNDS: usize = 256;
 
-/// Enough for 24 powers of two: for all times from 64 ns to 1 s.
-const CELLS: usize = 24 << CELL_BITS;
+/// How many cells a table has; a number's cell is its first bits modulo this.
+const CELLS: usize = 2048;
 
-/// How many bits of the mantissa tell cells apart.
-const CELL_BITS: u32 = 6;
-
-/// Finds buckets of numbers that are not negative.
+/// Finds buckets.
 #[derive(Debug)]
 pub(crate) struct Grid {
     bounds: [f64; BOUNDS],
-    /// How many bounds lie below each cell. The first cell includes all smaller numbers, the last all larger ones.
+    /// How many bounds lie below each cell.
     below: [u8; CELLS],
-    first: u64,
-    last: u64,
+    /// How many bits of a float don't matter for its cell.
+    shift: u32,
 }
 
 impl Grid {
-    /// For bounds in seconds, of numbers in nanoseconds.
-    pub(crate) const fn of_nanoseconds(bounds: &[f64]) -> Self {
-        let mut nanoseconds = [0.0; BOUNDS];
+    /// For [durations](Self::duration) and bounds in seconds: 64 cells from each power of two to the next, in
+    /// nanoseconds.
+    pub(crate) const fn of_durations(bounds: &[f64]) -> Self {
+        let mut grid = Self { bounds: [f64::INFINITY; BOUNDS], below: [0; CELLS], shift: 52 - 6 };
         let mut i = 0;
         while i < bounds.len() {
-            nanoseconds[i] = (bounds[i] * 1e9).round();
+            grid.bounds[i] = (bounds[i] * 1e9).round();
             i += 1;
         }
-        Self::new(nanoseconds, bounds.len())
+        grid.fill(SHORTEST as f64, LONGEST as f64)
     }
 
-    /// For numbers that were `f32`. So are the bounds: 0.85 is in the bucket up to 0.85, which it would not be if the
-    /// bound were the `f64` that is nearest to 0.85.
-    pub(crate) const fn of_f32(bounds: &[f64]) -> Self {
-        let mut rounded = [0.0; BOUNDS];
+    /// For [probabilities](Self::probability): 256 cells of the same width from 0 to 1.
+    pub(crate) const fn of_probabilities(bounds: &[f64]) -> Self {
+        let mut grid = Self { bounds: [f64::INFINITY; BOUNDS], below: [0; CELLS], shift: 52 - 8 };
         let mut i = 0;
         while i < bounds.len() {
-            rounded[i] = bounds[i] as f32 as f64;
+            grid.bounds[i] = 1.0 + (bounds[i] as f32 as f64);
             i += 1;
         }
-        Self::new(rounded, bounds.len())
+        grid.fill(1.0, 2.0)
     }
 
-    const fn new(bounds: [f64; BOUNDS], len: usize) -> Self {
-        let (first, last) = (cell(bounds[0]), cell(bounds[len - 1]));
-        assert!(last - first < CELLS as u64, "the bounds are too far apart");
-        let mut below = [0; CELLS];
-        let (mut i, mut bound) = (0, 0);
-        while i <= last - first {
-            below[i as usize] = bound as u8;
-            if cell(bounds[bound]) == first + i {
+    /// Counts the bounds below each cell, from that of one number to that of another.
+    const fn fill(mut self, from: f64, to: f64) -> Self {
+        let (mut prefix, last) = (from.to_bits() >> self.shift, to.to_bits() >> self.shift);
+        assert!(last - prefix < CELLS as u64, "two cells in one place");
+        let mut bound = 0;
+        assert!(self.bounds[0] > from, "the first bound is below the first cell");
+        while prefix <= last {
+            self.below[prefix as usize % CELLS] = bound as u8;
+            if self.bounds[bound].to_bits() >> self.shift == prefix {
                 bound += 1;
             }
-            assert!(bound == len || cell(bounds[bound]) > first + i, "bounds fall, or two are in one cell");
-            i += 1;
+            prefix += 1;
+            assert!(
+                self.bounds[bound].to_bits() >> self.shift >= prefix,
+                "bounds fall, or two are in one cell"
+            );
         }
-        Self { bounds, below, first, last }
+        assert!(self.bounds[bound] == f64::INFINITY, "the last bound is above the last cell");
+        self
+    }
+
+    /// The bucket of a duration, in nanoseconds.
+    #[inline]
+    pub(crate) fn duration(&self, nanoseconds: u64) -> usize {
+        self.bucket(nanoseconds.clamp(SHORTEST, LONGEST) as u32 as f64)
+    }
+
+    /// The bucket of a number between 0 and 1.
+    ///
+    /// Bounds are rounded to `f32` as the number was: 0.85 is in the bucket up to 0.85. One is added to both, which
+    /// makes all cells as wide and needs no rounding where it could matter.
+    #[inline]
+    pub(crate) fn probability(&self, probability: f32) -> usize {
+        self.bucket(1.0 + f64::from(probability))
     }
 
     /// How many bounds are less than `value`.
     #[inline]
-    pub(crate) fn bucket(&self, value: f64) -> usize {
-        let cell = cell(value).clamp(self.first, self.last) - self.first;
-        let below = usize::from(self.below[cell as usize]);
+    fn bucket(&self, value: f64) -> usize {
+        let cell = (value.to_bits() >> self.shift) as usize % CELLS;
+        let below = usize::from(self.below[cell]);
         below + usize::from(self.bounds[below] < value)
     }
 }
 
-#[inline]
-const fn cell(value: f64) -> u64 {
-    value.to_bits() >> (f64::MANTISSA_DIGITS - 1 - CELL_BITS)
-}
+/// Less than any bound, in nanoseconds. Shorter durations are in the same bucket.
+const SHORTEST: u64 = 32;
+
+/// More than any bound, in nanoseconds. Longer durations are in the same bucket.
+const LONGEST: u64 = 1 << 31;
 
 #[cfg(test)]
 mod tests;

@@ -12,8 +12,10 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// How many cells all counters and histograms take.
-const CELLS: usize = first_cell(None);
+/// How many cells a shard has: those that counters and histograms take, and behind them as many as make any bucket
+/// that a `u8` can count of any two series a cell of the shard, so that the compiler drops the check of the index. They
+/// are never touched.
+const CELLS: usize = first_cell(None) + 2 * 256;
 
 /// The counters of a family, one a series.
 #[derive(Clone, Copy, Debug)]
@@ -32,19 +34,21 @@ impl Counters {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Histograms {
     first: usize,
+    series: usize,
     buckets: usize,
 }
 
 impl Histograms {
     pub(crate) const fn of(family: &Family) -> Self {
         let Kind::Histogram { buckets } = family.kind else { panic!("not a histogram") };
-        Self { first: first_cell(Some(family)), buckets: buckets.len() }
+        Self { first: first_cell(Some(family)), series: family.series(), buckets: buckets.len() }
     }
 
-    /// The cell of a bucket; the one after the last is the one up to infinity.
+    /// The cell of a bucket; the one after the last is the one up to infinity. All series' cells of a bucket lie side
+    /// by side.
     #[inline]
     const fn bucket(self, series: usize, bucket: usize) -> usize {
-        self.first + series * cells_of_histogram(self.buckets) + bucket
+        self.first + bucket * self.series + series
     }
 
     #[inline]

@@ -16,13 +16,17 @@ fn families_lie_side_by_side_and_fill_the_shard() {
             Kind::Histogram { buckets } => family.series() * (buckets.len() + 2),
         };
     }
-    assert_eq!(next, CELLS);
+    assert_eq!(next, first_cell(None));
+    assert!(next < CELLS);
 }
 
 #[test]
-fn histograms_of_a_family_share_no_cell() {
-    assert_eq!(HISTOGRAMS.sum(0) + 1, HISTOGRAMS.bucket(1, 0));
-    assert_eq!(HISTOGRAMS.bucket(0, HISTOGRAMS.buckets) + 1, HISTOGRAMS.sum(0));
+fn histograms_of_a_family_share_no_cell_and_leave_none_out() {
+    let cells = |series| (0..=HISTOGRAMS.buckets).map(move |bucket| HISTOGRAMS.bucket(series, bucket));
+    let mut all: Vec<_> = (0..2).flat_map(|series| cells(series).chain([HISTOGRAMS.sum(series)])).collect();
+    all.sort_unstable();
+    let first = HISTOGRAMS.first;
+    assert_eq!(all, (first..first + 2 * (HISTOGRAMS.buckets + 2)).collect::<Vec<_>>());
 }
 
 /// A million increments from eight threads while somebody looks: none is lost, and nothing is seen to fall.
