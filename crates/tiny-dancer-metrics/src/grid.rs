@@ -68,7 +68,7 @@ impl Grid {
     /// The bucket of a duration, in nanoseconds.
     #[inline]
     pub(crate) fn duration(&self, nanoseconds: u64) -> usize {
-        self.bucket(nanoseconds.clamp(SHORTEST, LONGEST) as u32 as f64)
+        self.bucket(f64::from(nanoseconds.clamp(SHORTEST, LONGEST) as u32))
     }
 
     /// The bucket of a number between 0 and 1.

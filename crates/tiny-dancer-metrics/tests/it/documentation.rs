@@ -1,0 +1,196 @@
+//! `docs/metrics.md`, made from the catalogue.
+//!
+//! `UPDATE_DOCS=1 cargo test -p tiny-dancer-metrics` writes it anew; without, the test compares.
+
+use std::fmt::Write;
+use tiny_dancer_metrics::catalogue::{CATALOGUE, Family, Kind, Label, Unit};
+
+#[test]
+fn the_document_is_what_the_catalogue_says() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
+    let document = document();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, &document).unwrap();
+    }
+    let stored = std::fs::read_to_string(path).unwrap();
+    assert_eq!(document, stored, "docs/metrics.md is out of date: run `cargo xtask codegen`");
+}
+
+/// A query that names what is not there finds nothing, and says so to nobody.
+#[test]
+fn every_name_in_the_document_is_a_familys() {
+    let document = document();
+    let mut names = 0;
+    for (at, _) in document.match_indices("tiny_dancer_") {
+        let rest = &document[at..];
+        let end = rest.find(|char: char| char != '_' && !char.is_ascii_alphanumeric()).unwrap_or(rest.len());
+        let name = &rest[..end];
+        let is_known = CATALOGUE.iter().any(|family| match family.kind {
+            _ if family.name == name => true,
+            Kind::Histogram { .. } => name
+                .strip_prefix(family.name)
+                .is_some_and(|suffix| ["_bucket", "_sum", "_count"].contains(&suffix)),
+            Kind::Counter | Kind::Gauge => false,
+        });
+        assert!(is_known, "{name}");
+        names += 1;
+    }
+    assert!(names > 2 * CATALOGUE.len());
+}
+
+fn document() -> String {
+    let mut text = HEAD.to_owned();
+    for family in CATALOGUE {
+        let Family { name, kind, unit, help, .. } = family;
+        let labels: Vec<_> = family.labels.iter().map(label).collect();
+        let labels = if labels.is_empty() { "none".to_owned() } else { labels.join("; ") };
+        writeln!(text, "| `{name}` | {} | {} | {labels} | {help} |", kind.name(), unit.name()).unwrap();
+    }
+    text += "\n## Buckets\n\nUpper bounds, inclusive; `le` has durations in seconds. Beyond the last is `+Inf`.\n\n";
+    for family in CATALOGUE {
+        if let Kind::Histogram { buckets } = family.kind {
+            let bounds: Vec<_> = buckets.iter().map(|&bound| written(bound, family.unit)).collect();
+            writeln!(text, "- `{}`: {}", family.name, bounds.join(", ")).unwrap();
+        }
+    }
+    text + TAIL
+}
+
+/// A label, and each of its values once.
+fn label(label: &Label) -> String {
+    let mut values: Vec<&str> = Vec::new();
+    for &value in label.values {
+        if !values.contains(&value) {
+            values.push(value);
+        }
+    }
+    match &*values {
+        [] => format!("`{}`: open, one series at a time", label.name),
+        values => format!("`{}`: {}", label.name, values.join(", ")),
+    }
+}
+
+/// A bound, as people write it.
+fn written(bound: f64, unit: Unit) -> String {
+    let scales = [(1.0, "s"), (1e3, "ms"), (1e6, "µs"), (1e9, "ns")];
+    match scales.iter().find(|(per_second, _)| bound * per_second >= 0.999_999) {
+        Some((per_second, name)) if unit == Unit::Seconds => {
+            format!("{} {name}", (bound * per_second * 10.0).round() / 10.0)
+        }
+        _ => bound.to_string(),
+    }
+}
+
+const HEAD: &str = "\
+# Metrics
+
+<!-- Made from the catalogue in crates/tiny-dancer-metrics/src/catalogue.rs. Change it there, then `cargo xtask codegen`. -->
+
+What `/metrics` shows. Labels have no other values than these, and every series is there from the first scrape on, at
+0, so that a rate never waits for a first event. The one exception is the `version` of `tiny_dancer_model_info`: it has
+one series, which a reload replaces.
+
+Routers that share families add up; a state that is shared is the worst one. To tell routers apart, give each a constant
+label `router` (`MetricsCollector::with_const_labels`).
+
+| family | kind | unit | labels | meaning |
+| --- | --- | --- | --- | --- |
+";
+
+const TAIL: &str = r#"
+## What belongs together
+
+- Every request is in `tiny_dancer_routing_requests_total` and in `tiny_dancer_routing_latency_seconds`. Those that did
+  not fail are in `tiny_dancer_routing_decisions_total`, those that failed in `tiny_dancer_errors_total`.
+- In `tiny_dancer_routing_decisions_total` the `reason` determines the `model_type`: only `confident` is `lightweight`.
+- `tiny_dancer_confidence_scores` and `tiny_dancer_uncertainty_estimates` have one observation for each candidate of
+  `tiny_dancer_candidates_processed_total`, not one a request: what a candidate says by itself. Its `decision_type` is
+  what it alone would choose.
+- Candidates of a request that failed or fell back were not processed. So `batch_size_range` 0 stays at 0.
+- What a request took beyond `tiny_dancer_feature_engineering_duration_seconds` and
+  `tiny_dancer_model_inference_duration_seconds` is the circuit breaker, the uncertainty and the decision.
+
+## Questions, as PromQL
+
+What share of requests goes to the lightweight model?
+
+```promql
+sum(rate(tiny_dancer_routing_decisions_total{model_type="lightweight"}[5m]))
+  / sum(rate(tiny_dancer_routing_decisions_total[5m]))
+```
+
+Why do requests go to the powerful one?
+
+```promql
+sum by (reason) (rate(tiny_dancer_routing_decisions_total{model_type="powerful"}[5m]))
+```
+
+How long do 99 of 100 requests take, and what share stays below 10 ms?
+
+```promql
+histogram_quantile(0.99, sum by (le) (rate(tiny_dancer_routing_latency_seconds_bucket[5m])))
+```
+
+```promql
+sum(rate(tiny_dancer_routing_latency_seconds_bucket{le="0.01"}[5m]))
+  / sum(rate(tiny_dancer_routing_latency_seconds_count[5m]))
+```
+
+What share of the time is the model's?
+
+```promql
+sum(rate(tiny_dancer_model_inference_duration_seconds_sum[5m]))
+  / sum(rate(tiny_dancer_routing_latency_seconds_sum[5m]))
+```
+
+Does computing the features take longer with more candidates?
+
+```promql
+histogram_quantile(0.5, sum by (le, batch_size) (rate(tiny_dancer_feature_engineering_duration_seconds_bucket[5m])))
+```
+
+What share of requests fails, and why?
+
+```promql
+sum(rate(tiny_dancer_routing_requests_total{status="failure"}[5m]))
+  / sum(rate(tiny_dancer_routing_requests_total[5m]))
+```
+
+```promql
+sum by (error_type) (rate(tiny_dancer_errors_total[5m])) > 0
+```
+
+Is a circuit open, and how often did it open within an hour?
+
+```promql
+max by (circuit) (tiny_dancer_circuit_breaker_state) == 2
+```
+
+```promql
+sum by (circuit) (increase(tiny_dancer_circuit_breaker_transitions_total{to="open"}[1h]))
+```
+
+Of the requests that went to the lightweight model and were reported on, what share was insufficient?
+
+```promql
+sum(rate(tiny_dancer_outcomes_total{model_type="lightweight", result="insufficient"}[1h]))
+  / sum(rate(tiny_dancer_outcomes_total{model_type="lightweight"}[1h]))
+```
+
+What share of candidates is unlike anything that the model was calibrated with?
+
+```promql
+1 - sum(rate(tiny_dancer_uncertainty_estimates_bucket{le="0.99"}[5m]))
+  / sum(rate(tiny_dancer_uncertainty_estimates_count[5m]))
+```
+
+Do all instances serve the same model, and did a reload fail?
+
+```promql
+count by (version) (tiny_dancer_model_info)
+```
+
+```promql
+sum(increase(tiny_dancer_model_reloads_total{result="failure"}[15m])) > 0
+```
+"#;

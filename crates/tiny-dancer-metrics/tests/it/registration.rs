@@ -1,0 +1,131 @@
+//! Registered all or none, and refused with a name.
+
+use crate::exposition::Scrape;
+use crate::{near, route, router, scrape};
+use std::error::Error;
+use tiny_dancer_metrics::catalogue::CATALOGUE;
+use tiny_dancer_metrics::prometheus::{self, IntCounter, IntGauge, Opts, Registry};
+use tiny_dancer_metrics::{MetricsCollector, RegisterError};
+
+/// The family that the error names.
+fn refused(result: Result<MetricsCollector, RegisterError>) -> &'static str {
+    match result.unwrap_err() {
+        RegisterError::Family { family, .. } => family,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn a_second_collector_on_a_registry_is_refused_and_the_first_goes_on() {
+    let registry = Registry::new();
+    let first = MetricsCollector::with_registry(&registry).unwrap();
+    assert_eq!(refused(MetricsCollector::with_registry(&registry)), CATALOGUE[0].name);
+    route(&router(first.clone()), &[near()]);
+    assert_eq!(scrape(&first).total("tiny_dancer_routing_requests_total"), 1.0);
+}
+
+#[test]
+fn a_family_of_somebody_elses_is_named_and_nothing_stays_registered() {
+    for family in CATALOGUE {
+        let registry = Registry::new();
+        let theirs = IntGauge::new(family.name, "Theirs.").unwrap();
+        registry.register(Box::new(theirs)).unwrap();
+        let error = MetricsCollector::with_registry(&registry).unwrap_err();
+        assert!(error.to_string().contains(family.name), "{error}");
+        assert!(error.source().is_some());
+        let left: Vec<_> = registry.gather().iter().map(|family| family.name().to_owned()).collect();
+        assert_eq!(left, [family.name]);
+    }
+}
+
+#[test]
+fn after_a_refusal_a_registry_takes_the_collector_as_soon_as_the_other_family_is_gone() {
+    let family = CATALOGUE.iter().find(|family| family.labels.is_empty()).unwrap();
+    let registry = Registry::new();
+    let theirs = IntGauge::new(family.name, family.help).unwrap();
+    registry.register(Box::new(theirs.clone())).unwrap();
+    assert_eq!(refused(MetricsCollector::with_registry(&registry)), family.name);
+    registry.unregister(Box::new(theirs)).unwrap();
+    MetricsCollector::with_registry(&registry).unwrap();
+}
+
+/// The only test that touches the default registry.
+#[test]
+fn the_default_registry_is_shared_once_nobody_is_in_the_way() {
+    let family = CATALOGUE.iter().find(|family| family.labels.is_empty()).unwrap();
+    let theirs = IntGauge::new(family.name, family.help).unwrap();
+    prometheus::register(Box::new(theirs.clone())).unwrap();
+    for _ in 0..2 {
+        assert_eq!(refused(MetricsCollector::new()), family.name);
+        assert_eq!(prometheus::gather().len(), 1, "only theirs");
+    }
+    prometheus::unregister(Box::new(theirs)).unwrap();
+
+    let (first, second) = (MetricsCollector::new().unwrap(), MetricsCollector::new().unwrap());
+    route(&router(first.clone()), &[near()]);
+    route(&router(second.clone()), &[near()]);
+    let text = first.export_metrics().unwrap();
+    assert_eq!(text, second.export_metrics().unwrap());
+    assert_eq!(text, prometheus::TextEncoder::new().encode_to_string(&prometheus::gather()).unwrap());
+    assert_eq!(Scrape::parse(&text).total("tiny_dancer_routing_requests_total"), 2.0);
+    drop((first, second));
+    let third = scrape(&MetricsCollector::new().unwrap());
+    assert_eq!(third.total("tiny_dancer_routing_requests_total"), 2.0, "counts outlive collectors");
+    assert_eq!(refused(MetricsCollector::with_registry(prometheus::default_registry())), CATALOGUE[0].name);
+}
+
+#[test]
+fn families_of_the_users_own_stay_beside_ours() {
+    let registry = Registry::new();
+    let theirs = IntCounter::with_opts(Opts::new("tiny_dancer_answers_total", "Theirs.")).unwrap();
+    registry.register(Box::new(theirs.clone())).unwrap();
+    let metrics = MetricsCollector::with_registry(&registry).unwrap();
+    theirs.inc_by(7);
+    route(&router(metrics.clone()), &[near()]);
+    let shown = scrape(&metrics);
+    assert_eq!(shown.value("tiny_dancer_answers_total"), 7.0);
+    assert_eq!(shown.families.len(), CATALOGUE.len() + 1);
+}
+
+#[test]
+fn a_registrys_own_prefix_and_labels_are_kept() {
+    let labels = [("zone".to_owned(), "b".to_owned())].into();
+    let registry = Registry::new_custom(Some("app".into()), Some(labels)).unwrap();
+    let metrics = MetricsCollector::with_registry(&registry).unwrap();
+    let shown = scrape(&metrics);
+    assert_eq!(shown.value(r#"app_tiny_dancer_requests_in_flight{zone="b"}"#), 0.0);
+    assert_eq!(shown.value(r#"app_tiny_dancer_routing_requests_total{status="success",zone="b"}"#), 0.0);
+}
+
+#[test]
+fn constant_labels_that_cannot_be_are_refused_before_anything_is_registered() {
+    let bad: [&[(&str, &str)]; 8] = [
+        &[("", "x")],
+        &[("1st", "x")],
+        &[("two words", "x")],
+        &[("__name__", "x")],
+        &[("le", "x")],
+        &[("status", "x")],
+        &[("version", "x")],
+        &[("router", "a"), ("router", "b")],
+    ];
+    for labels in bad {
+        let registry = Registry::new();
+        let error = MetricsCollector::with_const_labels(&registry, labels).unwrap_err();
+        let RegisterError::ConstLabel { name, .. } = &error else { panic!("{labels:?}: {error}") };
+        assert_eq!(name, labels[0].0);
+        assert!(registry.gather().is_empty());
+    }
+}
+
+#[test]
+fn the_same_constant_labels_twice_and_other_names_are_refused() {
+    let registry = Registry::new();
+    let with = |labels: &[(&str, &str)]| MetricsCollector::with_const_labels(&registry, labels);
+    let blue = with(&[("router", "blue")]).unwrap();
+    assert_eq!(refused(with(&[("router", "blue")])), CATALOGUE[0].name);
+    assert_eq!(refused(with(&[("shard", "blue")])), CATALOGUE[0].name);
+    assert_eq!(refused(with(&[])), CATALOGUE[0].name);
+    with(&[("router", "green")]).unwrap();
+    assert_eq!(scrape(&blue).series("tiny_dancer_requests_in_flight").count(), 2);
+}

@@ -1,0 +1,309 @@
+//! What is counted is what happened.
+
+use crate::{collector, near, route, router, scrape};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tiny_dancer_core::breaker::CircuitBreakerConfig;
+use tiny_dancer_core::observer::{
+    Decided, Detail, ModelReload, Observer, RequestStart, Stage, StageEnd, StageStart,
+};
+use tiny_dancer_core::{Clock, ManualClock, Router, RouterConfig, RoutingDecision, RoutingRequest, testing};
+use tiny_dancer_metrics::MetricsCollector;
+use tiny_dancer_metrics::catalogue::{CATALOGUE, Kind};
+
+/// Counts what the checker of the contract does not.
+#[derive(Debug, Default)]
+struct Tally {
+    stages: [AtomicU64; Stage::ALL.len()],
+    candidates: AtomicU64,
+    routers: AtomicU64,
+}
+
+impl Observer for Tally {
+    type Request = ();
+    type Stage = ();
+
+    fn on_request_start(&self, _: &RequestStart<'_>) {}
+
+    fn on_stage_start(&self, (): &mut (), _: &StageStart<'_>) {}
+
+    fn on_stage_end(&self, (): &mut (), (): (), event: &StageEnd) {
+        self.stages[event.stage as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn on_decision(&self, (): &mut (), event: &Decided<'_>) {
+        self.candidates.fetch_add(event.decisions.len() as u64, Ordering::Relaxed);
+    }
+
+    fn on_model_reload(&self, event: &ModelReload<'_>) {
+        self.routers.fetch_add(event.previous.is_none().into(), Ordering::Relaxed);
+    }
+}
+
+/// Whatever the router tells leaves its trace, and as often as it was told.
+#[test]
+fn every_family_shows_what_a_tour_of_all_events_told() {
+    let metrics = collector();
+    let checker = testing::exercise((metrics.clone(), Tally::default()));
+    let (told, tally, shown) = (checker.counts(), &checker.inner().1, scrape(&metrics));
+    let count = |family: &str| shown.total(&format!("tiny_dancer_{family}"));
+    let tallied = |count: &AtomicU64| count.load(Ordering::Relaxed) as f64;
+
+    assert_eq!(count("routing_requests_total"), told.requests as f64);
+    assert_eq!(count("routing_latency_seconds_count"), told.requests as f64);
+    assert_eq!(count("routing_decisions_total"), told.decisions as f64);
+    assert_eq!(count("errors_total"), told.errors as f64);
+    assert_eq!(count("outcomes_total"), told.outcomes as f64);
+    assert_eq!(count("circuit_breaker_transitions_total"), told.transitions as f64);
+    assert_eq!(count("model_reloads_total"), told.reloads as f64 - tallied(&tally.routers));
+    let stage = |stage: Stage| tallied(&tally.stages[stage as usize]);
+    assert_eq!(count("feature_engineering_duration_seconds_count"), stage(Stage::FeatureEngineering));
+    assert_eq!(count("model_inference_duration_seconds_count"), stage(Stage::ModelInference));
+    for per_candidate in
+        ["candidates_processed_total", "confidence_scores_count", "uncertainty_estimates_count"]
+    {
+        assert_eq!(count(per_candidate), tallied(&tally.candidates), "{per_candidate}");
+    }
+    assert_eq!(count("model_info"), 1.0);
+    assert_eq!(count("requests_in_flight"), 0.0);
+    assert_eq!(count("circuit_breaker_state"), 0.0, "all routers are gone");
+}
+
+/// A series that a tour of all events leaves at zero was written and never wired, or its label is never given.
+#[test]
+fn a_tour_of_all_events_moves_every_series() {
+    let metrics = collector();
+    testing::exercise(metrics.clone());
+    // The tour has no more than two candidates a request.
+    for count in [20, 70, 101] {
+        route(&router(metrics.clone()), &vec![near(); count]);
+    }
+    let shown = scrape(&metrics);
+    let never = [
+        // No candidates are processed in a request that has none.
+        r#"tiny_dancer_candidates_processed_total{"batch_size_range": "0"}"#,
+        // From closed, a circuit only opens.
+        r#"tiny_dancer_circuit_breaker_transitions_total{"circuit": "inference", "to": "half_open"}"#,
+    ];
+    let mut still = Vec::new();
+    for family in CATALOGUE {
+        let sample = match family.kind {
+            Kind::Counter => family.name.to_owned(),
+            Kind::Histogram { .. } => format!("{}_count", family.name),
+            Kind::Gauge => continue,
+        };
+        let at_zero = shown.series(&sample).filter(|&(_, value)| value == 0.0);
+        still.extend(at_zero.map(|(labels, _)| format!("{sample}{labels:?}")));
+    }
+    still.retain(|series| !never.contains(&&**series));
+    assert!(still.is_empty(), "{still:#?}");
+}
+
+#[test]
+fn a_request_without_candidates_is_a_fallback_and_its_features_took_a_while_too() {
+    let metrics = collector();
+    route(&router(metrics.clone()), &[]);
+    let shown = scrape(&metrics);
+    let one = |series: &str| assert_eq!(shown.value(&format!("tiny_dancer_{series}")), 1.0, "{series}");
+    one(r#"routing_requests_total{status="fallback"}"#);
+    one(r#"routing_decisions_total{model_type="powerful",reason="no_evidence"}"#);
+    one(r#"feature_engineering_duration_seconds_count{batch_size="0"}"#);
+    assert_eq!(shown.total("tiny_dancer_model_inference_duration_seconds_count"), 0.0);
+    assert_eq!(shown.total("tiny_dancer_candidates_processed_total"), 0.0);
+}
+
+/// The request's own confidence is not among them.
+#[test]
+fn the_distributions_hold_what_each_candidate_says() {
+    let metrics = collector();
+    let router = router(metrics.clone());
+    let candidates = [near(), testing::candidate("doubtful", 0.9, 0.5), testing::candidate("far", 0.1, 1.0)];
+    let request = RoutingRequest::new(&[1.0, 0.0], &candidates);
+    let decisions = router.route(request).unwrap().decisions;
+    let shown = scrape(&metrics);
+    for (model, use_lightweight) in [("lightweight", true), ("powerful", false)] {
+        let of_model = || decisions.iter().filter(|decision| decision.use_lightweight == use_lightweight);
+        assert!(of_model().count() > 0, "nothing is {model}");
+        let series = |family: &str, suffix: &str, more: &str| {
+            shown.value(&format!("tiny_dancer_{family}{suffix}{{decision_type=\"{model}\"{more}}}"))
+        };
+        let check = |family: &str, number: fn(&RoutingDecision) -> f32| {
+            let expected: f64 = of_model().map(|decision| f64::from(number(decision))).sum();
+            assert!((series(family, "_sum", "") - expected).abs() < 1e-12, "{family} {model}");
+            for bound in ["0.05", "0.15", "0.5", "0.9", "0.99", "1", "+Inf"] {
+                let limit = bound.parse().unwrap();
+                let within = of_model().filter(|&decision| number(decision) <= limit).count();
+                let shown = series(family, "_bucket", &format!(",le=\"{bound}\""));
+                assert_eq!(shown, within as f64, "{family} {model} {bound}");
+            }
+        };
+        check("confidence_scores", |decision| decision.confidence);
+        check("uncertainty_estimates", |decision| decision.uncertainty);
+    }
+}
+
+/// Lets time pass at each start of a candidate's step.
+struct Steps(ManualClock);
+
+impl Observer for Steps {
+    type Request = ();
+    type Stage = ();
+
+    fn on_request_start(&self, _: &RequestStart<'_>) {}
+
+    fn detail(&self, (): &()) -> Detail {
+        Detail::Candidates
+    }
+
+    fn on_stage_start(&self, (): &mut (), event: &StageStart<'_>) {
+        if event.step.is_some() {
+            self.0.advance(Duration::from_millis(4));
+        }
+    }
+}
+
+/// Three steps are one inference of 12 ms, although an observer beside it hears each.
+#[test]
+fn durations_are_those_of_the_clock() {
+    let metrics = collector();
+    let (clock, hand) = Clock::manual(testing::NOW);
+    let config = RouterConfig { clock, ..Default::default() };
+    let router = Router::with_observer(config, (metrics.clone(), Steps(hand))).unwrap();
+    route(&router, &vec![near(); 3]);
+    let shown = scrape(&metrics);
+    for series in [
+        r#"routing_latency_seconds_sum{operation="route"}"#,
+        r#"model_inference_duration_seconds_sum{model_type="fastgrnn"}"#,
+    ] {
+        assert_eq!(shown.value(&format!("tiny_dancer_{series}")), 0.012, "{series}");
+    }
+    let up_to = |bound| {
+        shown.value(&format!(
+            r#"tiny_dancer_routing_latency_seconds_bucket{{le="{bound}",operation="route"}}"#
+        ))
+    };
+    assert_eq!((up_to("0.011"), up_to("0.0125")), (0.0, 1.0));
+    assert_eq!(shown.total("tiny_dancer_model_inference_duration_seconds_count"), 1.0);
+    assert_eq!(shown.total("tiny_dancer_feature_engineering_duration_seconds_sum"), 0.0);
+}
+
+/// Looks at the gauge in the middle of a request, and panics if asked to.
+struct Look {
+    metrics: MetricsCollector,
+    panics: bool,
+    seen: AtomicU64,
+}
+
+impl Observer for Look {
+    type Request = ();
+    type Stage = ();
+
+    fn on_request_start(&self, _: &RequestStart<'_>) {}
+
+    fn on_stage_start(&self, (): &mut (), _: &StageStart<'_>) {
+        let in_flight = scrape(&self.metrics).value("tiny_dancer_requests_in_flight");
+        self.seen.store(in_flight as u64, Ordering::Relaxed);
+        assert!(!self.panics, "as asked to");
+    }
+}
+
+fn looking(panics: bool) -> (MetricsCollector, Router<(MetricsCollector, Look)>) {
+    let metrics = collector();
+    let look = Look { metrics: metrics.clone(), panics, seen: AtomicU64::new(0) };
+    (metrics.clone(), router((metrics, look)))
+}
+
+#[test]
+fn a_request_is_in_flight_until_it_ends() {
+    let (metrics, router) = looking(false);
+    route(&router, &[near()]);
+    assert_eq!(router.observer().1.seen.load(Ordering::Relaxed), 1);
+    assert_eq!(scrape(&metrics).value("tiny_dancer_requests_in_flight"), 0.0);
+}
+
+#[test]
+fn a_request_that_panics_is_no_longer_in_flight() {
+    let (metrics, router) = looking(true);
+    for _ in 0..3 {
+        catch_unwind(AssertUnwindSafe(|| route(&router, &[near()]))).unwrap_err();
+    }
+    assert_eq!(router.observer().1.seen.load(Ordering::Relaxed), 1);
+    assert_eq!(scrape(&metrics).value("tiny_dancer_requests_in_flight"), 0.0);
+}
+
+#[test]
+fn a_request_that_fails_is_no_longer_in_flight() {
+    let metrics = collector();
+    router(metrics.clone()).route(RoutingRequest::new(&[], &[])).unwrap_err();
+    let shown = scrape(&metrics);
+    assert_eq!(shown.value("tiny_dancer_requests_in_flight"), 0.0);
+    assert_eq!(shown.value(r#"tiny_dancer_errors_total{error_type="empty_query"}"#), 1.0);
+    assert_eq!(shown.value(r#"tiny_dancer_routing_requests_total{status="failure"}"#), 1.0);
+}
+
+#[test]
+fn the_first_model_is_shown_and_is_no_reload() {
+    let metrics = collector();
+    let router = router(metrics.clone());
+    let shown = scrape(&metrics);
+    assert_eq!(
+        shown.value(&format!(r#"tiny_dancer_model_info{{version="{}"}}"#, router.model().version())),
+        1.0
+    );
+    assert_eq!(shown.total("tiny_dancer_model_reloads_total"), 0.0);
+}
+
+#[test]
+fn a_reload_replaces_the_version_and_a_failed_one_keeps_it() {
+    let metrics = collector();
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("a_reload_replaces_the_version.safetensors");
+    let store = |bytes: &[u8]| std::fs::write(&path, bytes).unwrap();
+    store(&testing::toy_model().to_bytes());
+    let config = RouterConfig { model_path: Some(path.clone()), ..Default::default() };
+    let router = Router::with_observer(config, metrics.clone()).unwrap();
+    store(&testing::broken_model().to_bytes());
+    let version = router.reload_model().unwrap().version().to_owned();
+    assert_ne!(version, testing::toy_model().version());
+    store(b"not a model");
+    router.reload_model().unwrap_err();
+
+    let shown = scrape(&metrics);
+    let versions: Vec<_> =
+        shown.series("tiny_dancer_model_info").map(|(labels, _)| &labels["version"]).collect();
+    assert_eq!(versions, [&version]);
+    assert_eq!(shown.value(r#"tiny_dancer_model_reloads_total{result="success"}"#), 1.0);
+    assert_eq!(shown.value(r#"tiny_dancer_model_reloads_total{result="failure"}"#), 1.0);
+}
+
+/// Scraped all the while: nothing is lost, nothing falls, and every scrape agrees with itself.
+#[test]
+fn eight_threads_lose_nothing_while_somebody_scrapes() {
+    const EACH: usize = 500;
+    let metrics = collector();
+    let (router, _) = testing::router(testing::toy_model(), CircuitBreakerConfig::default(), metrics.clone());
+    let candidates = [near(), testing::candidate("doubtful", 0.9, 0.5)];
+    std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..8).map(|_| scope.spawn(|| (0..EACH).for_each(|_| route(&router, &candidates)))).collect();
+        let mut before = scrape(&metrics);
+        while !threads.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+            let now = scrape(&metrics);
+            for ((series, earlier), (same, later)) in before.counted().zip(now.counted()) {
+                assert_eq!(series, same);
+                assert!(earlier <= later, "{series:?} fell from {earlier} to {later}");
+            }
+            before = now;
+        }
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+    let (shown, all) = (scrape(&metrics), (8 * EACH) as f64);
+    assert_eq!(shown.value(r#"tiny_dancer_routing_requests_total{status="success"}"#), all);
+    assert_eq!(shown.total("tiny_dancer_routing_decisions_total"), all);
+    assert_eq!(shown.total("tiny_dancer_routing_latency_seconds_count"), all);
+    assert_eq!(shown.total("tiny_dancer_confidence_scores_count"), 2.0 * all);
+    assert_eq!(shown.total("tiny_dancer_requests_in_flight"), 0.0);
+}
