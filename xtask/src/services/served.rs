@@ -14,11 +14,11 @@ use std::time::Duration;
 /// How long it may take until it listens, and until it is healthy.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Builds an example with the tests' features, so that nothing is built twice, and returns its program.
+/// The program of an example, as the tests built it: with their features, so that nothing is built twice.
 pub(crate) fn build(workspace: &Workspace, example: &str) -> Result<PathBuf> {
     let mut command =
-        cargo("build --workspace --all-features --message-format json-render-diagnostics --example");
-    let messages = output(command.arg(example).current_dir(&workspace.root))?;
+        cargo("test --workspace --all-features --no-run --message-format json-render-diagnostics");
+    let messages = output(command.current_dir(&workspace.root))?;
     for message in Message::parse_stream(messages.as_bytes()) {
         if let Message::CompilerArtifact(artifact) = message?
             && artifact.target.name == example
