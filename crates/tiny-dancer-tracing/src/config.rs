@@ -33,7 +33,7 @@ pub struct TracingConfig {
     pub enable_stdout: bool,
     /// The share of traces that begin here and are recorded, 0 to 1; a trace that began elsewhere was decided there.
     /// 1, so that the first request that somebody sends after setting this up can be seen. In production, 0.01 to
-    /// 0.1: an unsampled request costs next to nothing, a sampled one many times its routing.
+    /// 0.1: an unsampled request costs next to nothing, a sampled one its spans.
     pub sampling_ratio: f64,
     /// How many of the nearest candidates get a span of their own; the rest share one. 8: those that matter most, and
     /// still a trace that fits on a screen.

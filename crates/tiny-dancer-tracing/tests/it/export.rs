@@ -108,6 +108,18 @@ fn a_dead_collector_fails_no_request_and_its_losses_are_counted() {
     assert_eq!((report.flushed, report.dropped, report.failed), (0, 0, 14));
 }
 
+#[cfg(feature = "tls")]
+#[test]
+fn a_collector_that_speaks_no_tls_gets_nothing_over_https() {
+    let collector = Collector::start();
+    let config = collector.config();
+    let otlp_endpoint = config.otlp_endpoint.as_ref().map(|endpoint| endpoint.replace("http:", "https:"));
+    let system = TracingSystem::new(TracingConfig { otlp_endpoint, ..config });
+    route(system.observer().unwrap(), 1);
+    assert_eq!(system.shutdown().failed, 7);
+    assert_eq!(collector.spans().len(), 0);
+}
+
 #[test]
 fn a_silent_collector_fails_no_request_and_outlives_no_deadline() {
     let (_listener, config) = silent();
