@@ -20,8 +20,9 @@
 //!
 //! The weights are kept padded to whole vectors. A padded unit has weight zero everywhere, hence state zero for ever.
 
-use crate::activation::{sigmoid, tanh};
+use crate::activation::{gated_update, sigmoid};
 use crate::features::{Feature, Features};
+use crate::kernel::{Kernel, Work, mul_add};
 
 /// How many candidates are read together, the nearest ones, where there are more.
 pub const JOINT_CANDIDATES: usize = 64;
@@ -56,13 +57,13 @@ pub struct FastGrnnWeights {
 
 type Block = [f32; LANES];
 
-/// A cell ready to run.
+/// A cell ready to run. Its size is known to the kernels as a number of blocks, so that a state stays in registers.
 #[derive(Clone, Debug)]
 pub(crate) struct FastGrnn {
     hidden_size: usize,
     /// Columns of `W`: for each feature, its weights by block of hidden units.
     w: [[Block; MAX_BLOCKS]; Feature::COUNT],
-    /// Columns of `U`: for each hidden unit, the weights it sends out, by block.
+    /// Columns of `U`: for each hidden unit, the weights it sends out, by block. Padded to whole blocks of units.
     u: Vec<[Block; MAX_BLOCKS]>,
     bias_gate: [Block; MAX_BLOCKS],
     bias_update: [Block; MAX_BLOCKS],
@@ -87,21 +88,23 @@ impl FastGrnn {
     /// Lays out weights whose shapes the model file has checked.
     pub(crate) fn new(weights: &FastGrnnWeights) -> Self {
         let h = weights.bias_gate.len();
-        let place = |blocks: &mut [Block; MAX_BLOCKS], unit: usize, value: f32| {
-            blocks[unit / LANES][unit % LANES] = value;
-        };
         let spread = |values: &[f32]| {
             let mut blocks = [[0.0; LANES]; MAX_BLOCKS];
-            values.iter().enumerate().for_each(|(unit, &value)| place(&mut blocks, unit, value));
+            for (unit, &value) in values.iter().enumerate() {
+                blocks[unit / LANES][unit % LANES] = value;
+            }
             blocks
         };
         let column = |matrix: &[f32], width: usize, column: usize| {
             spread(&matrix.iter().skip(column).step_by(width).copied().collect::<Vec<_>>())
         };
+        let mut u: Vec<_> = (0..h).map(|from| column(&weights.u, h, from)).collect();
+        u.resize(h.next_multiple_of(LANES), [[0.0; LANES]; MAX_BLOCKS]);
+        let sigmoid = |x: f32| (1.0 / (1.0 + f64::from(-x).exp())) as f32;
         Self {
             hidden_size: h,
             w: std::array::from_fn(|feature| column(&weights.w, Feature::COUNT, feature)),
-            u: (0..h).map(|from| column(&weights.u, h, from)).collect(),
+            u,
             bias_gate: spread(&weights.bias_gate),
             bias_update: spread(&weights.bias_update),
             head_weight: spread(&weights.head_weight),
@@ -111,66 +114,29 @@ impl FastGrnn {
         }
     }
 
-    /// The logit of each candidate alone: one step from `h = 0`, where `U h` and `z . h` vanish.
-    pub(crate) fn alone(&self, features: Features<'_>, logits: &mut [f32]) {
-        for (block, out) in logits.chunks_mut(LANES).enumerate() {
-            let from = block * LANES;
-            let x = Feature::ALL.map(|feature| {
-                let mut lanes = [0.0; LANES];
-                lanes[..out.len()].copy_from_slice(&features.column(feature)[from..from + out.len()]);
-                lanes
-            });
-            out.copy_from_slice(&self.alone_block(&x)[..out.len()]);
-        }
+    /// The confidence of each candidate alone, or the first logit that is no number, with its candidate.
+    pub(crate) fn alone(
+        &self,
+        kernel: Kernel,
+        features: Features<'_>,
+        confidences: &mut [f32],
+    ) -> Result<(), (usize, f32)> {
+        kernel.run(Alone { cell: self, features, confidences })
     }
 
-    fn alone_block(&self, x: &[Block; Feature::COUNT]) -> Block {
-        let mut logits = [self.head_bias; LANES];
-        for unit in 0..self.hidden_size {
-            let (block, lane) = (unit / LANES, unit % LANES);
-            let w = self.w.map(|column| column[block][lane]);
-            let (gate, update) = (self.bias_gate[block][lane], self.bias_update[block][lane]);
-            let head = self.head_weight[block][lane];
-            for i in 0..LANES {
-                let pre = w[0] * x[0][i] + w[1] * x[1][i] + w[2] * x[2][i] + w[3] * x[3][i] + w[4] * x[4][i];
-                let z = sigmoid(pre + gate);
-                logits[i] += head * ((self.zeta * (1.0 - z) + self.nu) * tanh(pre + update));
-            }
-        }
-        logits
+    /// Reads candidates into a state, one after the other.
+    pub(crate) fn read(&self, kernel: Kernel, features: Features<'_>, candidates: &[u32], state: &mut State) {
+        kernel.run(Read { cell: self, features, candidates, state });
     }
 
-    /// One step: reads a candidate's features into the state.
-    pub(crate) fn step(&self, x: [f32; Feature::COUNT], state: &mut State) {
-        let blocks = self.hidden_size.div_ceil(LANES);
-        let mut pre = [[0.0_f32; LANES]; MAX_BLOCKS];
-        for (column, x) in self.w.iter().zip(x) {
-            for block in 0..blocks {
-                for lane in 0..LANES {
-                    pre[block][lane] += column[block][lane] * x;
-                }
-            }
-        }
-        for (from, column) in self.u.iter().enumerate() {
-            let h = state.0[from / LANES][from % LANES];
-            for block in 0..blocks {
-                for lane in 0..LANES {
-                    pre[block][lane] += column[block][lane] * h;
-                }
-            }
-        }
-        for block in 0..blocks {
-            for lane in 0..LANES {
-                let z = sigmoid(pre[block][lane] + self.bias_gate[block][lane]);
-                let update = tanh(pre[block][lane] + self.bias_update[block][lane]);
-                let h = &mut state.0[block][lane];
-                *h = (self.zeta * (1.0 - z) + self.nu) * update + z * *h;
-            }
-        }
+    /// The confidence of a state, or its logit where that is no number.
+    pub(crate) fn confidence(&self, kernel: Kernel, state: &State) -> Result<f32, f32> {
+        let logit = self.logit(state);
+        if logit.is_finite() { Ok(kernel.run(Sigmoid(logit))) } else { Err(logit) }
     }
 
     /// The head: the logit of a state.
-    pub(crate) fn logit(&self, state: &State) -> f32 {
+    fn logit(&self, state: &State) -> f32 {
         let mut sum = [0.0_f32; LANES];
         for (head, h) in self.head_weight.iter().zip(&state.0) {
             for lane in 0..LANES {
@@ -179,40 +145,146 @@ impl FastGrnn {
         }
         self.head_bias + sum.iter().sum::<f32>()
     }
-}
 
-/// The candidates that are read together: the nearest, in ascending similarity, ties by index.
-#[derive(Debug)]
-pub(crate) struct JointOrder {
-    candidates: [u32; JOINT_CANDIDATES],
-    len: usize,
-}
-
-impl JointOrder {
-    /// Picks them from the similarities of all candidates, none of which is NaN.
-    pub(crate) fn new(similarity: &[f32]) -> Self {
-        let mut candidates = [0; JOINT_CANDIDATES];
-        let mut len = 0;
-        let farther = |a: u32, b: u32| (similarity[a as usize], a) < (similarity[b as usize], b);
-        for candidate in 0..similarity.len() as u32 {
-            if len == JOINT_CANDIDATES {
-                if farther(candidate, candidates[0]) {
-                    continue;
+    /// The logits of a block of candidates after one step from `h = 0`, where `U h` and `z . h` vanish.
+    #[inline(always)]
+    fn alone_block<const FUSED: bool>(&self, x: &[Block; Feature::COUNT]) -> Block {
+        let mut logits = [self.head_bias; LANES];
+        for unit in 0..self.hidden_size {
+            let (block, lane) = (unit / LANES, unit % LANES);
+            let w = self.w.map(|column| column[block][lane]);
+            let (gate, update) = (self.bias_gate[block][lane], self.bias_update[block][lane]);
+            let head = self.head_weight[block][lane];
+            for i in 0..LANES {
+                let mut pre = w[0] * x[0][i];
+                for feature in 1..Feature::COUNT {
+                    pre = mul_add::<FUSED>(w[feature], x[feature][i], pre);
                 }
-                candidates.copy_within(1.., 0);
-                len -= 1;
+                let h = gated_update::<FUSED>(pre + gate, pre + update, self.zeta, self.nu, 0.0);
+                logits[i] = mul_add::<FUSED>(head, h, logits[i]);
             }
-            let place = candidates[..len].partition_point(|&other| farther(other, candidate));
-            candidates.copy_within(place..len, place + 1);
-            candidates[place] = candidate;
-            len += 1;
         }
-        Self { candidates, len }
+        logits
     }
 
-    /// Their places in the request, farthest first.
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = usize> + '_ {
-        self.candidates[..self.len].iter().map(|&candidate| candidate as usize)
+    /// One step of a state of so many blocks.
+    #[inline(always)]
+    fn step<const FUSED: bool, const BLOCKS: usize>(
+        &self,
+        x: [f32; Feature::COUNT],
+        h: &[Block; BLOCKS],
+    ) -> [Block; BLOCKS] {
+        // Four sums, so that an addition need not wait for the one before.
+        let mut sums = [[[0.0_f32; LANES]; BLOCKS]; 4];
+        for (feature, column) in self.w.iter().enumerate() {
+            for block in 0..BLOCKS {
+                for lane in 0..LANES {
+                    let sum = &mut sums[feature % 4][block][lane];
+                    *sum = mul_add::<FUSED>(column[block][lane], x[feature], *sum);
+                }
+            }
+        }
+        for from_block in 0..BLOCKS {
+            let columns: &[[Block; MAX_BLOCKS]; LANES] =
+                self.u[from_block * LANES..].first_chunk().expect("padded to whole blocks");
+            for from in 0..LANES {
+                for block in 0..BLOCKS {
+                    for lane in 0..LANES {
+                        let sum = &mut sums[from % 4][block][lane];
+                        *sum = mul_add::<FUSED>(columns[from][block][lane], h[from_block][from], *sum);
+                    }
+                }
+            }
+        }
+        let mut next = [[0.0; LANES]; BLOCKS];
+        for block in 0..BLOCKS {
+            for lane in 0..LANES {
+                let sum = |i: usize| sums[i][block][lane];
+                let pre = (sum(0) + sum(1)) + (sum(2) + sum(3));
+                let (gate, update) = (self.bias_gate[block][lane], self.bias_update[block][lane]);
+                next[block][lane] =
+                    gated_update::<FUSED>(pre + gate, pre + update, self.zeta, self.nu, h[block][lane]);
+            }
+        }
+        next
+    }
+}
+
+/// All candidates alone, a block at a time.
+struct Alone<'a> {
+    cell: &'a FastGrnn,
+    features: Features<'a>,
+    confidences: &'a mut [f32],
+}
+
+impl Work for Alone<'_> {
+    type Output = Result<(), (usize, f32)>;
+
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) -> Self::Output {
+        let columns = Feature::ALL.map(|feature| self.features.column(feature));
+        for (block, out) in self.confidences.chunks_mut(LANES).enumerate() {
+            let from = block * LANES;
+            let x = columns.map(|column| {
+                column[from..].first_chunk::<LANES>().copied().unwrap_or_else(|| {
+                    let mut lanes = [0.0; LANES];
+                    lanes[..out.len()].copy_from_slice(&column[from..]);
+                    lanes
+                })
+            });
+            let logits = self.cell.alone_block::<FUSED>(&x);
+            if let Some(lane) = logits[..out.len()].iter().position(|logit| !logit.is_finite()) {
+                return Err((from + lane, logits[lane]));
+            }
+            out.copy_from_slice(&logits.map(sigmoid::<FUSED>)[..out.len()]);
+        }
+        Ok(())
+    }
+}
+
+/// Candidates together.
+struct Read<'a> {
+    cell: &'a FastGrnn,
+    features: Features<'a>,
+    candidates: &'a [u32],
+    state: &'a mut State,
+}
+
+impl Read<'_> {
+    #[inline(always)]
+    fn blocks<const FUSED: bool, const BLOCKS: usize>(self) {
+        let state = self.state.0.first_chunk_mut::<BLOCKS>().expect("at most MAX_BLOCKS");
+        let mut h = *state;
+        for &candidate in self.candidates {
+            h = self.cell.step::<FUSED, BLOCKS>(self.features.row(candidate as usize), &h);
+        }
+        *state = h;
+    }
+}
+
+impl Work for Read<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        match self.cell.hidden_size.div_ceil(LANES) {
+            1 => self.blocks::<FUSED, 1>(),
+            2 => self.blocks::<FUSED, 2>(),
+            3 => self.blocks::<FUSED, 3>(),
+            _ => self.blocks::<FUSED, MAX_BLOCKS>(),
+        }
+    }
+}
+
+/// The head's sigmoid, of one logit.
+struct Sigmoid(f32);
+
+impl Work for Sigmoid {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) -> f32 {
+        sigmoid::<FUSED>(self.0)
     }
 }
 

@@ -11,6 +11,8 @@
 //! They are kept as columns, one slice of `n` numbers a feature, since that is how the model reads them in a batch
 //! and how observers want them. Everything about a candidate that can be wrong is found here.
 
+use crate::activation::exp2;
+use crate::kernel::{Kernel, Work, mul_add};
 use crate::{Candidate, Metadata, RouteError, RoutingRequest};
 use std::time::Duration;
 
@@ -56,6 +58,12 @@ pub struct Features<'a> {
 }
 
 impl<'a> Features<'a> {
+    /// Columns of one length, in the order of [`Feature::ALL`].
+    #[cfg(test)]
+    pub(crate) fn from_columns(columns: [&'a [f32]; Feature::COUNT]) -> Self {
+        Self { columns }
+    }
+
     /// One feature of all candidates, in the request's order.
     pub fn column(&self, feature: Feature) -> &'a [f32] {
         self.columns[feature as usize]
@@ -88,10 +96,13 @@ pub(crate) struct Columns {
 }
 
 impl Columns {
-    /// Makes room for `candidates`; allocates only when there were never so many.
+    /// Makes room for `candidates`; allocates, and clears, only when there were never so many.
     fn resize(&mut self, candidates: usize) {
         self.candidates = candidates;
-        self.values.resize(candidates * (Feature::COUNT + 1), 0.0);
+        let length = candidates * (Feature::COUNT + 1);
+        if self.values.len() < length {
+            self.values.resize(length, 0.0);
+        }
     }
 
     /// Forgets the candidates, and keeps the memory.
@@ -114,27 +125,58 @@ impl Columns {
     /// The five features, and room for a confidence each.
     pub(crate) fn features_and_confidences(&mut self) -> (Features<'_>, &mut [f32]) {
         let n = self.candidates;
-        let (features, confidences) = self.values.split_at_mut(Feature::COUNT * n);
+        let (features, confidences) =
+            self.values[..(Feature::COUNT + 1) * n].split_at_mut(Feature::COUNT * n);
         (Features { columns: std::array::from_fn(|f| &features[f * n..(f + 1) * n]) }, confidences)
+    }
+}
+
+/// What turns a candidate's numbers into features: fixed when a router is made.
+#[derive(Debug)]
+pub(crate) struct Scales {
+    /// Half-lives in a second.
+    decay: f64,
+    /// [`frequency`] of each access count up to [`FREQUENT`], from which on it is 1.
+    frequency: Box<[f32]>,
+}
+
+/// The access count from which on a candidate is as frequent as can be.
+const FREQUENT: u64 = 1000;
+
+impl Scales {
+    pub(crate) fn new(half_life: Duration) -> Self {
+        Self { decay: half_life.as_secs_f64().recip(), frequency: (0..=FREQUENT).map(frequency).collect() }
+    }
+
+    /// The recency of a candidate, as the power of two that it is.
+    #[inline(always)]
+    fn log2_recency(&self, now: i64, created_at: i64) -> f32 {
+        (-(now.saturating_sub(created_at).max(0) as f64) * self.decay) as f32
+    }
+
+    #[inline(always)]
+    fn frequency(&self, access_count: u64) -> f32 {
+        self.frequency[access_count.min(FREQUENT) as usize]
     }
 }
 
 /// Computes the features of all candidates, or says what is wrong with the first bad one.
 pub(crate) fn engineer(
+    kernel: Kernel,
     request: &RoutingRequest<'_>,
     now: i64,
-    half_life: Duration,
+    scales: &Scales,
     columns: &mut Columns,
 ) -> Result<(), RouteError> {
-    let engineer =
-        Engineer { query: Query::new(request.query_embedding)?, metadata: request.metadata, now, half_life };
+    let query = Query::new(kernel, request.query_embedding)?;
+    let engineer = Engineer { query, metadata: request.metadata, now, scales };
     columns.resize(request.candidates.len());
-    let mut columns = columns.features_mut();
+    let columns = columns.features_mut();
     #[cfg(feature = "parallel")]
     if request.candidates.len() >= PARALLEL_FROM {
-        return engineer.fill_parallel(request.candidates, columns);
+        return engineer.fill_parallel(kernel, request.candidates, columns);
     }
-    engineer.fill(0, request.candidates, &mut columns)
+    kernel.run(Fill { engineer: &engineer, first: 0, candidates: request.candidates, columns })
 }
 
 /// Fewer candidates are prepared sooner than a thread wakes up.
@@ -146,36 +188,15 @@ struct Engineer<'a> {
     query: Query<'a>,
     metadata: Option<&'a Metadata>,
     now: i64,
-    half_life: Duration,
+    scales: &'a Scales,
 }
 
+#[cfg(feature = "parallel")]
 impl Engineer<'_> {
-    /// Fills the columns of some candidates, of which the first has the place `first` in the request.
-    fn fill(
-        &self,
-        first: usize,
-        candidates: &[Candidate],
-        columns: &mut [&mut [f32]; Feature::COUNT],
-    ) -> Result<(), RouteError> {
-        for (i, candidate) in candidates.iter().enumerate() {
-            let row = [
-                self.query.similarity(&candidate.embedding, first + i)?,
-                recency(self.now, candidate.created_at, self.half_life),
-                frequency(candidate.access_count),
-                success_rate(candidate, first + i)?,
-                metadata_overlap(self.metadata, &candidate.metadata),
-            ];
-            for (feature, value) in row.into_iter().enumerate() {
-                columns[feature][i] = value;
-            }
-        }
-        Ok(())
-    }
-
-    /// The same, shared out in the current rayon pool.
-    #[cfg(feature = "parallel")]
+    /// Shares the candidates out in the current rayon pool.
     fn fill_parallel(
         &self,
+        kernel: Kernel,
         candidates: &[Candidate],
         columns: [&mut [f32]; Feature::COUNT],
     ) -> Result<(), RouteError> {
@@ -187,27 +208,41 @@ impl Engineer<'_> {
             .into_par_iter()
             .enumerate()
             .find_map_first(|(share, (candidates, similarity, recency, frequency, success, overlap))| {
-                let columns = &mut [similarity, recency, frequency, success, overlap];
-                self.fill(share * SHARE, candidates, columns).err()
+                let columns = [similarity, recency, frequency, success, overlap];
+                kernel.run(Fill { engineer: self, first: share * SHARE, candidates, columns }).err()
             });
         error.map_or(Ok(()), Err)
     }
 }
 
-/// The five features of one candidate, in the order of [`Feature::ALL`], for those who make training data.
-///
-/// # Errors
-/// As for a request with this candidate alone.
-pub fn of_candidate(
-    request: &RoutingRequest<'_>,
-    candidate: &Candidate,
-    now: i64,
-    half_life: Duration,
-) -> Result<[f32; Feature::COUNT], RouteError> {
-    let mut columns = Columns::default();
-    let alone = RoutingRequest { candidates: std::slice::from_ref(candidate), ..*request };
-    engineer(&alone, now, half_life, &mut columns)?;
-    Ok(columns.features().row(0))
+/// The columns of some candidates, of which the first has the place `first` in the request.
+struct Fill<'a> {
+    engineer: &'a Engineer<'a>,
+    first: usize,
+    candidates: &'a [Candidate],
+    columns: [&'a mut [f32]; Feature::COUNT],
+}
+
+impl Work for Fill<'_> {
+    type Output = Result<(), RouteError>;
+
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) -> Self::Output {
+        let Self { engineer, first, candidates, columns } = self;
+        let [similarity, recency, frequency, success, overlap] =
+            columns.map(|column| &mut column[..candidates.len()]);
+        for (i, candidate) in candidates.iter().enumerate() {
+            similarity[i] = engineer.query.similarity::<FUSED>(&candidate.embedding, first + i)?;
+            recency[i] = engineer.scales.log2_recency(engineer.now, candidate.created_at);
+            frequency[i] = engineer.scales.frequency(candidate.access_count);
+            success[i] = success_rate(candidate, first + i)?;
+            overlap[i] = metadata_overlap(engineer.metadata, &candidate.metadata);
+        }
+        for recency in recency {
+            *recency = exp2::<FUSED>(*recency);
+        }
+        Ok(())
+    }
 }
 
 /// `2^(-age / half-life)`, where a time in the future has age 0.
@@ -247,32 +282,46 @@ const PLAIN: std::ops::RangeInclusive<f32> = 1e-30..=1e30;
 struct Query<'a> {
     embedding: &'a [f32],
     squared_norm: f32,
+    norm: f32,
 }
 
 impl<'a> Query<'a> {
-    fn new(embedding: &'a [f32]) -> Result<Self, RouteError> {
+    fn new(kernel: Kernel, embedding: &'a [f32]) -> Result<Self, RouteError> {
         if embedding.is_empty() {
             return Err(RouteError::EmptyQuery);
         }
-        let (squared_norm, _) = products(embedding, embedding);
+        let squared_norm = kernel.run(SquaredNorm(embedding));
         if !PLAIN.contains(&squared_norm) {
             check(embedding, None)?;
         }
-        Ok(Self { embedding, squared_norm })
+        Ok(Self { embedding, squared_norm, norm: squared_norm.sqrt() })
     }
 
     /// Cosine with a candidate's embedding, checked on the way: whatever is wrong with it shows in its norm.
-    fn similarity(&self, embedding: &[f32], candidate: usize) -> Result<f32, RouteError> {
+    #[inline(always)]
+    fn similarity<const FUSED: bool>(&self, embedding: &[f32], candidate: usize) -> Result<f32, RouteError> {
         if embedding.len() != self.embedding.len() {
             let (expected, actual) = (self.embedding.len(), embedding.len());
             return Err(RouteError::DimensionMismatch { candidate, expected, actual });
         }
-        let (dot, squared_norm) = products(self.embedding, embedding);
+        let (dot, squared_norm) = products::<FUSED>(self.embedding, embedding);
         if PLAIN.contains(&squared_norm) && PLAIN.contains(&self.squared_norm) {
-            return Ok((dot / (self.squared_norm.sqrt() * squared_norm.sqrt())).clamp(-1.0, 1.0));
+            return Ok((dot / (self.norm * squared_norm.sqrt())).clamp(-1.0, 1.0));
         }
         check(embedding, Some(candidate))?;
         Ok(similarity_f64(self.embedding, embedding))
+    }
+}
+
+/// A query's squared norm.
+struct SquaredNorm<'a>(&'a [f32]);
+
+impl Work for SquaredNorm<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) -> f32 {
+        products::<FUSED>(self.0, self.0).1
     }
 }
 
@@ -295,23 +344,35 @@ fn similarity_f64(a: &[f32], b: &[f32]) -> f32 {
     (dot(a, b) / (dot(a, a).sqrt() * dot(b, b).sqrt())).clamp(-1.0, 1.0) as f32
 }
 
-/// `a . b` and `b . b` of equally long slices, in sixteen interleaved sums that vector units can keep.
-fn products(a: &[f32], b: &[f32]) -> (f32, f32) {
-    const LANES: usize = 16;
+/// `a . b` and `b . b` of equally long slices, in interleaved sums: four vectors of eight hide an addition's latency.
+#[inline(always)]
+fn products<const FUSED: bool>(a: &[f32], b: &[f32]) -> (f32, f32) {
+    const LANES: usize = 32;
     let (mut dot, mut squared) = ([0.0_f32; LANES], [0.0_f32; LANES]);
     let (a_blocks, a_rest) = a.as_chunks::<LANES>();
     let (b_blocks, b_rest) = b.as_chunks::<LANES>();
     for (a, b) in a_blocks.iter().zip(b_blocks) {
         for lane in 0..LANES {
-            dot[lane] += a[lane] * b[lane];
-            squared[lane] += b[lane] * b[lane];
+            dot[lane] = mul_add::<FUSED>(a[lane], b[lane], dot[lane]);
+            squared[lane] = mul_add::<FUSED>(b[lane], b[lane], squared[lane]);
         }
     }
     for (lane, (a, b)) in a_rest.iter().zip(b_rest).enumerate() {
-        dot[lane] += a * b;
-        squared[lane] += b * b;
+        dot[lane] = mul_add::<FUSED>(*a, *b, dot[lane]);
+        squared[lane] = mul_add::<FUSED>(*b, *b, squared[lane]);
     }
-    (dot.iter().sum(), squared.iter().sum())
+    (sum(dot), sum(squared))
+}
+
+/// The sum of all lanes, by halves.
+#[inline(always)]
+fn sum(mut lanes: [f32; 32]) -> f32 {
+    for half in [16, 8, 4, 2, 1] {
+        for lane in 0..half {
+            lanes[lane] += lanes[lane + half];
+        }
+    }
+    lanes[0]
 }
 
 #[cfg(test)]

@@ -72,7 +72,7 @@ impl Reason {
 }
 
 /// What one candidate alone says of the request.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct RoutingDecision {
     /// The candidate's place in the request.

@@ -1,13 +1,14 @@
 //! The router: one request through four stages.
 
-use crate::activation::sigmoid;
 use crate::breaker::{Breaker, Cause, Circuit, CircuitState, OnOpen, Permit, Trip};
 use crate::config::{ConfigError, RouterConfig};
-use crate::fastgrnn::{JointOrder, State};
-use crate::features::{self, Feature};
+use crate::fastgrnn::State;
+use crate::features::{self, Feature, Scales};
 use crate::guarantee::{self, CoverageMonitor, PromiseState};
+use crate::kernel::Kernel;
 use crate::model::{LoadError, Model};
 use crate::observer::{Observer, Operation, Stage};
+use crate::order::{self, JointOrder};
 use crate::response::{Outcome, OutcomeResult, RoutingDecision, RoutingResponse};
 use crate::{ModelType, Reason, RouteError, RoutingRequest};
 use arc_swap::ArcSwap;
@@ -22,6 +23,8 @@ mod observed;
 pub struct Router<O: Observer = ()> {
     observer: O,
     config: RouterConfig,
+    kernel: Kernel,
+    scales: Scales,
     serving: ArcSwap<Serving>,
     /// What outcomes say of the promised risk.
     promise: Option<Mutex<CoverageMonitor>>,
@@ -93,6 +96,8 @@ impl<O: Observer> Router<O> {
             observer,
             inference: breaker(on_failures, circuits.inference_window),
             lightweight: breaker(on_ratio, circuits.lightweight_window),
+            kernel: Kernel::detect(),
+            scales: Scales::new(config.recency_half_life),
             serving: ArcSwap::from_pointee(serving),
             promise: config.risk.map(|budget| Mutex::new(CoverageMonitor::new(budget))),
             config,
@@ -219,6 +224,11 @@ impl<O: Observer> Router<O> {
         (serving.confidence_threshold, serving.max_uncertainty)
     }
 
+    /// The vector instructions that it decides with.
+    pub fn kernel(&self) -> Kernel {
+        self.kernel
+    }
+
     /// The configuration, as it was checked.
     pub fn config(&self) -> &RouterConfig {
         &self.config
@@ -272,18 +282,20 @@ impl<O: Observer> Router<O> {
         };
         observed.stage(Stage::FeatureEngineering, |_| {
             let now = request.now.unwrap_or_else(|| self.config.clock.unix_seconds());
-            features::engineer(request, now, self.config.recency_half_life, &mut response.columns)
+            features::engineer(self.kernel, request, now, &self.scales, &mut response.columns)
         })?;
         if request.candidates.is_empty() {
             response.decide(Reason::NoEvidence, 0.0, 1.0);
             return Ok(());
         }
-        let inferred = observed
-            .stage(Stage::ModelInference, |observed| infer(request, &serving.model, observed, response));
+        let inferred = observed.stage(Stage::ModelInference, |observed| {
+            infer(self.kernel, request, &serving.model, observed, response)
+        });
         leases.return_inference(inferred.is_ok());
         let evidence = inferred?;
         let (confidence, uncertainty) = (evidence.confidence, {
-            observed.stage(Stage::UncertaintyEstimation, |_| estimate(serving, &evidence, response))
+            observed
+                .stage(Stage::UncertaintyEstimation, |_| estimate(self.kernel, serving, &evidence, response))
         });
         let reason = serving.reason(confidence, uncertainty);
         response.decide(reason, confidence, uncertainty);
@@ -327,6 +339,7 @@ struct Evidence {
 
 /// Runs the cell on candidates alone, whose confidences it keeps in the response, and together.
 fn infer<O: Observer>(
+    kernel: Kernel,
     request: &RoutingRequest<'_>,
     model: &Model,
     observed: &mut Observed<'_, O>,
@@ -334,35 +347,31 @@ fn infer<O: Observer>(
 ) -> Result<Evidence, RouteError> {
     let cell = model.cell();
     let (features, confidences) = response.columns.features_and_confidences();
-    cell.alone(features, confidences);
-    for (candidate, value) in confidences.iter_mut().enumerate() {
-        *value = probability(*value, Some(candidate))?;
-    }
+    cell.alone(kernel, features, confidences)
+        .map_err(|(candidate, value)| RouteError::NonFiniteOutput { candidate: Some(candidate), value })?;
 
     let similarity = features.column(Feature::Similarity);
-    let order = JointOrder::new(similarity);
-    let (mut state, mut top_similarity) = (State::ZERO, 0.0);
-    for (farther, candidate) in order.iter().enumerate() {
-        let rank = order.iter().len() - 1 - farther;
-        let id = request.candidates[candidate].id.as_str();
-        observed.step(candidate, id, rank, || cell.step(features.row(candidate), &mut state));
-        top_similarity = similarity[candidate];
-    }
-    let confidence = probability(cell.logit(&state), None)?;
-    Ok(Evidence { confidence, top_similarity, candidates: order.iter().len() })
-}
-
-/// The head's sigmoid, of a logit that is a number.
-fn probability(logit: f32, candidate: Option<usize>) -> Result<f32, RouteError> {
-    if logit.is_finite() {
-        Ok(sigmoid(logit))
+    let order = JointOrder::new(kernel, similarity);
+    let candidates = order.candidates();
+    let mut state = State::ZERO;
+    if observed.hears_steps() {
+        for (farther, one) in candidates.chunks(1).enumerate() {
+            let (candidate, rank) = (one[0] as usize, candidates.len() - 1 - farther);
+            let id = request.candidates[candidate].id.as_str();
+            observed.step(candidate, id, rank, || cell.read(kernel, features, one, &mut state));
+        }
     } else {
-        Err(RouteError::NonFiniteOutput { candidate, value: logit })
+        cell.read(kernel, features, candidates, &mut state);
     }
+    let confidence = cell
+        .confidence(kernel, &state)
+        .map_err(|value| RouteError::NonFiniteOutput { candidate: None, value })?;
+    let top_similarity = candidates.last().map_or(-1.0, |&nearest| similarity[nearest as usize]);
+    Ok(Evidence { confidence, top_similarity, candidates: candidates.len() })
 }
 
 /// What the confidences are worth: writes the candidates' decisions, and returns the request's uncertainty.
-fn estimate(serving: &Serving, evidence: &Evidence, response: &mut RoutingResponse) -> f32 {
+fn estimate(kernel: Kernel, serving: &Serving, evidence: &Evidence, response: &mut RoutingResponse) -> f32 {
     let (features, confidences) = response.columns.features_and_confidences();
     let similarity = features.column(Feature::Similarity);
     let (alone, together) = (serving.model.alone(), serving.model.together());
@@ -371,10 +380,19 @@ fn estimate(serving: &Serving, evidence: &Evidence, response: &mut RoutingRespon
         let use_lightweight = serving.reason(confidence, uncertainty) == Reason::Confident;
         RoutingDecision { candidate, confidence, uncertainty, use_lightweight }
     };
-    response.decisions.extend(similarity.iter().zip(&*confidences).enumerate().map(decision));
-    response
-        .decisions
-        .sort_unstable_by(|a, b| b.confidence.total_cmp(&a.confidence).then(a.candidate.cmp(&b.candidate)));
+    let unordered = similarity.iter().zip(&*confidences).enumerate().map(decision);
+    let decisions = &mut response.decisions;
+    if let Some(places) = order::descending(kernel, confidences) {
+        decisions.resize(confidences.len(), RoutingDecision::default());
+        for (decision, &place) in unordered.zip(&places) {
+            decisions[place as usize] = decision;
+        }
+    } else {
+        decisions.extend(unordered);
+        decisions.sort_unstable_by(|a, b| {
+            b.confidence.total_cmp(&a.confidence).then(a.candidate.cmp(&b.candidate))
+        });
+    }
     together.uncertainty(evidence.confidence, evidence.top_similarity, evidence.candidates)
 }
 

@@ -123,6 +123,15 @@ const CORE_CLOSURE: &[&str] = &[
     // arc-swap
     "arc-swap",
     "rustversion",
+    // pulp: vector instructions
+    "bytemuck",
+    "libm",
+    "num-complex",
+    "num-traits",
+    "paste",
+    "pulp",
+    "pulp-wasm-simd-flag",
+    "reborrow",
     // quanta: the processor's tick counter
     "bitflags",
     "crossbeam-utils",

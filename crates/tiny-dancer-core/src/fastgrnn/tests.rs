@@ -1,7 +1,4 @@
 use super::*;
-use crate::Candidate;
-use crate::features::{Columns, engineer};
-use proptest::prelude::*;
 use serde_json::Value;
 
 fn floats(value: &Value) -> Vec<f32> {
@@ -41,81 +38,103 @@ fn assert_state(case: &Value, cell: &FastGrnn, state: &State, expected: &Value) 
         assert_close(&case["name"], state.0[unit / LANES][unit % LANES], expected);
     }
     assert_close(&case["name"], cell.logit(state), &expected["logit"]);
-    assert_close(&case["name"], sigmoid(cell.logit(state)), &expected["confidence"]);
 }
 
-fn inputs(case: &Value) -> Vec<[f32; Feature::COUNT]> {
-    let rows = case["inputs"].as_array().unwrap();
-    rows.iter().map(|row| floats(row).try_into().unwrap()).collect()
+/// Calls with each golden case on each kernel: its cell, and its inputs as features.
+fn each_case(check: impl Fn(&Value, Kernel, &FastGrnn, Features<'_>)) {
+    for case in &golden() {
+        let rows: Vec<_> = case["inputs"].as_array().unwrap().iter().map(floats).collect();
+        let columns: [Vec<f32>; Feature::COUNT] =
+            std::array::from_fn(|feature| rows.iter().map(|row| row[feature]).collect());
+        let cell = FastGrnn::new(&weights(case));
+        for kernel in Kernel::available() {
+            check(case, kernel, &cell, Features::from_columns(columns.each_ref().map(Vec::as_slice)));
+        }
+    }
 }
 
 #[test]
 fn candidates_together_equal_the_golden_values() {
-    for case in &golden() {
-        let cell = FastGrnn::new(&weights(case));
+    each_case(|case, kernel, cell, features| {
+        let order: Vec<_> = (0..features.len() as u32).collect();
         let mut state = State::ZERO;
-        for x in inputs(case) {
-            cell.step(x, &mut state);
-        }
-        assert_state(case, &cell, &state, &case["together"]);
-    }
+        cell.read(kernel, features, &order, &mut state);
+        assert_state(case, cell, &state, &case["together"]);
+        assert_close(
+            &case["name"],
+            cell.confidence(kernel, &state).unwrap(),
+            &case["together"]["confidence"],
+        );
+    });
 }
 
 #[test]
 fn candidates_alone_equal_the_golden_values() {
-    for case in &golden() {
-        let cell = FastGrnn::new(&weights(case));
-        for (x, expected) in inputs(case).into_iter().zip(case["alone"].as_array().unwrap()) {
+    each_case(|case, kernel, cell, features| {
+        let mut confidences = vec![0.0; features.len()];
+        cell.alone(kernel, features, &mut confidences).unwrap();
+        for (candidate, expected) in case["alone"].as_array().unwrap().iter().enumerate() {
+            assert_close(&case["name"], confidences[candidate], &expected["confidence"]);
             let mut state = State::ZERO;
-            cell.step(x, &mut state);
-            assert_state(case, &cell, &state, expected);
+            cell.read(kernel, features, &[candidate as u32], &mut state);
+            assert_state(case, cell, &state, expected);
         }
-    }
+    });
 }
 
 #[test]
-fn a_batch_equals_one_step_each_whatever_its_length() {
-    let case = &golden()[5];
-    let cell = FastGrnn::new(&weights(case));
-    for n in [1, 2, 15, 16, 17, 31, 33, 100] {
-        let candidates: Vec<_> = (0..n)
-            .map(|i| Candidate {
-                embedding: vec![1.0, i as f32 * 0.1],
-                success_rate: (i % 7) as f32 / 6.0,
-                access_count: i,
-                created_at: -(i as i64) * 86400,
-                ..Default::default()
-            })
-            .collect();
-        let request = crate::RoutingRequest::new(&[1.0, 0.5], &candidates);
-        let mut columns = Columns::default();
-        engineer(&request, 0, std::time::Duration::from_secs(604_800), &mut columns).unwrap();
-        let (features, logits) = columns.features_and_confidences();
-        cell.alone(features, logits);
-        for (candidate, logit) in logits.iter().enumerate() {
-            let mut state = State::ZERO;
-            cell.step(features.row(candidate), &mut state);
-            let difference = (logit - cell.logit(&state)).abs();
-            assert!(difference < 1e-5, "candidate {candidate} of {n}: {difference}");
+fn one_step_at_a_time_gives_the_same_bits_as_all_at_once() {
+    each_case(|case, kernel, cell, features| {
+        let order: Vec<_> = (0..features.len() as u32).rev().collect();
+        let (mut at_once, mut step_by_step) = (State::ZERO, State::ZERO);
+        cell.read(kernel, features, &order, &mut at_once);
+        for one in order.chunks(1) {
+            cell.read(kernel, features, one, &mut step_by_step);
         }
-    }
+        assert_eq!(
+            at_once.0.map(|block| block.map(f32::to_bits)),
+            step_by_step.0.map(|block| block.map(f32::to_bits)),
+            "{}",
+            case["name"]
+        );
+    });
 }
 
-/// The order by its definition: sort everything, keep the end.
-fn sorted(similarity: &[f32]) -> Vec<usize> {
-    let mut order: Vec<_> = (0..similarity.len()).collect();
-    order.sort_by(|&a, &b| similarity[a].total_cmp(&similarity[b]).then(a.cmp(&b)));
-    order.split_off(order.len().saturating_sub(JOINT_CANDIDATES))
+#[test]
+fn a_candidate_alone_gives_the_same_bits_in_any_company() {
+    each_case(|case, kernel, cell, features| {
+        for n in [1, 2, 15, 16, 17, 33, 100] {
+            let cycle = |column: &[f32]| column.iter().copied().cycle().take(n).collect::<Vec<_>>();
+            let columns = Feature::ALL.map(|feature| cycle(features.column(feature)));
+            let many = Features::from_columns(columns.each_ref().map(Vec::as_slice));
+            let mut confidences = vec![0.0; n];
+            cell.alone(kernel, many, &mut confidences).unwrap();
+            let period = features.len();
+            for candidate in period..n {
+                let (here, before) = (confidences[candidate], confidences[candidate - period]);
+                assert_eq!(here.to_bits(), before.to_bits(), "{}: {candidate} of {n}", case["name"]);
+            }
+        }
+    });
 }
 
-proptest! {
-    #[test]
-    fn the_nearest_are_read_in_ascending_similarity(
-        // Few distinct values, so that ties are common.
-        tenths in proptest::collection::vec(1..=10_u8, 0..300),
-    ) {
-        let similarity: Vec<_> = tenths.into_iter().map(|x| f32::from(x) / 10.0).collect();
-        let order: Vec<_> = JointOrder::new(&similarity).iter().collect();
-        prop_assert_eq!(order, sorted(&similarity));
+#[test]
+fn a_logit_that_is_no_number_is_named_with_its_candidate() {
+    let weights =
+        FastGrnnWeights { head_weight: vec![f32::MAX; 4], head_bias: f32::MAX, ..weights(&golden()[0]) };
+    let cell = FastGrnn::new(&FastGrnnWeights {
+        bias_gate: vec![-50.0; 4],
+        zeta: 50.0,
+        bias_update: vec![9.0; 4],
+        ..weights
+    });
+    let columns = vec![vec![0.0; 40]; Feature::COUNT];
+    let features = Features::from_columns(std::array::from_fn(|feature| columns[feature].as_slice()));
+    for kernel in Kernel::available() {
+        let (candidate, value) = cell.alone(kernel, features, &mut [0.0; 40]).unwrap_err();
+        assert_eq!((candidate, value), (0, f32::INFINITY));
+        let mut state = State::ZERO;
+        cell.read(kernel, features, &[0], &mut state);
+        assert_eq!(cell.confidence(kernel, &state), Err(f32::INFINITY));
     }
 }

@@ -16,7 +16,8 @@ fn metadata(value: &Value) -> Option<Metadata> {
 /// Computes the features of candidates against a query of their own dimension.
 fn rows(request: &RoutingRequest<'_>) -> Result<Vec<[f32; Feature::COUNT]>, RouteError> {
     let mut columns = Columns::default();
-    engineer(request, request.now.unwrap_or(0), WEEK, &mut columns)?;
+    let now = request.now.unwrap_or(0);
+    engineer(Kernel::detect(), request, now, &Scales::new(WEEK), &mut columns)?;
     let features = columns.features();
     Ok((0..features.len()).map(|candidate| features.row(candidate)).collect())
 }
@@ -42,21 +43,20 @@ fn features_equal_the_golden_values() {
             .collect();
         let request =
             RoutingRequest { metadata: query_metadata.as_ref(), ..RoutingRequest::new(&query, &candidates) };
-        let mut columns = Columns::default();
-        engineer(&request, case["now"].as_i64().unwrap(), half_life, &mut columns).unwrap();
-        for (i, candidate) in given.iter().enumerate() {
-            let expected = candidate["expected"].as_array().unwrap();
-            for ((actual, expected), feature) in
-                columns.features().row(i).iter().zip(expected).zip(Feature::ALL)
-            {
-                let expected = expected.as_f64().unwrap();
-                let error = (f64::from(*actual) - expected).abs();
-                assert!(
-                    error < 1e-6,
-                    "{}: candidate {i}: {}: {actual}, {expected}",
-                    case["name"],
-                    feature.name()
-                );
+        for kernel in Kernel::available() {
+            let mut columns = Columns::default();
+            let now = case["now"].as_i64().unwrap();
+            engineer(kernel, &request, now, &Scales::new(half_life), &mut columns).unwrap();
+            for (i, candidate) in given.iter().enumerate() {
+                let expected = candidate["expected"].as_array().unwrap();
+                for ((actual, expected), feature) in
+                    columns.features().row(i).iter().zip(expected).zip(Feature::ALL)
+                {
+                    let expected = expected.as_f64().unwrap();
+                    let error = (f64::from(*actual) - expected).abs();
+                    let name = (&case["name"], kernel.name(), feature.name());
+                    assert!(error < 1e-6, "{name:?}: candidate {i}: {actual}, expected {expected}");
+                }
             }
         }
     }
@@ -126,9 +126,10 @@ fn a_success_rate_outside_zero_to_one_is_an_error() {
 fn an_error_leaves_room_for_the_next_request() {
     let mut columns = Columns::default();
     let bad = [candidate("bad", 0.5, 2.0)];
-    engineer(&RoutingRequest::new(&[1.0, 0.0], &bad), 0, WEEK, &mut columns).unwrap_err();
+    let mut engineer = |request| engineer(Kernel::detect(), &request, 0, &Scales::new(WEEK), &mut columns);
+    engineer(RoutingRequest::new(&[1.0, 0.0], &bad)).unwrap_err();
     let good = [candidate("good", 0.6, 0.5)];
-    engineer(&RoutingRequest::new(&[1.0, 0.0], &good), 0, WEEK, &mut columns).unwrap();
+    engineer(RoutingRequest::new(&[1.0, 0.0], &good)).unwrap();
     assert_eq!(columns.features().len(), 1);
     assert!((columns.features().row(0)[0] - 0.6).abs() < 1e-6);
 }
@@ -167,14 +168,21 @@ proptest! {
         };
         let (a, b) = (scale(&pair.0, exponents.0), scale(&pair.1, exponents.1));
         prop_assume!(a.iter().any(|&x| x != 0.0) && b.iter().any(|&x| x != 0.0));
-        let actual = Query::new(&a).unwrap().similarity(&b, 0).unwrap();
-        prop_assert!((actual - similarity_f64(&a, &b)).abs() < 2e-6);
-        prop_assert!((-1.0..=1.0).contains(&actual));
+        for kernel in Kernel::available() {
+            let query = Query::new(kernel, &a).unwrap();
+            for actual in [query.similarity::<true>(&b, 0).unwrap(), query.similarity::<false>(&b, 0).unwrap()] {
+                prop_assert!((actual - similarity_f64(&a, &b)).abs() < 2e-6);
+                prop_assert!((-1.0..=1.0).contains(&actual));
+            }
+        }
     }
 
     #[test]
-    fn every_feature_keeps_its_range(now: i64, created_at: i64, access_count: u64) {
-        prop_assert!((0.0..=1.0).contains(&recency(now, created_at, WEEK)));
-        prop_assert!((0.0..=1.0).contains(&frequency(access_count)));
+    fn what_the_scales_say_is_what_the_equations_say(now: i64, created_at: i64, access_count: u64) {
+        let scales = Scales::new(WEEK);
+        let fast = exp2::<true>(scales.log2_recency(now, created_at));
+        prop_assert!((fast - recency(now, created_at, WEEK)).abs() < 1e-6);
+        prop_assert!((0.0..=1.0).contains(&fast));
+        prop_assert_eq!(scales.frequency(access_count).to_bits(), frequency(access_count).to_bits());
     }
 }

@@ -114,6 +114,18 @@ pub enum LoadError {
         /// The smallest alpha that it can promise with this delta; `None` where nothing was certified.
         smallest: Option<f64>,
     },
+    /// A weight is so large that the cell could leave f32's range.
+    #[error("tensor {tensor}: element {index} is {value}, expected at most {max} either way")]
+    WeightRange {
+        /// Which tensor.
+        tensor: &'static str,
+        /// Which of its elements.
+        index: usize,
+        /// What it holds.
+        value: f32,
+        /// The largest.
+        max: f32,
+    },
     /// A tensor has another shape or element type.
     #[error(
         "tensor {tensor} is {actual_dtype:?} of shape {actual:?}, expected {dtype:?} of shape {expected:?}"
@@ -256,10 +268,10 @@ impl Parts {
 
         let mut reader = Reader { file: &file, read: 0 };
         let weights = FastGrnnWeights {
-            w: reader.weights("w", vec![h, Feature::COUNT])?,
-            u: reader.weights("u", vec![h, h])?,
-            bias_gate: reader.weights("bias_gate", vec![h])?,
-            bias_update: reader.weights("bias_update", vec![h])?,
+            w: reader.cell_weights("w", vec![h, Feature::COUNT])?,
+            u: reader.cell_weights("u", vec![h, h])?,
+            bias_gate: reader.cell_weights("bias_gate", vec![h])?,
+            bias_update: reader.cell_weights("bias_update", vec![h])?,
             zeta: reader.weights("zeta", vec![1])?[0],
             nu: reader.weights("nu", vec![1])?[0],
             head_weight: reader.weights("head_weight", vec![h])?,
@@ -332,6 +344,16 @@ impl<'a> Reader<'a> {
             self.tensor(tensor, Dtype::F32, Some(shape))?.map(f32::from_le_bytes).collect();
         match values.iter().position(|value| !value.is_finite()) {
             Some(index) => Err(LoadError::NonFinite { tensor, index, value: values[index] }),
+            None => Ok(values),
+        }
+    }
+
+    /// Weights small enough that no pre-activation can leave f32's range: a state stays below 128, two a step.
+    fn cell_weights(&mut self, tensor: &'static str, shape: Vec<usize>) -> Result<Vec<f32>, LoadError> {
+        const MAX: f32 = 1e9;
+        let values = self.weights(tensor, shape)?;
+        match values.iter().position(|value| value.abs() > MAX) {
+            Some(index) => Err(LoadError::WeightRange { tensor, index, value: values[index], max: MAX }),
             None => Ok(values),
         }
     }

@@ -157,6 +157,12 @@ fn a_weight_that_is_not_finite_is_named() {
 }
 
 #[test]
+fn a_weight_that_could_leave_the_range_of_floats_is_named() {
+    let message = refused_tensor("u", |tensor| write(tensor, 0, (-1e10_f32).to_le_bytes()));
+    assert_eq!(message, "tensor u: element 0 is -10000000000, expected at most 1000000000 either way");
+}
+
+#[test]
 fn a_calibration_that_contradicts_itself_is_named() {
     let scores = |index, value: f32| {
         refused_tensor("alone.scores", |tensor| write(tensor, index, value.to_le_bytes()))

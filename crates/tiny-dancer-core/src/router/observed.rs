@@ -58,12 +58,14 @@ impl<'a, O: Observer> Observed<'a, O> {
         self.timed(None, run)
     }
 
-    /// Runs one candidate's step of the joint pass, within the stage `model_inference`.
+    /// Whether each candidate's step is told.
     #[inline]
+    pub(super) fn hears_steps(&self) -> bool {
+        self.detail >= Detail::Candidates
+    }
+
+    /// Runs one candidate's step of the joint pass, within the stage `model_inference`, for somebody who hears it.
     pub(super) fn step(&mut self, candidate: usize, id: &str, rank: usize, run: impl FnOnce()) {
-        if self.detail < Detail::Candidates {
-            return run();
-        }
         self.timed(Some(CandidateStep { candidate, id, rank }), |_| run());
     }
 
