@@ -33,7 +33,7 @@ pub struct ShutdownReport {
     pub dropped: u64,
     /// Spans that it refused, or that were offered in vain.
     pub failed: u64,
-    /// Whether the deadline passed before all was done.
+    /// Whether the deadline passed, or an exporter's thread was gone, before all was done.
     pub timed_out: bool,
 }
 

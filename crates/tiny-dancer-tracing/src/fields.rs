@@ -284,7 +284,7 @@ routing_request
 ```
 
 An open circuit or a request without candidates ends early, and so does its tree. All spans are of the kind `internal`.
-No span and no line holds an embedding or a text of the user's.
+No span and no line holds an embedding or a prompt.
 
 | span | covers | attributes |
 | --- | --- | --- |

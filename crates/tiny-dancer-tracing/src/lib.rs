@@ -37,7 +37,8 @@
 //! # What is in it
 //!
 //! All spans, keys and log lines are listed in [`fields`], and in the repository's `docs/spans.md`. `RUST_LOG` filters
-//! log lines, never spans. No embedding and no text of a user's is in either.
+//! log lines, never spans. No embedding and no prompt is in either, and a candidate's
+//! name only in `TRACE` lines.
 //!
 //! # What it lacks
 //!
