@@ -30,7 +30,7 @@ impl Grid {
             grid.bounds[i] = (bounds[i] * 1e9).round();
             i += 1;
         }
-        grid.fill(SHORTEST as f64, LONGEST as f64)
+        grid.fill(1.0, LONGEST as f64)
     }
 
     /// For [probabilities](Self::probability): 256 cells of the same width from 0 to 1.
@@ -65,10 +65,10 @@ impl Grid {
         self
     }
 
-    /// The bucket of a duration, in nanoseconds.
+    /// The bucket of a duration, in nanoseconds. 0 shares its cell with 2, below all bounds.
     #[inline]
     pub(crate) fn duration(&self, nanoseconds: u64) -> usize {
-        self.bucket(f64::from(nanoseconds.clamp(SHORTEST, LONGEST) as u32))
+        self.bucket(f64::from(nanoseconds.min(LONGEST) as u32))
     }
 
     /// The bucket of a number between 0 and 1.
@@ -88,9 +88,6 @@ impl Grid {
         below + usize::from(self.bounds[below] < value)
     }
 }
-
-/// Less than any bound, in nanoseconds. Shorter durations are in the same bucket.
-const SHORTEST: u64 = 32;
 
 /// More than any bound, in nanoseconds. Longer durations are in the same bucket.
 const LONGEST: u64 = 1 << 31;

@@ -1,6 +1,8 @@
 use super::*;
 use crate::catalogue::{CONFIDENCE_SCORES, ERRORS};
+use std::sync::Barrier;
 use std::sync::atomic::AtomicBool;
+use std::thread::ScopedJoinHandle;
 
 const COUNTERS: Counters = Counters::of(&ERRORS);
 const HISTOGRAMS: Histograms = Histograms::of(&CONFIDENCE_SCORES);
@@ -33,37 +35,35 @@ fn histograms_of_a_family_share_no_cell_and_leave_none_out() {
 #[test]
 fn no_increment_is_lost_and_nothing_ever_falls() {
     const EACH: u64 = 125_000;
-    let (shards, done) = (Shards::default(), AtomicBool::new(false));
-    std::thread::scope(|scope| {
-        let writers: Vec<_> = (0..8)
-            .map(|_| {
-                scope.spawn(|| {
-                    for i in 0..EACH {
-                        let writer = shards.writer();
-                        writer.increment(COUNTERS, 0, 1);
-                        writer.observe(HISTOGRAMS, 0, (i % 3) as usize);
-                        writer.add_to_sum(HISTOGRAMS, 0, 0.1);
-                    }
-                })
-            })
-            .collect();
-        let reader = scope.spawn(|| {
-            let (mut looks, mut before) = (0, (0, vec![0; HISTOGRAMS.buckets + 1], 0.0));
-            while !done.load(Ordering::Relaxed) {
-                let (counts, sum) = shards.histogram(HISTOGRAMS, 0);
-                let now = (shards.count(COUNTERS, 0), counts, sum);
-                assert!(before.0 <= now.0, "a counter fell");
-                assert!(before.1.iter().zip(&now.1).all(|(before, now)| before <= now), "a bucket fell");
-                assert!(before.2 <= now.2, "a sum fell");
-                (looks, before) = (looks + 1, now);
-            }
-            looks
-        });
-        for writer in writers {
-            writer.join().unwrap();
+    let (shards, start, done) = (Shards::default(), Barrier::new(9), AtomicBool::new(false));
+    let write = || {
+        start.wait();
+        for i in 0..EACH {
+            let writer = shards.writer();
+            writer.increment(COUNTERS, 0, 1);
+            writer.observe(HISTOGRAMS, 0, (i % 3) as usize);
+            writer.add_to_sum(HISTOGRAMS, 0, 0.1);
         }
+    };
+    let look = || {
+        start.wait();
+        let mut before = (0, vec![0; HISTOGRAMS.buckets + 1], 0.0);
+        while !done.load(Ordering::Relaxed) {
+            let (counts, sum) = shards.histogram(HISTOGRAMS, 0);
+            let now = (shards.count(COUNTERS, 0), counts, sum);
+            assert!(before.0 <= now.0, "a counter fell");
+            assert!(before.1.iter().zip(&now.1).all(|(before, now)| before <= now), "a bucket fell");
+            assert!(before.2 <= now.2, "a sum fell");
+            before = now;
+        }
+    };
+    std::thread::scope(|scope| {
+        let looking = scope.spawn(look);
+        let writing: Vec<_> = (0..8).map(|_| scope.spawn(write)).collect();
+        let written: Vec<_> = writing.into_iter().map(ScopedJoinHandle::join).collect();
         done.store(true, Ordering::Relaxed);
-        assert!(reader.join().unwrap() > 0);
+        looking.join().unwrap();
+        assert!(written.iter().all(Result::is_ok));
     });
     let (counts, sum) = shards.histogram(HISTOGRAMS, 0);
     assert_eq!(shards.count(COUNTERS, 0), 8 * EACH);
