@@ -45,7 +45,17 @@ const MEMBERS: &[Member] = &[
     Member {
         name: "tiny-dancer-core",
         members: &[],
-        packages: &["arc-swap", "pulp", "quanta", "rayon", "safetensors", "serde", "serde_json", "sha2", "thiserror"],
+        packages: &[
+            "arc-swap",
+            "pulp",
+            "quanta",
+            "rayon",
+            "safetensors",
+            "serde",
+            "serde_json",
+            "sha2",
+            "thiserror",
+        ],
     },
     Member {
         name: "tiny-dancer-metrics",

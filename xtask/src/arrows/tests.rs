@@ -195,3 +195,12 @@ fn an_empty_graph_passes_nothing() {
     let nothing = Graph::default();
     assert_eq!(check(&nothing, &nothing, &RULES).len(), RULES.members.len() + RULES.single.len());
 }
+
+#[test]
+fn nothing_is_both_banned_and_listed_under_core() {
+    let rules = rules::RULES;
+    let both = |name: &&&str| rules.banned_in_core.iter().any(|pattern| matches(pattern, name));
+    assert_eq!(rules.core_closure.iter().find(both), None);
+    let core = rules.members.iter().find(|member| member.name == rules.core).unwrap();
+    assert!(core.packages.iter().all(|package| rules.core_closure.contains(package)));
+}
