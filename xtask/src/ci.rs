@@ -12,7 +12,10 @@ pub(crate) fn run(workspace: &Workspace, report: &mut Report) {
         cargo("doc --workspace --all-features --no-deps --quiet").env("RUSTDOCFLAGS", "-D warnings"),
     );
     alone(workspace, report);
-    report.command("what is under core", &mut cargo("tree --package tiny-dancer-core --edges normal"));
+    report.command(
+        "what is under core",
+        &mut cargo("tree --package tiny-dancer-core --all-features --edges normal"),
+    );
     // Last, so that the tests' own summaries stand near the end.
     test::run(workspace, report, test::Arguments::default());
 }
