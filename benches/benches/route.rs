@@ -1,5 +1,4 @@
 //! One request, `route_into`, under each observer: how long it takes.
-#![expect(missing_docs, reason = "criterion's macros make functions without any")]
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use std::time::Instant;
