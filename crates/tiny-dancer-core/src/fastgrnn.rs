@@ -22,15 +22,13 @@
 
 use crate::activation::{gated_update, sigmoid};
 use crate::features::{Feature, Features};
-use crate::kernel::{Kernel, Work, mul_add};
+use crate::kernel::{Kernel, LANES, Work, mul_add};
 
 /// How many candidates are read together, the nearest ones, where there are more.
 pub const JOINT_CANDIDATES: usize = 64;
 /// The largest hidden size, so that a state fits the stack.
 pub const MAX_HIDDEN_SIZE: usize = 64;
 
-/// Candidates, or hidden units, that one block of vector code works on.
-const LANES: usize = 16;
 /// Blocks in the largest state.
 const MAX_BLOCKS: usize = MAX_HIDDEN_SIZE / LANES;
 
@@ -152,16 +150,19 @@ impl FastGrnn {
         let mut logits = [self.head_bias; LANES];
         for unit in 0..self.hidden_size {
             let (block, lane) = (unit / LANES, unit % LANES);
-            let w = self.w.map(|column| column[block][lane]);
             let (gate, update) = (self.bias_gate[block][lane], self.bias_update[block][lane]);
             let head = self.head_weight[block][lane];
+            let (mut a, mut b) = ([0.0; LANES], [0.0; LANES]);
             for i in 0..LANES {
-                let mut pre = w[0] * x[0][i];
+                let mut pre = self.w[0][block][lane] * x[0][i];
                 for feature in 1..Feature::COUNT {
-                    pre = mul_add::<FUSED>(w[feature], x[feature][i], pre);
+                    pre = mul_add::<FUSED>(self.w[feature][block][lane], x[feature][i], pre);
                 }
-                let h = gated_update::<FUSED>(pre + gate, pre + update, self.zeta, self.nu, 0.0);
-                logits[i] = mul_add::<FUSED>(head, h, logits[i]);
+                (a[i], b[i]) = (pre + gate, pre + update);
+            }
+            let h = gated_update::<FUSED, LANES>(&a, &b, self.zeta, self.nu, &[0.0; LANES]);
+            for i in 0..LANES {
+                logits[i] = mul_add::<FUSED>(head, h[i], logits[i]);
             }
         }
         logits
@@ -177,36 +178,40 @@ impl FastGrnn {
         // Four sums, so that an addition need not wait for the one before.
         let mut sums = [[[0.0_f32; LANES]; BLOCKS]; 4];
         for (feature, column) in self.w.iter().enumerate() {
-            for block in 0..BLOCKS {
-                for lane in 0..LANES {
-                    let sum = &mut sums[feature % 4][block][lane];
-                    *sum = mul_add::<FUSED>(column[block][lane], x[feature], *sum);
-                }
+            add_column::<FUSED, BLOCKS>(&mut sums[feature % 4], column, x[feature]);
+        }
+        let (quads, _) = self.u.as_chunks::<4>();
+        for (units, h) in quads.iter().zip(h.as_flattened().as_chunks::<4>().0) {
+            for unit in 0..4 {
+                add_column::<FUSED, BLOCKS>(&mut sums[unit], &units[unit], h[unit]);
             }
         }
-        for from_block in 0..BLOCKS {
-            let columns: &[[Block; MAX_BLOCKS]; LANES] =
-                self.u[from_block * LANES..].first_chunk().expect("padded to whole blocks");
-            for from in 0..LANES {
-                for block in 0..BLOCKS {
-                    for lane in 0..LANES {
-                        let sum = &mut sums[from % 4][block][lane];
-                        *sum = mul_add::<FUSED>(columns[from][block][lane], h[from_block][from], *sum);
-                    }
-                }
-            }
-        }
-        let mut next = [[0.0; LANES]; BLOCKS];
+        let mut next = *h;
         for block in 0..BLOCKS {
+            let (mut a, mut b) = ([0.0; LANES], [0.0; LANES]);
             for lane in 0..LANES {
                 let sum = |i: usize| sums[i][block][lane];
                 let pre = (sum(0) + sum(1)) + (sum(2) + sum(3));
-                let (gate, update) = (self.bias_gate[block][lane], self.bias_update[block][lane]);
-                next[block][lane] =
-                    gated_update::<FUSED>(pre + gate, pre + update, self.zeta, self.nu, h[block][lane]);
+                a[lane] = pre + self.bias_gate[block][lane];
+                b[lane] = pre + self.bias_update[block][lane];
             }
+            next[block] = gated_update::<FUSED, LANES>(&a, &b, self.zeta, self.nu, &h[block]);
         }
         next
+    }
+}
+
+/// Adds a column of a matrix, times a number, to a sum.
+#[inline(always)]
+fn add_column<const FUSED: bool, const BLOCKS: usize>(
+    sum: &mut [Block; BLOCKS],
+    column: &[Block; MAX_BLOCKS],
+    factor: f32,
+) {
+    for block in 0..BLOCKS {
+        for lane in 0..LANES {
+            sum[block][lane] = mul_add::<FUSED>(column[block][lane], factor, sum[block][lane]);
+        }
     }
 }
 
@@ -222,21 +227,21 @@ impl Work for Alone<'_> {
 
     #[inline(always)]
     fn run<const FUSED: bool>(self) -> Self::Output {
-        let columns = Feature::ALL.map(|feature| self.features.column(feature));
         for (block, out) in self.confidences.chunks_mut(LANES).enumerate() {
             let from = block * LANES;
-            let x = columns.map(|column| {
-                column[from..].first_chunk::<LANES>().copied().unwrap_or_else(|| {
-                    let mut lanes = [0.0; LANES];
-                    lanes[..out.len()].copy_from_slice(&column[from..]);
-                    lanes
-                })
-            });
+            let mut x = [[0.0; LANES]; Feature::COUNT];
+            for (lanes, feature) in x.iter_mut().zip(Feature::ALL) {
+                let column = &self.features.column(feature)[from..];
+                match column.first_chunk::<LANES>() {
+                    Some(whole) => *lanes = *whole,
+                    None => lanes[..out.len()].copy_from_slice(column),
+                }
+            }
             let logits = self.cell.alone_block::<FUSED>(&x);
             if let Some(lane) = logits[..out.len()].iter().position(|logit| !logit.is_finite()) {
                 return Err((from + lane, logits[lane]));
             }
-            out.copy_from_slice(&logits.map(sigmoid::<FUSED>)[..out.len()]);
+            out.copy_from_slice(&sigmoid::<FUSED, LANES>(&logits)[..out.len()]);
         }
         Ok(())
     }
@@ -284,7 +289,7 @@ impl Work for Sigmoid {
 
     #[inline(always)]
     fn run<const FUSED: bool>(self) -> f32 {
-        sigmoid::<FUSED>(self.0)
+        sigmoid::<FUSED, 1>(&[self.0])[0]
     }
 }
 

@@ -12,7 +12,7 @@
 //! and how observers want them. Everything about a candidate that can be wrong is found here.
 
 use crate::activation::exp2;
-use crate::kernel::{Kernel, Work, mul_add};
+use crate::kernel::{Kernel, LANES, Work, mul_add};
 use crate::{Candidate, Metadata, RouteError, RoutingRequest};
 use std::time::Duration;
 
@@ -238,8 +238,12 @@ impl Work for Fill<'_> {
             success[i] = success_rate(candidate, first + i)?;
             overlap[i] = metadata_overlap(engineer.metadata, &candidate.metadata);
         }
-        for recency in recency {
-            *recency = exp2::<FUSED>(*recency);
+        let (blocks, rest) = recency.as_chunks_mut::<LANES>();
+        for block in blocks {
+            *block = exp2::<FUSED, LANES>(block);
+        }
+        for recency in rest {
+            *recency = exp2::<FUSED, 1>(&[*recency])[0];
         }
         Ok(())
     }
@@ -344,15 +348,14 @@ fn similarity_f64(a: &[f32], b: &[f32]) -> f32 {
     (dot(a, b) / (dot(a, a).sqrt() * dot(b, b).sqrt())).clamp(-1.0, 1.0) as f32
 }
 
-/// `a . b` and `b . b` of equally long slices, in interleaved sums: four vectors of eight hide an addition's latency.
+/// `a . b` and `b . b` of equally long slices, in interleaved sums that hide an addition's latency.
 #[inline(always)]
 fn products<const FUSED: bool>(a: &[f32], b: &[f32]) -> (f32, f32) {
-    const LANES: usize = 32;
-    let (mut dot, mut squared) = ([0.0_f32; LANES], [0.0_f32; LANES]);
-    let (a_blocks, a_rest) = a.as_chunks::<LANES>();
-    let (b_blocks, b_rest) = b.as_chunks::<LANES>();
+    let (mut dot, mut squared) = ([0.0_f32; 2 * LANES], [0.0_f32; 2 * LANES]);
+    let (a_blocks, a_rest) = a.as_chunks::<{ 2 * LANES }>();
+    let (b_blocks, b_rest) = b.as_chunks::<{ 2 * LANES }>();
     for (a, b) in a_blocks.iter().zip(b_blocks) {
-        for lane in 0..LANES {
+        for lane in 0..2 * LANES {
             dot[lane] = mul_add::<FUSED>(a[lane], b[lane], dot[lane]);
             squared[lane] = mul_add::<FUSED>(b[lane], b[lane], squared[lane]);
         }
@@ -366,8 +369,8 @@ fn products<const FUSED: bool>(a: &[f32], b: &[f32]) -> (f32, f32) {
 
 /// The sum of all lanes, by halves.
 #[inline(always)]
-fn sum(mut lanes: [f32; 32]) -> f32 {
-    for half in [16, 8, 4, 2, 1] {
+fn sum(mut lanes: [f32; 2 * LANES]) -> f32 {
+    for half in [LANES, 8, 4, 2, 1] {
         for lane in 0..half {
             lanes[lane] += lanes[lane + half];
         }

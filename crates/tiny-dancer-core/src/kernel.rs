@@ -10,6 +10,9 @@
 #[derive(Clone, Copy, Debug)]
 pub struct Kernel(pulp::Arch);
 
+/// Numbers that a block of vector code works on: one vector of AVX-512, two of AVX2, four of NEON.
+pub(crate) const LANES: usize = 16;
+
 /// Arithmetic that is compiled for each instruction set. Everything in `run` must be `#[inline(always)]`.
 pub(crate) trait Work {
     /// What it computes.

@@ -4,15 +4,15 @@
 //! cheaper to compare every value with every other, without a branch: the number of values before mine is my place.
 
 use crate::fastgrnn::JOINT_CANDIDATES;
-use crate::kernel::{Kernel, Work};
+use crate::kernel::{Kernel, LANES, Work};
 
 /// Beyond, the square of the number of values outweighs the logarithm.
 const RANKED: usize = 128;
 
-/// The places of up to [`RANKED`] values in ascending order, ties by index.
+/// For each of up to [`RANKED`] values, how many are smaller.
 struct Ranks<'a> {
     values: &'a [f32],
-    ranks: &'a mut [u32; RANKED],
+    ranks: &'a mut [[u32; LANES]; RANKED / LANES],
 }
 
 impl Work for Ranks<'_> {
@@ -20,19 +20,33 @@ impl Work for Ranks<'_> {
 
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
-        for (i, (&value, rank)) in self.values.iter().zip(self.ranks.iter_mut()).enumerate() {
-            let (before, after) = self.values.split_at(i);
-            let ties_first: u32 = before.iter().map(|&other| u32::from(other <= value)).sum();
-            *rank = ties_first + after.iter().map(|&other| u32::from(other < value)).sum::<u32>();
+        for (values, ranks) in self.values.chunks(LANES).zip(self.ranks) {
+            let mut mine = [f32::NEG_INFINITY; LANES];
+            mine[..values.len()].copy_from_slice(values);
+            let mut rank = [0; LANES];
+            for &other in self.values {
+                for lane in 0..LANES {
+                    rank[lane] += u32::from(other < mine[lane]);
+                }
+            }
+            *ranks = rank;
         }
     }
 }
 
 /// The place of each value in ascending order, ties by index. `values` are at most [`RANKED`], none of them NaN.
-fn ascending(kernel: Kernel, values: &[f32]) -> [u32; RANKED] {
-    let mut ranks = [0; RANKED];
+fn ascending(kernel: Kernel, values: &[f32]) -> [u8; RANKED] {
+    let mut ranks = [[0; LANES]; RANKED / LANES];
     kernel.run(Ranks { values, ranks: &mut ranks });
-    ranks
+    let mut places = [0; RANKED];
+    // Equal values have equal ranks, and as many places after that: each takes the first that is free.
+    let mut taken = 0_u128;
+    for (place, &rank) in places.iter_mut().zip(ranks.as_flattened()).take(values.len()) {
+        let free = rank + (!(taken >> rank)).trailing_zeros();
+        taken |= 1 << free;
+        *place = free as u8;
+    }
+    places
 }
 
 /// The candidates that are read together: the nearest, in ascending similarity, ties by index.
@@ -88,7 +102,7 @@ impl JointOrder {
 /// The place of each value in descending order, ties by index; `None` where there are so many that sorting is cheaper.
 ///
 /// `values` are finite.
-pub(crate) fn descending(kernel: Kernel, values: &[f32]) -> Option<[u32; RANKED]> {
+pub(crate) fn descending(kernel: Kernel, values: &[f32]) -> Option<[u8; RANKED]> {
     if values.len() > RANKED {
         return None;
     }

@@ -1,5 +1,3 @@
-use super::*;
-
 /// Every magnitude with a coarse mantissa, of both signs, and a fine grid where the curves bend.
 fn inputs() -> impl Iterator<Item = f32> {
     let every_magnitude = (0..=0x7f80_u32).flat_map(|high| {
@@ -11,6 +9,18 @@ fn inputs() -> impl Iterator<Item = f32> {
 
 fn worst(approximation: fn(f32) -> f32, exact: fn(f64) -> f64) -> f64 {
     inputs().map(|x| (f64::from(approximation(x)) - exact(f64::from(x))).abs()).fold(0.0, f64::max)
+}
+
+fn sigmoid<const FUSED: bool>(x: f32) -> f32 {
+    super::sigmoid::<FUSED, 1>(&[x])[0]
+}
+
+fn exp2<const FUSED: bool>(x: f32) -> f32 {
+    super::exp2::<FUSED, 1>(&[x])[0]
+}
+
+fn gated_update<const FUSED: bool>(a: f32, b: f32, zeta: f32, nu: f32, h: f32) -> f32 {
+    super::gated_update::<FUSED, 1>(&[a], &[b], zeta, nu, &[h])[0]
 }
 
 /// tanh as the cell uses it: a gate that is open and lets everything in.
