@@ -66,3 +66,8 @@ pub use tiny_dancer_tracing::{
 #[cfg(all(doctest, feature = "metrics", feature = "tracing"))]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// ... and the operator's guide's.
+#[cfg(all(doctest, feature = "metrics", feature = "tracing"))]
+#[doc = include_str!("../../../docs/OBSERVABILITY.md")]
+struct Observability;
