@@ -1,5 +1,6 @@
 //! What the facade adds to core: observers that ride inside, chosen by cargo features, and the same router whatever
 //! they are.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use tiny_dancer::observer::{Decided, Detail, RequestStart, StageStart};
