@@ -23,6 +23,8 @@ pub(super) struct Observed<'a, O: Observer> {
     stage: Stage,
     /// When the request began; read only where somebody will be told.
     start: Option<Tick>,
+    /// When the clock was last read.
+    last: Option<Tick>,
 }
 
 impl<'a, O: Observer> Observed<'a, O> {
@@ -45,7 +47,7 @@ impl<'a, O: Observer> Observed<'a, O> {
         let detail = observer.detail(&context);
         let start = (detail > Detail::Off).then(|| clock.tick());
         let stage = Stage::CircuitBreakerCheck;
-        Self { observer, clock, operation, candidates, request: context, detail, stage, start }
+        Self { observer, clock, operation, candidates, request: context, detail, stage, start, last: start }
     }
 
     /// Runs a whole stage.
@@ -73,10 +75,14 @@ impl<'a, O: Observer> Observed<'a, O> {
         let (stage, candidates, is_step) = (self.stage, self.candidates, step.is_some());
         let context =
             self.observer.on_stage_start(&mut self.request, &StageStart { stage, candidates, step });
-        let start = self.clock.tick();
+        // Where nobody traces, a stage begins when the one before ended: reading the clock would take longer than the
+        // callbacks between. A trace's callbacks take longer, and must not count.
+        let last = self.last.filter(|_| self.detail == Detail::Stages);
+        let start = last.unwrap_or_else(|| self.clock.tick());
         let result = run(self);
-        let duration = self.clock.since(start);
-        let end = StageEnd { stage, candidates, is_step, duration };
+        let now = self.clock.tick();
+        self.last = Some(now);
+        let end = StageEnd { stage, candidates, is_step, duration: self.clock.between(start, now) };
         self.observer.on_stage_end(&mut self.request, context, &end);
         result
     }
