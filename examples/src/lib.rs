@@ -1,1 +1,6 @@
-//! Placeholder.
+//! What the examples share: real prompts and what is remembered, a collector in the process, and things to look at.
+
+pub mod collector;
+pub mod data;
+pub mod progress;
+pub mod table;

@@ -1,0 +1,386 @@
+//! The whole thing: everyday prompts routed from several threads and from tokio, measured, traced and explained.
+//!
+//! ```text
+//! cargo run --release --example full_observability
+//! cargo run --release --example full_observability -- --serve 127.0.0.1:9898
+//! ```
+//!
+//! The second keeps routing and answers `/metrics` and `/healthz` until Ctrl-C. No language model is called: which
+//! answers would have been good enough is drawn by chance from the router's own confidence, and an outage of the
+//! lightweight model is acted out, so that a circuit opens and recovers.
+
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use clap::Parser;
+use hdrhistogram::Histogram;
+use rand::{Rng, RngExt, SeedableRng, rngs::SmallRng};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tiny_dancer::observer::{RequestStart, Stage};
+use tiny_dancer::tracing::LogFormat;
+use tiny_dancer::{
+    Candidate, Circuit, CircuitBreakerConfig, CircuitState, Clock, ModelType, Outcome, OutcomeResult, Reason,
+    Router, RouterConfig, RoutingRequest, RoutingResponse, TracingConfig, TracingSystem,
+};
+use tiny_dancer_examples::collector::{Collector, tree};
+use tiny_dancer_examples::data::{self, Prompt};
+use tiny_dancer_examples::progress::Progress;
+use tiny_dancer_examples::table::{Table, shortened};
+
+/// How often each phase routes every prompt.
+const ROUNDS: u64 = 40;
+const THREADS: u64 = 4;
+/// A share that a production service might choose.
+const SAMPLING_RATIO: f64 = 0.01;
+
+/// Routes everyday prompts and shows what an operator sees of it.
+#[derive(Parser)]
+struct Arguments {
+    /// Afterwards keep routing, and serve /metrics and /healthz at this address until Ctrl-C.
+    #[arg(long, value_name = "ADDR")]
+    serve: Option<SocketAddr>,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let elsewhere = std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok();
+    let collector = if elsewhere.is_none() { Some(Collector::start()?) } else { None };
+    let tracing_system = TracingSystem::new(TracingConfig {
+        service_name: "full-observability".to_owned(),
+        otlp_endpoint: elsewhere.clone().or_else(|| collector.as_ref().map(Collector::endpoint)),
+        sampling_ratio: SAMPLING_RATIO,
+        log_format: LogFormat::Text,
+        // The acted outage would fill the screen with warnings; RUST_LOG=info shows them.
+        log_filter: "error".to_owned(),
+        ..Default::default()
+    });
+    tracing_system.init()?;
+
+    let prompts = Arc::new(data::load()?);
+    let router = Arc::new(Router::new(RouterConfig {
+        circuit_breaker: CircuitBreakerConfig {
+            // Short, so that the demonstration is: half a minute would be usual.
+            open_for: Duration::from_millis(200),
+            max_open_for: Duration::from_millis(200),
+            ..Default::default()
+        },
+        ..Default::default()
+    })?);
+    router.reload_model()?;
+
+    println!(
+        "Tiny Dancer: {} everyday prompts, each against its {} nearest memories",
+        prompts.len(),
+        data::CANDIDATES
+    );
+    let threads = route_from_threads(&router, &prompts)?;
+    let tokio = route_from_tokio(&router, &prompts)?;
+    where_they_went(&router, &prompts)?;
+    a_few_prompts(&router, &prompts)?;
+    how_long_it_took(&threads, &tokio);
+    let outage = act_out_an_outage(&router, &prompts)?;
+    the_outage(&outage);
+    turn_away_bad_requests(&router)?;
+    metrics_worth_a_look(&router.export_metrics()?);
+
+    if let Some(address) = arguments.serve {
+        serve(address, &router, &prompts)?;
+    }
+    let report = tracing_system.shutdown();
+    one_trace(collector.as_ref(), elsewhere.as_deref());
+    println!("  spans: {report}");
+    Ok(())
+}
+
+fn heading(text: &str) {
+    println!("\n{text}");
+}
+
+/// Latencies in nanoseconds, to three digits.
+type Latencies = Histogram<u64>;
+
+/// Routes every prompt `rounds` times, reports how that went, and measures.
+fn route_rounds(
+    router: &Router,
+    prompts: &[Prompt],
+    rounds: u64,
+    seed: u64,
+    progress: &Progress,
+) -> anyhow::Result<Latencies> {
+    let (clock, mut chance) = (Clock::system(), SmallRng::seed_from_u64(seed));
+    let mut latencies = Latencies::new(3)?;
+    let mut response = RoutingResponse::default();
+    for _ in 0..rounds {
+        for prompt in prompts {
+            let start = clock.tick();
+            router.route_into(prompt.request(), &mut response)?;
+            latencies.record(clock.since(start).as_nanos() as u64)?;
+            router.record_outcome(outcome(&response, &mut chance));
+        }
+        progress.advance(prompts.len() as u64);
+    }
+    Ok(latencies)
+}
+
+/// What might come of a decision: the lightweight model suffices as often as the router believes.
+fn outcome(response: &RoutingResponse, chance: &mut impl Rng) -> Outcome {
+    let sufficed = response.model == ModelType::Powerful || chance.random::<f32>() < response.confidence;
+    let result = if sufficed { OutcomeResult::Sufficed } else { OutcomeResult::Insufficient };
+    Outcome { model: response.model, result }
+}
+
+fn route_from_threads(router: &Router, prompts: &[Prompt]) -> anyhow::Result<Latencies> {
+    let progress = Progress::new("threads", ROUNDS * prompts.len() as u64);
+    let mut all = Latencies::new(3)?;
+    std::thread::scope(|scope| {
+        let share = |seed| {
+            let progress = &progress;
+            scope.spawn(move || route_rounds(router, prompts, ROUNDS / THREADS, seed, progress))
+        };
+        let threads: Vec<_> = (0..THREADS).map(share).collect();
+        for thread in threads {
+            all.add(thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??)?;
+        }
+        Ok(all)
+    })
+}
+
+fn route_from_tokio(router: &Arc<Router>, prompts: &Arc<Vec<Prompt>>) -> anyhow::Result<Latencies> {
+    let progress = Arc::new(Progress::new("tokio", ROUNDS * prompts.len() as u64));
+    let runtime = tokio::runtime::Builder::new_multi_thread().build()?;
+    runtime.block_on(async {
+        let mut tasks = tokio::task::JoinSet::new();
+        for round in 0..ROUNDS {
+            let (router, prompts, progress) =
+                (Arc::clone(router), Arc::clone(prompts), Arc::clone(&progress));
+            // Routing is a few microseconds of arithmetic: it may run on an async worker as it is.
+            tasks.spawn(async move { route_rounds(&router, &prompts, 1, THREADS + round, &progress) });
+        }
+        let mut all = Latencies::new(3)?;
+        while let Some(latencies) = tasks.join_next().await {
+            all.add(latencies??)?;
+        }
+        Ok(all)
+    })
+}
+
+fn where_they_went(router: &Router, prompts: &[Prompt]) -> anyhow::Result<()> {
+    heading("Where the prompts go, and why");
+    let mut counts = BTreeMap::new();
+    for prompt in prompts {
+        let response = router.route(prompt.request())?;
+        let (count, confidence) = counts.entry((response.model, response.reason)).or_insert((0_u32, 0.0));
+        *count += 1;
+        *confidence += response.confidence;
+    }
+    let mut table = Table::new(["model", "reason", "prompts", "share", "mean confidence"]);
+    for ((model, reason), (count, confidence)) in counts {
+        table.row([
+            model.name().to_owned(),
+            reason.name().to_owned(),
+            count.to_string(),
+            format!("{:.0}%", 100.0 * f64::from(count) / prompts.len() as f64),
+            format!("{:.2}", confidence / count as f32),
+        ]);
+    }
+    print!("{table}");
+    let config = router.config();
+    println!(
+        "  lightweight needs a confidence of at least {} and an uncertainty of at most {}",
+        config.confidence_threshold, config.max_uncertainty
+    );
+    Ok(())
+}
+
+fn a_few_prompts(router: &Router, prompts: &[Prompt]) -> anyhow::Result<()> {
+    heading("A few of them");
+    let mut table = Table::new(["prompt", "goes to", "confidence", "uncertainty", "reason"]);
+    let mut shown = BTreeMap::new();
+    for prompt in prompts {
+        let response = router.route(prompt.request())?;
+        // Three of each reason, each of another kind.
+        let kinds: &mut Vec<&str> = shown.entry(response.reason).or_default();
+        if kinds.len() == 3 || kinds.contains(&prompt.kind.as_str()) {
+            continue;
+        }
+        kinds.push(&prompt.kind);
+        table.row([
+            shortened(&prompt.text, 58),
+            response.model.name().to_owned(),
+            format!("{:.2}", response.confidence),
+            format!("{:.2}", response.uncertainty),
+            response.reason.name().to_owned(),
+        ]);
+    }
+    print!("{table}");
+    Ok(())
+}
+
+fn how_long_it_took(threads: &Latencies, tokio: &Latencies) {
+    heading("How long a decision takes, metrics on, 1% of requests traced");
+    let mut table = Table::new(["from", "requests", "p50", "p90", "p99", "p99.9", "longest"]);
+    for (name, latencies) in [(format!("{THREADS} threads"), threads), ("tokio".to_owned(), tokio)] {
+        let at = |quantile| microseconds(latencies.value_at_quantile(quantile));
+        let longest = microseconds(latencies.max());
+        table.row([name, latencies.len().to_string(), at(0.5), at(0.9), at(0.99), at(0.999), longest]);
+    }
+    print!("{table}");
+}
+
+fn microseconds(nanoseconds: u64) -> String {
+    format!("{:.1} us", nanoseconds as f64 / 1000.0)
+}
+
+/// What happened to the requests of an outage.
+#[derive(Default)]
+struct Outage {
+    failed_calls: u32,
+    fallbacks: u32,
+    probes: u32,
+    states: Vec<(Duration, CircuitState)>,
+}
+
+/// Lets every call of the lightweight model fail until its circuit opens, then succeed until it has closed again.
+fn act_out_an_outage(router: &Router, prompts: &[Prompt]) -> anyhow::Result<Outage> {
+    // The good answers of the phases before would lie minutes back: the circuit looks at one minute only.
+    router.reset(Circuit::Lightweight);
+    let clock = Clock::system();
+    let (start, mut outage) = (clock.tick(), Outage::default());
+    let mut answers = OutcomeResult::CallFailed;
+    for prompt in prompts.iter().cycle() {
+        let before = router.circuit_state(Circuit::Lightweight);
+        let response = router.route(prompt.request())?;
+        if response.model == ModelType::Lightweight {
+            match router.circuit_state(Circuit::Lightweight) {
+                CircuitState::HalfOpen => outage.probes += 1,
+                _ => outage.failed_calls += 1,
+            }
+            router.record_outcome(Outcome { model: ModelType::Lightweight, result: answers });
+        }
+        outage.fallbacks += u32::from(response.reason == Reason::CircuitOpen);
+
+        let after = router.circuit_state(Circuit::Lightweight);
+        if after != before {
+            outage.states.push((clock.since(start), after));
+        }
+        match after {
+            CircuitState::Closed if answers == OutcomeResult::Sufficed => break,
+            CircuitState::Open => {
+                answers = OutcomeResult::Sufficed;
+                std::thread::sleep(Duration::from_millis(1)); // requests keep coming, but not as fast as they can
+            }
+            CircuitState::Closed | CircuitState::HalfOpen => {}
+        }
+    }
+    Ok(outage)
+}
+
+fn the_outage(outage: &Outage) {
+    heading("An outage of the lightweight model, acted out");
+    println!("  {} failed calls open the circuit;", outage.failed_calls);
+    println!("  {} requests meanwhile go to the powerful model, reason circuit_open;", outage.fallbacks);
+    println!("  {} probes that succeed close it again.", outage.probes);
+    for (at, state) in &outage.states {
+        println!("  after {:>5.0} ms  {}", at.as_secs_f64() * 1000.0, state.name());
+    }
+}
+
+/// A few requests that no router should take: each gets an error that says what is wrong.
+fn turn_away_bad_requests(router: &Router) -> anyhow::Result<()> {
+    heading("Bad requests are turned away");
+    let good = Candidate { embedding: vec![1.0, 0.0], success_rate: 1.0, ..Default::default() };
+    let bad = [
+        Candidate { embedding: vec![1.0], ..good.clone() },
+        Candidate { embedding: vec![f32::NAN, 0.0], ..good.clone() },
+        Candidate { success_rate: 1.5, ..good },
+    ];
+    for candidate in bad {
+        match router.route(RoutingRequest::new(&[1.0, 0.0], &[candidate])) {
+            Ok(response) => anyhow::bail!("a bad request was answered: {response:?}"),
+            Err(error) => println!("  {:<22} {error}", error.kind().name()),
+        }
+    }
+    Ok(())
+}
+
+fn metrics_worth_a_look(metrics: &str) {
+    heading("Metrics worth a look, as Prometheus would scrape them");
+    let worth = [
+        "tiny_dancer_routing_requests_total",
+        "tiny_dancer_routing_decisions_total",
+        "tiny_dancer_circuit_breaker_transitions_total",
+        "tiny_dancer_errors_total",
+        "tiny_dancer_outcomes_total",
+        "tiny_dancer_model_info",
+    ];
+    let nonzero = |line: &&str| worth.iter().any(|name| line.starts_with(name)) && !line.ends_with(" 0");
+    for line in metrics.lines().filter(nonzero) {
+        println!("  {line}");
+    }
+}
+
+fn one_trace(collector: Option<&Collector>, elsewhere: Option<&str>) {
+    heading("One request as a trace");
+    let Some(collector) = collector else {
+        println!("  sent to {}", elsewhere.unwrap_or_default());
+        return;
+    };
+    let spans = collector.spans();
+    // A request that went through all four stages.
+    let whole = |root: &&_| {
+        let root: &opentelemetry_proto::tonic::trace::v1::Span = root;
+        let child = |stage: Stage| {
+            spans.iter().any(|span| span.parent_span_id == root.span_id && span.name == stage.name())
+        };
+        root.name == RequestStart::NAME && Stage::ALL.into_iter().all(child)
+    };
+    match spans.iter().find(whole) {
+        Some(root) => print!("{}", tree(&spans, root)),
+        None => println!("  none was sampled this time"),
+    }
+}
+
+/// Keeps routing, and answers `/metrics` and `/healthz`, until Ctrl-C.
+fn serve(address: SocketAddr, router: &Arc<Router>, prompts: &Arc<Vec<Prompt>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind(address).await?;
+        heading(&format!("Serving http://{}/metrics and /healthz until Ctrl-C", listener.local_addr()?));
+        let app = axum::Router::new()
+            .route("/metrics", get(metrics))
+            .route("/healthz", get(|| async { "ok\n" }))
+            .with_state(Arc::clone(router));
+        let traffic = tokio::spawn(keep_routing(Arc::clone(router), Arc::clone(prompts)));
+        tokio::select! {
+            served = async { axum::serve(listener, app).await } => served?,
+            ended = traffic => ended??,
+            stopped = tokio::signal::ctrl_c() => stopped?,
+        }
+        Ok(())
+    })
+}
+
+/// Some two hundred requests a second.
+async fn keep_routing(router: Arc<Router>, prompts: Arc<Vec<Prompt>>) -> anyhow::Result<()> {
+    let mut chance = SmallRng::seed_from_u64(0);
+    let mut beat = tokio::time::interval(Duration::from_millis(5));
+    for prompt in prompts.iter().cycle() {
+        beat.tick().await;
+        let response = router.route(prompt.request())?;
+        router.record_outcome(outcome(&response, &mut chance));
+    }
+    Ok(())
+}
+
+async fn metrics(State(router): State<Arc<Router>>) -> Response {
+    match router.export_metrics() {
+        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}

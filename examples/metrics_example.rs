@@ -1,0 +1,28 @@
+//! Metrics: route a few prompts, report how the chosen models did, and read Prometheus' text.
+//!
+//! ```text
+//! cargo run --release --example metrics_example
+//! ```
+
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
+use tiny_dancer::{Outcome, OutcomeResult, Router, RouterConfig};
+use tiny_dancer_examples::data;
+
+fn main() -> anyhow::Result<()> {
+    let prompts = data::load()?;
+    let router = Router::new(RouterConfig::default())?; // registers the families in prometheus' default registry
+
+    for prompt in &prompts {
+        let response = router.route(prompt.request())?;
+        // Here the chosen model would be called. How it did is reported when it is known.
+        router.record_outcome(Outcome { model: response.model, result: OutcomeResult::Sufficed });
+    }
+
+    // What a scrape of `/metrics` would answer. Buckets are left out here, to keep it short.
+    let metrics = router.export_metrics()?;
+    for line in metrics.lines().filter(|line| line.starts_with("tiny_dancer_") && !line.contains("_bucket")) {
+        println!("{line}");
+    }
+    Ok(())
+}

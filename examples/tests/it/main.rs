@@ -1,0 +1,150 @@
+//! Runs each example as a user would, and reads what it prints.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use tiny_dancer::observer::{RequestStart, Stage};
+use tiny_dancer_examples::collector::Collector;
+
+/// The program that cargo built from an example, beside the tests.
+fn example(name: &str) -> Command {
+    let tests = std::env::current_exe().unwrap();
+    let folder: PathBuf = tests.parent().unwrap().parent().unwrap().join("examples");
+    let program = folder.join(name);
+    assert!(
+        program.exists(),
+        "{} is missing: `cargo test -p tiny-dancer-examples` builds it",
+        program.display()
+    );
+    let mut command = Command::new(program);
+    command.env_remove("OTEL_EXPORTER_OTLP_ENDPOINT").env_remove("RUST_LOG");
+    command
+}
+
+fn output(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {errors}", output.status);
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The value of a series in Prometheus' text.
+fn series(text: &str, name: &str) -> f64 {
+    let line = text.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("{name} is not in\n{text}")).parse().unwrap()
+}
+
+fn names_of_all_spans() -> [&'static str; 5] {
+    let [a, b, c, d] = Stage::ALL.map(Stage::name);
+    [RequestStart::NAME, a, b, c, d]
+}
+
+#[test]
+fn the_metrics_example_prints_what_it_routed() {
+    let text = output(&mut example("metrics_example"));
+    assert_eq!(series(&text, "tiny_dancer_routing_requests_total{status=\"success\"}"), 150.0);
+    assert_eq!(series(&text, "tiny_dancer_routing_latency_seconds_count{operation=\"route\"}"), 150.0);
+    let outcomes = |model| {
+        series(&text, &format!("tiny_dancer_outcomes_total{{model_type=\"{model}\",result=\"sufficed\"}}"))
+    };
+    assert_eq!(outcomes("lightweight") + outcomes("powerful"), 150.0);
+    assert!(outcomes("lightweight") > 0.0 && outcomes("powerful") > 0.0, "both models are chosen");
+}
+
+#[test]
+fn the_tracing_example_draws_its_traces() {
+    let text = output(&mut example("tracing_example"));
+    assert_eq!(text.matches("\n  trace ").count(), 4, "{text}");
+    assert!(text.contains("trace 0af7651916cd43dd8448eb211c80319c"), "the caller's trace goes on: {text}");
+    for name in names_of_all_spans() {
+        assert!(text.matches(name).count() >= 4, "{name} is not in each trace: {text}");
+    }
+    assert!(text.contains(" 0 dropped, 0 failed"), "{text}");
+}
+
+#[test]
+fn the_tracing_example_sends_its_spans_where_the_environment_says() {
+    let collector = Collector::start().unwrap();
+    let text = output(example("tracing_example").env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint()));
+    assert!(text.contains(&format!("sent to {}", collector.endpoint())), "{text}");
+    let spans = collector.spans();
+    let roots: Vec<_> = spans.iter().filter(|span| span.name == RequestStart::NAME).collect();
+    assert_eq!(roots.len(), 4);
+    for root in roots {
+        for stage in Stage::ALL {
+            let nested =
+                spans.iter().any(|span| span.parent_span_id == root.span_id && span.name == stage.name());
+            assert!(nested, "{} is not below the request", stage.name());
+        }
+    }
+}
+
+#[test]
+fn full_observability_tells_the_whole_story() {
+    let text = output(&mut example("full_observability"));
+    for heading in [
+        "Where the prompts go, and why",
+        "A few of them",
+        "How long a decision takes",
+        "An outage of the lightweight model, acted out",
+        "Bad requests are turned away",
+        "Metrics worth a look",
+        "One request as a trace",
+    ] {
+        assert!(text.contains(heading), "{heading} is missing:\n{text}");
+    }
+    let story = &text[text.find("acted out").unwrap()..];
+    let states: Vec<_> = story
+        .lines()
+        .skip_while(|line| !line.contains("after"))
+        .take_while(|line| line.contains("after"))
+        .filter_map(|line| line.split_whitespace().last())
+        .collect();
+    assert_eq!(states, ["open", "half_open", "closed"], "{text}");
+    for name in names_of_all_spans() {
+        assert!(text.contains(name), "{name} is not in the trace:\n{text}");
+    }
+    // Two phases of 40 rounds, two looks, and the outage's.
+    let routed = series(&text, "tiny_dancer_routing_requests_total{status=\"success\"}");
+    assert!(routed >= 2.0 * 40.0 * 150.0 + 300.0, "{routed}");
+    assert!(series(&text, "tiny_dancer_routing_requests_total{status=\"fallback\"}") > 0.0);
+    assert_eq!(series(&text, "tiny_dancer_routing_requests_total{status=\"failure\"}"), 3.0);
+}
+
+/// A child that is stopped by its id, whatever happens.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill(); // it may have ended by itself
+        let _ = self.0.wait();
+    }
+}
+
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.0 200") || answer.starts_with("HTTP/1.1 200"), "{answer}");
+    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+}
+
+#[test]
+fn full_observability_serves_metrics_while_it_keeps_routing() {
+    let mut command = example("full_observability");
+    command.args(["--serve", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut running = Running(command.spawn().unwrap());
+    let lines = BufReader::new(running.0.stdout.take().unwrap()).lines();
+    let serving = lines.map(Result::unwrap).find(|line| line.starts_with("Serving")).expect("it serves");
+    let address = serving.split(['/', ' ']).find(|part| part.starts_with("127.0.0.1")).unwrap().to_owned();
+
+    assert_eq!(get(&address, "/healthz"), "ok\n");
+    let routed =
+        || series(&get(&address, "/metrics"), "tiny_dancer_routing_requests_total{status=\"success\"}");
+    let before = routed();
+    // As many scrapes as it takes: the traffic goes on by itself.
+    assert!((0..10_000).any(|_| routed() > before), "it stopped routing");
+}
