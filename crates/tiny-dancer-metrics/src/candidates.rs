@@ -1,27 +1,24 @@
 //! The confidences and uncertainties of all candidates of a request, recorded in one go.
 
-use crate::catalogue::{CONFIDENCE_SCORES, UNCERTAINTY_ESTIMATES};
-use crate::distribution::Distribution;
+use crate::distribution::{Distribution, Distributions};
 use crate::shard::Writer;
 use tiny_dancer_core::{ModelType, RoutingDecision};
 
-static CONFIDENCE: Distribution = Distribution::of(&CONFIDENCE_SCORES);
-static UNCERTAINTY: Distribution = Distribution::of(&UNCERTAINTY_ESTIMATES);
-
 /// Observes each candidate's confidence and uncertainty.
-pub(crate) fn record(writer: &Writer, decisions: &[RoutingDecision]) {
+pub(crate) fn record(distributions: &Distributions, writer: &Writer, decisions: &[RoutingDecision]) {
+    let Distributions { confidence: confidences, uncertainty: uncertainties, .. } = distributions;
     let mut confidence = Sums::default();
     let mut uncertainty = Sums::default();
     for decision in decisions {
         let series =
             if decision.use_lightweight { ModelType::Lightweight } else { ModelType::Powerful } as usize;
-        CONFIDENCE.count(writer, series, decision.confidence);
-        UNCERTAINTY.count(writer, series, decision.uncertainty);
+        confidences.count(writer, series, decision.confidence);
+        uncertainties.count(writer, series, decision.uncertainty);
         confidence.add(decision.use_lightweight, decision.confidence);
         uncertainty.add(decision.use_lightweight, decision.uncertainty);
     }
-    confidence.flush(writer, &CONFIDENCE);
-    uncertainty.flush(writer, &UNCERTAINTY);
+    confidence.flush(writer, confidences);
+    uncertainty.flush(writer, uncertainties);
 }
 
 /// The sums of both series, kept in registers until all candidates are through.

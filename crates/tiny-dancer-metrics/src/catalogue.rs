@@ -22,6 +22,8 @@ pub struct Family {
     pub help: &'static str,
     /// Its labels.
     pub labels: &'static [Label],
+    /// Since when it is shown.
+    pub presence: Presence,
 }
 
 impl Family {
@@ -31,6 +33,31 @@ impl Family {
         match self.labels {
             [] => 1,
             [label, ..] => label.values.len(),
+        }
+    }
+}
+
+/// Since when a family is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// From the first scrape on.
+    Always,
+    /// Once a router has a model.
+    WithModel,
+    /// If the collector was told [prices](crate::Prices).
+    WithPrices,
+    /// Once an outcome was reported to a router that promises a risk.
+    WithPromise,
+}
+
+impl Presence {
+    /// The words of the documentation.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::WithModel => "once there is a router",
+            Self::WithPrices => "if prices are configured",
+            Self::WithPromise => "if a risk is promised, from the first outcome on",
         }
     }
 }
@@ -75,12 +102,18 @@ impl Kind {
 pub enum Unit {
     /// Candidates.
     Candidates,
+    /// Money, in the currency of the configured prices.
+    Currency,
+    /// How strongly something speaks against a promise: 1 not at all.
+    Evidence,
     /// Always 1: what counts is the label.
     One,
     /// Reports of how a model did.
     Outcomes,
     /// From 0 to 1.
     Probability,
+    /// 0 kept, 1 broken.
+    Promise,
     /// Attempts to load a model.
     Reloads,
     /// Requests.
@@ -98,9 +131,12 @@ impl Unit {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Candidates => "candidates",
+            Self::Currency => "your currency",
+            Self::Evidence => "1 none, 1/delta a refutation",
             Self::One => "always 1",
             Self::Outcomes => "outcomes",
             Self::Probability => "probability",
+            Self::Promise => "0 kept, 1 broken",
             Self::Reloads => "reloads",
             Self::Requests => "requests",
             Self::Seconds => "seconds",
@@ -127,6 +163,12 @@ pub const CATALOGUE: &[Family] = &[
     MODEL_RELOADS,
     MODEL_INFO,
     REQUESTS_IN_FLIGHT,
+    PROMISED_ALPHA,
+    LIGHTWEIGHT_FAILURE_RATIO,
+    GUARANTEE_EVIDENCE,
+    PROMISE_BROKEN,
+    COST,
+    BASELINE_COST,
 ];
 
 /// The values of a label: a name for each value of a closed enum, or for each pair from two.
@@ -163,6 +205,7 @@ pub(crate) const ROUTING_LATENCY: Family = Family {
     unit: Unit::Seconds,
     help: "How long a request took, from start to end, however it ended.",
     labels: &[Label { name: "operation", values: values!(Operation::ALL, operation => operation.name()) }],
+    presence: Presence::Always,
 };
 
 pub(crate) const FEATURE_ENGINEERING_DURATION: Family = Family {
@@ -171,6 +214,7 @@ pub(crate) const FEATURE_ENGINEERING_DURATION: Family = Family {
     unit: Unit::Seconds,
     help: "How long it took to check the input and to compute the features, by the number of candidates.",
     labels: &[Label { name: "batch_size", values: values!(BatchSize::ALL, size => size.name()) }],
+    presence: Presence::Always,
 };
 
 pub(crate) const MODEL_INFERENCE_DURATION: Family = Family {
@@ -179,6 +223,7 @@ pub(crate) const MODEL_INFERENCE_DURATION: Family = Family {
     unit: Unit::Seconds,
     help: "How long the cell took to read a request's candidates, alone and together.",
     labels: &[Label { name: "model_type", values: &["fastgrnn"] }],
+    presence: Presence::Always,
 };
 
 pub(crate) const ROUTING_REQUESTS: Family = Family {
@@ -187,6 +232,7 @@ pub(crate) const ROUTING_REQUESTS: Family = Family {
     unit: Unit::Requests,
     help: "Requests by how they ended; fallback is the powerful model for want of evidence or for an open circuit.",
     labels: &[Label { name: "status", values: values!(Status::ALL, status => status.name()) }],
+    presence: Presence::Always,
 };
 
 pub(crate) const ROUTING_DECISIONS: Family = Family {
@@ -199,6 +245,7 @@ pub(crate) const ROUTING_DECISIONS: Family = Family {
         Label { name: "model_type", values: values!(Reason::ALL, reason => reason.model().name()) },
         Label { name: "reason", values: values!(Reason::ALL, reason => reason.name()) },
     ],
+    presence: Presence::Always,
 };
 
 pub(crate) const CANDIDATES_PROCESSED: Family = Family {
@@ -207,6 +254,7 @@ pub(crate) const CANDIDATES_PROCESSED: Family = Family {
     unit: Unit::Candidates,
     help: "Candidates that were judged, by the number of candidates in their request.",
     labels: &[Label { name: "batch_size_range", values: values!(BatchSize::ALL, size => size.name()) }],
+    presence: Presence::Always,
 };
 
 pub(crate) const CONFIDENCE_SCORES: Family = Family {
@@ -215,6 +263,7 @@ pub(crate) const CONFIDENCE_SCORES: Family = Family {
     unit: Unit::Probability,
     help: "Confidence of each candidate alone that the lightweight model suffices, by what it alone would choose.",
     labels: &[Label { name: "decision_type", values: values!(ModelType::ALL, model => model.name()) }],
+    presence: Presence::Always,
 };
 
 pub(crate) const UNCERTAINTY_ESTIMATES: Family = Family {
@@ -223,6 +272,7 @@ pub(crate) const UNCERTAINTY_ESTIMATES: Family = Family {
     unit: Unit::Probability,
     help: "Conformal uncertainty of each candidate alone, by what it alone would choose.",
     labels: &[Label { name: "decision_type", values: values!(ModelType::ALL, model => model.name()) }],
+    presence: Presence::Always,
 };
 
 pub(crate) const CIRCUIT_BREAKER_STATE: Family = Family {
@@ -231,6 +281,7 @@ pub(crate) const CIRCUIT_BREAKER_STATE: Family = Family {
     unit: Unit::State,
     help: "State of a circuit: 0 closed, 1 half-open, 2 open; the worst of all routers that share it.",
     labels: &[Label { name: "circuit", values: values!(Circuit::ALL, circuit => circuit.name()) }],
+    presence: Presence::Always,
 };
 
 pub(crate) const CIRCUIT_BREAKER_TRANSITIONS: Family = Family {
@@ -242,6 +293,7 @@ pub(crate) const CIRCUIT_BREAKER_TRANSITIONS: Family = Family {
         Label { name: "circuit", values: values!(Circuit::ALL, CircuitState::ALL, pair => pair.0.name()) },
         Label { name: "to", values: values!(Circuit::ALL, CircuitState::ALL, pair => pair.1.name()) },
     ],
+    presence: Presence::Always,
 };
 
 pub(crate) const ERRORS: Family = Family {
@@ -250,6 +302,7 @@ pub(crate) const ERRORS: Family = Family {
     unit: Unit::Requests,
     help: "Failed requests by the kind of error.",
     labels: &[Label { name: "error_type", values: values!(ErrorKind::ALL, kind => kind.name()) }],
+    presence: Presence::Always,
 };
 
 pub(crate) const OUTCOMES: Family = Family {
@@ -264,6 +317,7 @@ pub(crate) const OUTCOMES: Family = Family {
         },
         Label { name: "result", values: values!(ModelType::ALL, OutcomeResult::ALL, pair => pair.1.name()) },
     ],
+    presence: Presence::Always,
 };
 
 pub(crate) const MODEL_RELOADS: Family = Family {
@@ -272,6 +326,7 @@ pub(crate) const MODEL_RELOADS: Family = Family {
     unit: Unit::Reloads,
     help: "Reloads of the router's model; the first load, when a router is made, is none.",
     labels: &[Label { name: "result", values: values!(ReloadResult::ALL, result => result.name()) }],
+    presence: Presence::Always,
 };
 
 pub(crate) const MODEL_INFO: Family = Family {
@@ -280,6 +335,7 @@ pub(crate) const MODEL_INFO: Family = Family {
     unit: Unit::One,
     help: "The version of the router's model that was loaded last.",
     labels: &[Label { name: "version", values: &[] }],
+    presence: Presence::WithModel,
 };
 
 pub(crate) const REQUESTS_IN_FLIGHT: Family = Family {
@@ -288,6 +344,61 @@ pub(crate) const REQUESTS_IN_FLIGHT: Family = Family {
     unit: Unit::Requests,
     help: "Requests that have begun and not ended.",
     labels: &[],
+    presence: Presence::Always,
+};
+
+pub(crate) const PROMISED_ALPHA: Family = Family {
+    name: "tiny_dancer_promised_alpha",
+    kind: Kind::Gauge,
+    unit: Unit::Probability,
+    help: "The promised share of insufficient answers of the lightweight model; of several promises the worst.",
+    labels: &[],
+    presence: Presence::WithPromise,
+};
+
+pub(crate) const LIGHTWEIGHT_FAILURE_RATIO: Family = Family {
+    name: "tiny_dancer_lightweight_failure_ratio",
+    kind: Kind::Gauge,
+    unit: Unit::Probability,
+    help: "The reported share of insufficient answers since the promise was made; failed calls are left out.",
+    labels: &[],
+    presence: Presence::WithPromise,
+};
+
+pub(crate) const GUARANTEE_EVIDENCE: Family = Family {
+    name: "tiny_dancer_guarantee_evidence",
+    kind: Kind::Gauge,
+    unit: Unit::Evidence,
+    help: "Evidence against the promise, the wealth of a game against it; 1/delta refutes it.",
+    labels: &[],
+    presence: Presence::WithPromise,
+};
+
+pub(crate) const PROMISE_BROKEN: Family = Family {
+    name: "tiny_dancer_promise_broken",
+    kind: Kind::Gauge,
+    unit: Unit::Promise,
+    help: "Whether outcomes refuted the promise: it stays 1 until a reload or a reset.",
+    labels: &[],
+    presence: Presence::WithPromise,
+};
+
+pub(crate) const COST: Family = Family {
+    name: "tiny_dancer_cost_total",
+    kind: Kind::Counter,
+    unit: Unit::Currency,
+    help: "What the decided requests cost, by the model that was paid.",
+    labels: &[Label { name: "model_type", values: values!(ModelType::ALL, model => model.name()) }],
+    presence: Presence::WithPrices,
+};
+
+pub(crate) const BASELINE_COST: Family = Family {
+    name: "tiny_dancer_baseline_cost_total",
+    kind: Kind::Counter,
+    unit: Unit::Currency,
+    help: "What the decided requests would have cost, had all gone to the powerful model.",
+    labels: &[],
+    presence: Presence::WithPrices,
 };
 
 /// Fine around 10 ms, the time that a caller may be promised; a request of ten candidates takes about a microsecond.

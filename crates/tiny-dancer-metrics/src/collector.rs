@@ -1,14 +1,14 @@
-//! The observer.
+//! The observer that counts.
 
 use crate::candidates;
 use crate::catalogue::{
-    BatchSize, CANDIDATES_PROCESSED, CIRCUIT_BREAKER_TRANSITIONS, ERRORS, FEATURE_ENGINEERING_DURATION,
-    MODEL_INFERENCE_DURATION, MODEL_RELOADS, OUTCOMES, ROUTING_DECISIONS, ROUTING_LATENCY, ROUTING_REQUESTS,
-    ReloadResult,
+    BatchSize, CANDIDATES_PROCESSED, CIRCUIT_BREAKER_TRANSITIONS, ERRORS, MODEL_RELOADS, OUTCOMES,
+    ROUTING_DECISIONS, ROUTING_REQUESTS, ReloadResult,
 };
-use crate::distribution::Distribution;
+use crate::config::MetricsConfig;
 use crate::error::{ExportError, RegisterError};
 use crate::families::{Circuits, Families};
+use crate::promises::PromiseKey;
 use crate::shard::{Counters, Writer};
 use prometheus::{Registry, TextEncoder};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,14 +18,11 @@ use tiny_dancer_core::observer::{
 };
 use tiny_dancer_core::{CircuitState, Observer, OutcomeResult};
 
-static LATENCY: Distribution = Distribution::of(&ROUTING_LATENCY);
-static FEATURE_ENGINEERING: Distribution = Distribution::of(&FEATURE_ENGINEERING_DURATION);
-static MODEL_INFERENCE: Distribution = Distribution::of(&MODEL_INFERENCE_DURATION);
 const REQUESTS: Counters = Counters::of(&ROUTING_REQUESTS);
-const DECISIONS: Counters = Counters::of(&ROUTING_DECISIONS);
+pub(crate) const DECISIONS: Counters = Counters::of(&ROUTING_DECISIONS);
 const CANDIDATES: Counters = Counters::of(&CANDIDATES_PROCESSED);
 const FAILURES: Counters = Counters::of(&ERRORS);
-const REPORTS: Counters = Counters::of(&OUTCOMES);
+pub(crate) const REPORTS: Counters = Counters::of(&OUTCOMES);
 const TRANSITIONS: Counters = Counters::of(&CIRCUIT_BREAKER_TRANSITIONS);
 const RELOADS: Counters = Counters::of(&MODEL_RELOADS);
 
@@ -44,6 +41,8 @@ pub struct MetricsCollector {
     registry: Registry,
     /// This clone's part of `families.circuits`.
     circuits: Circuits,
+    /// Which part of `families.promises` is this clone's.
+    promise: PromiseKey,
 }
 
 impl MetricsCollector {
@@ -54,10 +53,35 @@ impl MetricsCollector {
     pub fn new() -> Result<Self, RegisterError> {
         let registry = prometheus::default_registry();
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        let families = match &*shared {
-            Some(families) => Arc::clone(families),
-            None => Arc::clone(shared.insert(Families::register(registry, &[])?)),
+        let families = if let Some(families) = &*shared {
+            Arc::clone(families)
+        } else {
+            let families = Families::register(registry, &MetricsConfig::default())?;
+            Arc::clone(shared.insert(families))
         };
+        Ok(Self::counting(families, registry))
+    }
+
+    /// A collector in prometheus' default registry that is told buckets or prices, and whose families
+    /// [`new`](Self::new) shares from now on. Call it before the first router is made.
+    ///
+    /// ```
+    /// use tiny_dancer_metrics::{MetricsCollector, MetricsConfig, Prices};
+    ///
+    /// let prices = Prices { lightweight: 0.0002, powerful: 0.006, repeated: false };
+    /// MetricsCollector::init(&MetricsConfig { prices: Some(prices), ..Default::default() })?;
+    /// let text = MetricsCollector::new()?.export_metrics()?;
+    /// assert!(text.contains("tiny_dancer_baseline_cost_total 0"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the configuration can't be used, or if a family of ours is there already: then it comes too late.
+    pub fn init(config: &MetricsConfig) -> Result<Self, RegisterError> {
+        let registry = prometheus::default_registry();
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        let families = Families::register(registry, config)?;
+        *shared = Some(Arc::clone(&families));
         Ok(Self::counting(families, registry))
     }
 
@@ -67,7 +91,26 @@ impl MetricsCollector {
     /// If the registry has a family of ours, as it has after the first call: clone that collector instead, or tell
     /// them apart by [constant labels](Self::with_const_labels).
     pub fn with_registry(registry: &Registry) -> Result<Self, RegisterError> {
-        Self::with_const_labels(registry, &[])
+        Self::with_config(registry, &MetricsConfig::default())
+    }
+
+    /// A collector in a registry of yours that is told constant labels, buckets or prices.
+    ///
+    /// ```
+    /// use tiny_dancer_metrics::prometheus::Registry;
+    /// use tiny_dancer_metrics::{MetricsCollector, MetricsConfig};
+    ///
+    /// let buckets = [("tiny_dancer_routing_latency_seconds".to_owned(), vec![1e-6, 1e-5, 1e-4, 0.01])].into();
+    /// let config = MetricsConfig { buckets, ..Default::default() };
+    /// let metrics = MetricsCollector::with_config(&Registry::new(), &config)?;
+    /// assert_eq!(metrics.export_metrics()?.matches("tiny_dancer_routing_latency_seconds_bucket").count(), 5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the configuration can't be used, or if the registry refuses a family.
+    pub fn with_config(registry: &Registry, config: &MetricsConfig) -> Result<Self, RegisterError> {
+        Ok(Self::counting(Families::register(registry, config)?, registry))
     }
 
     /// A collector in a registry of yours that puts the same labels on all of its series, so that several routers on
@@ -92,11 +135,14 @@ impl MetricsCollector {
         registry: &Registry,
         const_labels: &[(&str, &str)],
     ) -> Result<Self, RegisterError> {
-        Ok(Self::counting(Families::register(registry, const_labels)?, registry))
+        let const_labels = const_labels.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
+        let config = MetricsConfig { const_labels: const_labels.collect(), ..Default::default() };
+        Self::with_config(registry, &config)
     }
 
     fn counting(families: Arc<Families>, registry: &Registry) -> Self {
-        Self { families, registry: registry.clone(), circuits: Circuits::default() }
+        let promise = families.promises.key();
+        Self { families, registry: registry.clone(), circuits: Circuits::default(), promise }
     }
 
     /// All that its registry has, including what is not ours, in Prometheus' text format.
@@ -119,6 +165,7 @@ impl Clone for MetricsCollector {
 impl Drop for MetricsCollector {
     fn drop(&mut self) {
         self.families.circuits.subtract(&self.circuits);
+        self.families.promises.forget(self.promise);
     }
 }
 
@@ -163,12 +210,13 @@ impl Observer for MetricsCollector {
 
     #[inline]
     fn on_stage_end(&self, request: &mut InFlight, (): (), event: &StageEnd) {
-        let writer = &request.writer;
+        let (writer, distributions) = (&request.writer, &self.families.distributions);
         match event.stage {
             Stage::FeatureEngineering => {
-                FEATURE_ENGINEERING.observe(writer, BatchSize::of(event.candidates) as usize, event.duration);
+                let size = BatchSize::of(event.candidates);
+                distributions.feature_engineering.observe(writer, size as usize, event.duration);
             }
-            Stage::ModelInference => MODEL_INFERENCE.observe(writer, 0, event.duration),
+            Stage::ModelInference => distributions.model_inference.observe(writer, 0, event.duration),
             Stage::CircuitBreakerCheck | Stage::UncertaintyEstimation => {}
         }
     }
@@ -178,7 +226,7 @@ impl Observer for MetricsCollector {
         let (writer, candidates) = (&request.writer, event.decisions.len());
         writer.increment(DECISIONS, event.reason as usize, 1);
         writer.increment(CANDIDATES, BatchSize::of(candidates) as usize, candidates as u64);
-        candidates::record(writer, event.decisions);
+        candidates::record(&self.families.distributions, writer, event.decisions);
     }
 
     #[inline]
@@ -189,12 +237,16 @@ impl Observer for MetricsCollector {
     #[inline]
     fn on_request_end(&self, request: InFlight, event: &RequestEnd) {
         request.writer.increment(REQUESTS, event.status as usize, 1);
-        LATENCY.observe(&request.writer, event.operation as usize, event.duration);
+        let latency = &self.families.distributions.latency;
+        latency.observe(&request.writer, event.operation as usize, event.duration);
     }
 
     fn on_outcome(&self, event: &OutcomeReported) {
         let series = event.outcome.model as usize * OutcomeResult::ALL.len() + event.outcome.result as usize;
         self.writer().increment(REPORTS, series, 1);
+        if let Some(promise) = event.promise {
+            self.families.promises.report(self.promise, promise);
+        }
     }
 
     fn on_breaker_transition(&self, event: &BreakerTransition) {
@@ -208,6 +260,8 @@ impl Observer for MetricsCollector {
     fn on_model_reload(&self, event: &ModelReload<'_>) {
         if let Ok(model) = event.result {
             self.families.set_model_version(model.version());
+            // The router promises anew.
+            self.families.promises.renew(self.promise);
         }
         if event.previous.is_some() {
             let result = if event.result.is_ok() { ReloadResult::Success } else { ReloadResult::Failure };

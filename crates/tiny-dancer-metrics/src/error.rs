@@ -4,6 +4,14 @@
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegisterError {
+    /// Configured buckets can't be used.
+    #[error("buckets of {family:?}: expected {expected}")]
+    Buckets {
+        /// The family's name, as it was configured.
+        family: String,
+        /// What they must be.
+        expected: &'static str,
+    },
     /// A constant label can't be one.
     #[error("constant label {name:?}: expected {expected}")]
     ConstLabel {
@@ -20,6 +28,14 @@ pub enum RegisterError {
         family: &'static str,
         /// What prometheus has against it.
         source: prometheus::Error,
+    },
+    /// A price that is negative or no number.
+    #[error("price of the {model} model: expected a number of at least 0, got {price}")]
+    Price {
+        /// Whose.
+        model: &'static str,
+        /// What was configured.
+        price: f64,
     },
 }
 

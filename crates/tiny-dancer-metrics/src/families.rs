@@ -1,34 +1,47 @@
 //! The families in a registry: made from the catalogue, registered all or none, read at each scrape.
 
 use crate::catalogue::{
-    CATALOGUE, CIRCUIT_BREAKER_STATE, Family, Kind, MODEL_INFO, REQUESTS_IN_FLIGHT, Unit,
+    BASELINE_COST, CATALOGUE, CIRCUIT_BREAKER_STATE, COST, Family, GUARANTEE_EVIDENCE, Kind,
+    LIGHTWEIGHT_FAILURE_RATIO, MODEL_INFO, PROMISE_BROKEN, PROMISED_ALPHA, REQUESTS_IN_FLIGHT, Unit,
 };
+use crate::collector::{DECISIONS, REPORTS};
+use crate::config::{MetricsConfig, Prices};
+use crate::distribution::Distributions;
 use crate::error::RegisterError;
-use crate::shard::{Counters, Histograms, Shards};
+use crate::promises::Promises;
+use crate::shard::{Counters, Shards};
 use prometheus::Registry;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use tiny_dancer_core::{Circuit, CircuitState};
+use tiny_dancer_core::guarantee::PromiseState;
+use tiny_dancer_core::{Circuit, CircuitState, ModelType, OutcomeResult, Reason};
 
 /// All that is counted for one registry and one set of constant labels.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Families {
     pub(crate) shards: Shards,
     pub(crate) circuits: Circuits,
+    pub(crate) promises: Promises,
+    pub(crate) distributions: Distributions,
+    prices: Option<Prices>,
     model_version: Mutex<Option<String>>,
 }
 
 impl Families {
     /// Registers every family, or none: what was registered before one failed is taken back.
-    pub(crate) fn register(
-        registry: &Registry,
-        const_labels: &[(&str, &str)],
-    ) -> Result<Arc<Self>, RegisterError> {
-        let const_labels = check(const_labels)?;
-        let families = Arc::new(Self::default());
+    pub(crate) fn register(registry: &Registry, config: &MetricsConfig) -> Result<Arc<Self>, RegisterError> {
+        let const_labels = check(&config.const_labels)?;
+        let families = Arc::new(Self {
+            shards: Shards::default(),
+            circuits: Circuits::default(),
+            promises: Promises::default(),
+            distributions: Distributions::new(&config.buckets)?,
+            prices: config.prices.map(check_prices).transpose()?,
+            model_version: Mutex::default(),
+        });
         let collectors: Vec<_> = CATALOGUE
             .iter()
             .map(|family| OneFamily::new(family, &const_labels, &families))
@@ -52,14 +65,53 @@ impl Families {
     fn model_version(&self) -> Option<String> {
         self.model_version.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    /// How many requests were decided for a model.
+    fn decided(&self, model: ModelType) -> u64 {
+        let reasons = Reason::ALL.into_iter().filter(|reason| reason.model() == model);
+        reasons.map(|reason| self.shards.count(DECISIONS, reason as usize)).sum()
+    }
+
+    /// What a model was paid. All that it is made of only rises, so it does too.
+    fn cost(&self, prices: Prices, model: ModelType) -> f64 {
+        let calls = self.decided(model);
+        match model {
+            ModelType::Lightweight => calls as f64 * prices.lightweight,
+            ModelType::Powerful if prices.repeated => (calls + self.repeated()) as f64 * prices.powerful,
+            ModelType::Powerful => calls as f64 * prices.powerful,
+        }
+    }
+
+    /// How many answers of the lightweight model were not good enough.
+    fn repeated(&self) -> u64 {
+        let first = ModelType::Lightweight as usize * OutcomeResult::ALL.len();
+        let bad = OutcomeResult::ALL.into_iter().filter(|&result| result != OutcomeResult::Sufficed);
+        bad.map(|result| self.shards.count(REPORTS, first + result as usize)).sum()
+    }
+
+    fn baseline_cost(&self, prices: Prices) -> f64 {
+        ModelType::ALL.into_iter().map(|model| self.decided(model)).sum::<u64>() as f64 * prices.powerful
+    }
+}
+
+fn check_prices(prices: Prices) -> Result<Prices, RegisterError> {
+    for (model, price) in
+        [(ModelType::Lightweight, prices.lightweight), (ModelType::Powerful, prices.powerful)]
+    {
+        if !(price.is_finite() && price >= 0.0) {
+            return Err(RegisterError::Price { model: model.name(), price });
+        }
+    }
+    Ok(prices)
 }
 
 /// Checks constant labels, which prometheus does only in part: it would let a series have one label twice.
-fn check(const_labels: &[(&str, &str)]) -> Result<HashMap<String, String>, RegisterError> {
+fn check(const_labels: &[(String, String)]) -> Result<HashMap<String, String>, RegisterError> {
     let mut checked = HashMap::new();
-    for &(name, value) in const_labels {
+    for (name, value) in const_labels {
         let is_word = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        let is_taken = CATALOGUE.iter().any(|family| family.labels.iter().any(|label| label.name == name));
+        let is_taken =
+            CATALOGUE.iter().any(|family| family.labels.iter().any(|label| label.name == name.as_str()));
         let expected =
             if name.is_empty() || !is_word || name.starts_with(|first: char| first.is_ascii_digit()) {
                 "ASCII letters, digits and underscores, no digit first"
@@ -67,12 +119,12 @@ fn check(const_labels: &[(&str, &str)]) -> Result<HashMap<String, String>, Regis
                 "a name that Prometheus does not keep for itself"
             } else if is_taken {
                 "a name that no family has as a label of its own"
-            } else if checked.insert(name.to_owned(), value.to_owned()).is_some() {
+            } else if checked.insert(name.clone(), value.clone()).is_some() {
                 "each name once"
             } else {
                 continue;
             };
-        return Err(RegisterError::ConstLabel { name: name.to_owned(), expected });
+        return Err(RegisterError::ConstLabel { name: name.clone(), expected });
     }
     Ok(checked)
 }
@@ -145,44 +197,79 @@ impl OneFamily {
     }
 
     fn metrics(&self) -> Vec<Metric> {
-        let shards = &self.families.shards;
-        let all = 0..self.family.series();
         match self.family.kind {
+            Kind::Counter if self.family.unit == Unit::Currency => {
+                self.families.prices.map_or_else(Vec::new, |prices| self.costs(prices))
+            }
             Kind::Counter => {
                 let counters = Counters::of(self.family);
-                all.map(|series| self.counter(series, shards.count(counters, series))).collect()
+                let count = |series| self.families.shards.count(counters, series) as f64;
+                (0..self.family.series()).map(|series| self.counter(series, count(series))).collect()
             }
-            Kind::Histogram { buckets } => {
-                let histograms = Histograms::of(self.family);
-                // Durations are kept in nanoseconds, as the clock has them.
-                let per_unit = if self.family.unit == Unit::Seconds { 1e9 } else { 1.0 };
-                all.map(|series| {
-                    let (counts, sum) = shards.histogram(histograms, series);
-                    self.histogram(series, buckets, &counts, sum / per_unit)
-                })
-                .collect()
-            }
-            Kind::Gauge if self.family.name == REQUESTS_IN_FLIGHT.name => {
-                vec![gauge(self.labels(0), shards.in_flight() as f64)]
-            }
-            Kind::Gauge if self.family.name == CIRCUIT_BREAKER_STATE.name => {
-                let circuits = &self.families.circuits;
-                let value = |circuit| f64::from(circuits.worst(circuit) as u8);
-                Circuit::ALL.map(|circuit| gauge(self.labels(circuit as usize), value(circuit))).to_vec()
-            }
-            Kind::Gauge => {
-                debug_assert_eq!(self.family.name, MODEL_INFO.name);
-                let version = self.families.model_version();
-                let labels =
-                    |version: String| self.with_const_labels([(self.family.labels[0].name, &*version)]);
-                version.map(|version| gauge(labels(version), 1.0)).into_iter().collect()
-            }
+            Kind::Histogram { .. } => self.histograms(),
+            Kind::Gauge => self.gauges(),
         }
     }
 
-    fn counter(&self, series: usize, count: u64) -> Metric {
+    fn costs(&self, prices: Prices) -> Vec<Metric> {
+        if self.family.name == BASELINE_COST.name {
+            return vec![self.counter(0, self.families.baseline_cost(prices))];
+        }
+        debug_assert_eq!(self.family.name, COST.name);
+        ModelType::ALL
+            .into_iter()
+            .map(|model| self.counter(model as usize, self.families.cost(prices, model)))
+            .collect()
+    }
+
+    fn histograms(&self) -> Vec<Metric> {
+        let Some(distribution) = self.families.distributions.of(self.family.name) else { return Vec::new() };
+        let bounds = &distribution.bounds;
+        // Durations are kept in nanoseconds, as the clock has them.
+        let per_unit = if self.family.unit == Unit::Seconds { 1e9 } else { 1.0 };
+        (0..self.family.series())
+            .map(|series| {
+                let shards = &self.families.shards;
+                let (counts, sum) = shards.histogram(distribution.histograms, series, bounds.len());
+                self.histogram(series, bounds, &counts, sum / per_unit)
+            })
+            .collect()
+    }
+
+    fn gauges(&self) -> Vec<Metric> {
+        let is = |family: Family| self.family.name == family.name;
+        if is(REQUESTS_IN_FLIGHT) {
+            return vec![gauge(self.labels(0), self.families.shards.in_flight() as f64)];
+        }
+        if is(CIRCUIT_BREAKER_STATE) {
+            let circuits = &self.families.circuits;
+            let value = |circuit| f64::from(circuits.worst(circuit) as u8);
+            return Circuit::ALL.map(|circuit| gauge(self.labels(circuit as usize), value(circuit))).to_vec();
+        }
+        if is(MODEL_INFO) {
+            let labels = |version: &str| self.with_const_labels([(self.family.labels[0].name, version)]);
+            let version = self.families.model_version();
+            return version.map(|version| gauge(labels(&version), 1.0)).into_iter().collect();
+        }
+        let value = |promise: PromiseState| {
+            if is(PROMISED_ALPHA) {
+                promise.alpha
+            } else if is(LIGHTWEIGHT_FAILURE_RATIO) {
+                promise.insufficient as f64 / promise.reported.max(1) as f64
+            } else if is(GUARANTEE_EVIDENCE) {
+                promise.wealth
+            } else {
+                debug_assert!(is(PROMISE_BROKEN), "{}", self.family.name);
+                f64::from(u8::from(promise.broken))
+            }
+        };
+        let promise = self.families.promises.worst();
+        promise.map(|promise| gauge(self.labels(0), value(promise))).into_iter().collect()
+    }
+
+    fn counter(&self, series: usize, count: f64) -> Metric {
         let mut value = Counter::default();
-        value.set_value(count as f64);
+        value.set_value(count);
         let mut metric = Metric::from_label(self.labels(series));
         metric.set_counter(value);
         metric

@@ -7,6 +7,9 @@
 /// More bounds than a histogram has: as many as a `u8` can count, so that an index needs no check.
 const BOUNDS: usize = 256;
 
+/// The most bounds that a histogram may have.
+pub(crate) const MOST_BOUNDS: usize = 48;
+
 /// How many cells a table has; a number's cell is its first bits modulo this.
 const CELLS: usize = 2048;
 
@@ -22,47 +25,49 @@ pub(crate) struct Grid {
 
 impl Grid {
     /// For [durations](Self::duration) and bounds in seconds: 64 cells from each power of two to the next, in
-    /// nanoseconds.
-    pub(crate) const fn of_durations(bounds: &[f64]) -> Self {
-        let mut grid = Self { bounds: [f64::INFINITY; BOUNDS], below: [0; CELLS], shift: 52 - 6 };
-        let mut i = 0;
-        while i < bounds.len() {
-            grid.bounds[i] = (bounds[i] * 1e9).round();
-            i += 1;
+    /// nanoseconds. The error says what the bounds should be.
+    pub(crate) fn of_durations(bounds: &[f64]) -> Result<Self, &'static str> {
+        let in_range = |&bound: &f64| (2e-9..=2.1).contains(&bound);
+        if !bounds.iter().all(in_range) {
+            return Err("bounds from 2 ns to 2.1 s, in seconds");
         }
-        grid.fill(1.0, LONGEST as f64)
+        Self::new(bounds.iter().map(|bound| (bound * 1e9).round()), 52 - 6, LONGEST as f64)
+            .ok_or("rising bounds, each at least 1/32 above the one before, and at most 48 of them")
     }
 
     /// For [probabilities](Self::probability): 256 cells of the same width from 0 to 1.
-    pub(crate) const fn of_probabilities(bounds: &[f64]) -> Self {
-        let mut grid = Self { bounds: [f64::INFINITY; BOUNDS], below: [0; CELLS], shift: 52 - 8 };
-        let mut i = 0;
-        while i < bounds.len() {
-            grid.bounds[i] = 1.0 + (bounds[i] as f32 as f64);
-            i += 1;
+    pub(crate) fn of_probabilities(bounds: &[f64]) -> Result<Self, &'static str> {
+        let in_range = |&bound: &f64| bound > 0.0 && bound <= 1.0;
+        if !bounds.iter().all(in_range) {
+            return Err("bounds above 0 and up to 1");
         }
-        grid.fill(1.0, 2.0)
+        Self::new(bounds.iter().map(|&bound| 1.0 + f64::from(bound as f32)), 52 - 8, 2.0)
+            .ok_or("rising bounds, at least 1/128 from each other, and at most 48 of them")
     }
 
-    /// Counts the bounds below each cell, from that of one number to that of another.
-    const fn fill(mut self, from: f64, to: f64) -> Self {
-        let (mut prefix, last) = (from.to_bits() >> self.shift, to.to_bits() >> self.shift);
-        assert!(last - prefix < CELLS as u64, "two cells in one place");
+    /// Counts the bounds below each cell, from that of 1 to that of `last`. `None` where there is no bound or too many,
+    /// where they fall, or where two share a cell.
+    fn new(bounds: impl ExactSizeIterator<Item = f64>, shift: u32, last: f64) -> Option<Self> {
+        if !(1..=MOST_BOUNDS).contains(&bounds.len()) {
+            return None;
+        }
+        let mut grid = Self { bounds: [f64::INFINITY; BOUNDS], below: [0; CELLS], shift };
+        for (place, bound) in grid.bounds.iter_mut().zip(bounds) {
+            *place = bound;
+        }
+        let (mut prefix, last) = (1.0_f64.to_bits() >> shift, last.to_bits() >> shift);
         let mut bound = 0;
-        assert!(self.bounds[0] > from, "the first bound is below the first cell");
         while prefix <= last {
-            self.below[prefix as usize % CELLS] = bound as u8;
-            if self.bounds[bound].to_bits() >> self.shift == prefix {
+            grid.below[prefix as usize % CELLS] = bound as u8;
+            if grid.bounds[bound].to_bits() >> shift == prefix {
                 bound += 1;
             }
             prefix += 1;
-            assert!(
-                self.bounds[bound].to_bits() >> self.shift >= prefix,
-                "bounds fall, or two are in one cell"
-            );
+            if grid.bounds[bound].to_bits() >> shift < prefix {
+                return None;
+            }
         }
-        assert!(self.bounds[bound] == f64::INFINITY, "the last bound is above the last cell");
-        self
+        (grid.bounds[bound] == f64::INFINITY).then_some(grid)
     }
 
     /// The bucket of a duration, in nanoseconds. 0 shares its cell with 2, below all bounds.

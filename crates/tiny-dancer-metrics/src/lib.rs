@@ -41,22 +41,59 @@
 //! [`MetricsCollector::with_const_labels`]. A gauge that is shared shows the worst circuit, and the model that was
 //! loaded last.
 //!
+//! # Yours beside ours
+//!
+//! A family of your own goes into the same registry, and an observer of your own into a tuple with ours:
+//!
+//! ```
+//! use tiny_dancer_core::observer::{Decided, Observer, RequestStart, StageStart};
+//! use tiny_dancer_core::{Router, RouterConfig, RoutingRequest};
+//! use tiny_dancer_metrics::MetricsCollector;
+//! use tiny_dancer_metrics::prometheus::{IntGauge, Registry};
+//!
+//! /// Shows how many dimensions the last query had.
+//! struct Dimensions(IntGauge);
+//!
+//! impl Observer for Dimensions {
+//!     type Request = ();
+//!     type Stage = ();
+//!     fn on_request_start(&self, event: &RequestStart<'_>) {
+//!         self.0.set(event.dimensions as i64);
+//!     }
+//!     fn on_stage_start(&self, (): &mut (), _: &StageStart<'_>) {}
+//! }
+//!
+//! let registry = Registry::new();
+//! let mine = IntGauge::new("my_query_dimensions", "Dimensions of the last query.")?;
+//! registry.register(Box::new(mine.clone()))?;
+//! let metrics = MetricsCollector::with_registry(&registry)?;
+//! let router = Router::with_observer(RouterConfig::default(), (metrics.clone(), Dimensions(mine)))?;
+//!
+//! router.route(RoutingRequest::new(&[0.8, 0.6], &[]))?;
+//! let text = metrics.export_metrics()?;
+//! assert!(text.contains("my_query_dimensions 2"));
+//! assert!(text.contains(r#"tiny_dancer_routing_requests_total{status="fallback"} 1"#));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # What it lacks
 //!
-//! No server, and no push: serving text over HTTP is a few lines in the framework that you have. No process metrics:
-//! they belong to the process, not to a router.
+//! No push: Prometheus scrapes. Only the text format 0.0.4: OpenMetrics would add nothing that these families have.
 
 mod candidates;
 pub mod catalogue;
 mod collector;
+mod config;
 mod distribution;
 mod error;
 mod families;
 mod grid;
+mod promises;
 mod shard;
 mod slot;
 
 pub use collector::{InFlight, MetricsCollector};
+pub use config::{MetricsConfig, Prices};
 pub use error::{ExportError, RegisterError};
 /// The `prometheus` crate that the types above are of.
 pub use prometheus;

@@ -1,12 +1,13 @@
 //! Where the numbers are kept: one shard a thread, added up when somebody looks.
 //!
 //! A shard has one cell for each counter and for each bucket and sum of each histogram, at a place that is known when
-//! the package is compiled. Only the thread that owns it writes to it, so that an increment is a load, an addition and
+//! the package is compiled; how many buckets there are is said later, so there is room for the most. Only the thread that owns it writes to it, so that an increment is a load, an addition and
 //! a store: no lock, no locked instruction, and no cache line that two threads fight over. A reader adds up the cells
 //! of all shards. Each cell only rises, so what a reader sees never falls, and the count of a histogram is the sum of
 //! its buckets, so the two always agree.
 
-use crate::catalogue::{CATALOGUE, Family, Kind};
+use crate::catalogue::{CATALOGUE, Family, Kind, Presence};
+use crate::grid::MOST_BOUNDS;
 use crate::slot::Slot;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,40 +26,45 @@ pub(crate) struct Counters {
 
 impl Counters {
     pub(crate) const fn of(family: &Family) -> Self {
-        assert!(matches!(family.kind, Kind::Counter));
+        assert!(matches!(family.kind, Kind::Counter) && cells(family) > 0);
         Self { first: first_cell(Some(family)) }
     }
 }
 
-/// The histograms of a family, one a series: so many buckets, the one up to infinity, and the sum.
+/// The histograms of a family, one a series: room for as many buckets as anyone may configure, and the sum.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Histograms {
     first: usize,
     series: usize,
-    buckets: usize,
 }
 
 impl Histograms {
     pub(crate) const fn of(family: &Family) -> Self {
-        let Kind::Histogram { buckets } = family.kind else { panic!("not a histogram") };
-        Self { first: first_cell(Some(family)), series: family.series(), buckets: buckets.len() }
+        assert!(matches!(family.kind, Kind::Histogram { .. }));
+        Self { first: first_cell(Some(family)), series: family.series() }
     }
 
     /// The cell of a bucket; the one after the last is the one up to infinity. All series' cells of a bucket lie side
-    /// by side.
+    /// by side, behind their sums.
     #[inline]
     const fn bucket(self, series: usize, bucket: usize) -> usize {
-        self.first + bucket * self.series + series
+        self.first + (1 + bucket) * self.series + series
     }
 
     #[inline]
     const fn sum(self, series: usize) -> usize {
-        self.bucket(series, self.buckets + 1)
+        self.first + series
     }
 }
 
-const fn cells_of_histogram(buckets: usize) -> usize {
-    buckets + 2
+/// How many cells a family takes. Gauges are kept elsewhere, and costs are made of what is counted anyway.
+const fn cells(family: &Family) -> usize {
+    match family.kind {
+        Kind::Counter if matches!(family.presence, Presence::WithPrices) => 0,
+        Kind::Counter => family.series(),
+        Kind::Gauge => 0,
+        Kind::Histogram { .. } => family.series() * (MOST_BOUNDS + 2),
+    }
 }
 
 /// The first cell of a family of the catalogue; of `None`, the one after the last.
@@ -71,11 +77,7 @@ const fn first_cell(family: Option<&Family>) -> usize {
         {
             return cell;
         }
-        cell += match this.kind {
-            Kind::Counter => this.series(),
-            Kind::Gauge => 0,
-            Kind::Histogram { buckets } => this.series() * cells_of_histogram(buckets.len()),
-        };
+        cell += cells(this);
         i += 1;
     }
     assert!(family.is_none(), "the family is not in the catalogue");
@@ -175,10 +177,9 @@ impl Shards {
         self.total(counters.first + series)
     }
 
-    /// How many observations each bucket has, the one up to infinity included, and the sum of all.
-    pub(crate) fn histogram(&self, histograms: Histograms, series: usize) -> (Vec<u64>, f64) {
-        let buckets = 0..=histograms.buckets;
-        let counts = buckets.map(|bucket| self.total(histograms.bucket(series, bucket))).collect();
+    /// How many observations each bucket of so many bounds has, the one up to infinity included, and the sum of all.
+    pub(crate) fn histogram(&self, histograms: Histograms, series: usize, bounds: usize) -> (Vec<u64>, f64) {
+        let counts = (0..=bounds).map(|bucket| self.total(histograms.bucket(series, bucket))).collect();
         let sum = histograms.sum(series);
         // Always in the same order, and each term only rises: so the rounded sum never falls.
         let sum = self.all().map(|shard| f64::from_bits(shard.cells[sum].load(Ordering::Relaxed))).sum();

@@ -56,7 +56,9 @@ pub use tiny_dancer_core::{
     RiskBudget, RouteError, RouterConfig, RoutingDecision, RoutingRequest, RoutingResponse, observer,
 };
 #[cfg(feature = "metrics")]
-pub use tiny_dancer_metrics::{self as metrics, ExportError, MetricsCollector, RegisterError};
+pub use tiny_dancer_metrics::{
+    self as metrics, ExportError, MetricsCollector, MetricsConfig, Prices, RegisterError,
+};
 #[cfg(feature = "tracing")]
 pub use tiny_dancer_tracing::{
     self as tracing, InitError, RoutingSpan, TraceContext, TracingConfig, TracingObserver, TracingSystem,

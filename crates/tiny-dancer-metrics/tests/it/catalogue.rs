@@ -1,8 +1,11 @@
 //! The catalogue against the design, spelled once more by hand.
 
-use crate::{collector, near, route, router, scrape};
+use crate::{collector, near, outcome, promising, route, scrape};
 use std::collections::BTreeSet;
-use tiny_dancer_metrics::catalogue::{CATALOGUE, Kind};
+use tiny_dancer_core::{Candidate, OutcomeResult};
+use tiny_dancer_metrics::catalogue::{CATALOGUE, Family, Kind, Presence};
+use tiny_dancer_metrics::prometheus::Registry;
+use tiny_dancer_metrics::{MetricsCollector, MetricsConfig, Prices};
 
 const BATCH_SIZES: &[&str] = &["0", "1-10", "11-50", "51-100", "101+"];
 const CIRCUITS: &[&str] = &["inference", "lightweight"];
@@ -57,6 +60,12 @@ const DESIGN: &[Designed] = &[
     ("model_reloads_total", "counter", &[("result", &["success", "failure"])]),
     ("model_info", "gauge", &[("version", &[])]),
     ("requests_in_flight", "gauge", &[]),
+    ("promised_alpha", "gauge", &[]),
+    ("lightweight_failure_ratio", "gauge", &[]),
+    ("guarantee_evidence", "gauge", &[]),
+    ("promise_broken", "gauge", &[]),
+    ("cost_total", "counter", &[("model_type", MODELS)]),
+    ("baseline_cost_total", "counter", &[]),
 ];
 
 #[test]
@@ -98,20 +107,26 @@ fn latency_buckets_reach_from_250_ns_to_1_s_and_are_fine_around_10_ms() {
     assert!(around.len() >= 4, "{around:?}");
 }
 
-/// All but the version of a model, which nobody knows before there is a router.
+/// How many lines a family has in a scrape once all of its series are there.
+fn samples(family: &Family) -> usize {
+    match family.kind {
+        Kind::Histogram { buckets } => family.series() * (buckets.len() + 3),
+        Kind::Counter | Kind::Gauge => family.series(),
+    }
+}
+
+/// All but what nobody knows before there is a router, a promise or a price.
 #[test]
 fn every_closed_series_is_there_from_the_start_at_zero() {
     let scrape = scrape(&collector());
     let mut expected = 0;
     for family in CATALOGUE {
-        expected += match family.kind {
-            Kind::Histogram { buckets } => family.series() * (buckets.len() + 3),
-            Kind::Counter | Kind::Gauge => family.series(),
-        };
         let Some(shown) = scrape.families.get(family.name) else {
-            assert_eq!(family.series(), 0, "{} is not there", family.name);
+            assert_ne!(family.presence, Presence::Always, "{} is not there", family.name);
             continue;
         };
+        assert_eq!(family.presence, Presence::Always, "{}", family.name);
+        expected += samples(family);
         assert_eq!((&*shown.kind, &*shown.help), (family.kind.name(), family.help), "{}", family.name);
         let sample = match family.kind {
             Kind::Histogram { .. } => format!("{}_count", family.name),
@@ -131,29 +146,52 @@ fn every_closed_series_is_there_from_the_start_at_zero() {
     }
 }
 
-#[test]
-fn every_family_is_there_once_a_router_is() {
-    let collector = collector();
-    let _router = router(collector.clone());
-    let scrape = scrape(&collector);
-    let shown: Vec<_> = scrape.families.into_keys().collect();
-    let mut catalogued: Vec<_> = CATALOGUE.iter().map(|family| family.name).collect();
-    catalogued.sort_unstable();
-    assert_eq!(shown, catalogued);
+/// Told everything that there is to tell.
+fn told_everything() -> (MetricsCollector, Registry) {
+    let registry = Registry::new();
+    let prices = Some(Prices { lightweight: 0.1, powerful: 1.0, repeated: true });
+    let config = MetricsConfig { prices, ..Default::default() };
+    let collector = MetricsCollector::with_config(&registry, &config).unwrap();
+    (collector, registry)
 }
 
-/// Whatever requests bring: other sizes, dimensions and names make no new series.
 #[test]
-fn the_number_of_series_is_bounded() {
-    let collector = collector();
-    let router = router(collector.clone());
-    let before = scrape(&collector).len();
-    assert!(before <= 400, "{before} series");
-    for count in [0, 1, 3, 10, 11, 60, 150] {
+fn every_family_is_there_once_its_condition_is_met() {
+    let (collector, _) = told_everything();
+    let shown = |presence| {
+        let scrape = scrape(&collector);
+        let families: Vec<_> = CATALOGUE.iter().filter(|family| family.presence == presence).collect();
+        let shown = families.iter().filter(|family| scrape.families.contains_key(family.name)).count();
+        assert!(shown == 0 || shown == families.len(), "{presence:?}: {shown} of {}", families.len());
+        shown > 0
+    };
+    let all =
+        || [Presence::Always, Presence::WithPrices, Presence::WithModel, Presence::WithPromise].map(shown);
+    assert_eq!(all(), [true, true, false, false]);
+    let router = promising(collector.clone());
+    assert_eq!(all(), [true, true, true, false]);
+    outcome(&router, OutcomeResult::Sufficed);
+    assert_eq!(all(), [true, true, true, true]);
+    assert_eq!(scrape(&collector).families.len(), CATALOGUE.len());
+}
+
+/// Whatever requests bring: ten thousand of them, each with candidates, names and sizes of its own.
+#[test]
+fn the_number_of_series_is_what_the_catalogue_predicts() {
+    let (collector, _) = told_everything();
+    let router = promising(collector.clone());
+    for request in 0..10_000_u32 {
+        let count =
+            [0, 1, 3, 10, 11, 60, 150][if request % 100 == 0 { request as usize / 100 % 7 } else { 1 }];
         let candidates: Vec<_> = (0..count)
-            .map(|i| tiny_dancer_core::Candidate { id: format!("candidate {i} of {count}"), ..near() })
+            .map(|i| Candidate { id: format!("candidate {i} of request {request}"), ..near() })
             .collect();
         route(&router, &candidates);
+        outcome(&router, OutcomeResult::Sufficed);
     }
-    assert_eq!(scrape(&collector).len(), before);
+    // The version of a model has one series at a time.
+    let open = CATALOGUE.iter().filter(|family| family.series() == 0).count();
+    let predicted = CATALOGUE.iter().map(samples).sum::<usize>() + open;
+    assert_eq!(scrape(&collector).len(), predicted);
+    assert!(predicted <= 400, "{predicted}");
 }

@@ -1,6 +1,6 @@
 //! `docs/metrics.md`, made from the catalogue.
 //!
-//! `UPDATE_DOCS=1 cargo test -p tiny-dancer-metrics` writes it anew; without, the test compares.
+//! `BLESS=1 cargo test -p tiny-dancer-metrics` writes it anew; without, the test compares.
 
 use std::fmt::Write;
 use tiny_dancer_metrics::catalogue::{CATALOGUE, Family, Kind, Label, Unit};
@@ -9,11 +9,11 @@ use tiny_dancer_metrics::catalogue::{CATALOGUE, Family, Kind, Label, Unit};
 fn the_document_is_what_the_catalogue_says() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
     let document = document();
-    if std::env::var_os("UPDATE_DOCS").is_some() {
+    if std::env::var_os("BLESS").is_some() {
         std::fs::write(path, &document).unwrap();
     }
     let stored = std::fs::read_to_string(path).unwrap();
-    assert_eq!(document, stored, "docs/metrics.md is out of date: run `cargo xtask codegen`");
+    assert!(document == stored, "docs/metrics.md is out of date: run `cargo xtask codegen`");
 }
 
 /// A query that names what is not there finds nothing, and says so to nobody.
@@ -41,12 +41,19 @@ fn every_name_in_the_document_is_a_familys() {
 fn document() -> String {
     let mut text = HEAD.to_owned();
     for family in CATALOGUE {
-        let Family { name, kind, unit, help, .. } = family;
+        let Family { name, kind, unit, help, presence, .. } = family;
         let labels: Vec<_> = family.labels.iter().map(label).collect();
         let labels = if labels.is_empty() { "none".to_owned() } else { labels.join("; ") };
-        writeln!(text, "| `{name}` | {} | {} | {labels} | {help} |", kind.name(), unit.name()).unwrap();
+        writeln!(
+            text,
+            "| `{name}` | {} | {} | {labels} | {help} | {} |",
+            kind.name(),
+            unit.name(),
+            presence.name()
+        )
+        .unwrap();
     }
-    text += "\n## Buckets\n\nUpper bounds, inclusive; `le` has durations in seconds. Beyond the last is `+Inf`.\n\n";
+    text += "\n## Buckets\n\nUpper bounds, inclusive; `le` has durations in seconds. Beyond the last is `+Inf`. `MetricsConfig::buckets` replaces\nthem.\n\n";
     for family in CATALOGUE {
         if let Kind::Histogram { buckets } = family.kind {
             let bounds: Vec<_> = buckets.iter().map(|&bound| written(bound, family.unit)).collect();
@@ -86,15 +93,15 @@ const HEAD: &str = "\
 
 <!-- Made from the catalogue in crates/tiny-dancer-metrics/src/catalogue.rs. Change it there, then `cargo xtask codegen`. -->
 
-What `/metrics` shows. Labels have no other values than these, and every series is there from the first scrape on, at
-0, so that a rate never waits for a first event. The one exception is the `version` of `tiny_dancer_model_info`: it has
-one series, which a reload replaces.
+What `/metrics` shows. Labels have no other values than these, and a family that is always shown has all of its series
+from the first scrape on, at 0, so that a rate never waits for a first event. The one exception is the `version` of
+`tiny_dancer_model_info`: it has one series, which a reload replaces.
 
 Routers that share families add up; a state that is shared is the worst one. To tell routers apart, give each a constant
 label `router` (`MetricsCollector::with_const_labels`).
 
-| family | kind | unit | labels | meaning |
-| --- | --- | --- | --- | --- |
+| family | kind | unit | labels | meaning | shown |
+| --- | --- | --- | --- | --- | --- |
 ";
 
 const TAIL: &str = r#"
@@ -107,6 +114,11 @@ const TAIL: &str = r#"
   `tiny_dancer_candidates_processed_total`, not one a request: what a candidate says by itself. Its `decision_type` is
   what it alone would choose.
 - Candidates of a request that failed or fell back were not processed. So `batch_size_range` 0 stays at 0.
+- `tiny_dancer_lightweight_failure_ratio` against `tiny_dancer_promised_alpha` is what a promise is about;
+  `tiny_dancer_guarantee_evidence` says whether the difference is chance, and `tiny_dancer_promise_broken` that it is
+  not. Of several routers' promises these four show the worst: a broken one, or else the one with the most evidence.
+- `tiny_dancer_cost_total` and `tiny_dancer_baseline_cost_total` are the decisions, and outcomes if so configured, times
+  the configured prices (`MetricsConfig::prices`).
 - What a request took beyond `tiny_dancer_feature_engineering_duration_seconds` and
   `tiny_dancer_model_inference_duration_seconds` is the circuit breaker, the uncertainty and the decision.
 
@@ -182,6 +194,18 @@ What share of candidates is unlike anything that the model was calibrated with?
 ```promql
 1 - sum(rate(tiny_dancer_uncertainty_estimates_bucket{le="0.99"}[5m]))
   / sum(rate(tiny_dancer_uncertainty_estimates_count[5m]))
+```
+
+What does routing save an hour? Less than nothing where prices or repeated calls make it so.
+
+```promql
+3600 * (sum(rate(tiny_dancer_baseline_cost_total[1h])) - sum(rate(tiny_dancer_cost_total[1h])))
+```
+
+How far is a promise from being refuted? 1 is no evidence; `1 / delta`, which is 20 for a delta of 0.05, refutes it.
+
+```promql
+max(tiny_dancer_guarantee_evidence)
 ```
 
 Do all instances serve the same model, and did a reload fail?

@@ -3,16 +3,23 @@
 #![expect(clippy::unwrap_used, reason = "clippy takes only the test functions for tests, not what they call")]
 
 mod catalogue;
+mod configuration;
 mod documentation;
 mod exposition;
+mod guarantee;
 mod registration;
 mod requests;
 mod several;
 mod snapshot;
 
 use exposition::Scrape;
+use std::path::Path;
 use tiny_dancer_core::breaker::CircuitBreakerConfig;
-use tiny_dancer_core::{Candidate, Observer, Router, RoutingRequest, testing};
+use tiny_dancer_core::guarantee::RiskStep;
+use tiny_dancer_core::{
+    Candidate, ModelType, Observer, Outcome, OutcomeResult, RiskBudget, Router, RouterConfig, RoutingRequest,
+    testing,
+};
 use tiny_dancer_metrics::MetricsCollector;
 use tiny_dancer_metrics::prometheus::Registry;
 
@@ -37,4 +44,22 @@ fn near() -> Candidate {
 
 fn route<O: Observer>(router: &Router<O>, candidates: &[Candidate]) {
     router.route(RoutingRequest::new(&[1.0, 0.0], candidates)).unwrap();
+}
+
+/// A router on the toy model that promises a risk of 0.1.
+fn promising<O: Observer>(observer: O) -> Router<O> {
+    let step = RiskStep { confidence_threshold: 0.9, max_uncertainty: 0.2, n: 100, failures: 1 };
+    let model = testing::toy_model().with_risk_path(vec![step]).unwrap();
+    // No two tests share a file: another thread's may be half-written.
+    let thread = format!("{:?}.safetensors", std::thread::current().id());
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(thread);
+    std::fs::write(&path, model.to_bytes()).unwrap();
+    let risk = Some(RiskBudget { alpha: 0.1, delta: 0.05 });
+    let config = RouterConfig { model_path: Some(path), risk, ..Default::default() };
+    Router::with_observer(config, observer).unwrap()
+}
+
+/// Reports how the lightweight model did.
+fn outcome<O: Observer>(router: &Router<O>, result: OutcomeResult) {
+    router.record_outcome(Outcome { model: ModelType::Lightweight, result });
 }

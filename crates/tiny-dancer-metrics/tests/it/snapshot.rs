@@ -1,6 +1,6 @@
 //! The whole text of `/metrics` for a fixed scenario, compared with a stored file.
 //!
-//! `UPDATE_SNAPSHOTS=1 cargo test -p tiny-dancer-metrics` writes it anew.
+//! `BLESS=1 cargo test -p tiny-dancer-metrics` writes it anew.
 
 use crate::collector;
 use std::time::Duration;
@@ -29,7 +29,7 @@ fn the_text_of_a_fixed_scenario_is_the_stored_one() {
     let text = metrics.export_metrics().unwrap().replace(router.model().version(), "VERSION");
     let text: String = text.lines().map(|line| rounded(line) + "\n").collect();
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/snapshot.txt");
-    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+    if std::env::var_os("BLESS").is_some() {
         std::fs::write(path, &text).unwrap();
     }
     let stored = std::fs::read_to_string(path).unwrap();

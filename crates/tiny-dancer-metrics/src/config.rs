@@ -1,0 +1,32 @@
+//! What a collector may be told: constant labels, buckets, prices.
+
+use std::collections::BTreeMap;
+
+/// What a collector may be told. Checked when it is registered.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MetricsConfig {
+    /// Labels that all series get, by name and value. All collectors on one registry need the same names, and each of
+    /// them other values.
+    pub const_labels: Vec<(String, String)>,
+    /// Upper bounds for histograms in the place of [`CATALOGUE`](crate::catalogue::CATALOGUE)'s, by the family's full
+    /// name.
+    ///
+    /// At most 48, rising. Durations are in seconds, from 2 ns to 2.1 s, each at least 1/32 above the one before;
+    /// probabilities are above 0 and up to 1, at least 1/128 from each other. The alert on the 95th percentile needs
+    /// bounds around 10 ms.
+    pub buckets: BTreeMap<String, Vec<f64>>,
+    /// What a request costs. Without it, no family of costs is shown.
+    pub prices: Option<Prices>,
+}
+
+/// What a request costs on average, in your currency.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Prices {
+    /// One call of the lightweight model.
+    pub lightweight: f64,
+    /// One call of the powerful model.
+    pub powerful: f64,
+    /// Whether your program asks the powerful model again where the lightweight one's call failed or its answer was
+    /// reported to be insufficient. If so such an outcome costs both calls, and routing may cost more than it saves.
+    pub repeated: bool,
+}

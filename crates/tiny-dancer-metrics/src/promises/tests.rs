@@ -1,0 +1,31 @@
+use super::*;
+
+fn promise(wealth: f64, broken: bool) -> PromiseState {
+    PromiseState { alpha: 0.1, reported: 10, insufficient: 3, wealth, broken }
+}
+
+#[test]
+fn a_broken_promise_is_worse_than_any_evidence() {
+    let promises = Promises::default();
+    let (one, other) = (promises.key(), promises.key());
+    assert_eq!(promises.worst(), None);
+    promises.report(one, promise(15.0, false));
+    promises.report(other, promise(2.0, false));
+    assert_eq!(promises.worst().unwrap().wealth, 15.0);
+    promises.report(other, promise(2.0, true));
+    assert!(promises.worst().unwrap().broken);
+    promises.forget(other);
+    assert_eq!(promises.worst().unwrap().wealth, 15.0, "who goes away takes his promise along");
+}
+
+#[test]
+fn a_promise_that_is_made_anew_is_kept_so_far() {
+    let promises = Promises::default();
+    let key = promises.key();
+    promises.renew(key);
+    assert_eq!(promises.worst(), None, "nobody promised anything");
+    promises.report(key, promise(100.0, true));
+    promises.renew(key);
+    let renewed = PromiseState { reported: 0, insufficient: 0, ..promise(1.0, false) };
+    assert_eq!(promises.worst(), Some(renewed));
+}
