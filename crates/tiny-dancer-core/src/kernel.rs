@@ -69,7 +69,13 @@ impl Kernel {
 
     #[inline]
     pub(crate) fn run<W: Work>(self, work: W) -> W::Output {
-        self.0.dispatch(Dispatched(work))
+        self.dispatch(Dispatched(work))
+    }
+
+    /// For the rare loop that the compiler has to be shown its vectors for.
+    #[inline]
+    pub(crate) fn dispatch<W: pulp::WithSimd>(self, work: W) -> W::Output {
+        self.0.dispatch(work)
     }
 }
 

@@ -4,44 +4,60 @@
 //! cheaper to compare every value with every other, without a branch: the number of values before mine is my place.
 
 use crate::fastgrnn::JOINT_CANDIDATES;
-use crate::kernel::{Kernel, LANES, Work};
+use crate::kernel::Kernel;
+use pulp::{Simd, WithSimd};
 
 /// Beyond, the square of the number of values outweighs the logarithm.
 const RANKED: usize = 128;
 
-/// For each of up to [`RANKED`] values, how many are smaller.
-struct Ranks<'a> {
-    values: &'a [f32],
-    ranks: &'a mut [[u32; LANES]; RANKED / LANES],
+/// For each of `n` values, how many are smaller.
+///
+/// Over vectors rather than lanes, since compilers would rather make vectors of the outer loop.
+struct CountSmaller<'a> {
+    n: usize,
+    values: &'a [f32; RANKED],
+    smaller: &'a mut [u32; RANKED],
 }
 
-impl Work for Ranks<'_> {
+impl WithSimd for CountSmaller<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<const FUSED: bool>(self) {
-        for (values, ranks) in self.values.chunks(LANES).zip(self.ranks) {
-            let mut mine = [f32::NEG_INFINITY; LANES];
-            mine[..values.len()].copy_from_slice(values);
-            let mut rank = [0; LANES];
-            for &other in self.values {
-                for lane in 0..LANES {
-                    rank[lane] += u32::from(other < mine[lane]);
-                }
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (one, zero) = (simd.splat_u32s(1), simd.splat_u32s(0));
+        let add = |count, other, mine| {
+            let smaller = simd.less_than_f32s(simd.splat_f32s(other), mine);
+            simd.add_u32s(count, simd.select_u32s(smaller, one, zero))
+        };
+        let (vectors, _) = S::as_simd_f32s(self.values);
+        let (counts, _) = S::as_mut_simd_u32s(self.smaller);
+        let (pairs, rest) = self.values[..self.n].as_chunks::<2>();
+        for (&mine, count) in vectors.iter().zip(counts).take(self.n.div_ceil(S::F32_LANES)) {
+            // Two counts, so that an addition need not wait for the one before.
+            let (mut even, mut odd) = (zero, zero);
+            for &[a, b] in pairs {
+                (even, odd) = (add(even, a, mine), add(odd, b, mine));
             }
-            *ranks = rank;
+            for &other in rest {
+                even = add(even, other, mine);
+            }
+            *count = simd.add_u32s(even, odd);
         }
     }
 }
 
 /// The place of each value in ascending order, ties by index. `values` are at most [`RANKED`], none of them NaN.
-fn ascending(kernel: Kernel, values: &[f32]) -> [u8; RANKED] {
-    let mut ranks = [[0; LANES]; RANKED / LANES];
-    kernel.run(Ranks { values, ranks: &mut ranks });
+fn ascending(kernel: Kernel, values: impl ExactSizeIterator<Item = f32>) -> [u8; RANKED] {
+    let n = values.len();
+    let (mut padded, mut smaller) = ([f32::INFINITY; RANKED], [0; RANKED]);
+    for (to, value) in padded.iter_mut().zip(values) {
+        *to = value;
+    }
+    kernel.dispatch(CountSmaller { n, values: &padded, smaller: &mut smaller });
     let mut places = [0; RANKED];
     // Equal values have equal ranks, and as many places after that: each takes the first that is free.
     let mut taken = 0_u128;
-    for (place, &rank) in places.iter_mut().zip(ranks.as_flattened()).take(values.len()) {
+    for (place, rank) in places.iter_mut().zip(smaller).take(n) {
         let free = rank + (!(taken >> rank)).trailing_zeros();
         taken |= 1 << free;
         *place = free as u8;
@@ -62,7 +78,7 @@ impl JointOrder {
     pub(crate) fn new(kernel: Kernel, similarity: &[f32]) -> Self {
         let mut order = Self { candidates: [0; RANKED], from: 0, to: 0 };
         if similarity.len() <= RANKED {
-            let places = ascending(kernel, similarity);
+            let places = ascending(kernel, similarity.iter().copied());
             for (candidate, &place) in (0..).zip(&places[..similarity.len()]) {
                 order.candidates[place as usize] = candidate;
             }
@@ -106,11 +122,7 @@ pub(crate) fn descending(kernel: Kernel, values: &[f32]) -> Option<[u8; RANKED]>
     if values.len() > RANKED {
         return None;
     }
-    let mut negated = [0.0; RANKED];
-    for (negated, value) in negated.iter_mut().zip(values) {
-        *negated = -value;
-    }
-    Some(ascending(kernel, &negated[..values.len()]))
+    Some(ascending(kernel, values.iter().map(|value| -value)))
 }
 
 #[cfg(test)]
