@@ -28,6 +28,7 @@ fn a_candidate_needs_no_metadata() {
 #[test]
 fn settings_that_are_left_out_have_their_defaults() {
     let config: CircuitBreakerConfig = serde_json::from_str(r#"{"probes": 7, "on_open": "reject"}"#).unwrap();
-    let default = CircuitBreakerConfig { probes: 7, on_open: tiny_dancer_core::OnOpen::Reject, ..Default::default() };
+    let default =
+        CircuitBreakerConfig { probes: 7, on_open: tiny_dancer_core::OnOpen::Reject, ..Default::default() };
     assert_eq!(config, default);
 }
