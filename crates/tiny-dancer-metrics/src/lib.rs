@@ -76,6 +76,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Serving it
+//!
+//! In a program that has a web framework, answer `/metrics` with [`export_metrics`](MetricsCollector::export_metrics).
+//! With the feature `http` there is a handler for `axum`, `http::metrics`, and for programs without any framework
+//! `MetricsServer::bind("127.0.0.1:9898")`. [`ProcessCollector`] adds the memory, the time and the files of the process.
+//!
 //! # What it lacks
 //!
 //! No push: Prometheus scrapes. Only the text format 0.0.4: OpenMetrics would add nothing that these families have.
@@ -88,6 +94,9 @@ mod distribution;
 mod error;
 mod families;
 mod grid;
+#[cfg(feature = "http")]
+pub mod http;
+mod process;
 mod promises;
 mod shard;
 mod slot;
@@ -95,5 +104,8 @@ mod slot;
 pub use collector::{InFlight, MetricsCollector};
 pub use config::{MetricsConfig, Prices};
 pub use error::{ExportError, RegisterError};
+#[cfg(feature = "http")]
+pub use http::{MetricsServer, ServeError, ServerConfig};
+pub use process::ProcessCollector;
 /// The `prometheus` crate that the types above are of.
 pub use prometheus;

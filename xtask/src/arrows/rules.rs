@@ -60,16 +60,21 @@ const MEMBERS: &[Member] = &[
     Member {
         name: "tiny-dancer-metrics",
         members: &["tiny-dancer-core"],
-        packages: &["prometheus", "thiserror"],
+        packages: &["axum", "flate2", "hyper", "hyper-util", "prometheus", "thiserror", "tokio"],
     },
     Member {
         name: "tiny-dancer-tracing",
         members: &["tiny-dancer-core"],
         packages: &[
+            "http",
             "opentelemetry",
+            "opentelemetry-http",
             "opentelemetry-otlp",
+            "opentelemetry-proto",
             "opentelemetry-stdout",
             "opentelemetry_sdk",
+            "prost",
+            "reqwest",
             "thiserror",
             "tracing",
             "tracing-opentelemetry",

@@ -7,6 +7,8 @@ mod configuration;
 mod documentation;
 mod exposition;
 mod guarantee;
+#[cfg(feature = "http")]
+mod http;
 mod registration;
 mod requests;
 mod several;

@@ -1,0 +1,129 @@
+//! The process' own metrics: memory, time, files and threads, read from Linux' `/proc` at each scrape.
+//!
+//! The names are those of Prometheus' client libraries. prometheus' own collector of them registers itself in the
+//! default registry as soon as its feature is on anywhere in the build; this one is registered by whoever wants it:
+//!
+//! ```
+//! use tiny_dancer_metrics::ProcessCollector;
+//! use tiny_dancer_metrics::prometheus::Registry;
+//!
+//! let registry = Registry::new();
+//! registry.register(Box::new(ProcessCollector::new()?))?;
+//! # if cfg!(target_os = "linux") {
+//! assert!(registry.gather().iter().any(|family| family.name() == "process_resident_memory_bytes"));
+//! # }
+//! # Ok::<(), tiny_dancer_metrics::prometheus::Error>(())
+//! ```
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{Counter, Gauge, Metric, MetricFamily, MetricType};
+use std::collections::HashMap;
+use std::fs;
+
+/// Ticks a second in `/proc`: `USER_HZ`, which the interface between Linux and programs fixes at 100 on all processors
+/// that Rust's standard library is tested on.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Name, help, and whether it only rises.
+const FAMILIES: [(&str, &str, bool); 7] = [
+    ("process_cpu_seconds_total", "Processor time spent, in seconds, of user and system.", true),
+    ("process_max_fds", "How many files may be open.", false),
+    ("process_open_fds", "How many files are open.", false),
+    ("process_resident_memory_bytes", "Memory that is in use, in bytes.", false),
+    ("process_start_time_seconds", "When the process began, in seconds since 1970.", false),
+    ("process_threads", "How many threads there are.", false),
+    ("process_virtual_memory_bytes", "Memory that is reserved, in bytes.", false),
+];
+
+/// A collector of the process' own metrics. Where there is no `/proc` it shows nothing.
+#[derive(Debug)]
+pub struct ProcessCollector {
+    descs: Vec<Desc>,
+}
+
+impl ProcessCollector {
+    /// One to be registered, once a registry.
+    pub fn new() -> prometheus::Result<Self> {
+        let desc = |&(name, help, _): &(&str, &str, bool)| {
+            Desc::new(name.to_owned(), help.to_owned(), Vec::new(), HashMap::new())
+        };
+        Ok(Self { descs: FAMILIES.iter().map(desc).collect::<Result<_, _>>()? })
+    }
+}
+
+impl Collector for ProcessCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descs.iter().collect()
+    }
+
+    /// What can't be read is left out: a number that is not known is not 0.
+    fn collect(&self) -> Vec<MetricFamily> {
+        let read = |file: &str| fs::read_to_string(format!("/proc/{file}")).unwrap_or_default();
+        let (stat, status) = (read("self/stat"), read("self/status"));
+        let values = [
+            cpu_seconds(&stat),
+            max_files(&read("self/limits")),
+            // The folder that is being read is open, too.
+            fs::read_dir("/proc/self/fd").ok().map(|files| files.count().saturating_sub(1) as f64),
+            kilobytes(&status, "VmRSS:"),
+            start_time(&stat, &read("stat")),
+            line(&status, "Threads:").and_then(|threads| threads.trim().parse().ok()),
+            kilobytes(&status, "VmSize:"),
+        ];
+        FAMILIES.iter().zip(values).filter_map(|(family, value)| Some(shown(family, value?))).collect()
+    }
+}
+
+fn shown(&(name, help, rises): &(&str, &str, bool), value: f64) -> MetricFamily {
+    let mut metric = Metric::default();
+    if rises {
+        let mut counter = Counter::default();
+        counter.set_value(value);
+        metric.set_counter(counter);
+    } else {
+        let mut gauge = Gauge::default();
+        gauge.set_value(value);
+        metric.set_gauge(gauge);
+    }
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(if rises { MetricType::COUNTER } else { MetricType::GAUGE });
+    family.set_metric(vec![metric]);
+    family
+}
+
+/// A field of `/proc/self/stat`, by its number in proc(5), from 3 on: the first two are the process' number and name,
+/// and the name may hold spaces and brackets.
+fn field(stat: &str, number: usize) -> Option<f64> {
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(number - 3)?.parse().ok()
+}
+
+/// `utime` and `stime`.
+fn cpu_seconds(stat: &str) -> Option<f64> {
+    Some((field(stat, 14)? + field(stat, 15)?) / TICKS_PER_SECOND)
+}
+
+/// `starttime`, which counts from when the machine began.
+fn start_time(stat: &str, machine: &str) -> Option<f64> {
+    let booted: f64 = line(machine, "btime ")?.trim().parse().ok()?;
+    Some(booted + field(stat, 22)? / TICKS_PER_SECOND)
+}
+
+/// The soft limit; there is no number where there is no limit.
+fn max_files(limits: &str) -> Option<f64> {
+    line(limits, "Max open files")?.split_ascii_whitespace().next()?.parse().ok()
+}
+
+fn kilobytes(status: &str, name: &str) -> Option<f64> {
+    let number: f64 = line(status, name)?.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(number * 1024.0)
+}
+
+/// What follows a line's beginning.
+fn line<'a>(text: &'a str, start: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.strip_prefix(start))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+//! The server, as clients good and bad meet it.
+
+use crate::exposition::Scrape;
+use crate::{near, route, router};
+use flate2::read::GzDecoder;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+use tiny_dancer_metrics::prometheus::Registry;
+use tiny_dancer_metrics::{MetricsCollector, MetricsServer, ServeError, ServerConfig, http};
+
+/// A server of one request's metrics.
+fn server(change: impl FnOnce(&mut ServerConfig)) -> MetricsServer {
+    let registry = Registry::new();
+    let metrics = MetricsCollector::with_registry(&registry).unwrap();
+    route(&router(metrics), &[near()]);
+    let mut config = ServerConfig { registry, ..Default::default() };
+    config.address.set_port(0);
+    change(&mut config);
+    MetricsServer::start(config).unwrap()
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    // A server that hangs must fail the test, not stop it.
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream
+}
+
+struct Answer {
+    status: String,
+    head: String,
+    body: Vec<u8>,
+}
+
+/// Sends a request with these header lines and reads until the server closes.
+fn ask(address: SocketAddr, request: &str, headers: &str) -> Answer {
+    let mut stream = connect(address);
+    write!(stream, "{request} HTTP/1.1\r\nHost: test\r\n{headers}\r\n").unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("the end of a head");
+    let head = String::from_utf8(bytes[..end].to_vec()).unwrap().to_ascii_lowercase();
+    let status = head.split(' ').nth(1).unwrap().to_owned();
+    Answer { status, head, body: bytes[end + 4..].to_vec() }
+}
+
+/// Whether the server hangs up without an answer. It may do so gently or not.
+fn is_dropped(stream: &mut TcpStream) -> bool {
+    match stream.read(&mut [0; 64]) {
+        Ok(read) => read == 0,
+        Err(error) => error.kind() == ErrorKind::ConnectionReset,
+    }
+}
+
+#[test]
+fn a_scrape_is_answered_with_the_registrys_text() {
+    let server = server(|_| {});
+    let answer =
+        ask(server.address(), "GET /metrics", "Accept: text/plain;version=0.0.4;q=0.5,*/*;q=0.1\r\n");
+    assert_eq!(answer.status, "200");
+    assert!(
+        answer.head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"),
+        "{}",
+        answer.head
+    );
+    assert!(!answer.head.contains("content-encoding"), "{}", answer.head);
+    let shown = Scrape::parse(&String::from_utf8(answer.body).unwrap());
+    assert_eq!(shown.total("tiny_dancer_routing_requests_total"), 1.0);
+}
+
+#[test]
+fn a_scrape_is_compressed_for_those_who_can_read_it() {
+    let server = server(|_| {});
+    let plain = ask(server.address(), "GET /metrics", "");
+    let answer = ask(server.address(), "GET /metrics", "Accept-Encoding: gzip\r\n");
+    assert!(answer.head.contains("content-encoding: gzip"), "{}", answer.head);
+    assert!(answer.body.len() * 4 < plain.body.len(), "{} of {}", answer.body.len(), plain.body.len());
+    let mut text = Vec::new();
+    GzDecoder::new(&*answer.body).read_to_end(&mut text).unwrap();
+    assert_eq!(text, plain.body);
+}
+
+#[test]
+fn health_and_other_paths_and_methods() {
+    let server = server(|_| {});
+    let status = |request: &str| ask(server.address(), request, "").status;
+    assert_eq!(ask(server.address(), "GET /healthz", "").body, b"ok\n");
+    assert_eq!(["GET /metrics", "HEAD /metrics", "GET /healthz"].map(status), ["200"; 3]);
+    assert_eq!(["GET /", "POST /metrics", "DELETE /healthz"].map(status), ["404", "405", "405"]);
+    assert_eq!(ask(server.address(), "GET /metrics", "Accept: application/json\r\n").status, "406");
+}
+
+#[test]
+fn too_many_headers_and_too_large_ones_are_refused() {
+    let server = server(|_| {});
+    let many = "x: 1\r\n".repeat(100);
+    assert_eq!(ask(server.address(), "GET /metrics", &many).status, "431");
+    let large = format!("x: {}\r\n", "1".repeat(20_000));
+    // It may hang up before all of it was sent.
+    let mut stream = connect(server.address());
+    let _ = write!(stream, "GET /metrics HTTP/1.1\r\nHost: test\r\n{large}\r\n");
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    assert!(!answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    assert_eq!(ask(server.address(), "GET /metrics", "").status, "200", "others don't notice");
+}
+
+#[test]
+fn a_client_that_sends_nothing_or_half_a_request_is_dropped() {
+    let server = server(|config| config.timeout = Duration::from_millis(200));
+    for request in ["", "GET /met", "GET /metrics HTTP/1.1\r\nHost: te"] {
+        let mut stream = connect(server.address());
+        stream.write_all(request.as_bytes()).unwrap();
+        assert!(is_dropped(&mut stream), "{request:?}");
+    }
+}
+
+#[test]
+fn a_client_that_reads_nothing_is_dropped() {
+    let registry = Registry::new();
+    // More than what the system keeps for a connection.
+    let help = "x".repeat(32 << 20);
+    let large = tiny_dancer_metrics::prometheus::IntGauge::new("large", help).unwrap();
+    registry.register(Box::new(large)).unwrap();
+    let server = server(|config| {
+        (config.registry, config.timeout) = (registry, Duration::from_secs(1));
+    });
+    let mut stream = connect(server.address());
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    stream.read_exact(&mut [0; 16]).unwrap();
+    // It is being answered. This returns once the connection is gone.
+    server.shutdown();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    assert!(answer.len() < 32 << 20, "all of it was sent");
+}
+
+#[test]
+fn connections_beyond_the_limit_wait_until_another_is_gone() {
+    let server = server(|config| {
+        (config.max_connections, config.timeout) = (1, Duration::from_millis(200));
+    });
+    let mut idle = connect(server.address());
+    assert_eq!(ask(server.address(), "GET /healthz", "").status, "200");
+    // While the first was served the second was not: the answer came after its end.
+    idle.set_nonblocking(true).unwrap();
+    assert!(is_dropped(&mut idle));
+}
+
+#[test]
+fn a_server_that_is_shut_down_gives_its_port_back() {
+    let server = server(|_| {});
+    let address = server.address();
+    let mut idle = connect(address);
+    server.shutdown();
+    assert!(is_dropped(&mut idle));
+    assert_eq!(TcpStream::connect(address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    drop(idle);
+    TcpListener::bind(address).unwrap();
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    match MetricsServer::bind(address).unwrap_err() {
+        ServeError::Listen { address: named, source } => {
+            assert_eq!((named, source.kind()), (address, ErrorKind::AddrInUse));
+        }
+        other => panic!("{other}"),
+    }
+    assert!(matches!(MetricsServer::bind("127.0.0.1").unwrap_err(), ServeError::Address { .. }));
+}
+
+#[test]
+fn only_this_machine_reaches_the_default_address() {
+    assert!(ServerConfig::default().address.ip().is_loopback());
+}
+
+#[test]
+fn the_handler_fits_into_a_router_of_the_users_own() {
+    let registry = Registry::new();
+    let metrics = MetricsCollector::with_registry(&registry).unwrap();
+    route(&router(metrics), &[near()]);
+    let app = axum::Router::new()
+        .route("/internal/metrics", http::metrics(registry))
+        .route(
+            "/state",
+            axum::routing::get(|state: axum::extract::State<u8>| async move { state.0.to_string() }),
+        )
+        .with_state(7_u8);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    let address = listener.local_addr().unwrap();
+    runtime.spawn(async { axum::serve(listener, app).await });
+    let close = "Connection: close\r\n";
+    let answer = ask(address, "GET /internal/metrics", close);
+    let shown = Scrape::parse(&String::from_utf8(answer.body).unwrap());
+    assert_eq!(shown.total("tiny_dancer_routing_requests_total"), 1.0);
+    assert_eq!(ask(address, "GET /state", close).body, b"7");
+}
