@@ -1,5 +1,9 @@
 //! What a [`TracingSystem`](crate::TracingSystem) is made from, and why it was refused.
 
+use crate::environment::{self, Heard};
+use http::{HeaderName, HeaderValue};
+use std::collections::BTreeMap;
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
@@ -18,16 +22,22 @@ use tracing_subscriber::filter::ParseError;
 /// assert_eq!(config.sampling_ratio, 1.0);
 /// ```
 ///
-/// What OpenTelemetry's own environment variables say of the rest is heard as well: `OTEL_RESOURCE_ATTRIBUTES`,
-/// `OTEL_EXPORTER_OTLP_HEADERS` (say, for a token), `OTEL_BSP_MAX_QUEUE_SIZE` and its kin.
-#[derive(Clone, Debug, PartialEq)]
+/// OpenTelemetry's own environment variables are heard where a field holds its default, which counts as silence:
+/// [`environment::VARIABLES`](crate::environment::VARIABLES) lists them. What is set here wins.
+#[derive(Clone, PartialEq)]
 pub struct TracingConfig {
     /// The `service.name` that spans are filed under. "tiny-dancer".
     pub service_name: String,
     /// Where an OTLP collector listens for http-protobuf, usually port 4318. `/v1/traces` is added where the URL has
     /// no path. None: no OTLP. Jaeger, since version 1.35, is such a collector.
     pub otlp_endpoint: Option<String>,
-    /// The `host:port` of a Jaeger agent. Not there yet: anything but `None` is refused; use `otlp_endpoint`.
+    /// Headers that each export carries, say, for a token. None. Their values are never shown.
+    pub otlp_headers: BTreeMap<String, String>,
+    /// Whether exports are compressed; needs the feature `gzip`. No: beside the service it costs more than it saves.
+    pub otlp_gzip: bool,
+    /// The `host:port` of a Jaeger agent, usually "localhost:6831", which takes Thrift in datagrams; so does Jaeger 2
+    /// where its old receiver is on. Datagrams are not confirmed: what was sent counts as arrived. None. Where Jaeger
+    /// takes OTLP, which it does since version 1.35, use `otlp_endpoint`.
     pub jaeger_agent_endpoint: Option<String>,
     /// Whether spans are printed on the standard output, for a look while developing. No.
     pub enable_stdout: bool,
@@ -55,6 +65,8 @@ impl Default for TracingConfig {
         Self {
             service_name: "tiny-dancer".to_owned(),
             otlp_endpoint: None,
+            otlp_headers: BTreeMap::new(),
+            otlp_gzip: false,
             jaeger_agent_endpoint: None,
             enable_stdout: false,
             sampling_ratio: 1.0,
@@ -64,6 +76,40 @@ impl Default for TracingConfig {
             log_format: LogFormat::Text,
             log_filter: "info".to_owned(),
         }
+    }
+}
+
+impl fmt::Debug for TracingConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            service_name,
+            otlp_endpoint,
+            otlp_headers,
+            otlp_gzip,
+            jaeger_agent_endpoint,
+            enable_stdout,
+            sampling_ratio,
+            candidate_spans,
+            export_timeout,
+            shutdown_timeout,
+            log_format,
+            log_filter,
+        } = self;
+        f.debug_struct("TracingConfig")
+            .field("service_name", service_name)
+            .field("otlp_endpoint", otlp_endpoint)
+            // A header's value may be a password.
+            .field("otlp_headers", &otlp_headers.keys())
+            .field("otlp_gzip", otlp_gzip)
+            .field("jaeger_agent_endpoint", jaeger_agent_endpoint)
+            .field("enable_stdout", enable_stdout)
+            .field("sampling_ratio", sampling_ratio)
+            .field("candidate_spans", candidate_spans)
+            .field("export_timeout", export_timeout)
+            .field("shutdown_timeout", shutdown_timeout)
+            .field("log_format", log_format)
+            .field("log_filter", log_filter)
+            .finish()
     }
 }
 
@@ -95,14 +141,28 @@ pub enum InitError {
         /// Why.
         source: opentelemetry_otlp::ExporterBuildError,
     },
-    /// A Jaeger agent was asked for.
-    #[error(
-        "jaeger_agent_endpoint is {endpoint:?}: there is no exporter for Jaeger's agent yet; Jaeger takes OTLP, so set \
-         otlp_endpoint to its port 4318"
-    )]
+    /// Compression was asked for, without the code for it.
+    #[error("otlp_gzip needs the feature `gzip` of tiny-dancer-tracing")]
+    Gzip,
+    /// A header that HTTP does not have.
+    #[error("otlp_headers holds {name:?}, which is no header, or its value is none")]
+    Header {
+        /// Its name; the value may be a secret.
+        name: String,
+    },
+    /// The HTTP client could not be made.
+    #[error("the HTTP client could not be made")]
+    HttpClient {
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// An address that is no `host:port`.
+    #[error("jaeger_agent_endpoint is {endpoint:?}: {fault}")]
     JaegerAgent {
         /// What the field holds.
         endpoint: String,
+        /// What is wrong with it.
+        fault: EndpointFault,
     },
     /// An address in `jaeger_agent_endpoint` where no Jaeger agent listens.
     #[error("jaeger_agent_endpoint is {endpoint:?}, which is an address for OTLP: set otlp_endpoint instead")]
@@ -157,6 +217,16 @@ pub enum InitError {
     /// The process has a tracing system already, this one or another.
     #[error("a tracing system is installed already")]
     SystemInstalled,
+    /// An environment variable with a value that it can't have.
+    #[error("{variable} is {value:?}, expected {expected}")]
+    Variable {
+        /// Its name.
+        variable: &'static str,
+        /// What it says.
+        value: String,
+        /// What it may say.
+        expected: &'static str,
+    },
 }
 
 /// What is wrong with a collector's address.
@@ -189,35 +259,62 @@ pub(crate) struct Checked {
     pub(crate) config: TracingConfig,
     /// The full URL that spans are posted to.
     pub(crate) traces_url: Option<String>,
+    /// Whether there are to be no spans at all.
+    pub(crate) disabled: bool,
+    /// Whether the global propagator is installed.
+    pub(crate) propagate: bool,
+    /// How many spans may wait for an exporter.
+    pub(crate) queue_size: usize,
+}
+
+impl Checked {
+    pub(crate) fn sampling_ratio(&self) -> f64 {
+        if self.disabled { 0.0 } else { self.config.sampling_ratio }
+    }
 }
 
 impl TracingConfig {
     pub(crate) fn check(self) -> Result<Checked, InitError> {
-        if self.service_name.is_empty() {
+        self.check_in(environment::of_the_process)
+    }
+
+    /// Checks it together with what the environment says.
+    pub(crate) fn check_in(self, read: impl Fn(&str) -> Option<String>) -> Result<Checked, InitError> {
+        let Heard { config, traces_endpoint, disabled, propagate, queue_size } =
+            environment::hear(self, read)?;
+        if config.service_name.is_empty() {
             return Err(InitError::ServiceNameEmpty);
         }
-        if !(0.0..=1.0).contains(&self.sampling_ratio) {
-            return Err(InitError::SamplingRatio { value: self.sampling_ratio });
+        if !(0.0..=1.0).contains(&config.sampling_ratio) {
+            return Err(InitError::SamplingRatio { value: config.sampling_ratio });
         }
         for (field, duration) in
-            [("export_timeout", self.export_timeout), ("shutdown_timeout", self.shutdown_timeout)]
+            [("export_timeout", config.export_timeout), ("shutdown_timeout", config.shutdown_timeout)]
         {
             if duration.is_zero() {
                 return Err(InitError::DurationZero { field });
             }
         }
-        if let Some(endpoint) = &self.jaeger_agent_endpoint {
-            let endpoint = endpoint.clone();
-            let is_otlp =
-                endpoint.contains("://") || endpoint.ends_with(":4317") || endpoint.ends_with(":4318");
-            return Err(if is_otlp {
-                InitError::JaegerAgentIsOtlp { endpoint }
-            } else {
-                InitError::JaegerAgent { endpoint }
-            });
+        if let Some(endpoint) = &config.jaeger_agent_endpoint {
+            check_agent(endpoint)?;
         }
-        let traces_url = self.otlp_endpoint.as_deref().map(traces_url).transpose()?;
-        Ok(Checked { config: self, traces_url })
+        if config.otlp_gzip && cfg!(not(feature = "gzip")) {
+            return Err(InitError::Gzip);
+        }
+        for (name, value) in &config.otlp_headers {
+            if name.parse::<HeaderName>().is_err() || value.parse::<HeaderValue>().is_err() {
+                return Err(InitError::Header { name: name.clone() });
+            }
+        }
+        let traces_url = match (&config.otlp_endpoint, traces_endpoint) {
+            (Some(endpoint), _) => Some(traces_url(endpoint)?),
+            (None, Some(endpoint)) => {
+                traces_url(&endpoint)?;
+                Some(endpoint)
+            }
+            (None, None) => None,
+        };
+        Ok(Checked { config, traces_url, disabled, propagate, queue_size })
     }
 
     /// The filter of log lines. The SDK's own are off unless asked for: what they have to say of a dead collector, they
@@ -232,6 +329,34 @@ impl TracingConfig {
             filter,
             source,
         })
+    }
+}
+
+/// Checks the address of an agent.
+fn check_agent(endpoint: &str) -> Result<(), InitError> {
+    if endpoint.contains("://") || endpoint.ends_with(":4317") || endpoint.ends_with(":4318") {
+        return Err(InitError::JaegerAgentIsOtlp { endpoint: endpoint.to_owned() });
+    }
+    let refuse = |fault| Err(InitError::JaegerAgent { endpoint: endpoint.to_owned(), fault });
+    if endpoint.contains(|c: char| c.is_whitespace() || c.is_control() || !c.is_ascii() || c == '/') {
+        return refuse(EndpointFault::Whitespace);
+    }
+    match host_and_port(endpoint) {
+        ("", _) => refuse(EndpointFault::Host),
+        // An IPv6 address without brackets: which of its colons is the port's?
+        (host, _) if host.contains(':') && !host.starts_with('[') => refuse(EndpointFault::Host),
+        (_, None) => refuse(EndpointFault::Port),
+        (_, Some(port)) if !port.parse::<u16>().is_ok_and(|port| port > 0) => refuse(EndpointFault::Port),
+        _ => Ok(()),
+    }
+}
+
+/// Divides at the colon of the port. In an IPv6 address, `[::1]:4318`, only one behind the bracket is that.
+fn host_and_port(text: &str) -> (&str, Option<&str>) {
+    let bracket = text.rfind(']').unwrap_or(0);
+    match text[bracket..].rsplit_once(':') {
+        Some((_, port)) => (&text[..text.len() - port.len() - 1], Some(port)),
+        None => (text, None),
     }
 }
 
@@ -256,12 +381,7 @@ fn traces_url(endpoint: &str) -> Result<String, InitError> {
     }
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let host_and_port = authority.rsplit_once('@').map_or(authority, |(_, host_and_port)| host_and_port);
-    // In an IPv6 address, [::1]:4318, only the colon behind the bracket is the port's.
-    let bracket = host_and_port.rfind(']').unwrap_or(0);
-    let (host, port) = match host_and_port[bracket..].split_once(':') {
-        Some((_, port)) => (&host_and_port[..host_and_port.len() - port.len() - 1], Some(port)),
-        None => (host_and_port, None),
-    };
+    let (host, port) = self::host_and_port(host_and_port);
     if host.is_empty() {
         return refuse(EndpointFault::Host);
     }

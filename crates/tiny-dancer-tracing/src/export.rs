@@ -2,22 +2,25 @@
 //!
 //! ```text
 //! span ends ──> Counted processor ──> SDK's queue ──(its thread)──> Counted exporter ──> collector
-//!                  ended += 1          full: dropped                  flushed or failed += n
+//!                  made += 1           waiting                        flushed or failed += n
+//!                  full: dropped += 1
 //! ```
 //!
-//! Whatever became neither flushed nor failed was dropped: the queue was full, or time ran out. The SDK logs such
-//! things and counts them nowhere.
+//! Whatever became neither flushed nor failed in the end was dropped: the queue was full, or time ran out. The SDK logs
+//! such things and counts them nowhere, so the places in its queue are counted here, and a span for which there is none
+//! never gets there.
 
 use crate::config::{Checked, InitError};
 use crate::fields::{self, TARGET};
-use crate::sampler;
+use crate::{client, jaeger, sampler};
 use opentelemetry::trace::{SpanBuilder, SpanKind, TracerProvider};
 use opentelemetry::{Context, InstrumentationScope, KeyValue};
-use opentelemetry_otlp::{Protocol, WithExportConfig};
+use opentelemetry_otlp::{Compression, Protocol, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{
-    BatchSpanProcessor, SdkTracer, SdkTracerProvider, Span, SpanData, SpanExporter, SpanProcessor,
+    BatchConfigBuilder, BatchSpanProcessor, SdkTracer, SdkTracerProvider, Span, SpanData, SpanExporter,
+    SpanProcessor,
 };
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
@@ -52,6 +55,24 @@ impl std::fmt::Display for ShutdownReport {
     }
 }
 
+/// What has become of the spans of a tracing system so far. With two exporters a span is counted once for each.
+///
+/// `made` is the sum of the others and of the spans that are being sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SpanCounts {
+    /// Spans that ended.
+    pub made: u64,
+    /// Spans that wait to be sent: never more than the queue holds.
+    pub waiting: u64,
+    /// Spans that a collector took, or that were printed.
+    pub flushed: u64,
+    /// Spans for which there was no place in the queue or, after a shutdown, no time.
+    pub dropped: u64,
+    /// Spans that it refused, or that were offered in vain.
+    pub failed: u64,
+}
+
 /// A running provider of spans, with its exporters.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
@@ -59,6 +80,9 @@ pub(crate) struct Pipeline {
     tracer: SdkTracer,
     ledgers: Vec<Arc<Ledger>>,
     running: AtomicBool,
+    /// Nothing is exported any more.
+    over: AtomicBool,
+    propagates: bool,
     sampling_ratio: f64,
     candidate_spans: usize,
     shutdown_timeout: Duration,
@@ -66,21 +90,36 @@ pub(crate) struct Pipeline {
 
 impl Pipeline {
     pub(crate) fn start(checked: &Checked) -> Result<Self, InitError> {
-        let mut exporters = Exporters::default();
+        let mut exporters = Exporters::new(checked.queue_size);
+        if checked.disabled {
+            return Ok(Self::new(checked, exporters));
+        }
+        let config = &checked.config;
         // Printing comes first, so that a slow collector can't hold it up when both are shut down.
-        if checked.config.enable_stdout {
-            exporters.add(opentelemetry_stdout::SpanExporter::default());
+        if config.enable_stdout {
+            exporters.add(opentelemetry_stdout::SpanExporter::default(), Refused::default());
+        }
+        if let Some(endpoint) = &config.jaeger_agent_endpoint {
+            let refused = Refused::default();
+            exporters.add(jaeger::Exporter::new(endpoint.clone(), refused.clone()), refused);
         }
         if let Some(url) = &checked.traces_url {
-            let exporter = opentelemetry_otlp::SpanExporter::builder()
+            let refused = Refused::default();
+            let client = client::Client::new(config.export_timeout, refused.clone())
+                .map_err(|source| InitError::HttpClient { source })?;
+            let headers = config.otlp_headers.clone().into_iter().collect();
+            let mut builder = opentelemetry_otlp::SpanExporter::builder()
                 .with_http()
+                .with_http_client(client)
                 .with_endpoint(url)
-                .with_timeout(checked.config.export_timeout)
+                .with_headers(headers)
+                .with_timeout(config.export_timeout)
                 // Said here, so that no environment variable asks for gRPC, which is not there.
-                .with_protocol(Protocol::HttpBinary)
-                .build()
-                .map_err(|source| InitError::Exporter { source })?;
-            exporters.add(exporter);
+                .with_protocol(Protocol::HttpBinary);
+            if config.otlp_gzip {
+                builder = builder.with_compression(Compression::Gzip);
+            }
+            exporters.add(builder.build().map_err(|source| InitError::Exporter { source })?, refused);
         }
         Ok(Self::new(checked, exporters))
     }
@@ -88,7 +127,7 @@ impl Pipeline {
     pub(crate) fn new(checked: &Checked, exporters: Exporters) -> Self {
         let config = &checked.config;
         let mut builder = SdkTracerProvider::builder()
-            .with_sampler(sampler::sampler(config.sampling_ratio))
+            .with_sampler(sampler::sampler(checked.sampling_ratio()))
             .with_resource(Resource::builder().with_service_name(config.service_name.clone()).build());
         for processor in exporters.processors {
             builder = builder.with_span_processor(processor);
@@ -100,10 +139,17 @@ impl Pipeline {
             provider,
             ledgers: exporters.ledgers,
             running: AtomicBool::new(true),
-            sampling_ratio: config.sampling_ratio,
+            over: AtomicBool::new(false),
+            propagates: checked.propagate,
+            sampling_ratio: checked.sampling_ratio(),
             candidate_spans: config.candidate_spans,
             shutdown_timeout: config.shutdown_timeout,
         }
+    }
+
+    /// Whether the global propagator is to be installed.
+    pub(crate) fn propagates(&self) -> bool {
+        self.propagates
     }
 
     pub(crate) fn provider(&self) -> &SdkTracerProvider {
@@ -146,77 +192,122 @@ impl Pipeline {
         let helper = helper.spawn(move || done.send(provider.shutdown_with_timeout(timeout).is_ok()));
         let done_in_time = helper.is_ok() && wait.recv_timeout(timeout).unwrap_or(false);
 
-        let mut report = ShutdownReport { timed_out: !done_in_time, ..Default::default() };
+        self.over.store(true, Ordering::SeqCst);
+        let SpanCounts { flushed, dropped, failed, .. } = self.counts();
+        ShutdownReport { flushed, dropped, failed, timed_out: !done_in_time }
+    }
+
+    /// What has become of all spans so far.
+    pub(crate) fn counts(&self) -> SpanCounts {
+        let over = self.over.load(Ordering::SeqCst);
+        let mut counts = SpanCounts::default();
         for ledger in &self.ledgers {
-            let (flushed, failed) = (ledger.flushed(), ledger.failed());
-            report.flushed += flushed;
-            report.failed += failed;
-            report.dropped += ledger.ended().saturating_sub(flushed + failed);
+            let read = |counter: &AtomicU64| counter.load(Ordering::SeqCst);
+            // Those that are counted later are read first, so that a sum is never more than was made.
+            let (flushed, failed, dropped) =
+                (read(&ledger.flushed), read(&ledger.failed), read(&ledger.dropped));
+            let (waiting, made) = (read(&ledger.waiting), read(&ledger.made));
+            counts.made += made;
+            counts.flushed += flushed;
+            counts.failed += failed;
+            if over {
+                counts.dropped += made.saturating_sub(flushed + failed);
+            } else {
+                counts.dropped += dropped;
+                counts.waiting += waiting;
+            }
         }
-        report
+        counts
     }
 }
 
 /// Exporters, each behind a queue and a thread of its own, so that a dead one holds up no other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Exporters {
+    /// How many spans may wait for each.
+    queue_size: usize,
     processors: Vec<Counted<BatchSpanProcessor>>,
     ledgers: Vec<Arc<Ledger>>,
 }
 
 impl Exporters {
-    pub(crate) fn add(&mut self, exporter: impl SpanExporter + 'static) {
-        let ledger = Arc::new(Ledger::default());
+    pub(crate) fn new(queue_size: usize) -> Self {
+        Self { queue_size, processors: vec![], ledgers: vec![] }
+    }
+
+    /// Adds an exporter, which says in `refused` how many spans of a batch did not arrive though others did.
+    pub(crate) fn add(&mut self, exporter: impl SpanExporter + 'static, refused: Refused) {
+        let ledger = Arc::new(Ledger { places: self.queue_size as u64, refused, ..Default::default() });
         let exporter = Counted { inner: exporter, ledger: Arc::clone(&ledger) };
-        let processor = BatchSpanProcessor::builder(exporter).build();
+        let batches = BatchConfigBuilder::default().with_max_queue_size(self.queue_size).build();
+        let processor = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
         self.processors.push(Counted { inner: processor, ledger: Arc::clone(&ledger) });
         self.ledgers.push(ledger);
+    }
+}
+
+/// How many spans of the batch under way were refused though the batch as a whole was taken.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Refused(Arc<AtomicU64>);
+
+impl Refused {
+    pub(crate) fn add(&self, spans: u64) {
+        self.0.fetch_add(spans, Ordering::SeqCst);
+    }
+
+    pub(crate) fn take(&self) -> u64 {
+        self.0.swap(0, Ordering::SeqCst)
     }
 }
 
 /// What one exporter was given, and what came of it.
 #[derive(Debug, Default)]
 struct Ledger {
-    ended: AtomicU64,
+    /// How many spans may wait.
+    places: u64,
+    made: AtomicU64,
+    waiting: AtomicU64,
+    dropped: AtomicU64,
     flushed: AtomicU64,
     failed: AtomicU64,
-    /// Spans that failed since the last that did not.
+    /// Spans that failed since the last batch of which none did.
     failing: AtomicU64,
+    refused: Refused,
 }
 
 impl Ledger {
-    fn ended(&self) -> u64 {
-        self.ended.load(Ordering::SeqCst)
-    }
-
-    fn flushed(&self) -> u64 {
-        self.flushed.load(Ordering::SeqCst)
-    }
-
-    fn failed(&self) -> u64 {
-        self.failed.load(Ordering::SeqCst)
+    /// Counts a span, and says whether there is a place for it.
+    fn admit(&self) -> bool {
+        self.made.fetch_add(1, Ordering::SeqCst);
+        let free = |waiting| (waiting < self.places).then_some(waiting + 1);
+        let admitted = self.waiting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, free).is_ok();
+        if !admitted {
+            self.dropped.fetch_add(1, Ordering::SeqCst);
+        }
+        admitted
     }
 
     /// Books a batch. The log hears of the first failure and of the end of the trouble, not of each batch between.
     fn book(&self, spans: u64, result: &OTelSdkResult) {
-        match result {
-            Ok(()) => {
-                self.flushed.fetch_add(spans, Ordering::SeqCst);
-                let lost = self.failing.swap(0, Ordering::SeqCst);
-                if lost > 0 {
-                    tracing::info!(
-                        target: TARGET,
-                        { { fields::SPANS_LOST } = lost as i64 },
-                        "spans are exported again"
-                    );
-                }
+        let refused = self.refused.take().min(spans);
+        let failed = if result.is_ok() { refused } else { spans };
+        self.flushed.fetch_add(spans - failed, Ordering::SeqCst);
+        self.failed.fetch_add(failed, Ordering::SeqCst);
+        if failed == 0 {
+            let lost = self.failing.swap(0, Ordering::SeqCst);
+            if lost > 0 {
+                tracing::info!(
+                    target: TARGET,
+                    { { fields::SPANS_LOST } = lost as i64 },
+                    "spans are exported again"
+                );
             }
-            Err(error) => {
-                self.failed.fetch_add(spans, Ordering::SeqCst);
-                if self.failing.fetch_add(spans, Ordering::SeqCst) == 0 {
-                    tracing::warn!(target: TARGET, { { fields::ERROR } = %error }, "spans can't be exported");
-                }
-            }
+        } else if self.failing.fetch_add(failed, Ordering::SeqCst) == 0 {
+            let error = match result {
+                Ok(()) => format!("{refused} of {spans} spans were refused"),
+                Err(error) => error.to_string(),
+            };
+            tracing::warn!(target: TARGET, { { fields::ERROR } = error }, "spans can't be exported");
         }
     }
 }
@@ -234,8 +325,9 @@ impl SpanProcessor for Counted<BatchSpanProcessor> {
     }
 
     fn on_end(&self, span: SpanData) {
-        self.ledger.ended.fetch_add(1, Ordering::SeqCst);
-        self.inner.on_end(span);
+        if self.ledger.admit() {
+            self.inner.on_end(span);
+        }
     }
 
     fn force_flush(&self) -> OTelSdkResult {
@@ -254,6 +346,7 @@ impl SpanProcessor for Counted<BatchSpanProcessor> {
 impl<E: SpanExporter> SpanExporter for Counted<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = batch.len() as u64;
+        self.ledger.waiting.fetch_sub(spans, Ordering::SeqCst);
         let result = self.inner.export(batch).await;
         self.ledger.book(spans, &result);
         result

@@ -3,6 +3,7 @@
 //! Span attributes and log fields share their keys, so that what was read in a trace can be searched in the logs.
 //! `docs/spans.md` is made from this module, and tests hold what is emitted against it.
 
+use crate::environment;
 use tiny_dancer_core::observer::{RequestStart, Stage};
 use tracing::Level;
 
@@ -248,12 +249,17 @@ pub fn markdown() -> String {
         format!("| {level} | {message} | {help} | {} |\n", keys(fields))
     });
     let head = |text: &str| std::iter::once(text.to_owned());
+    let variables = environment::VARIABLES
+        .iter()
+        .map(|variable| format!("| `{}` | {} |\n", variable.name, variable.help));
     head(INTRODUCTION)
         .chain(spans)
         .chain(head(ATTRIBUTES))
         .chain(attributes)
         .chain(head(LOG_LINES))
         .chain(lines)
+        .chain(head(ENVIRONMENT))
+        .chain(variables)
         .collect()
 }
 
@@ -306,6 +312,16 @@ The target of each is `tiny_dancer`. Where there is a trace, a line carries `tra
 
 | level | message | when | fields |
 | --- | --- | --- | --- |
+";
+
+const ENVIRONMENT: &str = "
+## Environment variables
+
+Of OpenTelemetry's own variables these are heard. What the configuration says wins; a field that holds its default says
+nothing. `RUST_LOG`, where it is set, is read in the place of `log_filter`.
+
+| variable | says |
+| --- | --- |
 ";
 
 #[cfg(test)]

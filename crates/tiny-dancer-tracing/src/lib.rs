@@ -47,12 +47,16 @@
 //!
 //! # Features
 //!
+//! - `gzip`: compressed exports, `otlp_gzip`.
 //! - `tls`: collectors at `https://` addresses, through rustls.
 
+mod client;
 mod config;
 mod context;
+pub mod environment;
 mod export;
 pub mod fields;
+mod jaeger;
 mod log;
 mod observer;
 mod sampler;
@@ -63,7 +67,7 @@ mod testing;
 
 pub use config::{EndpointFault, InitError, LogFormat, TracingConfig};
 pub use context::{Guard, TraceContext, TraceContextError};
-pub use export::ShutdownReport;
+pub use export::{ShutdownReport, SpanCounts};
 pub use observer::TracingObserver;
 pub use span::RoutingSpan;
 pub use system::TracingSystem;

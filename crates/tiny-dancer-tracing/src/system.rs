@@ -1,7 +1,7 @@
 //! The tracing system: installs what is needed, or lends its parts, and flushes at the end.
 
 use crate::config::{InitError, TracingConfig};
-use crate::export::{Pipeline, ShutdownReport};
+use crate::export::{Pipeline, ShutdownReport, SpanCounts};
 use crate::fields::{self, TARGET};
 use crate::log;
 use crate::observer::TracingObserver;
@@ -89,7 +89,9 @@ impl TracingSystem {
             }
             return Err(InitError::SubscriberInstalled);
         }
-        opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
+        if pipeline.propagates() {
+            opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
+        }
         opentelemetry::global::set_tracer_provider(pipeline.provider().clone());
         // Nobody else sets it: this thread has its turn.
         let _ = INSTALLED.set(pipeline);
@@ -108,6 +110,21 @@ impl TracingSystem {
     /// An observer that records through this system, whatever is installed.
     pub fn observer(&self) -> Result<TracingObserver, InitError> {
         Ok(TracingObserver::of(self.running(&mut self.state())?))
+    }
+
+    /// What has become of all spans so far. `None` before anything was started.
+    pub fn counts(&self) -> Option<SpanCounts> {
+        match &*self.state() {
+            State::New => None,
+            State::Running(pipeline) => Some(pipeline.counts()),
+            State::Down(ShutdownReport { flushed, dropped, failed, .. }) => Some(SpanCounts {
+                made: flushed + dropped + failed,
+                waiting: 0,
+                flushed: *flushed,
+                dropped: *dropped,
+                failed: *failed,
+            }),
+        }
     }
 
     /// Exports what is left, waits for it no longer than `shutdown_timeout`, and tells what became of all spans.

@@ -1,7 +1,7 @@
 //! For this crate's own tests: spans and log lines kept in memory.
 
 use crate::config::TracingConfig;
-use crate::export::{Exporters, Pipeline};
+use crate::export::{Exporters, Pipeline, Refused};
 use crate::observer::TracingObserver;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
@@ -31,8 +31,8 @@ pub(crate) struct Recorder {
 
 impl Recorder {
     pub(crate) fn new(config: TracingConfig) -> Self {
-        let (memory, mut exporters) = (Memory::default(), Exporters::default());
-        exporters.add(memory.clone());
+        let (memory, mut exporters) = (Memory::default(), Exporters::new(100_000));
+        exporters.add(memory.clone(), Refused::default());
         Self { pipeline: Arc::new(Pipeline::new(&config.check().unwrap(), exporters)), memory }
     }
 

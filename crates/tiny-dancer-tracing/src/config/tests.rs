@@ -74,12 +74,58 @@ fn the_port_of_grpc_names_the_port_of_http() {
 }
 
 #[test]
-fn the_jaeger_field_is_refused_and_names_the_one_to_use() {
-    for endpoint in ["localhost:6831", "http://localhost:14268", "localhost:4317", "localhost:4318"] {
+fn an_agent_is_a_host_and_a_port() {
+    for endpoint in ["localhost:6831", "127.0.0.1:6831", "[::1]:6831", "jaeger-agent.tracing:5775"] {
+        let config = TracingConfig { jaeger_agent_endpoint: Some(endpoint.to_owned()), ..Default::default() };
+        assert!(config.check().is_ok(), "{endpoint}");
+    }
+    for (given, expected) in [
+        ("", EndpointFault::Host),
+        (":6831", EndpointFault::Host),
+        ("::1:6831", EndpointFault::Host),
+        ("localhost", EndpointFault::Port),
+        ("localhost:", EndpointFault::Port),
+        ("localhost:0", EndpointFault::Port),
+        ("localhost:udp", EndpointFault::Port),
+        ("[::1]", EndpointFault::Port),
+        ("local host:6831", EndpointFault::Whitespace),
+    ] {
+        let error = error(|config| config.jaeger_agent_endpoint = Some(given.to_owned()));
+        match error {
+            InitError::JaegerAgent { endpoint, fault } => assert_eq!((&*endpoint, fault), (given, expected)),
+            other => panic!("{given}: {other}"),
+        }
+    }
+}
+
+#[test]
+fn an_address_for_otlp_in_the_agent_s_field_names_the_field_to_use() {
+    for endpoint in ["http://localhost:14268", "localhost:4317", "localhost:4318"] {
         let error = error(|config| config.jaeger_agent_endpoint = Some(endpoint.to_owned()));
-        assert_eq!(matches!(error, InitError::JaegerAgent { .. }), endpoint == "localhost:6831");
+        assert!(matches!(error, InitError::JaegerAgentIsOtlp { .. }), "{error}");
         assert!(error.to_string().contains("otlp_endpoint"), "{error}");
     }
+}
+
+#[test]
+fn a_header_that_http_does_not_have_is_refused_and_no_value_is_shown() {
+    for (name, value) in [("a b", "x"), ("good", "secret\n")] {
+        let error = error(|config| {
+            config.otlp_headers.insert(name.to_owned(), value.to_owned());
+        });
+        assert!(matches!(&error, InitError::Header { name: named } if named == name), "{error}");
+        assert!(!format!("{error} {error:?}").contains("secret"));
+    }
+    let mut config = TracingConfig::default();
+    config.otlp_headers.insert("authorization".to_owned(), "secret".to_owned());
+    let shown = format!("{config:?}");
+    assert!(shown.contains("authorization") && !shown.contains("secret"), "{shown}");
+}
+
+#[cfg(not(feature = "gzip"))]
+#[test]
+fn compression_names_the_feature_that_it_needs() {
+    assert!(error(|config| config.otlp_gzip = true).to_string().contains("`gzip`"));
 }
 
 #[test]

@@ -83,8 +83,8 @@ fn spans_that_arrive_are_flushed() {
 
 #[test]
 fn spans_that_are_refused_have_failed() {
-    let mut exporters = Exporters::default();
-    exporters.add(Refuses);
+    let mut exporters = Exporters::new(2048);
+    exporters.add(Refuses, Refused::default());
     let pipeline = Pipeline::new(&checked(Duration::from_secs(60)), exporters);
     open_spans(&pipeline, 3);
     assert_eq!(pipeline.shutdown(), ShutdownReport { failed: 3, ..Default::default() });
@@ -93,8 +93,8 @@ fn spans_that_are_refused_have_failed() {
 #[test]
 fn a_hanging_exporter_costs_a_bounded_queue_and_no_more_than_the_deadline() {
     let (let_go, held) = mpsc::channel();
-    let mut exporters = Exporters::default();
-    exporters.add(Hangs(Mutex::new(held)));
+    let mut exporters = Exporters::new(2048);
+    exporters.add(Hangs(Mutex::new(held)), Refused::default());
     let pipeline = Pipeline::new(&checked(Duration::from_millis(50)), exporters);
     // More than the queue holds: opening them all returns.
     open_spans(&pipeline, 5_000);
@@ -106,10 +106,10 @@ fn a_hanging_exporter_costs_a_bounded_queue_and_no_more_than_the_deadline() {
 #[test]
 fn one_exporter_in_trouble_holds_up_no_other() {
     let (let_go, held) = mpsc::channel();
-    let mut exporters = Exporters::default();
+    let mut exporters = Exporters::new(2048);
     let memory = crate::testing::Memory::default();
-    exporters.add(memory);
-    exporters.add(Hangs(Mutex::new(held)));
+    exporters.add(memory, Refused::default());
+    exporters.add(Hangs(Mutex::new(held)), Refused::default());
     let pipeline = Pipeline::new(&checked(Duration::from_secs(2)), exporters);
     open_spans(&pipeline, 2);
     assert_eq!(

@@ -64,7 +64,7 @@ fn a_bad_configuration_installs_nothing() {
         let bad = TracingSystem::new(TracingConfig::default());
         assert!(matches!(bad.init(), Err(InitError::LogFilter { origin: "RUST_LOG", .. })));
         let bad =
-            TracingConfig { jaeger_agent_endpoint: Some("localhost:6831".to_owned()), ..Default::default() };
+            TracingConfig { jaeger_agent_endpoint: Some("localhost:4317".to_owned()), ..Default::default() };
         assert!(TracingSystem::new(bad).init().is_err());
         tracing::subscriber::set_global_default(tracing_subscriber::registry()).unwrap();
     });

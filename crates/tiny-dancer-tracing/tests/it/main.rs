@@ -7,5 +7,8 @@ mod alone;
 mod collector;
 mod export;
 mod init;
+mod jaeger;
 mod logs;
 mod sampling;
+mod thrift;
+mod trouble;

@@ -1,0 +1,205 @@
+//! OpenTelemetry's own environment variables: heard where the configuration says nothing.
+//!
+//! A field that holds its default counts as silent; any other value wins over the environment. An empty variable
+//! counts as not set.
+
+use crate::config::{InitError, TracingConfig};
+use std::time::Duration;
+
+/// A variable that is heard.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// What it says.
+    pub help: &'static str,
+}
+
+const fn variable(name: &'static str, help: &'static str) -> Variable {
+    Variable { name, help }
+}
+
+const SDK_DISABLED: &str = "OTEL_SDK_DISABLED";
+const SERVICE_NAME: &str = "OTEL_SERVICE_NAME";
+const RESOURCE_ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
+const PROPAGATORS: &str = "OTEL_PROPAGATORS";
+const EXPORTER: &str = "OTEL_TRACES_EXPORTER";
+const SAMPLER: &str = "OTEL_TRACES_SAMPLER";
+const SAMPLER_ARG: &str = "OTEL_TRACES_SAMPLER_ARG";
+const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+const PROTOCOL: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
+const TIMEOUT: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"];
+const COMPRESSION: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"];
+const HEADERS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"];
+const QUEUE_SIZE: &str = "OTEL_BSP_MAX_QUEUE_SIZE";
+const BATCH_SIZE: &str = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE";
+const SCHEDULE_DELAY: &str = "OTEL_BSP_SCHEDULE_DELAY";
+
+/// Every variable that is heard. `docs/spans.md` lists them from here.
+pub const VARIABLES: &[Variable] = &[
+    variable(SDK_DISABLED, "`true`: no spans; log lines stay"),
+    variable(SERVICE_NAME, "the service's name, where `service_name` is \"tiny-dancer\""),
+    variable(
+        RESOURCE_ATTRIBUTES,
+        "what else is known of the service, `key=value` by commas; its `service.name` gives way \
+        to `OTEL_SERVICE_NAME`",
+    ),
+    variable(
+        PROPAGATORS,
+        "`none`: no global propagator is installed; of others only `tracecontext` is there",
+    ),
+    variable(
+        EXPORTER,
+        "`otlp`, `console`, `none`, or several by commas, where the configuration names no exporter",
+    ),
+    variable(
+        SAMPLER,
+        "`always_on`, `always_off` or `traceidratio`, with or without `parentbased_`, where \
+        `sampling_ratio` is 1; a parent is obeyed under each of them",
+    ),
+    variable(SAMPLER_ARG, "the ratio, 0 to 1"),
+    variable(
+        TRACES_ENDPOINT,
+        "where spans are posted to, the path included, where the configuration names no exporter",
+    ),
+    variable(ENDPOINT, "the same for all signals: `/v1/traces` is added"),
+    variable(PROTOCOL[0], "`http/protobuf`, or starting is an error: there is no other"),
+    variable(PROTOCOL[1], "the same for all signals"),
+    variable(TIMEOUT[0], "milliseconds, where `export_timeout` is 10 s"),
+    variable(TIMEOUT[1], "the same for all signals"),
+    variable(COMPRESSION[0], "`gzip` (needs the feature `gzip`) or `none`, where `otlp_gzip` is false"),
+    variable(COMPRESSION[1], "the same for all signals"),
+    variable(
+        HEADERS[0],
+        "more headers, `name=value` by commas, say, for a token; those of `otlp_headers` stay unless \
+        it names the same",
+    ),
+    variable(HEADERS[1], "the same for all signals"),
+    variable(QUEUE_SIZE, "how many spans may wait; 2048"),
+    variable(BATCH_SIZE, "how many are sent at once; 512"),
+    variable(SCHEDULE_DELAY, "milliseconds that spans wait for others; 5000"),
+];
+
+/// What the environment adds to a configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Heard {
+    pub(crate) config: TracingConfig,
+    /// Where to post, path included, where a variable said so.
+    pub(crate) traces_endpoint: Option<String>,
+    pub(crate) disabled: bool,
+    pub(crate) propagate: bool,
+    pub(crate) queue_size: usize,
+}
+
+/// As the process has them.
+pub(crate) fn of_the_process(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Asks for each variable that the configuration leaves something to.
+pub(crate) fn hear(
+    mut config: TracingConfig,
+    read: impl Fn(&str) -> Option<String>,
+) -> Result<Heard, InitError> {
+    let silent = TracingConfig::default();
+    let read = |name: &'static str| {
+        let value = read(name)?.trim().to_owned();
+        (!value.is_empty()).then_some(value)
+    };
+    let first = |names: [&'static str; 2]| names.iter().find_map(|&name| Some((name, read(name)?)));
+    let refuse = |variable, value, expected| Err(InitError::Variable { variable, value, expected });
+
+    let disabled = read(SDK_DISABLED).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let propagate = read(PROPAGATORS).is_none_or(|value| list(&value).any(|name| name == "tracecontext"));
+    if config.service_name == silent.service_name
+        && let Some(name) = read(SERVICE_NAME).or_else(|| service(&read(RESOURCE_ATTRIBUTES)?))
+    {
+        config.service_name = name;
+    }
+    if config.sampling_ratio == silent.sampling_ratio
+        && let Some(sampler) = read(SAMPLER)
+    {
+        config.sampling_ratio = match sampler.trim_start_matches("parentbased_") {
+            "always_on" => 1.0,
+            "always_off" => 0.0,
+            "traceidratio" => match read(SAMPLER_ARG).map(|value| (value.parse::<f64>(), value)) {
+                None => 1.0,
+                Some((Ok(ratio), _)) if (0.0..=1.0).contains(&ratio) => ratio,
+                Some((_, value)) => return refuse(SAMPLER_ARG, value, "a number from 0 to 1"),
+            },
+            _ => return refuse(SAMPLER, sampler, "always_on, always_off or traceidratio"),
+        };
+    }
+    if config.export_timeout == silent.export_timeout
+        && let Some((variable, value)) = first(TIMEOUT)
+    {
+        match value.parse() {
+            Ok(milliseconds) if milliseconds > 0 => {
+                config.export_timeout = Duration::from_millis(milliseconds);
+            }
+            _ => return refuse(variable, value, "milliseconds, 1 or more"),
+        }
+    }
+    if let Some((variable, value)) = first(PROTOCOL)
+        && value != "http/protobuf"
+    {
+        return refuse(variable, value, "http/protobuf, which is all that is spoken here");
+    }
+    if !config.otlp_gzip
+        && let Some((variable, value)) = first(COMPRESSION)
+    {
+        config.otlp_gzip = match value.as_str() {
+            "gzip" => true,
+            "none" => false,
+            _ => return refuse(variable, value, "gzip or none"),
+        };
+    }
+    let queue_size = match read(QUEUE_SIZE).map(|value| (value.parse(), value)) {
+        None => 2048,
+        Some((Ok(size), _)) if size > 0 => size,
+        Some((_, value)) => return refuse(QUEUE_SIZE, value, "a number of spans, 1 or more"),
+    };
+
+    let mut traces_endpoint = None;
+    let is_silent = config.otlp_endpoint.is_none()
+        && config.jaeger_agent_endpoint.is_none()
+        && !config.enable_stdout
+        && !disabled;
+    if is_silent {
+        let exporters = read(EXPORTER);
+        let endpoint = read(ENDPOINT);
+        let mut otlp = exporters.is_none() && (endpoint.is_some() || read(TRACES_ENDPOINT).is_some());
+        for name in list(exporters.as_deref().unwrap_or_default()) {
+            match name {
+                "otlp" => otlp = true,
+                "console" => config.enable_stdout = true,
+                "none" => {}
+                _ => return refuse(EXPORTER, name.to_owned(), "otlp, console or none"),
+            }
+        }
+        if otlp {
+            traces_endpoint = Some(read(TRACES_ENDPOINT).unwrap_or_else(|| {
+                let base = endpoint.unwrap_or_else(|| "http://localhost:4318".to_owned());
+                format!("{}/v1/traces", base.trim_end_matches('/'))
+            }));
+        }
+    }
+    Ok(Heard { config, traces_endpoint, disabled, propagate, queue_size })
+}
+
+fn list(value: &str) -> impl Iterator<Item = &str> {
+    value.split(',').map(str::trim).filter(|name| !name.is_empty())
+}
+
+/// The service's name among its attributes.
+fn service(attributes: &str) -> Option<String> {
+    list(attributes).find_map(|attribute| {
+        let (key, value) = attribute.split_once('=')?;
+        (key.trim() == "service.name" && !value.trim().is_empty()).then(|| value.trim().to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests;
