@@ -2,38 +2,26 @@
 //!
 //! `BLESS=1 cargo test -p tiny-dancer-metrics` writes it anew; without, the test compares.
 
+use crate::{queries, stored};
 use std::fmt::Write;
 use tiny_dancer_metrics::catalogue::{CATALOGUE, Family, Kind, Label, Unit};
 
 #[test]
 fn the_document_is_what_the_catalogue_says() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
-    let document = document();
-    if std::env::var_os("BLESS").is_some() {
-        std::fs::write(path, &document).unwrap();
-    }
-    let stored = std::fs::read_to_string(path).unwrap();
-    assert!(document == stored, "docs/metrics.md is out of date: run `cargo xtask codegen`");
+    stored("docs/metrics.md", &document());
 }
 
 /// A query that names what is not there finds nothing, and says so to nobody.
 #[test]
 fn every_name_in_the_document_is_a_familys() {
     let document = document();
-    let mut names = 0;
-    for (at, _) in document.match_indices("tiny_dancer_") {
-        let rest = &document[at..];
-        let end = rest.find(|char: char| char != '_' && !char.is_ascii_alphanumeric()).unwrap_or(rest.len());
-        let name = &rest[..end];
-        let is_known = CATALOGUE.iter().any(|family| match family.kind {
-            _ if family.name == name => true,
-            Kind::Histogram { .. } => name
-                .strip_prefix(family.name)
-                .is_some_and(|suffix| ["_bucket", "_sum", "_count"].contains(&suffix)),
-            Kind::Counter | Kind::Gauge => false,
-        });
-        assert!(is_known, "{name}");
-        names += 1;
+    let names = document.matches("tiny_dancer_").count();
+    let queries = document.split("```promql\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let asked: std::collections::BTreeSet<_> = queries.flat_map(queries::families).collect();
+    assert!(asked.len() > CATALOGUE.len() / 2, "{asked:?}");
+    // In prose names stand alone, without labels.
+    for name in document.split('`').filter(|word| word.starts_with("tiny_dancer_")) {
+        queries::families(name);
     }
     assert!(names > 2 * CATALOGUE.len());
 }

@@ -2,13 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy takes only the test functions for tests, not what they call")]
 
+mod alerts;
 mod catalogue;
 mod configuration;
+mod dashboard;
 mod documentation;
 mod exposition;
 mod guarantee;
 #[cfg(feature = "http")]
 mod http;
+mod queries;
 mod registration;
 mod requests;
 mod several;
@@ -64,4 +67,15 @@ fn promising<O: Observer>(observer: O) -> Router<O> {
 /// Reports how the lightweight model did.
 fn outcome<O: Observer>(router: &Router<O>, result: OutcomeResult) {
     router.record_outcome(Outcome { model: ModelType::Lightweight, result });
+}
+
+/// Fails where a file of the repository is not `text`; writes it anew where `BLESS` is set.
+fn stored(file: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file);
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+    }
+    let stored = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(stored == text, "{file} is out of date or was edited by hand: run `cargo xtask codegen`");
 }
