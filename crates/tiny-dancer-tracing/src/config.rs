@@ -48,6 +48,14 @@ pub struct TracingConfig {
     /// How many of the nearest candidates get a span of their own; the rest share one. 8: those that matter most, and
     /// still a trace that fits on a screen.
     pub candidate_spans: usize,
+    /// Whether candidates' names stay out of log lines and spans, "redacted" in their place. No: they are only in
+    /// `TRACE` lines and on spans that you open with `RoutingSpan::model_inference`.
+    pub redact_ids: bool,
+    /// The lightweight model's name, say "gpt-4o-mini", for the attribute `gen_ai.request.model` of requests that go
+    /// to it. None.
+    pub lightweight_model: Option<String>,
+    /// The same of the powerful model.
+    pub powerful_model: Option<String>,
     /// How long one attempt to export may take, its retries included. 10 s, as OTLP has it.
     pub export_timeout: Duration,
     /// How long [`shutdown`](crate::TracingSystem::shutdown) waits for the last spans. 5 s: less than the 10 s after
@@ -71,6 +79,9 @@ impl Default for TracingConfig {
             enable_stdout: false,
             sampling_ratio: 1.0,
             candidate_spans: 8,
+            redact_ids: false,
+            lightweight_model: None,
+            powerful_model: None,
             export_timeout: Duration::from_secs(10),
             shutdown_timeout: Duration::from_secs(5),
             log_format: LogFormat::Text,
@@ -90,6 +101,9 @@ impl fmt::Debug for TracingConfig {
             enable_stdout,
             sampling_ratio,
             candidate_spans,
+            redact_ids,
+            lightweight_model,
+            powerful_model,
             export_timeout,
             shutdown_timeout,
             log_format,
@@ -105,6 +119,9 @@ impl fmt::Debug for TracingConfig {
             .field("enable_stdout", enable_stdout)
             .field("sampling_ratio", sampling_ratio)
             .field("candidate_spans", candidate_spans)
+            .field("redact_ids", redact_ids)
+            .field("lightweight_model", lightweight_model)
+            .field("powerful_model", powerful_model)
             .field("export_timeout", export_timeout)
             .field("shutdown_timeout", shutdown_timeout)
             .field("log_format", log_format)

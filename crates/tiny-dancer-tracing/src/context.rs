@@ -1,5 +1,7 @@
 //! W3C trace context: the headers that carry a trace from one service to the next.
 
+use http::{HeaderMap, HeaderValue};
+use opentelemetry::context::FutureExt;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
 use opentelemetry::{Context, ContextGuard};
 use std::str::FromStr;
@@ -29,6 +31,9 @@ use std::str::FromStr;
 /// A request whose headers hold no context, or a broken one, begins a trace of its own, as the standard wants it:
 /// `let _parent = TraceContext::from_headers(headers).ok().map(|caller| caller.attach());`
 ///
+/// A context is plain data: send it to another thread, a rayon pool or a task, and attach it there; a future runs
+/// [within](Self::within) it on whichever threads it is polled.
+///
 /// [W3C Trace Context](https://www.w3.org/TR/trace-context/), read strictly.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TraceContext(SpanContext);
@@ -41,10 +46,8 @@ const TRACESTATE: &str = "tracestate";
 impl TraceContext {
     /// Reads the context from a request's headers: any pairs of name and value, in any case.
     ///
-    /// An `http::HeaderMap` gives them as
-    /// `headers.iter().filter_map(|(name, value)| Some((name, value.to_str().ok()?)))`.
-    ///
     /// A `tracestate` that can't be read is left out, as the standard says; it costs nobody the trace.
+    /// [`with_tracestate`](Self::with_tracestate) says what is wrong with it.
     pub fn from_headers<N: AsRef<str>, V: AsRef<str>>(
         headers: impl IntoIterator<Item = (N, V)>,
     ) -> Result<Self, TraceContextError> {
@@ -55,14 +58,58 @@ impl TraceContext {
                     return Err(TraceContextError::Repeated);
                 }
             } else if name.as_ref().eq_ignore_ascii_case(TRACESTATE) {
-                states.push(value.as_ref().trim().to_owned());
+                states.push(value.as_ref().to_owned());
             }
         }
         let parent = parent.ok_or(TraceContextError::Missing)?;
-        let (trace_id, span_id, flags) = parse(parent.as_ref())?;
-        states.retain(|state| !state.is_empty());
-        let state = TraceState::from_str(&states.join(",")).unwrap_or_default();
-        Ok(Self(SpanContext::new(trace_id, span_id, flags, true, state)))
+        // Around a header's value there may be white space, which some servers leave there.
+        let context: Self = parent.as_ref().trim_matches(WHITE).parse()?;
+        Ok(match context.clone().with_tracestate(&states.join(",")) {
+            Ok(with_state) => with_state,
+            Err(_) => context,
+        })
+    }
+
+    /// Reads the context from the headers of the `http` crate, which axum, hyper and reqwest share.
+    ///
+    /// ```
+    /// use http::{HeaderMap, HeaderValue};
+    /// use tiny_dancer_tracing::TraceContext;
+    ///
+    /// let mut incoming = HeaderMap::new();
+    /// let parent = HeaderValue::from_static("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    /// incoming.insert("traceparent", parent);
+    /// let caller = TraceContext::extract(&incoming)?;
+    ///
+    /// let mut outgoing = HeaderMap::new();
+    /// caller.inject(&mut outgoing);
+    /// assert_eq!(outgoing, incoming);
+    /// # Ok::<(), tiny_dancer_tracing::TraceContextError>(())
+    /// ```
+    pub fn extract(headers: &HeaderMap) -> Result<Self, TraceContextError> {
+        // What is not text is no trace context, and is refused as such rather than passed over.
+        let pair =
+            |(name, value): (_, &HeaderValue)| (name, String::from_utf8_lossy(value.as_bytes()).into_owned());
+        Self::from_headers(headers.iter().map(pair))
+    }
+
+    /// Writes the headers for the next service, in the place of those that are there.
+    pub fn inject(&self, headers: &mut HeaderMap) {
+        headers.remove(TRACESTATE);
+        for (name, value) in self.to_headers() {
+            // It was read from a header, or made of digits: it always fits one.
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                headers.insert(name, value);
+            }
+        }
+    }
+
+    /// The same place in the trace, with other vendors' notes; empty, with none.
+    pub fn with_tracestate(self, tracestate: &str) -> Result<Self, TraceStateError> {
+        let state = parse_state(tracestate)?;
+        let context = self.0;
+        let (trace, span, flags) = (context.trace_id(), context.span_id(), context.trace_flags());
+        Ok(Self(SpanContext::new(trace, span, flags, context.is_remote(), state)))
     }
 
     /// The context in which the caller runs: that of the innermost span, or what was attached. `None` outside a trace.
@@ -87,10 +134,15 @@ impl TraceContext {
 
     /// Makes this the parent of what begins on this thread while the guard lives.
     ///
-    /// The guard can't be held across an `.await`. Where a request is handled asynchronously, open a span while the
-    /// guard lives, and instrument the future with it.
+    /// The guard can't be held across an `.await`: use [`within`](Self::within) there, or open a span while the guard
+    /// lives, and instrument the future with it.
     pub fn attach(&self) -> Guard {
         Guard { _attached: Context::current().with_remote_span_context(self.0.clone()).attach() }
+    }
+
+    /// Runs a future with this as the parent of what begins in it, on whichever threads it is polled.
+    pub fn within<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
+        future.with_context(Context::current().with_remote_span_context(self.0.clone()))
     }
 
     /// 32 hexadecimal digits.
@@ -163,6 +215,85 @@ pub enum TraceContextError {
     Version,
 }
 
+/// Why a `tracestate` can't be read. It costs nobody the trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TraceStateError {
+    /// A member without an equals sign.
+    #[error("tracestate: member {member} has no equals sign")]
+    Form {
+        /// Its place, from 0.
+        member: usize,
+    },
+    /// A key with a character, a length or a place of the `@` that it can't have.
+    #[error("tracestate: the key of member {member} is none")]
+    Key {
+        /// Its place, from 0.
+        member: usize,
+    },
+    /// Too many members.
+    #[error("tracestate: {actual} members, expected at most {expected}")]
+    Members {
+        /// How many there may be.
+        expected: usize,
+        /// How many there are.
+        actual: usize,
+    },
+    /// A value that is empty, too long or holds a character that it can't have.
+    #[error("tracestate: the value of member {member} is none")]
+    Value {
+        /// Its place, from 0.
+        member: usize,
+    },
+}
+
+/// What may stand around a header's value and a member of a list.
+const WHITE: [char; 2] = [' ', '\t'];
+
+/// How many members a `tracestate` may have.
+const MEMBERS: usize = 32;
+
+fn parse_state(text: &str) -> Result<TraceState, TraceStateError> {
+    let members =
+        || text.split(',').map(|member| member.trim_matches(WHITE)).filter(|member| !member.is_empty());
+    let actual = members().count();
+    if actual > MEMBERS {
+        return Err(TraceStateError::Members { expected: MEMBERS, actual });
+    }
+    let mut pairs = Vec::with_capacity(actual);
+    for (member, text) in members().enumerate() {
+        let (key, value) = text.split_once('=').ok_or(TraceStateError::Form { member })?;
+        if !is_state_key(key) {
+            return Err(TraceStateError::Key { member });
+        }
+        // Printable ASCII, but for the two that divide.
+        let fits = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b',' && byte != b'=';
+        if !(1..=256).contains(&value.len()) || !value.bytes().all(fits) {
+            return Err(TraceStateError::Value { member });
+        }
+        pairs.push((key, value));
+    }
+    // OpenTelemetry's own type takes 13 letters behind the @ where the standard has 14.
+    TraceState::from_key_value(pairs).map_err(|_| TraceStateError::Key { member: 0 })
+}
+
+/// `key`, or `tenant@system`. Level 2 of the standard lets the first kind begin with a digit, too.
+fn is_state_key(key: &str) -> bool {
+    let is_name = |text: &str, longest: usize| {
+        let fits = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'*' | b'/');
+        let first = text.as_bytes().first();
+        let begins = first.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+        begins && text.len() <= longest && text.bytes().all(fits)
+    };
+    match key.split_once('@') {
+        None => is_name(key, 256),
+        Some((tenant, system)) => {
+            let begins = system.as_bytes().first().is_some_and(u8::is_ascii_lowercase);
+            is_name(tenant, 241) && is_name(system, 14) && begins
+        }
+    }
+}
+
 /// How long a `traceparent` of version 00 is.
 const LENGTH: usize = 55;
 
@@ -177,12 +308,12 @@ fn parse(value: &str) -> Result<(TraceId, SpanId, TraceFlags), TraceContextError
         return Err(form);
     };
     let version = hex::<2>(version).filter(|version| *version != 0xff).ok_or(TraceContextError::Version)?;
-    if !tail.is_empty() && (version == 0 || !tail.starts_with('-')) {
-        return Err(form);
-    }
     let trace_id = hex::<32>(trace_id).filter(|id| *id != 0).ok_or(TraceContextError::TraceId)?;
     let span_id = hex::<16>(span_id).filter(|id| *id != 0).ok_or(TraceContextError::SpanId)?;
     let flags = hex::<2>(flags).ok_or(TraceContextError::Flags)?;
+    if !tail.is_empty() && (version == 0 || !tail.starts_with('-')) {
+        return Err(form);
+    }
     // Only the sampled flag has a meaning here, and flags without one are not passed on.
     let flags = TraceFlags::new(flags as u8) & TraceFlags::SAMPLED;
     Ok((TraceId::from(trace_id), SpanId::from(span_id as u64), flags))

@@ -25,6 +25,7 @@ use opentelemetry_sdk::trace::{
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
+use tiny_dancer_core::ModelType;
 
 /// What became of the spans of a tracing system. With two exporters a span is counted once for each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,6 +86,9 @@ pub(crate) struct Pipeline {
     propagates: bool,
     sampling_ratio: f64,
     candidate_spans: usize,
+    redacts_ids: bool,
+    lightweight_model: Option<String>,
+    powerful_model: Option<String>,
     shutdown_timeout: Duration,
 }
 
@@ -143,6 +147,9 @@ impl Pipeline {
             propagates: checked.propagate,
             sampling_ratio: checked.sampling_ratio(),
             candidate_spans: config.candidate_spans,
+            redacts_ids: config.redact_ids,
+            lightweight_model: config.lightweight_model.clone(),
+            powerful_model: config.powerful_model.clone(),
             shutdown_timeout: config.shutdown_timeout,
         }
     }
@@ -166,6 +173,19 @@ impl Pipeline {
 
     pub(crate) fn candidate_spans(&self) -> usize {
         self.candidate_spans
+    }
+
+    /// Whether candidates' names are kept to themselves.
+    pub(crate) fn redacts_ids(&self) -> bool {
+        self.redacts_ids
+    }
+
+    /// What the caller names this model.
+    pub(crate) fn model_name(&self, model: ModelType) -> Option<&str> {
+        match model {
+            ModelType::Lightweight => self.lightweight_model.as_deref(),
+            ModelType::Powerful => self.powerful_model.as_deref(),
+        }
     }
 
     /// Whether the request that begins now is recorded.

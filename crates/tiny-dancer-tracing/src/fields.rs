@@ -51,6 +51,8 @@ macro_rules! fields {
 
 fields! {
     ERROR_TYPE: String = "error.type", "the kind of the error, a name of `ErrorKind`";
+    GEN_AI_REQUEST_MODEL: String = "gen_ai.request.model", "the name of the model that the request goes to, where the \
+        configuration names it";
     CANDIDATE_ID: String = "tiny_dancer.candidate.id", "the candidate's own name; only in `TRACE` lines and on spans \
         that users open with `RoutingSpan::model_inference`";
     CANDIDATE_INDEX: Int = "tiny_dancer.candidate.index", "the candidate's place in the request, from 0";
@@ -69,6 +71,9 @@ fields! {
     DURATION: Double = "tiny_dancer.duration", "seconds that the request took";
     ERROR: String = "tiny_dancer.error", "what went wrong, in words";
     ERROR_STAGE: String = "tiny_dancer.error.stage", "the stage that failed";
+    LOG_KIND: String = "tiny_dancer.log.kind", "the reason or the kind of error of lines that were left out";
+    LOG_LEFT_OUT: Int = "tiny_dancer.log.left_out", "how many lines like it were not written";
+    LOG_MESSAGE: String = "tiny_dancer.log.message", "the message of lines that were left out";
     MAX_UNCERTAINTY: Double = "tiny_dancer.max_uncertainty", "the uncertainty that lightweight may have";
     MODEL_PREVIOUS: String = "tiny_dancer.model.previous", "the version of the model that served before";
     MODEL_VERSION: String = "tiny_dancer.model.version", "the version of the model that serves";
@@ -109,6 +114,7 @@ pub const SPANS: &[Span] = &[
             STATUS,
             DECISION_MODEL,
             DECISION_REASON,
+            GEN_AI_REQUEST_MODEL,
             CONFIDENCE,
             CONFIDENCE_THRESHOLD,
             UNCERTAINTY,
@@ -184,6 +190,13 @@ pub const LINES: &[Line] = &[
         "fallback",
         "A circuit is open, or there are no candidates: powerful, unasked.",
         &[DECISION_REASON, CANDIDATES],
+    ),
+    line(
+        Level::WARN,
+        "lines left out",
+        "Of `fallback`, `request refused` and `inference failed` ten of a kind are written in ten seconds. Told before \
+         the first one after that.",
+        &[LOG_LEFT_OUT, LOG_MESSAGE, LOG_KIND],
     ),
     line(Level::WARN, "model reload failed", "The old model goes on serving.", &[ERROR, MODEL_VERSION]),
     line(

@@ -38,7 +38,8 @@
 //!
 //! All spans, keys and log lines are listed in [`fields`], and in the repository's `docs/spans.md`. `RUST_LOG` filters
 //! log lines, never spans. No embedding and no prompt is in either, and a candidate's
-//! name only in `TRACE` lines.
+//! name only in `TRACE` lines, unless `redact_ids` keeps it out of those, too. Warnings and errors that every request
+//! would repeat are written ten times in ten seconds; then they are counted.
 //!
 //! # What it lacks
 //!
@@ -59,6 +60,7 @@ pub mod fields;
 mod jaeger;
 mod log;
 mod observer;
+mod repeats;
 mod sampler;
 mod span;
 mod system;
@@ -66,7 +68,7 @@ mod system;
 mod testing;
 
 pub use config::{EndpointFault, InitError, LogFormat, TracingConfig};
-pub use context::{Guard, TraceContext, TraceContextError};
+pub use context::{Guard, TraceContext, TraceContextError, TraceStateError};
 pub use export::{ShutdownReport, SpanCounts};
 pub use observer::TracingObserver;
 pub use span::RoutingSpan;

@@ -4,8 +4,9 @@
 //! name comes from core as it is, and an unsampled request needs none. The request's context is OpenTelemetry's
 //! current one while it is routed, so that log lines within carry its ids.
 
-use crate::export::Pipeline;
+use crate::export::{Pipeline, SpanCounts};
 use crate::fields::{self, TARGET};
+use crate::repeats::{Repeated, Repeats};
 use crate::sampler::Decided;
 use crate::system;
 use opentelemetry::trace::{Span as _, Status as SpanStatus, TraceContextExt};
@@ -28,6 +29,8 @@ use tracing::Level;
 pub struct TracingObserver {
     /// Whose spans; `None` is the installed system's, if there is one.
     pipeline: Option<Arc<Pipeline>>,
+    /// What was said too often; clones share it.
+    repeats: Arc<Repeats>,
 }
 
 impl TracingObserver {
@@ -37,15 +40,42 @@ impl TracingObserver {
     }
 
     pub(crate) fn of(pipeline: Arc<Pipeline>) -> Self {
-        Self { pipeline: Some(pipeline) }
+        Self { pipeline: Some(pipeline), ..Self::default() }
+    }
+
+    /// What has become of the spans of its system so far; `None` as long as there is no system. For those who want
+    /// the losses as a metric.
+    pub fn counts(&self) -> Option<SpanCounts> {
+        self.system().map(Pipeline::counts)
+    }
+
+    fn system(&self) -> Option<&Pipeline> {
+        match &self.pipeline {
+            Some(mine) => Some(mine),
+            None => system::installed(),
+        }
     }
 
     fn pipeline(&self) -> Option<&Pipeline> {
-        let pipeline = match &self.pipeline {
-            Some(mine) => mine,
-            None => system::installed()?,
-        };
-        Some(pipeline).filter(|pipeline| pipeline.is_running())
+        self.system().filter(|pipeline| pipeline.is_running())
+    }
+
+    /// Whether to write a line that every request might repeat. Before the first after a flood, tells how many of
+    /// them were left out.
+    fn writes(&self, line: Repeated, message: &'static str, kind: &'static str) -> bool {
+        let verdict = self.repeats.count(line);
+        if verdict.left_out > 0 {
+            tracing::warn!(
+                target: TARGET,
+                {
+                    { fields::LOG_LEFT_OUT } = verdict.left_out as i64,
+                    { fields::LOG_MESSAGE } = message,
+                    { fields::LOG_KIND } = kind,
+                },
+                "lines left out"
+            );
+        }
+        verdict.write
     }
 }
 
@@ -121,7 +151,8 @@ impl Observer for TracingObserver {
     fn on_decision(&self, request: &mut Request, event: &Decision<'_>) {
         request.decision = Some((event.model, event.reason, event.confidence, event.uncertainty));
         if let Some(recording) = &request.recording {
-            recording.context.span().set_attributes([
+            let span = recording.context.span();
+            span.set_attributes([
                 KeyValue::new(fields::DECISION_MODEL, event.model.name()),
                 KeyValue::new(fields::DECISION_REASON, event.reason.name()),
                 KeyValue::new(fields::CONFIDENCE, double(event.confidence)),
@@ -129,19 +160,23 @@ impl Observer for TracingObserver {
                 KeyValue::new(fields::UNCERTAINTY, double(event.uncertainty)),
                 KeyValue::new(fields::MAX_UNCERTAINTY, double(event.max_uncertainty)),
             ]);
+            if let Some(name) = self.system().and_then(|system| system.model_name(event.model)) {
+                span.set_attribute(KeyValue::new(fields::GEN_AI_REQUEST_MODEL, name.to_owned()));
+            }
         }
-        if event.reason.is_fallback() {
+        let reason = event.reason;
+        if reason.is_fallback() && self.writes(Repeated::Fallback(reason), "fallback", reason.name()) {
             tracing::warn!(
                 target: TARGET,
                 {
-                    { fields::DECISION_REASON } = event.reason.name(),
+                    { fields::DECISION_REASON } = reason.name(),
                     { fields::CANDIDATES } = request.candidates as i64,
                 },
                 "fallback"
             );
         }
         if tracing::enabled!(target: TARGET, Level::TRACE) {
-            log_candidates(event);
+            log_candidates(event, self.system().is_some_and(Pipeline::redacts_ids));
         }
     }
 
@@ -170,9 +205,12 @@ impl Observer for TracingObserver {
                 )
             };
         }
+        let line = Repeated::Error(kind);
         if kind == ErrorKind::NonFiniteOutput {
-            log!(error, "inference failed");
-        } else {
+            if self.writes(line, "inference failed", kind.name()) {
+                log!(error, "inference failed");
+            }
+        } else if self.writes(line, "request refused", kind.name()) {
             log!(warn, "request refused");
         }
     }
@@ -302,13 +340,14 @@ impl Recording {
 
 /// One line a candidate.
 #[cold]
-fn log_candidates(event: &Decision<'_>) {
+fn log_candidates(event: &Decision<'_>, redact: bool) {
     for decision in event.decisions {
+        let id = event.candidate_id(decision.candidate).map(|id| if redact { REDACTED } else { id });
         tracing::trace!(
             target: TARGET,
             {
                 { fields::CANDIDATE_INDEX } = decision.candidate as i64,
-                { fields::CANDIDATE_ID } = event.candidate_id(decision.candidate),
+                { fields::CANDIDATE_ID } = id,
                 { fields::CONFIDENCE } = double(decision.confidence),
                 { fields::UNCERTAINTY } = double(decision.uncertainty),
                 { fields::CANDIDATE_LIGHTWEIGHT } = decision.use_lightweight,
@@ -317,6 +356,9 @@ fn log_candidates(event: &Decision<'_>) {
         );
     }
 }
+
+/// What stands in the place of a name that is nobody's business.
+pub(crate) const REDACTED: &str = "redacted";
 
 fn int(key: &'static str, count: usize) -> KeyValue {
     KeyValue::new(key, count as i64)

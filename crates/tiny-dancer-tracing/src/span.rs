@@ -1,6 +1,9 @@
 //! Spans for pipelines of one's own.
 
+use crate::export::Pipeline;
 use crate::fields::{self, TARGET};
+use crate::observer::REDACTED;
+use crate::system;
 use tiny_dancer_core::observer::{RequestStart, Stage};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -46,8 +49,10 @@ impl RoutingSpan {
     }
 
     /// One candidate's inference. Its name goes into the trace and, unlike a field of a `tracing` span, never into
-    /// the context that log lines print.
+    /// the context that log lines print. Where the installed system has `redact_ids`, it goes nowhere.
     pub fn model_inference(candidate_id: &str) -> Span {
+        let redact = system::installed().is_some_and(Pipeline::redacts_ids);
+        let candidate_id = if redact { REDACTED } else { candidate_id };
         let span = tracing::info_span!(target: TARGET, Stage::ModelInference.name());
         span.set_attribute(fields::CANDIDATE_ID, candidate_id.to_owned());
         span

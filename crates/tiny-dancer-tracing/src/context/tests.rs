@@ -88,3 +88,150 @@ fn an_attached_context_is_current_until_its_guard_is_dropped() {
     drop(guard);
     assert_eq!(TraceContext::from_current(), None);
 }
+
+/// Each header that the W3C's own test suite sends, as it names them, that a service must not take.
+#[test]
+fn what_the_test_suite_of_the_standard_sends_malformed_is_refused_for_what_is_malformed() {
+    use TraceContextError as E;
+    const T: &str = "12345678901234567890123456789012";
+    const P: &str = "1234567890123456";
+    let form = |actual| E::Form { expected: 55, actual };
+    for (name, value, expected) in [
+        ("version_0x00, a dot behind", format!("00-{T}-{P}-01."), form(56)),
+        ("version_0x00, more behind", format!("00-{T}-{P}-01-what-the-future-will-be-like"), form(84)),
+        ("version_0xcc, a dot behind", format!("cc-{T}-{P}-01.what-the-future-will-be-like"), form(84)),
+        ("version_0xff", format!("ff-{T}-{P}-01"), E::Version),
+        ("version_illegal_characters", format!(".0-{T}-{P}-01"), E::Version),
+        ("version_illegal_characters", format!("0.-{T}-{P}-01"), E::Version),
+        ("version_too_long", format!("000-{T}-{P}-01"), E::Version),
+        ("version_too_long", format!("0000-{T}-{P}-01"), E::Version),
+        ("version_too_short", format!("0-{T}-{P}-01"), form(54)),
+        ("trace_id_all_zero", format!("00-{}-{P}-01", "0".repeat(32)), E::TraceId),
+        ("trace_id_illegal_characters", format!("00-.{}-{P}-01", &T[1..]), E::TraceId),
+        ("trace_id_illegal_characters", format!("00-{}.-{P}-01", &T[1..]), E::TraceId),
+        ("trace_id_too_long", format!("00-{T}3-{P}-01"), E::TraceId),
+        ("trace_id_too_short", format!("00-{}-{P}-01", &T[1..]), form(54)),
+        ("parent_id_all_zero", format!("00-{T}-{}-01", "0".repeat(16)), E::SpanId),
+        ("parent_id_illegal_characters", format!("00-{T}-.{}-01", &P[1..]), E::SpanId),
+        ("parent_id_illegal_characters", format!("00-{T}-{}.-01", &P[1..]), E::SpanId),
+        ("parent_id_too_long", format!("00-{T}-{P}7-01"), E::SpanId),
+        ("parent_id_too_short", format!("00-{T}-{}-01", &P[1..]), form(54)),
+        ("trace_flags_illegal_characters", format!("00-{T}-{P}-.0"), E::Flags),
+        ("trace_flags_illegal_characters", format!("00-{T}-{P}-0."), E::Flags),
+        ("trace_flags_too_long", format!("00-{T}-{P}-001"), form(56)),
+        ("trace_flags_too_short", format!("00-{T}-{P}-1"), form(54)),
+    ] {
+        assert_eq!(TraceContext::from_headers([("traceparent", &*value)]), Err(expected), "{name}: {value}");
+        // With a state as well, the state goes too.
+        let headers = [("traceparent", &*value), ("tracestate", "foo=1")];
+        assert_eq!(TraceContext::from_headers(headers), Err(expected), "{name}: {value}");
+    }
+    let good = format!("00-{T}-{P}-01");
+    for (name, headers, expected) in [
+        ("both_traceparent_and_tracestate_missing", vec![], E::Missing),
+        ("tracestate_included_traceparent_missing", vec![("tracestate", "foo=1")], E::Missing),
+        ("traceparent_header_name", vec![("trace-parent", &*good)], E::Missing),
+        ("traceparent_header_name", vec![("trace.parent", &*good)], E::Missing),
+        ("traceparent_duplicated", vec![("traceparent", &*good), ("traceparent", &*good)], E::Repeated),
+    ] {
+        assert_eq!(TraceContext::from_headers(headers), Err(expected), "{name}");
+    }
+}
+
+#[test]
+fn what_it_sends_well_formed_is_taken() {
+    let from =
+        |value: &str| TraceContext::from_headers([("traceparent", value)]).map(|context| context.trace_id());
+    let expected = Ok("12345678901234567890123456789012".to_owned());
+    let good = "00-12345678901234567890123456789012-1234567890123456-01";
+    // traceparent_ows_handling
+    for white in [" ", "\t", " \t", ""] {
+        assert_eq!(from(&format!("{white}{good}")), expected);
+        assert_eq!(from(&format!("{good}{white}")), expected);
+    }
+    // traceparent_version_0xcc
+    for later in ["", "-what-the-future-will-be-like"] {
+        assert_eq!(from(&format!("{}{later}", good.replacen("00", "cc", 1))), expected);
+    }
+    for name in ["TraceParent", "TrAcEpArEnT", "TRACEPARENT"] {
+        assert!(TraceContext::from_headers([(name, good)]).is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn a_malformed_tracestate_of_the_test_suite_is_left_out_and_its_error_says_why() {
+    use TraceStateError as E;
+    let context: TraceContext = GOOD.parse().unwrap();
+    let many = |n: usize| (0..n).map(|i| format!("bar{i:02}={i}")).collect::<Vec<_>>().join(",");
+    let of = |key: String| format!("{key}=1");
+    for (name, value, expected) in [
+        ("key_illegal_characters", "foo =1".to_owned(), E::Key { member: 0 }),
+        ("key_illegal_characters", "FOO=1".to_owned(), E::Key { member: 0 }),
+        ("key_illegal_characters", "foo.bar=1".to_owned(), E::Key { member: 0 }),
+        ("key_illegal_vendor_format", "foo@=1,bar=2".to_owned(), E::Key { member: 0 }),
+        ("key_illegal_vendor_format", "@foo=1,bar=2".to_owned(), E::Key { member: 0 }),
+        ("key_illegal_vendor_format", "bar=2,foo@@bar=1".to_owned(), E::Key { member: 1 }),
+        ("key_illegal_vendor_format", "foo@bar@baz=1,bar=2".to_owned(), E::Key { member: 0 }),
+        ("member_count_limit", many(33), E::Members { expected: 32, actual: 33 }),
+        ("key_length_limit", of("z".repeat(257)), E::Key { member: 0 }),
+        ("key_length_limit", of(format!("{}@v", "t".repeat(242))), E::Key { member: 0 }),
+        ("key_length_limit", of(format!("t@{}", "v".repeat(15))), E::Key { member: 0 }),
+        ("value_illegal_characters", "foo=bar=baz".to_owned(), E::Value { member: 0 }),
+        ("value_illegal_characters", "foo=,bar=3".to_owned(), E::Value { member: 0 }),
+        ("value_length", format!("foo={}", "v".repeat(257)), E::Value { member: 0 }),
+        ("no equals sign", "foo".to_owned(), E::Form { member: 0 }),
+    ] {
+        assert_eq!(context.clone().with_tracestate(&value), Err(expected), "{name}: {value}");
+        let headers = [("traceparent", GOOD), ("tracestate", &*value)];
+        assert_eq!(TraceContext::from_headers(headers).unwrap().tracestate(), "", "{name}: {value}");
+    }
+    for (name, values, expected) in [
+        ("empty_header", vec!["foo=1", ""], "foo=1"),
+        ("empty_header", vec!["", "foo=1"], "foo=1"),
+        (
+            "multiple_headers_different_keys",
+            vec!["foo=1,bar=2", "rojo=1,congo=2", "baz=3"],
+            "foo=1,bar=2,rojo=1,congo=2,baz=3",
+        ),
+        ("ows_handling", vec!["foo=1 \t , \t bar=2, \t baz=3"], "foo=1,bar=2,baz=3"),
+        ("ows_handling", vec!["foo=1 \t"], "foo=1"),
+        ("duplicated_keys", vec!["foo=1,foo=2"], "foo=1,foo=2"),
+        (
+            "all_allowed_characters",
+            vec!["a0_-*/=!\"#$%&'()*+-./:;<>?@[]^_`{|}~"],
+            "a0_-*/=!\"#$%&'()*+-./:;<>?@[]^_`{|}~",
+        ),
+        ("multi-tenant", vec!["0t-*/_@v-*/_=1"], "0t-*/_@v-*/_=1"),
+    ] {
+        let headers = values.into_iter().map(|value| ("tracestate", value)).chain([("traceparent", GOOD)]);
+        assert_eq!(TraceContext::from_headers(headers).unwrap().tracestate(), expected, "{name}");
+    }
+    for longest in [many(32), of("z".repeat(256)), of(format!("{}@{}", "t".repeat(241), "v".repeat(13)))] {
+        assert_eq!(context.clone().with_tracestate(&longest).unwrap().tracestate(), longest);
+    }
+}
+
+#[test]
+fn a_header_map_is_read_and_written() {
+    let mut headers = HeaderMap::new();
+    assert_eq!(TraceContext::extract(&headers), Err(TraceContextError::Missing));
+    headers.insert("traceparent", HeaderValue::from_static(GOOD));
+    headers.append("tracestate", HeaderValue::from_static("a=1"));
+    headers.append("tracestate", HeaderValue::from_static("b=2"));
+    let context = TraceContext::extract(&headers).unwrap();
+    assert_eq!((context.to_headers()[0].1.as_str(), &*context.tracestate()), (GOOD, "a=1,b=2"));
+
+    // What was there of another trace is replaced, its state too.
+    let mut next = headers.clone();
+    let other = GOOD.replace("0af7", "1af7").parse::<TraceContext>().unwrap();
+    other.inject(&mut next);
+    assert_eq!((next.len(), next["traceparent"].to_str().unwrap()), (1, &*GOOD.replace("0af7", "1af7")));
+    context.inject(&mut next);
+    assert_eq!(next["tracestate"], "a=1,b=2");
+
+    headers.append("traceparent", HeaderValue::from_static(GOOD));
+    assert_eq!(TraceContext::extract(&headers), Err(TraceContextError::Repeated));
+    let mut bytes = HeaderMap::new();
+    bytes.insert("traceparent", HeaderValue::from_bytes(&[0xff; 55]).unwrap());
+    assert!(matches!(TraceContext::extract(&bytes), Err(TraceContextError::Form { .. })));
+}

@@ -82,7 +82,12 @@ fn each_event_of_the_contract_leaves_its_span_or_its_line() {
 
 #[test]
 fn spans_and_lines_hold_the_keys_that_are_listed_for_them_and_no_others() {
-    let recorder = recorder(1.0, 1);
+    let recorder = Recorder::new(TracingConfig {
+        candidate_spans: 1,
+        lightweight_model: Some("small".to_owned()),
+        powerful_model: Some("large".to_owned()),
+        ..Default::default()
+    });
     let (_, mut lines) = lines(|| exercise(recorder.observer()));
     let spans = recorder.finish();
     for listed in fields::SPANS {
@@ -106,6 +111,7 @@ fn spans_and_lines_hold_the_keys_that_are_listed_for_them_and_no_others() {
     }
 
     lines.extend(crate::export::tests::lines_about_exporting());
+    lines.extend(outage(1).1);
     for line in &lines {
         let listed = fields::LINES.iter().find(|listed| listed.message == line.message);
         let listed = listed.unwrap_or_else(|| panic!("{line:?} is not listed"));
@@ -293,4 +299,58 @@ fn doubles_read_as_the_numbers_that_they_came_from() {
     for (given, expected) in [(0.98, 0.98), (0.15, 0.15), (1.0, 1.0), (1e-7, 0.0)] {
         assert_eq!(double(given), expected);
     }
+}
+
+/// A request without evidence a thousand times, and one more in a later window. The lines, and the verdicts on them.
+fn outage(windows: u64) -> ((), Vec<Line>) {
+    let (clock, hand) = tiny_dancer_core::Clock::manual(0);
+    let observer = TracingObserver { repeats: Arc::new(Repeats::new(clock)), ..Default::default() };
+    lines(|| {
+        let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), observer);
+        for _ in 0..1_000 {
+            router.route(RoutingRequest::new(&[1.0, 0.0], &[])).unwrap();
+        }
+        hand.advance(std::time::Duration::from_secs(10 * windows));
+        router.route(RoutingRequest::new(&[1.0, 0.0], &[])).unwrap();
+    })
+}
+
+#[test]
+fn an_outage_writes_ten_lines_and_tells_later_how_many_it_left_out() {
+    let ((), lines) = outage(1);
+    let count = |message: &str| lines.iter().filter(|line| line.message == message).count();
+    assert_eq!((count("fallback"), count("lines left out"), count("request decided")), (11, 1, 1_001));
+    let told = lines.iter().find(|line| line.message == "lines left out").unwrap();
+    assert_eq!(told.fields[fields::LOG_LEFT_OUT], "990");
+    assert_eq!(
+        (&*told.fields[fields::LOG_MESSAGE], &*told.fields[fields::LOG_KIND]),
+        ("fallback", "no_evidence")
+    );
+}
+
+#[test]
+fn redacted_names_are_in_no_line() {
+    let recorder = Recorder::new(TracingConfig { redact_ids: true, ..Default::default() });
+    let ((), lines) = lines(|| route(recorder.observer(), &candidates(2)));
+    let names: Vec<_> = lines.iter().filter_map(|line| line.fields.get(fields::CANDIDATE_ID)).collect();
+    assert_eq!(names, [REDACTED, REDACTED]);
+    let spans = recorder.finish();
+    assert!(!format!("{spans:?} {lines:?}").contains("candidate 0"));
+}
+
+#[test]
+fn a_model_s_name_is_on_the_span_of_a_request_that_goes_to_it() {
+    let config = TracingConfig { powerful_model: Some("large".to_owned()), ..Default::default() };
+    let recorder = Recorder::new(config);
+    route(recorder.observer(), &[]);
+    route(recorder.observer(), &candidates(1));
+    let spans = recorder.finish();
+    let name = |reason| {
+        let of = |span: &&SpanData| {
+            span.name == RequestStart::NAME && text(span, fields::DECISION_REASON) == reason
+        };
+        attribute(spans.iter().find(of).unwrap(), fields::GEN_AI_REQUEST_MODEL)
+    };
+    assert_eq!(name("no_evidence"), Some(&Value::from("large")));
+    assert_eq!(name("confident"), None);
 }

@@ -9,6 +9,7 @@ mod export;
 mod init;
 mod jaeger;
 mod logs;
+mod parents;
 mod sampling;
 mod thrift;
 mod trouble;

@@ -1,0 +1,122 @@
+//! Log lines that every request would repeat: the first few of a kind are written, the rest is counted.
+//!
+//! During an outage each request falls back, and a line a request would bury the one that says why. Of each kind
+//! [`LINES`] are written in a window of [`SECONDS`]; how many were left out is told with the first of a later window.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use tiny_dancer_core::{Clock, ErrorKind, Reason, Tick};
+
+/// How long a window is.
+const SECONDS: u64 = 10;
+/// How many lines of a kind a window shows: enough to see whether they are all alike.
+const LINES: u64 = 10;
+
+/// A kind of line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Repeated {
+    Error(ErrorKind),
+    Fallback(Reason),
+}
+
+impl Repeated {
+    fn place(self) -> usize {
+        match self {
+            Self::Error(kind) => kind as usize,
+            Self::Fallback(reason) => ErrorKind::ALL.len() + reason as usize,
+        }
+    }
+}
+
+/// Whether to write a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) write: bool,
+    /// Lines of this kind that were left out in the window before, told once.
+    pub(crate) left_out: u64,
+}
+
+/// What was written of each kind.
+#[derive(Debug)]
+pub(crate) struct Repeats {
+    clock: Clock,
+    start: Tick,
+    /// A kind's window, and below, in 32 bits, its lines.
+    kinds: [AtomicU64; ErrorKind::ALL.len() + Reason::ALL.len()],
+}
+
+impl Repeats {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self { start: clock.tick(), clock, kinds: Default::default() }
+    }
+
+    /// Counts a line.
+    pub(crate) fn count(&self, line: Repeated) -> Verdict {
+        // From 1, so that the first window differs from none.
+        let now = 1 + self.clock.since(self.start).as_secs() / SECONDS;
+        let mut verdict = Verdict::default();
+        let count = |word: u64| {
+            let (window, lines) = (word >> 32, word & u64::from(u32::MAX));
+            if window < now {
+                verdict = Verdict { write: true, left_out: lines.saturating_sub(LINES) };
+                return Some(now << 32 | 1);
+            }
+            verdict = Verdict { write: lines < LINES, left_out: 0 };
+            // As many lines as 32 bits count in ten seconds don't exist; if they did, counting would stop.
+            Some(window << 32 | (lines + 1).min(u64::from(u32::MAX)))
+        };
+        // It always has an answer.
+        let _ = self.kinds[line.place()].fetch_update(Ordering::Relaxed, Ordering::Relaxed, count);
+        verdict
+    }
+}
+
+impl Default for Repeats {
+    fn default() -> Self {
+        Self::new(Clock::system())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const LINE: Repeated = Repeated::Fallback(Reason::CircuitOpen);
+    const OTHER: Repeated = Repeated::Error(ErrorKind::CircuitOpen);
+
+    fn written(repeats: &Repeats, line: Repeated, times: usize) -> usize {
+        (0..times).filter(|_| repeats.count(line).write).count()
+    }
+
+    #[test]
+    fn ten_lines_of_a_kind_are_written_and_the_rest_is_told_later() {
+        let (clock, hand) = Clock::manual(0);
+        let repeats = Repeats::new(clock);
+        assert_eq!(written(&repeats, LINE, 25), 10);
+        assert_eq!(written(&repeats, OTHER, 1), 1, "another kind has a count of its own");
+        hand.advance(Duration::from_secs(9));
+        assert_eq!(written(&repeats, LINE, 1), 0);
+        hand.advance(Duration::from_secs(1));
+        assert_eq!(repeats.count(LINE), Verdict { write: true, left_out: 16 });
+        assert_eq!(repeats.count(LINE), Verdict { write: true, left_out: 0 });
+    }
+
+    #[test]
+    fn kinds_have_places_of_their_own() {
+        let errors = ErrorKind::ALL.into_iter().map(Repeated::Error);
+        let mut places: Vec<_> =
+            errors.chain(Reason::ALL.into_iter().map(Repeated::Fallback)).map(Repeated::place).collect();
+        places.sort_unstable();
+        assert!(places.into_iter().eq(0..ErrorKind::ALL.len() + Reason::ALL.len()));
+    }
+
+    #[test]
+    fn threads_write_no_more_together() {
+        let repeats = Repeats::new(Clock::manual(0).0);
+        let total: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| written(&repeats, LINE, 1_000))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(total, 10);
+    }
+}
