@@ -5,28 +5,29 @@
 //! cargo run --release --example full_observability -- --serve 127.0.0.1:9898
 //! ```
 //!
-//! The second keeps routing and answers `/metrics` and `/healthz` until Ctrl-C. No language model is called: which
-//! answers would have been good enough is drawn by chance from the router's own confidence, and an outage of the
-//! lightweight model is acted out, so that a circuit opens and recovers.
+//! The second keeps routing and answers `/metrics` and `/healthz` until Ctrl-C; with `--outages 30` the lightweight model
+//! fails for the second half of every 30 s. No language model is called: which answers would have been good enough is
+//! drawn by chance from the router's own confidence, prices are made up, and an outage of the lightweight model is acted
+//! out, so that a circuit opens and recovers.
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
-use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use clap::Parser;
 use hdrhistogram::Histogram;
 use rand::{Rng, RngExt, SeedableRng, rngs::SmallRng};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tiny_dancer::core::guarantee::RiskStep;
+use tiny_dancer::metrics::MetricsServer;
 use tiny_dancer::observer::{RequestStart, Stage};
 use tiny_dancer::tracing::LogFormat;
 use tiny_dancer::{
-    Candidate, Circuit, CircuitBreakerConfig, CircuitState, Clock, ModelType, Outcome, OutcomeResult, Reason,
-    Router, RouterConfig, RoutingRequest, RoutingResponse, TracingConfig, TracingSystem,
+    Candidate, Circuit, CircuitBreakerConfig, CircuitState, Clock, MetricsCollector, MetricsConfig, Model,
+    ModelType, Outcome, OutcomeResult, Prices, Reason, RiskBudget, Router, RouterConfig, RoutingRequest,
+    RoutingResponse, TracingConfig, TracingSystem,
 };
 use tiny_dancer_examples::collector::{Collector, tree};
 use tiny_dancer_examples::data::{self, Prompt};
@@ -38,6 +39,10 @@ const ROUNDS: u64 = 40;
 const THREADS: u64 = 4;
 /// A share that a production service might choose.
 const SAMPLING_RATIO: f64 = 0.01;
+/// Made up, in dollars a call. An insufficient answer is asked for again, so it costs both.
+const PRICES: Prices = Prices { lightweight: 0.0002, powerful: 0.006, repeated: true };
+/// What the router promises: at most one in five of the lightweight model's answers is insufficient.
+const RISK: RiskBudget = RiskBudget { alpha: 0.2, delta: 0.05 };
 
 /// Routes everyday prompts and shows what an operator sees of it.
 #[derive(Parser)]
@@ -45,6 +50,9 @@ struct Arguments {
     /// Afterwards keep routing, and serve /metrics and /healthz at this address until Ctrl-C.
     #[arg(long, value_name = "ADDR")]
     serve: Option<SocketAddr>,
+    /// While serving, let the lightweight model fail for the second half of every so many seconds.
+    #[arg(long, value_name = "SECONDS", requires = "serve")]
+    outages: Option<u64>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -63,7 +71,10 @@ fn main() -> anyhow::Result<()> {
     tracing_system.init()?;
 
     let prompts = Arc::new(data::load()?);
+    MetricsCollector::init(&MetricsConfig { prices: Some(PRICES), ..Default::default() })?;
     let router = Arc::new(Router::new(RouterConfig {
+        model_path: promising_model()?,
+        risk: Some(RISK),
         circuit_breaker: CircuitBreakerConfig {
             // Short, so that the demonstration is: half a minute would be usual.
             open_for: Duration::from_millis(200),
@@ -90,12 +101,25 @@ fn main() -> anyhow::Result<()> {
     metrics_worth_a_look(&router.export_metrics()?);
 
     if let Some(address) = arguments.serve {
-        serve(address, &router, &prompts)?;
+        serve(address, arguments.outages, &router, &prompts)?;
     }
     let report = tracing_system.shutdown();
     one_trace(collector.as_ref(), elsewhere.as_deref());
     println!("  spans: {report}");
     Ok(())
+}
+
+/// Where the embedded model certifies nothing, a copy of it with a made-up path, so that there is a promise to watch.
+fn promising_model() -> anyhow::Result<Option<PathBuf>> {
+    let model = Model::embedded();
+    if !model.risk_path().is_empty() {
+        return Ok(None);
+    }
+    let RouterConfig { confidence_threshold, max_uncertainty, .. } = RouterConfig::default();
+    let step = RiskStep { confidence_threshold, max_uncertainty, n: 1000, failures: 100 };
+    let path = std::env::temp_dir().join(format!("full-observability-{}.safetensors", std::process::id()));
+    std::fs::write(&path, model.with_risk_path(vec![step])?.to_bytes())?;
+    Ok(Some(path))
 }
 
 fn heading(text: &str) {
@@ -190,10 +214,14 @@ fn where_they_went(router: &Router, prompts: &[Prompt]) -> anyhow::Result<()> {
         ]);
     }
     print!("{table}");
-    let config = router.config();
+    let (confidence, uncertainty) = router.thresholds();
     println!(
-        "  lightweight needs a confidence of at least {} and an uncertainty of at most {}",
-        config.confidence_threshold, config.max_uncertainty
+        "  lightweight needs a confidence of at least {confidence} and an uncertainty of at most {uncertainty}: at most {:.0}%",
+        100.0 * RISK.alpha
+    );
+    println!(
+        "  of its answers are insufficient, promised with a confidence of {:.0}%",
+        100.0 * (1.0 - RISK.delta)
     );
     Ok(())
 }
@@ -347,18 +375,18 @@ fn one_trace(collector: Option<&Collector>, elsewhere: Option<&str>) {
 }
 
 /// Keeps routing, and answers `/metrics` and `/healthz`, until Ctrl-C.
-fn serve(address: SocketAddr, router: &Arc<Router>, prompts: &Arc<Vec<Prompt>>) -> anyhow::Result<()> {
+fn serve(
+    address: SocketAddr,
+    outages: Option<u64>,
+    router: &Arc<Router>,
+    prompts: &Arc<Vec<Prompt>>,
+) -> anyhow::Result<()> {
+    let server = MetricsServer::bind(address)?;
+    heading(&format!("Serving http://{}/metrics and /healthz until Ctrl-C", server.address()));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind(address).await?;
-        heading(&format!("Serving http://{}/metrics and /healthz until Ctrl-C", listener.local_addr()?));
-        let app = axum::Router::new()
-            .route("/metrics", get(metrics))
-            .route("/healthz", get(|| async { "ok\n" }))
-            .with_state(Arc::clone(router));
-        let traffic = tokio::spawn(keep_routing(Arc::clone(router), Arc::clone(prompts)));
+        let traffic = tokio::spawn(keep_routing(Arc::clone(router), Arc::clone(prompts), outages));
         tokio::select! {
-            served = async { axum::serve(listener, app).await } => served?,
             ended = traffic => ended??,
             stopped = tokio::signal::ctrl_c() => stopped?,
         }
@@ -366,21 +394,37 @@ fn serve(address: SocketAddr, router: &Arc<Router>, prompts: &Arc<Vec<Prompt>>) 
     })
 }
 
-/// Some two hundred requests a second.
-async fn keep_routing(router: Arc<Router>, prompts: Arc<Vec<Prompt>>) -> anyhow::Result<()> {
-    let mut chance = SmallRng::seed_from_u64(0);
-    let mut beat = tokio::time::interval(Duration::from_millis(5));
-    for prompt in prompts.iter().cycle() {
+/// Some two hundred requests a second of various sizes, some of them without memories or bad, and reloads now and then.
+async fn keep_routing(
+    router: Arc<Router>,
+    prompts: Arc<Vec<Prompt>>,
+    outages: Option<u64>,
+) -> anyhow::Result<()> {
+    const BEAT: Duration = Duration::from_millis(5);
+    let (mut chance, clock) = (SmallRng::seed_from_u64(0), Clock::system());
+    let (mut beat, start) = (tokio::time::interval(BEAT), clock.tick());
+    for (number, prompt) in prompts.iter().cycle().enumerate() {
         beat.tick().await;
-        let response = router.route(prompt.request())?;
-        router.record_outcome(outcome(&response, &mut chance));
+        let candidates = match number % 50 {
+            0 => 0,
+            number => [5, 20, data::CANDIDATES][number % 3].min(prompt.candidates.len()),
+        };
+        // A query without dimensions is an error.
+        let query = if number % 64 == 1 { &[] } else { &*prompt.embedding };
+        if let Ok(response) = router.route(RoutingRequest::new(query, &prompt.candidates[..candidates])) {
+            let is_out = outages.is_some_and(|period| {
+                let (period, now) = (Duration::from_secs(period.max(1)), clock.since(start));
+                now.as_secs_f64() % period.as_secs_f64() >= period.as_secs_f64() / 2.0
+            });
+            let mut outcome = outcome(&response, &mut chance);
+            if is_out && outcome.model == ModelType::Lightweight {
+                outcome.result = OutcomeResult::CallFailed;
+            }
+            router.record_outcome(outcome);
+        }
+        if number % 4000 == 2000 {
+            router.reload_model()?;
+        }
     }
     Ok(())
-}
-
-async fn metrics(State(router): State<Arc<Router>>) -> Response {
-    match router.export_metrics() {
-        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
-    }
 }
