@@ -1,7 +1,7 @@
 //! The one clock: it reads the time, and hands out durations.
 //!
 //! Everything in core that needs the time asks a [`Clock`], so that tests hold time in their hands. Reading a tick is
-//! reading a processor register (the `quanta` crate), some three times cheaper than `Instant::now`.
+//! reading a processor register (the `quanta` crate), where `Instant::now` is a call of the system.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
