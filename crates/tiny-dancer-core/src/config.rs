@@ -77,6 +77,21 @@ pub enum ConfigError {
 }
 
 impl RouterConfig {
+    /// Twelve hexadecimal digits that differ where a configuration decides differently, to be told in traces. Where
+    /// the model lies is not part of it; the model has a version.
+    pub fn digest(&self) -> String {
+        let Self { confidence_threshold, max_uncertainty, risk, recency_half_life, circuit_breaker, .. } =
+            self;
+        let open_on_broken_promise = self.open_on_broken_promise;
+        crate::model::digest(
+            format!(
+                "{confidence_threshold:?} {max_uncertainty:?} {risk:?} {open_on_broken_promise} \
+                 {recency_half_life:?} {circuit_breaker:?}"
+            )
+            .as_bytes(),
+        )
+    }
+
     /// Checks every field.
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         let breaker = &self.circuit_breaker;

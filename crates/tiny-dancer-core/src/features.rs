@@ -59,7 +59,6 @@ pub struct Features<'a> {
 
 impl<'a> Features<'a> {
     /// Columns of one length, in the order of [`Feature::ALL`].
-    #[cfg(test)]
     pub(crate) fn from_columns(columns: [&'a [f32]; Feature::COUNT]) -> Self {
         Self { columns }
     }

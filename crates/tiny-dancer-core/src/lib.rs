@@ -47,6 +47,7 @@ mod kernel;
 pub mod model;
 pub mod observer;
 mod order;
+pub mod replay;
 mod request;
 mod response;
 mod router;

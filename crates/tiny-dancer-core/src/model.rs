@@ -15,6 +15,7 @@ use std::path::Path;
 mod file;
 
 pub use file::LoadError;
+pub(crate) use file::version as digest;
 
 /// Facts about a training, such as `rows` or `seed`: text by name.
 pub type TrainingFacts = BTreeMap<String, String>;

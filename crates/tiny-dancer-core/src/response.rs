@@ -46,6 +46,18 @@ impl Reason {
     pub const ALL: [Self; 5] =
         [Self::CircuitOpen, Self::Confident, Self::HighUncertainty, Self::LowConfidence, Self::NoEvidence];
 
+    /// Which test decides: confidence first, then uncertainty.
+    #[inline]
+    pub(crate) fn of(confidence: f32, uncertainty: f32, threshold: f32, max_uncertainty: f32) -> Self {
+        if confidence < threshold {
+            Self::LowConfidence
+        } else if uncertainty > max_uncertainty {
+            Self::HighUncertainty
+        } else {
+            Self::Confident
+        }
+    }
+
     /// The name in labels, attributes and logs.
     pub const fn name(self) -> &'static str {
         match self {

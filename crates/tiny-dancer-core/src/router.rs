@@ -37,6 +37,8 @@ struct Serving {
     model: Arc<Model>,
     confidence_threshold: f32,
     max_uncertainty: f32,
+    /// What the configuration was, for observers.
+    config_digest: String,
 }
 
 impl Serving {
@@ -52,18 +54,13 @@ impl Serving {
             })?;
             (confidence_threshold, max_uncertainty) = (step.confidence_threshold, step.max_uncertainty);
         }
-        Ok(Self { model: Arc::new(model), confidence_threshold, max_uncertainty })
+        let config_digest = config.digest();
+        Ok(Self { model: Arc::new(model), confidence_threshold, max_uncertainty, config_digest })
     }
 
     /// Which test decides.
     fn reason(&self, confidence: f32, uncertainty: f32) -> Reason {
-        if confidence < self.confidence_threshold {
-            Reason::LowConfidence
-        } else if uncertainty > self.max_uncertainty {
-            Reason::HighUncertainty
-        } else {
-            Reason::Confident
-        }
+        Reason::of(confidence, uncertainty, self.confidence_threshold, self.max_uncertainty)
     }
 }
 
@@ -129,7 +126,7 @@ impl<O: Observer> Router<O> {
         response.clear();
         let result = self.decide(&request, &serving, &mut observed, response);
         match &result {
-            Ok(()) => observed.decided(&request, &serving, response),
+            Ok(()) => observed.decided(&request, self.kernel, &serving, response),
             Err(error) => {
                 response.clear();
                 observed.failed(error);

@@ -4,6 +4,7 @@
 //! `docs/spans.md` is made from this module, and tests hold what is emitted against it.
 
 use crate::environment;
+use tiny_dancer_core::Feature;
 use tiny_dancer_core::observer::{RequestStart, Stage};
 use tracing::Level;
 
@@ -18,8 +19,12 @@ pub enum Kind {
     Bool,
     /// a floating-point number
     Double,
+    /// a list of them
+    Doubles,
     /// an integer
     Int,
+    /// a list of them
+    Ints,
     /// text
     String,
 }
@@ -65,12 +70,15 @@ fields! {
     CIRCUIT_PREVIOUS: String = "tiny_dancer.circuit.previous", "the state before: `closed`, `half_open` or `open`";
     CONFIDENCE: Double = "tiny_dancer.confidence", "the probability that the lightweight model suffices";
     CONFIDENCE_THRESHOLD: Double = "tiny_dancer.confidence_threshold", "the confidence that lightweight needs";
+    CONFIG_DIGEST: String = "tiny_dancer.config.digest", "twelve digits that differ where a configuration of the router \
+        decides differently";
     DECISION_MODEL: String = "tiny_dancer.decision.model", "where the request goes: `lightweight` or `powerful`";
     DECISION_REASON: String = "tiny_dancer.decision.reason", "which test decided, a name of `Reason`";
     DIMENSIONS: Int = "tiny_dancer.dimensions", "the query embedding's dimension";
     DURATION: Double = "tiny_dancer.duration", "seconds that the request took";
     ERROR: String = "tiny_dancer.error", "what went wrong, in words";
     ERROR_STAGE: String = "tiny_dancer.error.stage", "the stage that failed";
+    KERNEL: String = "tiny_dancer.kernel", "the vector instructions that computed it: `scalar`, `avx2`, ...";
     LOG_KIND: String = "tiny_dancer.log.kind", "the reason or the kind of error of lines that were left out";
     LOG_LEFT_OUT: Int = "tiny_dancer.log.left_out", "how many lines like it were not written";
     LOG_MESSAGE: String = "tiny_dancer.log.message", "the message of lines that were left out";
@@ -84,6 +92,17 @@ fields! {
         exceeded";
     PROMISE_INSUFFICIENT: Int = "tiny_dancer.promise.insufficient", "answers that were reported as not good enough";
     PROMISE_REPORTED: Int = "tiny_dancer.promise.reported", "answers that were reported as good enough or not";
+    REPLAY_CANDIDATES: Ints = "tiny_dancer.replay.candidates", "the places in the request of the candidates that were \
+        read together, at most 64, farthest first";
+    REPLAY_CONFIDENCE: Double = "tiny_dancer.replay.confidence", "the confidence, to the last bit";
+    REPLAY_CONFIDENCE_THRESHOLD: Double = "tiny_dancer.replay.confidence_threshold", "the same of its threshold";
+    REPLAY_FREQUENCY: Doubles = "tiny_dancer.replay.frequency", "a feature of these candidates";
+    REPLAY_MAX_UNCERTAINTY: Double = "tiny_dancer.replay.max_uncertainty", "the same of the uncertainty's limit";
+    REPLAY_METADATA_OVERLAP: Doubles = "tiny_dancer.replay.metadata_overlap", "a feature of these candidates";
+    REPLAY_RECENCY: Doubles = "tiny_dancer.replay.recency", "a feature of these candidates";
+    REPLAY_SIMILARITY: Doubles = "tiny_dancer.replay.similarity", "a feature of these candidates";
+    REPLAY_SUCCESS_RATE: Doubles = "tiny_dancer.replay.success_rate", "a feature of these candidates";
+    REPLAY_UNCERTAINTY: Double = "tiny_dancer.replay.uncertainty", "the uncertainty, to the last bit";
     SPANS_LOST: Int = "tiny_dancer.spans.lost", "how many spans never arrived";
     STATUS: String = "tiny_dancer.status", "`success`, `fallback` or `failure`";
     UNCERTAINTY: Double = "tiny_dancer.uncertainty", "the conformal uncertainty: 0 certain, 1 nothing known";
@@ -141,6 +160,34 @@ pub const SPANS: &[Span] = &[
         fields: &[CANDIDATES],
     },
 ];
+
+/// The keys of the features in [`Feature::ALL`]'s order.
+pub const REPLAY_FEATURES: [&str; Feature::COUNT] =
+    [REPLAY_SIMILARITY, REPLAY_RECENCY, REPLAY_FREQUENCY, REPLAY_SUCCESS_RATE, REPLAY_METADATA_OVERLAP];
+
+/// The event on the request's span that says what was decided, and holds what it takes to decide it again.
+pub const ROUTING_DECISION: Span = Span {
+    name: "routing_decision",
+    help: "On the request's span. Unless it was a fallback, `tiny-dancer replay` computes the decision again from this, \
+           and compares all bits. A double holds each `f32` exactly.",
+    fields: &[
+        DECISION_MODEL,
+        DECISION_REASON,
+        MODEL_VERSION,
+        KERNEL,
+        CONFIG_DIGEST,
+        REPLAY_CANDIDATES,
+        REPLAY_SIMILARITY,
+        REPLAY_RECENCY,
+        REPLAY_FREQUENCY,
+        REPLAY_SUCCESS_RATE,
+        REPLAY_METADATA_OVERLAP,
+        REPLAY_CONFIDENCE,
+        REPLAY_CONFIDENCE_THRESHOLD,
+        REPLAY_UNCERTAINTY,
+        REPLAY_MAX_UNCERTAINTY,
+    ],
+};
 
 /// One kind of log line.
 #[derive(Clone, Copy, Debug)]
@@ -250,10 +297,10 @@ pub const LINES: &[Line] = &[
 
 /// The text of `docs/spans.md`.
 pub fn markdown() -> String {
-    let spans = SPANS.iter().map(|Span { name, help, fields }| {
+    let row = |Span { name, help, fields }: &Span| {
         let fields = if fields.is_empty() { "none".to_owned() } else { keys(fields) };
         format!("| `{name}` | {help} | {fields} |\n")
-    });
+    };
     let attributes = ALL.iter().map(|Field { key, kind, help }| {
         let kind = format!("{kind:?}").to_lowercase();
         format!("| `{key}` | {kind} | {help} |\n")
@@ -266,7 +313,9 @@ pub fn markdown() -> String {
         .iter()
         .map(|variable| format!("| `{}` | {} |\n", variable.name, variable.help));
     head(INTRODUCTION)
-        .chain(spans)
+        .chain(SPANS.iter().map(row))
+        .chain(head(EVENTS))
+        .chain([row(&ROUTING_DECISION)])
         .chain(head(ATTRIBUTES))
         .chain(attributes)
         .chain(head(LOG_LINES))
@@ -306,6 +355,13 @@ An open circuit or a request without candidates ends early, and so does its tree
 No span and no line holds an embedding or a prompt.
 
 | span | covers | attributes |
+| --- | --- | --- |
+";
+
+const EVENTS: &str = "
+## Events
+
+| event | says | attributes |
 | --- | --- | --- |
 ";
 

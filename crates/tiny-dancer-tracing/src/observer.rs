@@ -10,14 +10,14 @@ use crate::repeats::{Repeated, Repeats};
 use crate::sampler::Decided;
 use crate::system;
 use opentelemetry::trace::{Span as _, Status as SpanStatus, TraceContextExt};
-use opentelemetry::{Context, ContextGuard, KeyValue};
+use opentelemetry::{Array, Context, ContextGuard, KeyValue, Value};
 use opentelemetry_sdk::trace::Span;
 use std::sync::Arc;
 use tiny_dancer_core::observer::{
     BreakerTransition, Decided as Decision, Detail, Failed, ModelReload, Observer, OutcomeReported,
     PromiseBroken, RequestEnd, RequestStart, Stage as StageName, StageEnd, StageStart,
 };
-use tiny_dancer_core::{CircuitState, ErrorKind, ModelType, Reason};
+use tiny_dancer_core::{CircuitState, ErrorKind, Feature, ModelType, Reason};
 use tracing::Level;
 
 /// Makes spans and log lines of what a router does.
@@ -163,6 +163,7 @@ impl Observer for TracingObserver {
             if let Some(name) = self.system().and_then(|system| system.model_name(event.model)) {
                 span.set_attribute(KeyValue::new(fields::GEN_AI_REQUEST_MODEL, name.to_owned()));
             }
+            span.add_event(fields::ROUTING_DECISION.name, replay(event));
         }
         let reason = event.reason;
         if reason.is_fallback() && self.writes(Repeated::Fallback(reason), "fallback", reason.name()) {
@@ -336,6 +337,34 @@ impl Recording {
         let detail = if pipeline.candidate_spans() == 0 { Detail::Stages } else { Detail::Candidates };
         Self { stage: None, _attached: context.clone().attach(), context, detail }
     }
+}
+
+/// All that it takes to decide again.
+fn replay(event: &Decision<'_>) -> Vec<KeyValue> {
+    let exact = |key, value: f32| KeyValue::new(key, f64::from(value));
+    let mut attributes = Vec::with_capacity(fields::ROUTING_DECISION.fields.len());
+    attributes.extend([
+        KeyValue::new(fields::DECISION_MODEL, event.model.name()),
+        KeyValue::new(fields::DECISION_REASON, event.reason.name()),
+        KeyValue::new(fields::MODEL_VERSION, event.model_version.to_owned()),
+        KeyValue::new(fields::KERNEL, event.kernel.name()),
+        KeyValue::new(fields::CONFIG_DIGEST, event.config_digest.to_owned()),
+        exact(fields::REPLAY_CONFIDENCE, event.confidence),
+        exact(fields::REPLAY_CONFIDENCE_THRESHOLD, event.confidence_threshold),
+        exact(fields::REPLAY_UNCERTAINTY, event.uncertainty),
+        exact(fields::REPLAY_MAX_UNCERTAINTY, event.max_uncertainty),
+    ]);
+    if !event.reason.is_fallback() {
+        let candidates = event.joint_candidates();
+        for (feature, key) in Feature::ALL.into_iter().zip(fields::REPLAY_FEATURES) {
+            let column = event.features.column(feature);
+            let values = candidates.iter().map(|&candidate| f64::from(column[candidate])).collect();
+            attributes.push(KeyValue::new(key, Value::Array(Array::F64(values))));
+        }
+        let places = candidates.into_iter().map(|candidate| candidate as i64).collect();
+        attributes.push(KeyValue::new(fields::REPLAY_CANDIDATES, Value::Array(Array::I64(places))));
+    }
+    attributes
 }
 
 /// One line a candidate.

@@ -153,7 +153,7 @@ pub enum LoadError {
 }
 
 /// The first twelve hexadecimal digits of the content's SHA-256.
-pub(super) fn version(bytes: &[u8]) -> String {
+pub(crate) fn version(bytes: &[u8]) -> String {
     use std::fmt::Write;
     Sha256::digest(bytes).iter().take(6).fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail

@@ -3,6 +3,7 @@
 use crate::breaker::{Cause, Circuit, CircuitState};
 use crate::features::Features;
 use crate::guarantee::PromiseState;
+use crate::kernel::Kernel;
 use crate::model::{LoadError, Model};
 use crate::{Candidate, ErrorKind, ModelType, Outcome, Reason, RouteError, RoutingDecision};
 use std::time::Duration;
@@ -191,6 +192,10 @@ pub struct Decided<'a> {
     pub max_uncertainty: f32,
     /// The version of the model that decided.
     pub model_version: &'a str,
+    /// The vector instructions that computed it: another kernel may give other bits.
+    pub kernel: Kernel,
+    /// The configuration's [`digest`](crate::RouterConfig::digest).
+    pub config_digest: &'a str,
     pub(crate) candidates: &'a [Candidate],
 }
 

@@ -4,6 +4,7 @@ use super::Serving;
 use crate::breaker::{Circuit, Transition};
 use crate::clock::{Clock, Tick};
 use crate::guarantee::PromiseState;
+use crate::kernel::Kernel;
 use crate::model::{LoadError, Model};
 use crate::observer::{
     BreakerTransition, CandidateStep, Decided, Detail, Failed, ModelReload, Observer, Operation,
@@ -92,6 +93,7 @@ impl<'a, O: Observer> Observed<'a, O> {
     pub(super) fn decided(
         mut self,
         request: &RoutingRequest<'_>,
+        kernel: Kernel,
         serving: &Serving,
         response: &RoutingResponse,
     ) {
@@ -107,6 +109,8 @@ impl<'a, O: Observer> Observed<'a, O> {
             confidence_threshold: serving.confidence_threshold,
             max_uncertainty: serving.max_uncertainty,
             model_version: serving.model.version(),
+            kernel,
+            config_digest: &serving.config_digest,
             candidates: request.candidates,
         };
         self.observer.on_decision(&mut self.request, &event);

@@ -526,6 +526,8 @@ fn the_checker_notices_a_second_decision() {
         confidence_threshold: 0.85,
         max_uncertainty: 0.15,
         model_version: model.version(),
+        kernel: crate::Kernel::detect(),
+        config_digest: "",
         candidates: &[],
     };
     checker.on_decision(&mut request, &event);

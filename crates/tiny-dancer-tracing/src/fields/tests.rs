@@ -16,7 +16,7 @@ fn docs_spans_md_is_made_from_this_module() {
 fn keys_are_sorted_unique_and_used() {
     assert!(ALL.is_sorted_by(|a, b| a.key < b.key));
     let used = |key| {
-        SPANS.iter().any(|span| span.fields.contains(&key))
+        SPANS.iter().chain([&ROUTING_DECISION]).any(|span| span.fields.contains(&key))
             || LINES.iter().any(|line| line.fields.contains(&key))
     };
     for field in ALL {
@@ -26,8 +26,16 @@ fn keys_are_sorted_unique_and_used() {
 
 #[test]
 fn every_key_that_is_listed_exists() {
-    let listed = SPANS.iter().flat_map(|span| span.fields).chain(LINES.iter().flat_map(|line| line.fields));
+    let spans = SPANS.iter().chain([&ROUTING_DECISION]);
+    let listed = spans.flat_map(|span| span.fields).chain(LINES.iter().flat_map(|line| line.fields));
     for key in listed {
         assert!(ALL.iter().any(|field| field.key == *key), "{key}");
+    }
+}
+
+#[test]
+fn the_keys_of_features_are_named_as_they_are_and_in_their_order() {
+    for (feature, key) in Feature::ALL.into_iter().zip(REPLAY_FEATURES) {
+        assert_eq!(key, format!("tiny_dancer.replay.{}", feature.name()));
     }
 }

@@ -1,7 +1,6 @@
 use super::*;
 use crate::testing::{Line, Recorder, lines};
 use crate::{TraceContext, TracingConfig};
-use opentelemetry::Value;
 use opentelemetry::trace::{SpanId, SpanKind};
 use opentelemetry_sdk::trace::SpanData;
 use std::collections::BTreeSet;
@@ -97,10 +96,17 @@ fn spans_and_lines_hold_the_keys_that_are_listed_for_them_and_no_others() {
             .collect();
         assert_eq!(seen, listed.fields.iter().copied().collect(), "{}", listed.name);
     }
+    let mut of_events = BTreeSet::new();
     for span in &spans {
         assert_eq!(span.span_kind, SpanKind::Internal);
-        for attribute in &span.attributes {
+        let events =
+            span.events.iter().inspect(|event| assert_eq!(event.name, fields::ROUTING_DECISION.name));
+        let of_events_here = events.flat_map(|event| &event.attributes);
+        of_events.extend(of_events_here.clone().map(|attribute| attribute.key.as_str()));
+        for attribute in span.attributes.iter().chain(of_events_here) {
             let kind = match attribute.value {
+                Value::Array(Array::F64(_)) => fields::Kind::Doubles,
+                Value::Array(Array::I64(_)) => fields::Kind::Ints,
                 Value::F64(_) => fields::Kind::Double,
                 Value::I64(_) => fields::Kind::Int,
                 _ => fields::Kind::String,
@@ -110,6 +116,7 @@ fn spans_and_lines_hold_the_keys_that_are_listed_for_them_and_no_others() {
         }
     }
 
+    assert_eq!(of_events, sorted(fields::ROUTING_DECISION.fields));
     lines.extend(crate::export::tests::lines_about_exporting());
     lines.extend(outage(1).1);
     for line in &lines {
@@ -353,4 +360,50 @@ fn a_model_s_name_is_on_the_span_of_a_request_that_goes_to_it() {
     };
     assert_eq!(name("no_evidence"), Some(&Value::from("large")));
     assert_eq!(name("confident"), None);
+}
+
+/// The one event of a request that has these candidates.
+fn decision(candidates: &[Candidate]) -> Vec<KeyValue> {
+    let recorder = recorder(1.0, 8);
+    route(recorder.observer(), candidates);
+    let spans = recorder.finish();
+    assert_eq!(request(&spans).events.len(), 1);
+    request(&spans).events[0].attributes.clone()
+}
+
+fn doubles<'a>(attributes: &'a [KeyValue], key: &str) -> &'a [f64] {
+    match attributes.iter().find(|attribute| attribute.key.as_str() == key).map(|found| &found.value) {
+        Some(Value::Array(Array::F64(values))) => values,
+        Some(Value::F64(value)) => std::slice::from_ref(value),
+        other => panic!("{key}: {other:?}"),
+    }
+}
+
+#[test]
+fn the_event_of_a_decision_holds_what_it_takes_to_decide_it_again() {
+    use tiny_dancer_core::{Kernel, replay::Recorded};
+    for n in [1, 3, 100] {
+        let attributes = decision(&candidates(n));
+        let columns = fields::REPLAY_FEATURES.map(|key| doubles(&attributes, key));
+        assert!(columns.iter().all(|column| column.len() == usize::from(n).min(64)));
+        let one = |key| doubles(&attributes, key)[0] as f32;
+        let recorded = Recorded {
+            rows: (0..columns[0].len()).map(|row| columns.map(|column| column[row] as f32)).collect(),
+            confidence_threshold: one(fields::REPLAY_CONFIDENCE_THRESHOLD),
+            max_uncertainty: one(fields::REPLAY_MAX_UNCERTAINTY),
+        };
+        let replayed = recorded.replay(&toy_model(), Kernel::detect()).unwrap();
+        assert_eq!(replayed.confidence, one(fields::REPLAY_CONFIDENCE));
+        assert_eq!(replayed.uncertainty, one(fields::REPLAY_UNCERTAINTY));
+        assert_eq!(replayed.reason, Reason::Confident);
+    }
+}
+
+#[test]
+fn the_event_of_a_fallback_holds_no_features() {
+    let attributes = decision(&[]);
+    let has = |key: &str| attributes.iter().any(|attribute| attribute.key.as_str() == key);
+    assert!(
+        has(fields::DECISION_REASON) && !has(fields::REPLAY_SIMILARITY) && !has(fields::REPLAY_CANDIDATES)
+    );
 }

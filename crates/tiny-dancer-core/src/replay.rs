@@ -1,0 +1,85 @@
+//! Replay: a decision computed once more, from what a trace kept of it.
+//!
+//! The joint pass reads the features of at most [`JOINT_CANDIDATES`](crate::fastgrnn::JOINT_CANDIDATES) candidates, and
+//! everything after it follows from them: with the same model and the same kernel, to the last bit. So a trace that
+//! keeps these rows ([`Decided::joint_candidates`]) can prove what was decided, without an embedding or a name in it.
+//!
+//! ```
+//! use tiny_dancer_core::{Kernel, Model, replay::Recorded};
+//!
+//! let recorded = Recorded {
+//!     rows: vec![[0.7, 1.0, 0.1, 1.0, 0.0], [0.8, 1.0, 0.1, 1.0, 0.0]],
+//!     confidence_threshold: 0.85,
+//!     max_uncertainty: 0.15,
+//! };
+//! let (once, again) = (
+//!     recorded.replay(&Model::embedded(), Kernel::detect())?,
+//!     recorded.replay(&Model::embedded(), Kernel::detect())?,
+//! );
+//! assert_eq!(once, again);
+//! # Ok::<(), tiny_dancer_core::RouteError>(())
+//! ```
+
+use crate::fastgrnn::State;
+use crate::features::{Feature, Features};
+use crate::kernel::Kernel;
+use crate::model::Model;
+use crate::observer::Decided;
+use crate::order::JointOrder;
+use crate::{Reason, RouteError};
+
+/// What was read of a request, and the thresholds that decided.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Recorded {
+    /// The features of the candidates that were read together, farthest first, in the order of [`Feature::ALL`].
+    pub rows: Vec<[f32; Feature::COUNT]>,
+    /// The confidence that lightweight needed.
+    pub confidence_threshold: f32,
+    /// The uncertainty that lightweight might have.
+    pub max_uncertainty: f32,
+}
+
+/// What comes of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Replayed {
+    /// The probability that the lightweight model suffices.
+    pub confidence: f32,
+    /// The conformal uncertainty of that.
+    pub uncertainty: f32,
+    /// Which test decides, and with it where the request goes.
+    pub reason: Reason,
+}
+
+impl Recorded {
+    /// Decides again.
+    pub fn replay(&self, model: &Model, kernel: Kernel) -> Result<Replayed, RouteError> {
+        let Some(nearest) = self.rows.last() else {
+            return Ok(Replayed { confidence: 0.0, uncertainty: 1.0, reason: Reason::NoEvidence });
+        };
+        let column = |feature: Feature| self.rows.iter().map(|row| row[feature as usize]).collect::<Vec<_>>();
+        let columns = Feature::ALL.map(column);
+        let features = Features::from_columns(columns.each_ref().map(Vec::as_slice));
+        let order: Vec<u32> = (0..self.rows.len() as u32).collect();
+        let mut state = State::ZERO;
+        model.cell().read(kernel, features, &order, &mut state);
+        let confidence = model
+            .cell()
+            .confidence(kernel, &state)
+            .map_err(|value| RouteError::NonFiniteOutput { candidate: None, value })?;
+        let top_similarity = nearest[Feature::Similarity as usize];
+        let uncertainty = model.together().uncertainty(confidence, top_similarity, self.rows.len());
+        let reason = Reason::of(confidence, uncertainty, self.confidence_threshold, self.max_uncertainty);
+        Ok(Replayed { confidence, uncertainty, reason })
+    }
+}
+
+impl Decided<'_> {
+    /// The candidates that were read together, as places in the request, farthest first. Empty on a fallback.
+    pub fn joint_candidates(&self) -> Vec<usize> {
+        let order = JointOrder::new(self.kernel, self.features.column(Feature::Similarity));
+        order.candidates().iter().map(|&candidate| candidate as usize).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

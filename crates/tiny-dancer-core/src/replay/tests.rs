@@ -1,0 +1,90 @@
+use super::*;
+use crate::observer::{Observer, RequestStart, StageStart};
+use crate::testing::{NOW, candidate, router, toy_model};
+use crate::{CircuitBreakerConfig, Model, RouterConfig, RoutingRequest};
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// Keeps what a replay needs, and what it must give.
+#[derive(Default)]
+struct Keeps(Mutex<Vec<(Recorded, Replayed)>>);
+
+impl Observer for Keeps {
+    type Request = ();
+    type Stage = ();
+    fn on_request_start(&self, _: &RequestStart<'_>) {}
+    fn on_stage_start(&self, (): &mut (), _: &StageStart<'_>) {}
+    fn on_decision(&self, (): &mut (), event: &Decided<'_>) {
+        let rows = event.joint_candidates().into_iter().map(|place| event.features.row(place)).collect();
+        let recorded = Recorded {
+            rows,
+            confidence_threshold: event.confidence_threshold,
+            max_uncertainty: event.max_uncertainty,
+        };
+        let (confidence, uncertainty, reason) = (event.confidence, event.uncertainty, event.reason);
+        self.0.lock().unwrap().push((recorded, Replayed { confidence, uncertainty, reason }));
+    }
+}
+
+fn routed(model: Model, candidates: usize) -> (Recorded, Replayed) {
+    let candidates: Vec<_> = (0..candidates)
+        .map(|i| candidate("c", ((i * 37) % 100) as f32 / 101.0, ((i * 7) % 11) as f32 / 10.0))
+        .collect();
+    let (router, _) = router(model, CircuitBreakerConfig::default(), Keeps::default());
+    let request = RoutingRequest { now: Some(NOW), ..RoutingRequest::new(&[1.0, 0.0], &candidates) };
+    router.route(request).unwrap();
+    router.observer().0.lock().unwrap().remove(0)
+}
+
+#[test]
+fn a_replay_gives_the_same_bits() {
+    for model in [Model::embedded(), toy_model()] {
+        // Fewer than are read together, as many, more, and more than are ranked at once.
+        for candidates in [1, 2, 16, 64, 65, 128, 300] {
+            let (recorded, expected) = routed(model.clone(), candidates);
+            assert_eq!(recorded.rows.len(), candidates.min(64));
+            assert_eq!(recorded.replay(&model, Kernel::detect()).unwrap(), expected);
+        }
+    }
+}
+
+#[test]
+fn a_fallback_has_nothing_to_replay() {
+    let (recorded, expected) = routed(toy_model(), 0);
+    assert_eq!(recorded.rows.len(), 0);
+    assert_eq!(recorded.replay(&toy_model(), Kernel::detect()).unwrap(), expected);
+}
+
+#[test]
+fn another_kernel_differs_by_little_and_another_row_by_more() {
+    let (recorded, expected) = routed(Model::embedded(), 40);
+    for kernel in Kernel::available() {
+        let replayed = recorded.replay(&Model::embedded(), kernel).unwrap();
+        assert!((replayed.confidence - expected.confidence).abs() < 1e-5, "{}", kernel.name());
+    }
+    let mut other = recorded;
+    other.rows.last_mut().unwrap()[Feature::SuccessRate as usize] = 0.123;
+    assert_ne!(other.replay(&Model::embedded(), Kernel::detect()).unwrap().confidence, expected.confidence);
+}
+
+#[test]
+fn a_digest_tells_configurations_apart_and_knows_them_again() {
+    let default = RouterConfig::default().digest();
+    assert_eq!((default.len(), RouterConfig::default().digest()), (12, default.clone()));
+    let changed = [
+        RouterConfig { confidence_threshold: 0.8, ..Default::default() },
+        RouterConfig { max_uncertainty: 0.2, ..Default::default() },
+        RouterConfig { recency_half_life: Duration::from_secs(1), ..Default::default() },
+        RouterConfig { open_on_broken_promise: true, ..Default::default() },
+        RouterConfig {
+            circuit_breaker: CircuitBreakerConfig { probes: 9, ..Default::default() },
+            ..Default::default()
+        },
+    ];
+    for config in changed {
+        assert_ne!(config.digest(), default);
+    }
+    // Where the model lies is not what decides: its version is told beside the digest.
+    let elsewhere = RouterConfig { model_path: Some("elsewhere".into()), ..Default::default() };
+    assert_eq!(elsewhere.digest(), default);
+}
