@@ -1,1 +1,200 @@
-//! Placeholder.
+//! Trains, calibrates and judges the models that Tiny Dancer routes with.
+//!
+//! Rows of requests whose outcome with both models is known ([`rows`]) become the candidates of one another: each
+//! retrieves its nearest ([`retrieval`]), among past rows and among [`profiles`] of them. From what a row would have
+//! seen, requests are drawn with memories of several kinds, drift and metadata; a FastGRNN cell learns from them by
+//! backpropagation through time ([`fit`]); rows that it never saw say what its confidences are worth, and others
+//! still report how well it routes ([`report`], [`score`]).
+//!
+//! The same rows, configuration and machine give the same model file, byte for byte, on any number of threads.
+
+mod calibrate;
+mod cell;
+mod draw;
+pub mod fit;
+mod memory;
+pub mod profiles;
+pub mod report;
+pub mod retrieval;
+pub mod rows;
+pub mod score;
+
+use crate::draw::Memories;
+use crate::fit::{Epoch, Fitted, Problem, Schedule};
+use crate::report::{Judged, Report};
+use crate::rows::{Dataset, Part, Row};
+use tiny_dancer_core::{LoadError, Model};
+
+/// What a remembered outcome is coded as, in success rates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// 1 where the lightweight model did no worse, else 0.
+    Suffices,
+    /// 1 where the lightweight model did better, one half for a tie, 0 where it did worse.
+    #[default]
+    WinRate,
+}
+
+impl Target {
+    /// The name on the command line and in model files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Suffices => "suffices",
+            Self::WinRate => "win-rate",
+        }
+    }
+
+    /// The code of one row's outcome.
+    pub fn of(self, row: &Row) -> f64 {
+        match self {
+            Self::Suffices => f64::from(u8::from(row.suffices())),
+            Self::WinRate => row.win_rate(),
+        }
+    }
+
+    /// What the weights are fitted to: the code, with a quarter of "suffices" mixed in. So under win rate a win counts
+    /// 1, a loss nothing and a tie five eighths: the gain of a win counts, and so does that a tie suffices. Whatever the
+    /// label, confidences are scaled afterwards to the probability that the lightweight model suffices.
+    pub(crate) fn label(self, row: &Row) -> f64 {
+        0.75 * self.of(row) + 0.25 * Self::Suffices.of(row)
+    }
+}
+
+/// The knobs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrainConfig {
+    /// Units in the cell's state, 1 to 64.
+    pub hidden_size: usize,
+    /// Adam's largest learning rate.
+    pub learning_rate: f64,
+    /// Passes over the rows, at most.
+    pub epochs: usize,
+    /// Decides everything that is drawn.
+    pub seed: u64,
+    /// What success rates mean.
+    pub target: Target,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self { hidden_size: 16, learning_rate: 0.02, epochs: 120, seed: 2, target: Target::default() }
+    }
+}
+
+/// Why no model came out.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// Fitting went astray: the model is refused.
+    #[error("the fitted model is refused")]
+    Model {
+        /// Why.
+        #[from]
+        source: LoadError,
+    },
+    /// A part of the rows is empty.
+    #[error("no rows for {}", part.name())]
+    NoRows {
+        /// Which part.
+        part: Part,
+    },
+    /// A knob is out of range.
+    #[error("{field} is {value}, expected {expected}")]
+    OutOfRange {
+        /// Which one.
+        field: &'static str,
+        /// Its value.
+        value: f64,
+        /// What it must be.
+        expected: &'static str,
+    },
+}
+
+/// A model, and how it came about.
+#[derive(Clone, Debug)]
+pub struct Trained {
+    /// Ready to route with.
+    pub model: Model,
+    /// The epochs.
+    pub epochs: Vec<Epoch>,
+    /// How well it does on the test rows.
+    pub report: Report,
+}
+
+/// Trains a model, calibrates it and reports on it.
+///
+/// `watch` hears of each epoch. `stop` is asked before each batch: once it says so, the best model so far is
+/// calibrated and returned.
+pub fn train(
+    data: &Dataset,
+    config: TrainConfig,
+    watch: &mut dyn FnMut(&Epoch),
+    stop: &dyn Fn() -> bool,
+) -> Result<Trained, TrainError> {
+    let TrainConfig { hidden_size, learning_rate, epochs, seed, target } = config;
+    let require = |field, value, expected, holds| {
+        if holds { Ok(()) } else { Err(TrainError::OutOfRange { field, value, expected }) }
+    };
+    require("hidden_size", hidden_size as f64, "1 to 64", (1..=64).contains(&hidden_size))?;
+    require(
+        "learning_rate",
+        learning_rate,
+        "more than 0, at most 1",
+        learning_rate > 0.0 && learning_rate <= 1.0,
+    )?;
+    require("epochs", epochs as f64, "1 or more", epochs > 0)?;
+    for part in [Part::Fit, Part::EarlyStopping, Part::Calibration, Part::Test] {
+        if !data.rows.iter().any(|row| row.part == part) {
+            return Err(TrainError::NoRows { part });
+        }
+    }
+
+    let memories = Memories::new(data, target, seed);
+    let labels: Vec<f64> = data.rows.iter().map(|row| target.label(row)).collect();
+    let problem = Problem {
+        memories: &memories,
+        labels: &labels,
+        fit: data.select(|part| part == Part::Fit),
+        early_stopping: data.select(|part| part == Part::EarlyStopping),
+    };
+    let schedule = Schedule { hidden_size, learning_rate, epochs, seed };
+    let Fitted { mut parameters, epochs: passed } = fit::fit(&problem, schedule, watch, stop);
+
+    let of = |accepts: &dyn Fn(Part) -> bool| -> Vec<(usize, bool)> {
+        data.select(accepts).into_iter().map(|row| (row, data.rows[row].suffices())).collect()
+    };
+    let scaling = calibrate::scaling(
+        &parameters,
+        &memories.rows,
+        &of(&|part| part.is_train() || part == Part::Calibration),
+    );
+    parameters.rescale(scaling.0, scaling.1);
+    let calibration = of(&|part| part == Part::Calibration);
+    let together = calibrate::together(&parameters, &memories.rows, &calibration, seed);
+    let alone = calibrate::alone(&parameters, &memories.rows, &calibration, seed);
+    let facts = [
+        ("data", data.provenance.clone()),
+        ("epochs", epochs.to_string()),
+        ("learning_rate", learning_rate.to_string()),
+        ("rows_calibration", calibration.len().to_string()),
+        ("rows_fit", problem.fit.len().to_string()),
+        ("seed", seed.to_string()),
+        ("target", target.name().to_owned()),
+    ];
+    let facts = facts.map(|(name, value)| (name.to_owned(), value)).into();
+    let model = Model::new(parameters.to_weights(), alone, together, facts)?;
+    let judged = Judged {
+        data,
+        memories: &memories,
+        parameters: &parameters,
+        model: &model,
+        epochs: &passed,
+        scaling,
+        seed,
+    };
+    let report = Report::new(&judged);
+    Ok(Trained { model, epochs: passed, report })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! Calibration: what the fitted cell's confidences are worth, on half of the `cal` rows.
+//!
+//! **Confidence.** Every logit `l` becomes `slope l + intercept` (Platt, 1999), which the head absorbs.
+//!
+//! **Conformal tables**, see `tiny_dancer_core::conformal`. Each calibration row enters each table once.
+//! For candidates *together*, rows are sorted by their top similarity, and of every four neighbours in that order, in
+//! seeded order, two get the 64 nearest candidates, one 8 to 63 and one 1 to 7: so each bin gets its share of rows, and
+//! none of it depends on an outcome. For candidates *alone*, each row gets one candidate of seeded rank.
+//!
+//! The lowest similarity bin begins where one row in a hundred is left out below: a request farther from the memory
+//! than that is called unknown.
+
+use crate::cell::{Batch, Parameters, Pass, Step, sigmoid};
+use crate::draw::{prefix_of, rank};
+use crate::memory::Memory;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use tiny_dancer_core::Feature;
+use tiny_dancer_core::conformal::{CalibrationRow, CalibrationTable};
+use tiny_dancer_core::fastgrnn::JOINT_CANDIDATES;
+
+/// Rows that a bin is planned to hold: `MIN_BIN_ROWS` and some more, since shares are not exact.
+const BIN_ROWS: usize = 60;
+/// Bins of similarity, where there are rows enough.
+const SIMILARITY_BINS: usize = 3;
+/// Where bins by number of candidates meet: few, several, and all that are read together.
+const COUNT_EDGES: [u32; 2] = [8, JOINT_CANDIDATES as u32];
+
+/// The logits of sequences.
+pub(crate) fn logits(parameters: &Parameters, sequences: &[Vec<Step>]) -> Vec<f64> {
+    Pass::new(parameters, &Batch::new(sequences)).logits()
+}
+
+/// The slope and intercept that make `sigmoid(slope l + intercept)` a probability where the 64 nearest candidates are
+/// read together, by Newton's method on the cross-entropy.
+pub(crate) fn scaling(parameters: &Parameters, memory: &Memory, rows: &[(usize, bool)]) -> (f64, f64) {
+    let requests: Vec<Vec<Step>> = rows.iter().map(|&(row, _)| memory.now(row, JOINT_CANDIDATES)).collect();
+    let logits = logits(parameters, &requests);
+    let (mut slope, mut intercept) = (1.0, 0.0);
+    for _ in 0..20 {
+        // The gradient g and the Hessian h of the cross-entropy, with half a row's worth of belief in slope 1 and
+        // intercept 0, so that there is a minimum whatever the rows are.
+        let (mut g, mut h) = ([0.5 * (slope - 1.0), 0.5 * intercept], [0.5, 0.0, 0.5]);
+        for (&logit, &(_, sufficed)) in logits.iter().zip(rows) {
+            let p = sigmoid(slope * logit + intercept);
+            let (error, weight) = (p - f64::from(u8::from(sufficed)), p * (1.0 - p));
+            g = [g[0] + error * logit, g[1] + error];
+            h = [h[0] + weight * logit * logit, h[1] + weight * logit, h[2] + weight];
+        }
+        let determinant = h[0] * h[2] - h[1] * h[1];
+        slope -= (h[2] * g[0] - h[1] * g[1]) / determinant;
+        intercept -= (h[0] * g[1] - h[1] * g[0]) / determinant;
+    }
+    (slope, intercept)
+}
+
+/// The table of candidates read together.
+pub(crate) fn together(
+    parameters: &Parameters,
+    memory: &Memory,
+    rows: &[(usize, bool)],
+    seed: u64,
+) -> CalibrationTable {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let top = |row: usize| memory.seen[row].first().map_or(-1.0, |seen| seen.similarity);
+    let mut rows = rows.to_vec();
+    rows.sort_by(|a, b| top(a.0).total_cmp(&top(b.0)).then(a.0.cmp(&b.0)));
+    let mut kinds = [0, 1, 2, 3];
+    let mut sequences = vec![];
+    for four in rows.chunks(4) {
+        kinds.shuffle(&mut rng);
+        sequences.extend(
+            four.iter().zip(kinds).map(|(&(row, _), kind)| memory.now(row, prefix_of(kind, &mut rng))),
+        );
+    }
+    table(parameters, &rows, sequences, COUNT_EDGES.to_vec(), rows.len() / (4 * BIN_ROWS))
+}
+
+/// The table of candidates read alone.
+pub(crate) fn alone(
+    parameters: &Parameters,
+    memory: &Memory,
+    rows: &[(usize, bool)],
+    seed: u64,
+) -> CalibrationTable {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 1);
+    let sequences = rows.iter().map(|&(row, _)| {
+        let all = &memory.seen[row];
+        if all.is_empty() { vec![] } else { vec![all[rank(&mut rng, all.len())].now()] }
+    });
+    let sequences = sequences.collect();
+    table(parameters, rows, sequences, vec![], rows.len() / BIN_ROWS)
+}
+
+fn table(
+    parameters: &Parameters,
+    rows: &[(usize, bool)],
+    sequences: Vec<Vec<Step>>,
+    count_edges: Vec<u32>,
+    bins: usize,
+) -> CalibrationTable {
+    let (rows, sequences): (Vec<bool>, Vec<Vec<Step>>) = rows
+        .iter()
+        .zip(sequences)
+        .filter(|(_, sequence)| !sequence.is_empty())
+        .map(|(&(_, sufficed), sequence)| (sufficed, sequence))
+        .unzip();
+    let top = |sequence: &Vec<Step>| sequence[0][Feature::Similarity as usize] as f32;
+    let edges = edges(sequences.iter().map(top).collect(), bins.clamp(1, SIMILARITY_BINS));
+    let confidences = logits(parameters, &sequences).into_iter().map(sigmoid);
+    let calibration =
+        confidences.zip(&sequences).zip(&rows).map(|((confidence, sequence), &sufficed)| CalibrationRow {
+            confidence: confidence as f32,
+            sufficed,
+            top_similarity: top(sequence),
+            candidates: sequence.len(),
+        });
+    CalibrationTable::new(edges, count_edges, calibration)
+}
+
+/// Where `bins` equally filled bins begin, the lowest at the first percentile.
+fn edges(mut similarities: Vec<f32>, bins: usize) -> Vec<f32> {
+    similarities.sort_by(f32::total_cmp);
+    let n = similarities.len();
+    let start = |bin: usize| similarities.get(n / 100 + bin * (n - n / 100) / bins).copied();
+    let mut edges: Vec<f32> = (0..bins).filter_map(start).collect();
+    edges.dedup();
+    edges
+}
+
+#[cfg(test)]
+mod tests;

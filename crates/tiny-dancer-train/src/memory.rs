@@ -1,0 +1,162 @@
+//! Memories: what each row would have retrieved, from past rows and from profiles of them.
+//!
+//! No row may see its own outcome. A memory of rows leaves out the row and its copies. A profile that the row, or a
+//! copy of it, is a member of is seen as if it had been made without them: their embeddings are taken from its sum,
+//! their outcomes from its rate and their number from its count, and a profile of nobody else is not seen at all.
+//! What remains has the distribution that a new request meets, one member short.
+
+use crate::Target;
+use crate::cell::Step;
+use crate::profiles::Profiles;
+use crate::retrieval::{Nearest, Neighbour, by_block, keep_nearest};
+use crate::rows::Dataset;
+use ndarray::{ArrayRef1, ArrayView1};
+use std::collections::BTreeMap;
+use tiny_dancer_core::features;
+
+/// Candidates kept for each row: enough that a sixteenth of them still fills a prefix of 32.
+pub(crate) const DEPTH: usize = 512;
+
+/// One candidate as a row sees it: the features that do not depend on the moment nor on the request's metadata.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Seen {
+    /// Its place in the memory.
+    pub(crate) item: u32,
+    pub(crate) similarity: f32,
+    pub(crate) frequency: f32,
+    pub(crate) success: f32,
+}
+
+/// What is remembered, and what each row of the dataset sees of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Memory {
+    /// By row of the dataset: the nearest candidates, nearest first.
+    pub(crate) seen: Vec<Vec<Seen>>,
+    /// By item: its success rate.
+    pub(crate) success: Vec<f32>,
+    /// By item: its subject.
+    pub(crate) subjects: Vec<Option<u32>>,
+}
+
+impl Memory {
+    /// Each of the rows `train` by itself; `nearest` says what each row of the dataset retrieves of them.
+    pub(crate) fn of_rows(data: &Dataset, train: &[usize], nearest: &[Nearest], target: Target) -> Self {
+        let success: Vec<f32> = train.iter().map(|&row| target.of(&data.rows[row]) as f32).collect();
+        let subjects = subjects(data);
+        let frequency = features::frequency(1);
+        let see = |&Neighbour { item, similarity }: &Neighbour| Seen {
+            item,
+            similarity,
+            frequency,
+            success: success[item as usize],
+        };
+        let seen = nearest.iter().map(|nearest| nearest.neighbours.iter().map(see).collect());
+        Self { seen: seen.collect(), subjects: train.iter().map(|&row| subjects[row]).collect(), success }
+    }
+
+    /// Profiles of the rows `train`; `nearest` says which of these are copies of a row.
+    pub(crate) fn of_profiles(
+        data: &Dataset,
+        train: &[usize],
+        profiles: &Profiles,
+        nearest: &[Nearest],
+        target: Target,
+    ) -> Self {
+        let success_of = |member: usize| target.of(&data.rows[train[member]]);
+        let row_subjects = subjects(data);
+        let members = profiles.members();
+        let totals: Vec<f64> =
+            members.iter().map(|m| m.iter().map(|&member| success_of(member)).sum()).collect();
+        let rate = |total: f64, count: usize| (total / count as f64) as f32;
+
+        let centroids = profiles.centroids();
+        let similarities = by_block(&data.embeddings, &centroids, ArrayRef1::to_vec);
+        let see = |row: usize, item: usize, similarity: f32| {
+            let own = |&&member: &&u32| profiles.assignment[member as usize] as usize == item;
+            let (mut similarity, mut total, mut count) = (similarity, totals[item], members[item].len());
+            let copies: Vec<usize> =
+                nearest[row].duplicates.iter().filter(own).map(|&member| member as usize).collect();
+            if !copies.is_empty() {
+                similarity = similarity_without(data, train, profiles, row, item, &copies);
+                total -= copies.iter().map(|&member| success_of(member)).sum::<f64>();
+                count -= copies.len();
+            }
+            (count > 0).then(|| Seen {
+                item: item as u32,
+                similarity,
+                frequency: features::frequency(count as u64),
+                success: rate(total, count),
+            })
+        };
+        let seen = similarities.iter().enumerate().map(|(row, similarities)| {
+            let neighbour = |(item, &similarity)| Neighbour { item: item as u32, similarity };
+            let mut neighbours: Vec<Neighbour> = similarities.iter().enumerate().map(neighbour).collect();
+            keep_nearest(&mut neighbours, DEPTH);
+            let mut seen: Vec<Seen> = neighbours
+                .iter()
+                .filter_map(|neighbour| see(row, neighbour.item as usize, neighbour.similarity))
+                .collect();
+            seen.sort_by(|a, b| b.similarity.total_cmp(&a.similarity).then(a.item.cmp(&b.item)));
+            seen
+        });
+        Self {
+            seen: seen.collect(),
+            success: totals.iter().zip(&members).map(|(&total, m)| rate(total, m.len())).collect(),
+            subjects: members
+                .iter()
+                .map(|m| most_common(m.iter().map(|&member| row_subjects[train[member]])))
+                .collect(),
+        }
+    }
+
+    /// The `count` nearest candidates of a row as the router would see them now, without metadata; nearest first.
+    pub(crate) fn now(&self, row: usize, count: usize) -> Vec<Step> {
+        self.seen[row].iter().take(count).map(Seen::now).collect()
+    }
+}
+
+impl Seen {
+    /// The features of a candidate that was made now, without metadata.
+    pub(crate) fn now(&self) -> Step {
+        self.step(1.0, 0.0)
+    }
+
+    /// All five features.
+    pub(crate) fn step(&self, recency: f64, overlap: f64) -> Step {
+        [self.similarity.into(), recency, self.frequency.into(), self.success.into(), overlap]
+    }
+}
+
+/// Each row's subject as a number.
+pub(crate) fn subjects(data: &Dataset) -> Vec<Option<u32>> {
+    let numbers: BTreeMap<&str, u32> = data.subjects().into_iter().zip(0..).collect();
+    data.rows.iter().map(|row| row.subject.as_deref().map(|subject| numbers[subject])).collect()
+}
+
+/// The most common of what is known, ties by order.
+pub(crate) fn most_common<T: Copy + Ord>(values: impl Iterator<Item = Option<T>>) -> Option<T> {
+    let mut counts = BTreeMap::new();
+    values.flatten().for_each(|value| *counts.entry(value).or_insert(0_usize) += 1);
+    counts.into_iter().rev().max_by_key(|&(_, count)| count).map(|(value, _)| value)
+}
+
+/// The cosine of a row with a profile made without `copies` of it.
+fn similarity_without(
+    data: &Dataset,
+    train: &[usize],
+    profiles: &Profiles,
+    row: usize,
+    item: usize,
+    copies: &[usize],
+) -> f32 {
+    let mut sum = profiles.sums.row(item).to_owned();
+    for &copy in copies {
+        sum.zip_mut_with(&data.embeddings.row(train[copy]), |sum, &x| *sum -= f64::from(x));
+    }
+    let query: ArrayView1<'_, f32> = data.embeddings.row(row);
+    let dot: f64 = sum.iter().zip(query).map(|(&sum, &x)| sum * f64::from(x)).sum();
+    (dot / sum.dot(&sum).sqrt().max(f64::MIN_POSITIVE)).clamp(-1.0, 1.0) as f32
+}
+
+#[cfg(test)]
+mod tests;

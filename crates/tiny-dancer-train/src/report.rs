@@ -1,0 +1,200 @@
+//! Reports: how well a model routes the test rows, beside what it must beat.
+//!
+//! Everything is measured in one run, on the same rows. The `test` rows fitted and calibrated nothing.
+
+use crate::calibrate::logits;
+use crate::cell::{Parameters, Step, sigmoid};
+use crate::draw::Memories;
+use crate::fit::{self, Epoch};
+use crate::rows::{Dataset, Part, Row};
+use crate::score::{apgr, auroc, ece};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use std::fmt;
+use tiny_dancer_core::conformal::{CalibrationTable, MIN_BIN_ROWS, nonconformity, p_value};
+use tiny_dancer_core::fastgrnn::JOINT_CANDIDATES;
+use tiny_dancer_core::{Feature, Model, RouterConfig};
+
+/// Levels at which coverage is reported.
+const LEVELS: [f64; 2] = [0.8, 0.9];
+/// Neighbours of the baseline.
+const BASELINE: usize = 100;
+
+/// What `tiny-dancer train` prints.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// How many rows each part has.
+    pub rows: Vec<(Part, usize)>,
+    /// The best epoch; none where training was stopped before the end of the first.
+    pub best: Option<Epoch>,
+    /// The slope and intercept that made probabilities of the fitted logits.
+    pub scaling: (f64, f64),
+    /// The test rows, ranked in several ways.
+    pub rankings: Vec<Ranking>,
+    /// What the model decides at the default thresholds, by memory.
+    pub decisions: Vec<Decisions>,
+    /// Directions checked, and how many of them do not hold.
+    pub directions: (usize, usize),
+    /// Bytes of the weights, and of the whole file.
+    pub bytes: (usize, usize),
+}
+
+/// One way to rank the test rows.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Ranking {
+    /// What ranks.
+    pub name: String,
+    /// The chance that a row that suffices ranks above one that does not.
+    pub auroc: f64,
+    /// The average performance gap recovered.
+    pub apgr: f64,
+    /// The expected calibration error; none for what is no probability.
+    pub ece: Option<f64>,
+}
+
+/// What the model decides with one kind of memory.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Decisions {
+    /// What is remembered.
+    pub memory: String,
+    /// The share of test rows that go to the lightweight model.
+    pub lightweight: f64,
+    /// The share of these where it does not suffice; none where there are none.
+    pub failures: Option<f64>,
+    /// By level: the share of rows whose true label is in the prediction set.
+    pub coverage: Vec<(f64, f64)>,
+}
+
+/// What there is to report on.
+pub(crate) struct Judged<'a> {
+    pub(crate) data: &'a Dataset,
+    pub(crate) memories: &'a Memories,
+    pub(crate) parameters: &'a Parameters,
+    pub(crate) model: &'a Model,
+    pub(crate) epochs: &'a [Epoch],
+    pub(crate) scaling: (f64, f64),
+    pub(crate) seed: u64,
+}
+
+impl Report {
+    pub(crate) fn new(judged: &Judged<'_>) -> Self {
+        let &Judged { data, memories, parameters, model, epochs, scaling, seed } = judged;
+        let test = data.select(|part| part == Part::Test);
+        let scored = |scores: Vec<f64>| -> Vec<(&Row, f64)> {
+            test.iter().map(|&row| &data.rows[row]).zip(scores).collect()
+        };
+        let ranking = |name: String, scored: &[(&Row, f64)], probability: bool| Ranking {
+            name,
+            auroc: auroc(scored),
+            apgr: apgr(scored),
+            ece: probability.then(|| ece(scored)),
+        };
+
+        let (mut rankings, mut decisions) = (vec![], vec![]);
+        for (name, requests) in memories.kinds(&test) {
+            let scored = scored(logits(parameters, &requests).into_iter().map(sigmoid).collect());
+            rankings.push(ranking(format!("this model, {name}"), &scored, true));
+            decisions.push(decide(name, model.together(), &requests, &scored));
+        }
+        let suffices = |row: &Row| f64::from(u8::from(row.suffices()));
+        let mean = |code: &dyn Fn(&Row) -> f64| scored(memories.mean_of_nearest(data, &test, BASELINE, code));
+        rankings.push(ranking(format!("mean of the {BASELINE} nearest, suffices"), &mean(&suffices), true));
+        rankings.push(ranking(
+            format!("mean of the {BASELINE} nearest, win rate"),
+            &mean(&Row::win_rate),
+            false,
+        ));
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let random = scored(test.iter().map(|_| rng.random()).collect());
+        rankings.push(ranking("random".to_owned(), &random, false));
+
+        Self {
+            rows: Part::ALL.map(|part| (part, data.select(|of| of == part).len())).into(),
+            best: epochs.iter().rfind(|epoch| epoch.best).copied(),
+            scaling,
+            rankings,
+            decisions,
+            directions: fit::directions(parameters),
+            bytes: (parameters.values.len() * size_of::<f32>(), model.to_bytes().len()),
+        }
+    }
+}
+
+fn decide(
+    memory: String,
+    table: &CalibrationTable,
+    requests: &[Vec<Step>],
+    scored: &[(&Row, f64)],
+) -> Decisions {
+    let thresholds = RouterConfig::default();
+    let (mut lightweight, mut failures, mut covered) = (0.0, 0.0, LEVELS.map(|_| 0.0));
+    for (request, (row, confidence)) in requests.iter().zip(scored) {
+        let confidence = *confidence as f32;
+        let top = request.first().map_or(-1.0, |step| step[Feature::Similarity as usize] as f32);
+        let candidates = request.len().min(JOINT_CANDIDATES);
+        let uncertainty = table.uncertainty(confidence, top, candidates);
+        if confidence >= thresholds.confidence_threshold && uncertainty <= thresholds.max_uncertainty {
+            lightweight += 1.0;
+            failures += f64::from(u8::from(!row.suffices()));
+        }
+        let bin = table.scores(table.bin(top, candidates));
+        let p = p_value(bin, nonconformity(confidence, row.suffices()));
+        for (covered, level) in covered.iter_mut().zip(LEVELS) {
+            // Where a bin knows too little, both labels are in the set.
+            let inside = bin.len() < MIN_BIN_ROWS || f64::from(p) > 1.0 - level;
+            *covered += f64::from(u8::from(inside));
+        }
+    }
+    let n = scored.len() as f64;
+    let coverage = LEVELS.into_iter().zip(covered.map(|covered| covered / n)).collect();
+    Decisions {
+        memory,
+        lightweight: lightweight / n,
+        failures: (lightweight > 0.0).then(|| failures / lightweight),
+        coverage,
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rows      ")?;
+        for (i, (part, rows)) in self.rows.iter().enumerate() {
+            write!(f, "{}{} {rows}", if i == 0 { "" } else { ", " }, part.name())?;
+        }
+        if let Some(Epoch { number, fit, early_stopping, .. }) = &self.best {
+            writeln!(f, "\nbest      epoch {number}, by the early-stopping rows")?;
+            writeln!(f, "losses    {:>16} {:>16} {:>16}", "together", "alone", "directions")?;
+            for (name, losses) in [("fit", fit), ("early stopping", early_stopping)] {
+                let (together, alone, direction) = (losses.together, losses.alone, losses.direction);
+                writeln!(f, "  {name:<14} {together:>9.4} {alone:>16.4} {direction:>16.6}")?;
+            }
+        }
+        let (slope, intercept) = self.scaling;
+        writeln!(f, "scaling   logit = {slope:.3} fitted {intercept:+.3}")?;
+        let (checked, broken) = self.directions;
+        writeln!(f, "directions {} of {checked} hold", checked - broken)?;
+        writeln!(f, "bytes     weights {}, file {}\n", self.bytes.0, self.bytes.1)?;
+
+        writeln!(f, "{:<44} {:>6} {:>6} {:>6}", "test rows", "AUROC", "APGR", "ECE")?;
+        for Ranking { name, auroc, apgr, ece } in &self.rankings {
+            let ece = ece.map_or_else(|| "-".to_owned(), |ece| format!("{ece:.3}"));
+            writeln!(f, "{name:<44} {auroc:>6.3} {apgr:>6.3} {ece:>6}")?;
+        }
+        write!(f, "\n{:<44} {:>11} {:>13}", "default thresholds, test rows", "lightweight", "insufficient")?;
+        for level in LEVELS {
+            write!(f, " {:>14}", format!("coverage {level:.2}"))?;
+        }
+        for Decisions { memory, lightweight, failures, coverage } in &self.decisions {
+            let percent = |share: f64| format!("{:.1}%", 100.0 * share);
+            let failures = failures.map_or_else(|| "-".to_owned(), percent);
+            write!(f, "\n{memory:<44} {:>11} {failures:>13}", percent(*lightweight))?;
+            for (_, covered) in coverage {
+                write!(f, " {covered:>14.3}")?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,189 @@
+use super::*;
+use safetensors::tensor::TensorView;
+use std::io::Write;
+use tempfile::TempDir;
+
+const GOOD: &str = r#"{"id": "a", "subject": "law", "split": "test", "lightweight_correct": 1, "powerful_correct": 0, "more": 3}
+{"id": "b", "lightweight_correct": 0.5}
+"#;
+
+fn file(folder: &TempDir, name: &str, bytes: &[u8]) -> PathBuf {
+    let path = folder.path().join(name);
+    std::fs::write(&path, bytes).unwrap();
+    path
+}
+
+fn tensors(name: &str, dtype: Dtype, shape: &[usize], bytes: &[u8]) -> Vec<u8> {
+    let view = TensorView::new(dtype, shape.to_vec(), bytes).unwrap();
+    safetensors::serialize([(name, view)], None).unwrap()
+}
+
+fn two_by_two(values: [f32; 4]) -> Vec<u8> {
+    tensors(TENSOR, Dtype::F32, &[2, 2], &values.map(f32::to_le_bytes).concat())
+}
+
+/// Reads rows of this text with two good embeddings.
+fn read_text(text: &str) -> Result<Dataset, ReadError> {
+    let folder = TempDir::new().unwrap();
+    let rows = file(&folder, "rows.jsonl", text.as_bytes());
+    Dataset::read(&rows, &file(&folder, "e.safetensors", &two_by_two([3.0, 4.0, 0.0, 2.0])))
+}
+
+/// Reads good rows with these embeddings.
+fn read_embedded(bytes: &[u8]) -> Result<Dataset, ReadError> {
+    let folder = TempDir::new().unwrap();
+    let rows = file(&folder, "rows.jsonl", GOOD.as_bytes());
+    Dataset::read(&rows, &file(&folder, "e.safetensors", bytes))
+}
+
+#[test]
+fn rows_and_embeddings_are_read() {
+    let data = read_text(GOOD).unwrap();
+    let [a, b] = &data.rows[..] else { panic!("two rows") };
+    assert_eq!((a.id.as_str(), a.subject.as_deref(), a.part), ("a", Some("law"), Part::Test));
+    assert_eq!((a.lightweight, a.powerful), (1.0, 0.0));
+    assert_eq!((b.subject.as_deref(), b.lightweight), (None, 0.5));
+    assert_eq!(data.embeddings.row(0).to_vec(), [0.6, 0.8]);
+    assert_eq!((data.split_by_hash, data.without_powerful), (1, 1));
+}
+
+#[test]
+fn a_missing_powerful_outcome_counts_as_correct() {
+    let data = read_text(GOOD).unwrap();
+    assert_eq!(data.rows[1].powerful, 1.0);
+    assert!(!data.rows[1].suffices());
+}
+
+#[test]
+fn compressed_rows_are_the_same_rows() {
+    let folder = TempDir::new().unwrap();
+    let mut encoder = zstd::Encoder::new(vec![], 1).unwrap();
+    encoder.write_all(GOOD.as_bytes()).unwrap();
+    let rows = file(&folder, "rows.jsonl.zst", &encoder.finish().unwrap());
+    let embeddings = file(&folder, "e.safetensors", &two_by_two([1.0; 4]));
+    assert_eq!(Dataset::read(&rows, &embeddings).unwrap().rows, read_text(GOOD).unwrap().rows);
+}
+
+#[test]
+fn half_precision_embeddings_are_read() {
+    let bytes: Vec<u8> =
+        [3.0, 4.0, 0.0, 2.0].iter().flat_map(|&x| half::f16::from_f32(x).to_le_bytes()).collect();
+    let data = read_embedded(&tensors(TENSOR, Dtype::F16, &[2, 2], &bytes)).unwrap();
+    assert_eq!(data.embeddings.row(0).to_vec(), [0.6, 0.8]);
+}
+
+#[test]
+fn written_embeddings_are_read_again() {
+    let embeddings = ndarray::array![[1.0_f32, 0.0], [0.0, -1.0]];
+    let data = read_embedded(&embeddings_to_bytes(&embeddings)).unwrap();
+    assert_eq!(data.embeddings, embeddings);
+}
+
+#[test]
+fn provenance_names_files_and_content_but_no_folder() {
+    let data = read_text(GOOD).unwrap();
+    assert_eq!(data.provenance.split_once(' ').unwrap().0, "rows.jsonl",);
+    assert!(!data.provenance.contains(std::path::MAIN_SEPARATOR));
+}
+
+#[test]
+fn a_bad_line_is_named_by_its_number() {
+    let error = read_text(&GOOD.replace("\"b\"", "b")).unwrap_err();
+    assert!(matches!(error, ReadError::Line { line: 2, .. }), "{error}");
+}
+
+#[test]
+fn a_score_out_of_range_is_named_by_line_and_field() {
+    let error = read_text(&GOOD.replace("0.5", "1.5")).unwrap_err();
+    assert!(
+        matches!(error, ReadError::Score { line: 2, field: "lightweight_correct", value: 1.5, .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_id_twice_is_refused() {
+    let error = read_text(&GOOD.replace("\"b\"", "\"a\"")).unwrap_err();
+    assert!(matches!(&error, ReadError::DuplicateId { line: 2, id, .. } if id == "a"), "{error}");
+}
+
+#[test]
+fn an_unknown_split_is_refused() {
+    let error = read_text(&GOOD.replace("\"test\"", "\"validation\"")).unwrap_err();
+    assert!(matches!(error, ReadError::Line { line: 1, .. }), "{error}");
+}
+
+#[test]
+fn rows_and_embeddings_must_be_equally_many() {
+    let one = GOOD.lines().next().unwrap();
+    let error = read_text(one).unwrap_err();
+    assert!(matches!(error, ReadError::RowCount { rows: 1, embeddings: 2 }), "{error}");
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let nowhere = Path::new("nowhere.jsonl");
+    let error = Dataset::read(nowhere, nowhere).unwrap_err();
+    assert!(matches!(&error, ReadError::Io { path, .. } if path == nowhere), "{error}");
+}
+
+#[test]
+fn a_truncated_safetensors_file_is_refused() {
+    let bytes = two_by_two([1.0; 4]);
+    let error = read_embedded(&bytes[..bytes.len() - 1]).unwrap_err();
+    assert!(matches!(error, ReadError::Corrupt { .. }), "{error}");
+}
+
+#[test]
+fn another_tensor_name_is_refused() {
+    let error = read_embedded(&tensors("vectors", Dtype::F32, &[2, 2], &[0; 16])).unwrap_err();
+    assert!(matches!(error, ReadError::MissingTensor { .. }), "{error}");
+}
+
+#[test]
+fn another_shape_or_type_is_refused() {
+    for (dtype, shape) in [(Dtype::F32, &[4][..]), (Dtype::I32, &[2, 2])] {
+        let error = read_embedded(&tensors(TENSOR, dtype, shape, &[0; 16])).unwrap_err();
+        assert!(matches!(&error, ReadError::Shape { shape: actual, .. } if actual == shape), "{error}");
+    }
+}
+
+#[test]
+fn an_embedding_without_direction_is_named() {
+    for bad in [0.0, f32::NAN, f32::INFINITY] {
+        let error = read_embedded(&two_by_two([1.0, 0.0, bad, 0.0])).unwrap_err();
+        assert!(matches!(error, ReadError::Norm { row: 1, .. }), "{error}");
+    }
+}
+
+#[test]
+fn parts_are_drawn_in_their_shares() {
+    let count = |split, of: Part| (0..10_000).filter(|i| part(&i.to_string(), split) == of).count();
+    let near = |count: usize, expected: usize| count.abs_diff(expected) < 200;
+    assert!(near(count(Some(Split::Train), Part::EarlyStopping), 1000));
+    assert!(near(count(Some(Split::Cal), Part::Calibration), 5000));
+    assert_eq!(count(Some(Split::Test), Part::Test), 10_000);
+    assert!(near(count(None, Part::Fit), 6300));
+    assert!(near(count(None, Part::EarlyStopping), 700));
+    assert!(near(count(None, Part::Guarantee), 750));
+}
+
+#[test]
+fn a_lot_is_the_beginning_of_the_sha256() {
+    // printf abc | sha256sum
+    assert_eq!(lot("abc"), 0xba78_16bf_8f01_cfea);
+}
+
+#[test]
+fn the_label_and_the_win_rate_compare_scores() {
+    let row = |lightweight, powerful| Row {
+        id: String::new(),
+        subject: None,
+        part: Part::Fit,
+        lightweight,
+        powerful,
+    };
+    let all = [row(1.0, 0.0), row(0.7, 0.7), row(0.2, 0.3)];
+    assert_eq!(all.each_ref().map(Row::suffices), [true, true, false]);
+    assert_eq!(all.each_ref().map(Row::win_rate), [1.0, 0.5, 0.0]);
+}

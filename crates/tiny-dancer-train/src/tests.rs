@@ -1,0 +1,164 @@
+use super::*;
+use crate::retrieval::tests::unit_rows;
+use crate::rows::Part;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tiny_dancer_core::{Candidate, Router, RouterConfig, RoutingRequest};
+
+/// Rows around eight directions, which differ in how often the lightweight model suffices.
+pub(crate) fn synthetic(n: usize) -> Dataset {
+    let mut rng = ChaCha8Rng::seed_from_u64(7);
+    let mut embeddings = unit_rows(n, 12, 1);
+    for (i, mut row) in embeddings.outer_iter_mut().enumerate() {
+        row[i % 8] += 1.0;
+        let norm = row.dot(&row).sqrt();
+        row /= norm;
+    }
+    let row = |i: usize| Row {
+        id: format!("row-{i}"),
+        subject: Some(format!("subject-{}", i % 8)),
+        part: match i % 20 {
+            0..10 => Part::Fit,
+            10..12 => Part::EarlyStopping,
+            12..16 => Part::Calibration,
+            16 => Part::Guarantee,
+            _ => Part::Test,
+        },
+        lightweight: f64::from(u8::from(rng.random_bool(0.3 + 0.08 * (i % 8) as f64))),
+        powerful: f64::from(u8::from(rng.random_bool(0.9))),
+    };
+    let rows = (0..n).map(row).collect();
+    Dataset { rows, embeddings, split_by_hash: 0, without_powerful: 0, provenance: "synthetic".to_owned() }
+}
+
+fn config() -> TrainConfig {
+    TrainConfig { hidden_size: 4, epochs: 6, ..Default::default() }
+}
+
+fn trained(data: &Dataset, config: TrainConfig) -> Trained {
+    train(data, config, &mut |_| {}, &|| false).unwrap()
+}
+
+#[test]
+fn one_seed_gives_the_same_file_on_any_number_of_threads() {
+    let data = synthetic(600);
+    let with = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| trained(&data, config()).model.to_bytes())
+    };
+    let one = with(1);
+    assert_eq!(one, with(2));
+    assert_eq!(one, with(3));
+}
+
+#[test]
+fn another_seed_gives_another_model() {
+    let data = synthetic(300);
+    let other = trained(&data, TrainConfig { seed: 99, ..config() });
+    assert_ne!(trained(&data, config()).model, other.model);
+}
+
+#[test]
+fn the_router_answers_as_the_trainer_does() {
+    let data = synthetic(600);
+    let Trained { model, .. } = trained(&data, TrainConfig { hidden_size: 16, ..config() });
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("model.safetensors");
+    std::fs::write(&path, model.to_bytes()).unwrap();
+    let router = Router::new(RouterConfig { model_path: Some(path), ..Default::default() }).unwrap();
+
+    // The trainer's side of it, from the weights as they were rounded.
+    let parameters = cell::Parameters::from_weights(model.weights());
+    let memories = Memories::new(&data, Target::default(), 1);
+    let train = data.select(Part::is_train);
+    for row in data.select(|part| part == Part::Test) {
+        let steps = memories.rows.now(row, 64);
+        let candidates: Vec<Candidate> = memories.rows.seen[row][..steps.len()]
+            .iter()
+            .map(|seen| Candidate {
+                embedding: data.embeddings.row(train[seen.item as usize]).to_vec(),
+                access_count: 1,
+                success_rate: seen.success,
+                created_at: 5,
+                ..Default::default()
+            })
+            .collect();
+        let query = data.embeddings.row(row).to_vec();
+        let request = RoutingRequest { now: Some(5), ..RoutingRequest::new(&query, &candidates) };
+        let response = router.route(request).unwrap();
+        let expected = cell::sigmoid(calibrate::logits(&parameters, std::slice::from_ref(&steps))[0]);
+        assert!((f64::from(response.confidence) - expected).abs() < 1e-5);
+        let alone: Vec<Vec<cell::Step>> = steps.iter().map(|&step| vec![step]).collect();
+        let alone = calibrate::logits(&parameters, &alone);
+        for decision in &response.decisions {
+            let expected = cell::sigmoid(alone[decision.candidate]);
+            assert!((f64::from(decision.confidence) - expected).abs() < 1e-5);
+        }
+    }
+}
+
+#[test]
+fn fitting_lowers_the_loss_of_rows_it_never_saw() {
+    let epochs = trained(&synthetic(600), TrainConfig { epochs: 20, ..config() }).epochs;
+    assert!(epochs.last().unwrap().early_stopping.total() < epochs[0].early_stopping.total());
+}
+
+#[test]
+fn the_best_model_so_far_is_kept_when_stopped() {
+    let data = synthetic(300);
+    let seen = std::cell::Cell::new(0);
+    let stopped = train(&data, config(), &mut |epoch| seen.set(epoch.number), &|| seen.get() == 2).unwrap();
+    assert_eq!(stopped.epochs.len(), 2);
+    assert!(stopped.report.best.is_some());
+}
+
+#[test]
+fn stopping_before_the_first_epoch_still_gives_a_model() {
+    let stopped = train(&synthetic(300), config(), &mut |_| {}, &|| true).unwrap();
+    assert!(stopped.epochs.is_empty() && stopped.report.best.is_none());
+    assert!(!stopped.report.to_string().contains("best "));
+}
+
+#[test]
+fn the_file_says_how_it_was_made_and_nothing_of_the_machine() {
+    let model = trained(&synthetic(300), config()).model;
+    let names: Vec<&str> = model.training().keys().map(String::as_str).collect();
+    assert_eq!(names, ["data", "epochs", "learning_rate", "rows_calibration", "rows_fit", "seed", "target"]);
+    assert_eq!(model.training()["data"], "synthetic");
+    assert_eq!(model.training()["target"], "win-rate");
+}
+
+#[test]
+fn a_part_without_rows_is_named() {
+    for missing in [Part::Fit, Part::EarlyStopping, Part::Calibration, Part::Test] {
+        let mut data = synthetic(100);
+        data.rows.iter_mut().filter(|row| row.part == missing).for_each(|row| row.part = Part::Guarantee);
+        let error = train(&data, config(), &mut |_| {}, &|| false).unwrap_err();
+        assert!(matches!(error, TrainError::NoRows { part } if part == missing), "{error}");
+    }
+}
+
+#[test]
+fn knobs_out_of_range_are_refused() {
+    let data = synthetic(100);
+    for (config, expected) in [
+        (TrainConfig { hidden_size: 0, ..config() }, "hidden_size"),
+        (TrainConfig { hidden_size: 65, ..config() }, "hidden_size"),
+        (TrainConfig { learning_rate: f64::NAN, ..config() }, "learning_rate"),
+        (TrainConfig { learning_rate: 0.0, ..config() }, "learning_rate"),
+        (TrainConfig { epochs: 0, ..config() }, "epochs"),
+    ] {
+        let error = train(&data, config, &mut |_| {}, &|| false).unwrap_err();
+        assert!(matches!(error, TrainError::OutOfRange { field, .. } if field == expected), "{error}");
+    }
+}
+
+#[test]
+fn the_report_names_every_ranking_in_one_table() {
+    let report = trained(&synthetic(600), config()).report;
+    let text = report.to_string();
+    for name in ["this model, 64 past rows", "mean of the 100 nearest, suffices", "random", "coverage 0.90"] {
+        assert!(text.contains(name), "{name} is not in\n{text}");
+    }
+    assert_eq!(report.rows.iter().map(|(_, rows)| rows).sum::<usize>(), 600);
+}

@@ -1,0 +1,165 @@
+//! The embedded model's own judgement of one candidate moves the right way with every feature, whatever the others are:
+//! up with the success rate; up with similarity, recency, frequency and overlap where the success rate is 1, and down
+//! with them where it is 0.
+
+use tiny_dancer_core::{Candidate, Feature, Metadata, Router, RouterConfig, RoutingRequest};
+
+const NOW: i64 = 1_700_000_000;
+const DAY: i64 = 86_400;
+
+const SIMILARITIES: [f32; 11] = [-1.0, -0.8, -0.5, -0.2, 0.0, 0.2, 0.4, 0.6, 0.8, 0.95, 1.0];
+/// Days, from two years to none.
+const AGES: [i64; 7] = [730, 70, 28, 14, 7, 2, 0];
+const COUNTS: [u64; 7] = [0, 1, 4, 20, 100, 400, 1000];
+const RATES: [f32; 7] = [0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0];
+/// Pairs of three shared with the query.
+const SHARED: [usize; 4] = [0, 1, 2, 3];
+
+const LENGTHS: [usize; Feature::COUNT] =
+    [SIMILARITIES.len(), AGES.len(), COUNTS.len(), RATES.len(), SHARED.len()];
+
+/// A point of the grid: one index for each feature.
+type Point = [usize; Feature::COUNT];
+
+fn points() -> Vec<Point> {
+    (0..LENGTHS.iter().product())
+        .map(|mut number: usize| {
+            LENGTHS.map(|length| {
+                let index = number % length;
+                number /= length;
+                index
+            })
+        })
+        .collect()
+}
+
+fn number(point: Point) -> usize {
+    point.iter().zip(LENGTHS).rev().fold(0, |number, (&index, length)| number * length + index)
+}
+
+fn metadata(shared: usize, of: &str) -> Metadata {
+    let value = |i: usize| if i < shared { "same".to_owned() } else { of.to_owned() };
+    (0..3).map(|i| (format!("key-{i}"), value(i))).collect()
+}
+
+fn candidate([similarity, age, count, rate, shared]: Point) -> Candidate {
+    let cosine = SIMILARITIES[similarity];
+    Candidate {
+        embedding: vec![cosine, (1.0 - cosine * cosine).sqrt()],
+        created_at: NOW - AGES[age] * DAY,
+        access_count: COUNTS[count],
+        success_rate: RATES[rate],
+        metadata: metadata(SHARED[shared], "other"),
+        ..Default::default()
+    }
+}
+
+fn router() -> Router {
+    Router::new(RouterConfig::default()).expect("the default configuration is valid")
+}
+
+/// The confidence of each point's candidate alone.
+fn alone(points: &[Point]) -> Vec<f32> {
+    let candidates: Vec<Candidate> = points.iter().map(|&point| candidate(point)).collect();
+    let query = metadata(3, "query");
+    let request = RoutingRequest {
+        query_embedding: &[1.0, 0.0],
+        candidates: &candidates,
+        metadata: Some(&query),
+        now: Some(NOW),
+    };
+    let mut confidences = vec![f32::NAN; points.len()];
+    for decision in router().route(request).expect("the request is valid").decisions {
+        confidences[decision.candidate] = decision.confidence;
+    }
+    confidences
+}
+
+/// Compares each point with its next one in a feature, in every background that `applies` accepts.
+fn assert_direction(feature: Feature, rises: bool, applies: impl Fn(Point) -> bool) {
+    let points = points();
+    let confidences = alone(&points);
+    let mut compared = 0;
+    for &low in points.iter().filter(|&&point| applies(point)) {
+        let mut high = low;
+        high[feature as usize] += 1;
+        if high[feature as usize] == LENGTHS[feature as usize] {
+            continue;
+        }
+        let (before, after) = (confidences[number(low)], confidences[number(high)]);
+        let holds = if rises { before < after } else { before > after };
+        assert!(holds, "{}: {before} at {low:?}, {after} one further", feature.name());
+        compared += 1;
+    }
+    assert!(compared > 1600, "only {compared} backgrounds");
+}
+
+fn rate_is(rate: f32) -> impl Fn(Point) -> bool {
+    move |point| RATES[point[Feature::SuccessRate as usize]] == rate
+}
+
+#[test]
+fn the_success_rate_raises_confidence_everywhere() {
+    assert_direction(Feature::SuccessRate, true, |_| true);
+}
+
+#[test]
+fn similarity_strengthens_what_is_remembered() {
+    assert_direction(Feature::Similarity, true, rate_is(1.0));
+    assert_direction(Feature::Similarity, false, rate_is(0.0));
+}
+
+#[test]
+fn recency_strengthens_what_is_remembered() {
+    assert_direction(Feature::Recency, true, rate_is(1.0));
+    assert_direction(Feature::Recency, false, rate_is(0.0));
+}
+
+#[test]
+fn frequency_strengthens_what_is_remembered() {
+    assert_direction(Feature::Frequency, true, rate_is(1.0));
+    assert_direction(Feature::Frequency, false, rate_is(0.0));
+}
+
+#[test]
+fn metadata_overlap_strengthens_what_is_remembered() {
+    assert_direction(Feature::MetadataOverlap, true, rate_is(1.0));
+    assert_direction(Feature::MetadataOverlap, false, rate_is(0.0));
+}
+
+/// A request of one candidate is that candidate alone, so all directions hold for it too.
+#[test]
+fn a_request_of_one_candidate_is_that_candidate_alone() {
+    let points: Vec<Point> = points().into_iter().step_by(7).collect();
+    let confidences = alone(&points);
+    let (router, query) = (router(), metadata(3, "query"));
+    for (&point, alone) in points.iter().zip(confidences) {
+        let candidates = [candidate(point)];
+        let request = RoutingRequest {
+            query_embedding: &[1.0, 0.0],
+            candidates: &candidates,
+            metadata: Some(&query),
+            now: Some(NOW),
+        };
+        let together = router.route(request).unwrap().confidence;
+        assert!((together - alone).abs() < 1e-6, "{together} together, {alone} alone at {point:?}");
+    }
+}
+
+/// The least that reading many together must do: where all memories are good the request is worth more confidence than
+/// where all are bad, however many there are and wherever they lie.
+#[test]
+fn sixty_four_good_memories_are_worth_more_than_sixty_four_bad_ones() {
+    let router = router();
+    for n in [1, 2, 4, 8, 16, 32, 64] {
+        for similarity in 4..SIMILARITIES.len() {
+            let confidence = |rate: usize| {
+                let candidates = vec![candidate([similarity, 6, 1, rate, 0]); n];
+                let request =
+                    RoutingRequest { now: Some(NOW), ..RoutingRequest::new(&[1.0, 0.0], &candidates) };
+                router.route(request).unwrap().confidence
+            };
+            assert!(confidence(6) > confidence(3) && confidence(3) > confidence(0), "{n} candidates");
+        }
+    }
+}
