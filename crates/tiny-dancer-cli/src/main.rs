@@ -2,6 +2,11 @@
 
 #![expect(clippy::print_stdout, reason = "a program answers on standard output")]
 
+mod calibrate;
+mod evaluate;
+mod explain;
+mod route;
+
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -9,7 +14,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tiny_dancer::core::{Router, RouterConfig};
 use tiny_dancer_train::fit::Epoch;
+use tiny_dancer_train::past::{Past, PastError};
 use tiny_dancer_train::profiles::summarise;
 use tiny_dancer_train::rows::{Dataset, embeddings_to_bytes};
 use tiny_dancer_train::{Target, TrainConfig, train};
@@ -24,8 +31,17 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Certify a model: write into it the path of thresholds by which a router can promise a risk.
+    Calibrate(calibrate::CalibrateArgs),
+    /// Judge a model among baselines, on rows that it was not trained on.
+    Evaluate(evaluate::EvaluateArgs),
+    /// Show which candidates and features move the confidence of one request, read from standard input.
+    Explain(explain::ExplainArgs),
     /// Sum the rows of the split `train` up in profiles: a small memory to route with.
     Profiles(ProfilesArgs),
+    /// Route requests: JSON lines from standard input, decisions to standard output. The exit code is 1 if any line could
+    /// not be routed.
+    Route(route::RouteArgs),
     /// Train a model, calibrate it, and report on the rows of the split `test`. Ctrl-C keeps the best model so far.
     Train(TrainArgs),
 }
@@ -56,6 +72,29 @@ impl Input {
         }
         Ok(data)
     }
+}
+
+/// What is remembered: past rows, or profiles of them.
+#[derive(Args)]
+struct Memory {
+    /// JSON lines, plain or `.zst`: rows as for `train`, or profiles with `success_rate` and `access_count`. Of a file
+    /// that names splits, the split `train` is remembered.
+    #[arg(long, value_name = "FILE")]
+    memory_rows: PathBuf,
+    /// Their embeddings.
+    #[arg(long, value_name = "FILE")]
+    memory_embeddings: PathBuf,
+}
+
+impl Memory {
+    fn read(&self) -> Result<Past, PastError> {
+        Past::read(&self.memory_rows, &self.memory_embeddings, "train")
+    }
+}
+
+/// A router with this model, or with the embedded one.
+fn router(model: Option<&Path>) -> anyhow::Result<Router> {
+    Ok(Router::new(RouterConfig { model_path: model.map(Path::to_owned), ..RouterConfig::default() })?)
 }
 
 #[derive(Args)]
@@ -132,7 +171,11 @@ impl Default for TargetName {
 
 fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
+        Command::Calibrate(args) => calibrate::calibrate(&args)?,
+        Command::Evaluate(args) => evaluate::evaluate(&args)?,
+        Command::Explain(args) => explain::explain(&args)?,
         Command::Profiles(args) => make_profiles(&args)?,
+        Command::Route(args) => return route::route(&args),
         Command::Train(args) => make_model(&args)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -166,7 +209,8 @@ fn make_model(args: &TrainArgs) -> anyhow::Result<()> {
         println!("interrupted after {} epochs; this is the best model so far", trained.epochs.len());
     }
     write(&args.out, &trained.model.to_bytes())?;
-    println!("{}\n\nmodel {} written to {}", trained.report, trained.model.version(), args.out.display());
+    let model = calibrate::certify_trained(&args.out, &data)?;
+    println!("{}\n\nmodel {} written to {}", trained.report, model.version(), args.out.display());
     Ok(())
 }
 

@@ -6,13 +6,25 @@
 //! backpropagation through time ([`fit`]); rows that it never saw say what its confidences are worth, and others
 //! still report how well it routes ([`report`], [`score`]).
 //!
+//! A finished model is [certified](certify), so that a router can promise a risk with it, and [evaluated](evaluate)
+//! among baselines through the router itself ([`judge`]), with what was logged as its memory ([`past`]).
+//!
 //! The same rows, configuration and machine give the same model file, byte for byte, on any number of threads.
 
 mod calibrate;
 mod cell;
+pub mod certify;
+pub mod coverage;
+pub mod curve;
 mod draw;
+pub mod evaluate;
 pub mod fit;
+pub mod judge;
+mod lines;
+mod logistic;
 mod memory;
+pub mod past;
+pub mod plots;
 pub mod profiles;
 pub mod report;
 pub mod retrieval;

@@ -90,8 +90,10 @@ const MEMBERS: &[Member] = &[
         name: "tiny-dancer-train",
         members: &["tiny-dancer-core"],
         packages: &[
+            "epaint_default_fonts",
             "half",
             "ndarray",
+            "plotters",
             "rand",
             "rand_chacha",
             "rayon",

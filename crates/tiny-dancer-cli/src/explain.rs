@@ -1,0 +1,209 @@
+//! `tiny-dancer explain`: what moved the confidence of one request.
+//!
+//! Each number comes of routing the request again: without one candidate, or with one feature of all candidates put
+//! where it says nothing. What one ablation does depends on what else is there, so they don't add up.
+
+use crate::route::{Remembered, Request};
+use crate::{Memory, router};
+use anyhow::Context;
+use clap::Args;
+use std::fmt::Write;
+use std::path::PathBuf;
+use tiny_dancer::core::Router;
+use tiny_dancer::{Candidate, Feature, RoutingRequest, RoutingResponse};
+
+#[derive(Args)]
+pub(crate) struct ExplainArgs {
+    /// The model; the embedded one where none is named.
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+    #[command(flatten)]
+    memory: Memory,
+    /// How many candidates to show, those that moved the confidence most.
+    #[arg(long, default_value_t = 10)]
+    top: usize,
+}
+
+pub(crate) fn explain(args: &ExplainArgs) -> anyhow::Result<()> {
+    let router = router(args.model.as_deref())?;
+    let remembered = Remembered::new(args.memory.read()?, &router);
+    let text = std::io::read_to_string(std::io::stdin()).context("cannot read standard input")?;
+    let request: Request = serde_json::from_str(&text).context("standard input is not one request")?;
+    let candidates = remembered.nearest(&request.embedding);
+    println!("{}", report(&router, &request, &candidates, args.top)?);
+    Ok(())
+}
+
+fn ask(router: &Router, request: &Request, candidates: &[Candidate]) -> anyhow::Result<RoutingResponse> {
+    Ok(router.route(RoutingRequest {
+        metadata: request.metadata.as_ref(),
+        now: request.now,
+        ..RoutingRequest::new(&request.embedding, candidates)
+    })?)
+}
+
+fn report(
+    router: &Router,
+    request: &Request,
+    candidates: &[Candidate],
+    top: usize,
+) -> anyhow::Result<String> {
+    let whole = ask(router, request, candidates)?;
+    let mut text = String::new();
+    writeln!(
+        text,
+        "request {}: {}, {}; confidence {:.4}, uncertainty {:.4}, {} candidates\n",
+        request.id,
+        whole.model.name(),
+        whole.reason.name(),
+        whole.confidence,
+        whole.uncertainty,
+        candidates.len()
+    )?;
+
+    writeln!(text, "{:<18} {:<22} {:>12} {:>9}", "feature", "were it", "confidence", "moved it")?;
+    for feature in Feature::ALL {
+        let (instead, ablated) = without(feature, &request.embedding, candidates);
+        let confidence = ask(router, request, &ablated)?.confidence;
+        let moved = whole.confidence - confidence;
+        writeln!(text, "{:<18} {instead:<22} {confidence:>12.4} {moved:>+9.4}", feature.name())?;
+    }
+
+    let mut effects = vec![];
+    for left_out in 0..candidates.len() {
+        let mut rest = candidates.to_vec();
+        rest.remove(left_out);
+        effects.push((left_out, ask(router, request, &rest)?.confidence));
+    }
+    effects.sort_by(|a, b| (whole.confidence - b.1).abs().total_cmp(&(whole.confidence - a.1).abs()));
+    let width =
+        candidates.iter().map(|candidate| candidate.id.chars().count()).max().unwrap_or_default().max(9);
+    writeln!(
+        text,
+        "\n{:<width$} {:>10} {:>12} {:>6} {:>9} {:>12} {:>9}",
+        "candidate", "similarity", "success rate", "count", "by itself", "without it", "moved it"
+    )?;
+    for &(index, confidence) in effects.iter().take(top) {
+        let candidate = &candidates[index];
+        let alone = whole.decisions.iter().find(|decision| decision.candidate == index);
+        writeln!(
+            text,
+            "{:<width$} {:>10.4} {:>12.3} {:>6} {:>9.4} {confidence:>12.4} {:>+9.4}",
+            candidate.id,
+            cosine(&request.embedding, &candidate.embedding),
+            candidate.success_rate,
+            candidate.access_count,
+            alone.map_or(f32::NAN, |decision| decision.confidence),
+            whole.confidence - confidence,
+        )?;
+    }
+    let hidden = effects.len().saturating_sub(top);
+    if hidden > 0 {
+        write!(text, "and {hidden} that moved it less")?;
+    }
+    Ok(text.trim_end().to_owned())
+}
+
+/// The candidates with one feature put where it says nothing, and what that is.
+fn without(feature: Feature, query: &[f32], candidates: &[Candidate]) -> (String, Vec<Candidate>) {
+    let mut ablated = candidates.to_vec();
+    let mean = candidates.iter().map(|candidate| candidate.success_rate).sum::<f32>()
+        / candidates.len().max(1) as f32;
+    for candidate in &mut ablated {
+        match feature {
+            Feature::Frequency => candidate.access_count = 0,
+            Feature::MetadataOverlap => candidate.metadata.clear(),
+            Feature::Recency => candidate.created_at = i64::MIN,
+            Feature::Similarity => candidate.embedding = across(query, &candidate.embedding),
+            Feature::SuccessRate => candidate.success_rate = mean.clamp(0.0, 1.0),
+        }
+    }
+    let instead = match feature {
+        Feature::SuccessRate => format!("{mean:.3}, their mean"),
+        Feature::Recency => "0, very old".to_owned(),
+        Feature::Frequency => "0, never seen".to_owned(),
+        Feature::Similarity => "0, unlike".to_owned(),
+        Feature::MetadataOverlap => "0, nothing shared".to_owned(),
+    };
+    (instead, ablated)
+}
+
+/// What of an embedding is orthogonal to the query; any such direction where nothing is left.
+fn across(query: &[f32], embedding: &[f32]) -> Vec<f32> {
+    let squared = dot(query, query);
+    let share = dot(query, embedding) / squared;
+    let rest: Vec<f32> =
+        query.iter().zip(embedding).map(|(&q, &e)| (f64::from(e) - share * f64::from(q)) as f32).collect();
+    if dot(&rest, &rest) > 1e-8 * dot(embedding, embedding) {
+        return rest;
+    }
+    // Two of the query's own coordinates, swapped and one of them turned round.
+    let mut turned = vec![0.0; query.len()];
+    let largest =
+        (0..query.len()).max_by(|&a, &b| query[a].abs().total_cmp(&query[b].abs())).unwrap_or_default();
+    let other = usize::from(largest == 0);
+    if let [_, _, ..] = query {
+        (turned[largest], turned[other]) = (-query[other], query[largest]);
+        turned
+    } else {
+        embedding.to_vec()
+    }
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tiny_dancer::RouterConfig;
+
+    fn candidate(id: &str, embedding: [f32; 3], success_rate: f32) -> Candidate {
+        Candidate {
+            id: id.to_owned(),
+            embedding: embedding.into(),
+            success_rate,
+            access_count: 5,
+            ..Default::default()
+        }
+    }
+
+    fn request() -> Request {
+        serde_json::from_str(r#"{"id": "x", "embedding": [1, 0.5, 0.2], "now": 5}"#).unwrap()
+    }
+
+    #[test]
+    fn an_ablation_is_what_the_router_says_without_it() {
+        let router = Router::new(RouterConfig::default()).unwrap();
+        let candidates = [candidate("good", [1.0, 0.4, 0.1], 1.0), candidate("bad", [0.9, 0.6, 0.3], 0.0)];
+        let whole = ask(&router, &request(), &candidates).unwrap().confidence;
+        let text = report(&router, &request(), &candidates, 5).unwrap();
+        for (name, rest) in [("good", &candidates[1..]), ("bad", &candidates[..1])] {
+            let confidence = ask(&router, &request(), rest).unwrap().confidence;
+            let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+            assert!(line.contains(&format!("{confidence:.4} {:>+9.4}", whole - confidence)), "{text}");
+        }
+        assert!(text.contains("success_rate       0.500, their mean"), "{text}");
+    }
+
+    #[test]
+    fn only_so_many_candidates_are_shown() {
+        let router = Router::new(RouterConfig::default()).unwrap();
+        let candidates = [candidate("one", [1.0, 0.4, 0.1], 1.0), candidate("two", [0.9, 0.6, 0.3], 0.0)];
+        assert!(report(&router, &request(), &candidates, 1).unwrap().ends_with("and 1 that moved it less"));
+    }
+
+    #[test]
+    fn what_is_across_has_no_similarity_and_keeps_a_length() {
+        for embedding in [[1.0, 0.4, 0.1], [2.0, 1.0, 0.4], [-0.3, 0.7, 0.0]] {
+            let across = across(&request().embedding, &embedding);
+            assert!(cosine(&request().embedding, &across).abs() < 1e-5, "{across:?}");
+            assert!(dot(&across, &across) > 1e-6);
+        }
+    }
+}

@@ -1,0 +1,60 @@
+use super::*;
+
+/// Three remembered requests of two dimensions.
+fn remembered(router: &Router) -> Remembered {
+    let folder = tempfile::tempdir().unwrap();
+    let (rows, vectors) = (folder.path().join("rows.jsonl"), folder.path().join("e.safetensors"));
+    let text = r#"{"id": "a", "lightweight_correct": 1}
+{"id": "b", "lightweight_correct": 1}
+{"id": "c", "lightweight_correct": 0}
+"#;
+    std::fs::write(&rows, text).unwrap();
+    // The f32 tensor `embeddings` of shape 3 x 2, by hand.
+    let header = br#"{"embeddings":{"dtype":"F32","shape":[3,2],"data_offsets":[0,24]}}"#;
+    let values: [f32; 6] = [1.0, 0.0, 0.8, 0.6, 0.0, 1.0];
+    let bytes =
+        [&(header.len() as u64).to_le_bytes(), &header[..], &values.map(f32::to_le_bytes).concat()].concat();
+    std::fs::write(&vectors, bytes).unwrap();
+    Remembered::new(Past::read(&rows, &vectors, "train").unwrap(), router)
+}
+
+fn run(input: &[u8]) -> (usize, Vec<Value>) {
+    let router = Router::new(RouterConfig::default()).unwrap();
+    let mut output = vec![];
+    let bad = stream(&router, &remembered(&router), input, &mut output).unwrap();
+    let lines = output.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+    (bad, lines.map(|line| serde_json::from_slice(line).unwrap()).collect())
+}
+
+#[test]
+fn each_line_is_answered_in_order_and_bad_ones_by_number() {
+    let input = b"{\"id\": \"one\", \"embedding\": [1, 0.1]}\nno json\n\xff\n{\"id\": 2, \"embedding\": [0, 2], \"now\": 9}";
+    let (bad, answers) = run(input);
+    assert_eq!((bad, answers.len()), (2, 4));
+    assert_eq!((&answers[0]["id"], &answers[3]["id"]), (&"one".into(), &2.into()));
+    assert_eq!((&answers[1]["line"], &answers[2]["line"]), (&2.into(), &3.into()));
+    assert!(answers[1]["error"].is_string());
+    for answer in [&answers[0], &answers[3]] {
+        let keys: Vec<&String> = answer.as_object().unwrap().keys().collect();
+        assert_eq!(keys.len(), 5);
+        assert!(answer["confidence"].as_f64().unwrap() > 0.0);
+        assert!(["lightweight", "powerful"].contains(&answer["model"].as_str().unwrap()));
+    }
+}
+
+#[test]
+fn what_the_router_refuses_is_said_in_its_words() {
+    let (bad, answers) = run(b"{\"id\": \"a\", \"embedding\": [1, 2, 3]}\n{\"id\": \"b\", \"embedding\": [0, 0]}\n{\"id\": \"c\", \"embedding\": []}\n");
+    assert_eq!(bad, 3);
+    let error = |i: usize| answers[i]["error"].as_str().unwrap();
+    assert!(error(0).contains('2') && error(0).contains('3'), "{}", error(0));
+    assert!(error(1).contains("norm"), "{}", error(1));
+    assert!(error(2).contains("empty"), "{}", error(2));
+}
+
+#[test]
+fn a_request_seen_before_is_remembered() {
+    let router = Router::new(RouterConfig::default()).unwrap();
+    let near = remembered(&router).nearest(&[1.6, 1.2]);
+    assert_eq!(near.iter().map(|candidate| candidate.id.as_str()).collect::<Vec<_>>(), ["b", "a", "c"]);
+}

@@ -1,0 +1,147 @@
+use super::*;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use std::path::Path;
+use tiny_dancer_core::RouterConfig;
+use tiny_dancer_core::guarantee::{RiskBudget, resolve};
+
+const BUDGET: RiskBudget = RiskBudget { alpha: 0.15, delta: 0.05 };
+const RESPLITS: u32 = 400;
+
+fn said(confidence: f32, uncertainty: f32) -> Judgement {
+    Judgement { confidence, uncertainty, top_similarity: 0.5, candidates: 64 }
+}
+
+/// What became of many promises.
+#[derive(Debug, Default)]
+struct Promises {
+    /// Refused, or no step at all.
+    refused: u32,
+    /// The chosen threshold fails more often than promised.
+    broken: u32,
+    /// Mean share of rows that go to the lightweight model.
+    share: f64,
+}
+
+impl Promises {
+    fn of(chosen: impl Iterator<Item = Option<f32>>, pool: &[Tried]) -> Self {
+        let mut promises = Self::default();
+        for threshold in chosen {
+            let Some(threshold) = threshold else {
+                promises.refused += 1;
+                continue;
+            };
+            let on_all = count(&[threshold], pool)[0];
+            promises.broken += u32::from(f64::from(on_all.failures) > BUDGET.alpha * f64::from(on_all.n));
+            promises.share += f64::from(on_all.n) / pool.len() as f64 / f64::from(RESPLITS);
+        }
+        promises
+    }
+}
+
+/// Certifies with `certifying` rows of the pool, drawn anew for each promise: by the bound, and by the plain average.
+fn resplit(thresholds: &[f32], pool: &[Tried], certifying: usize) -> [Promises; 2] {
+    let mut rng = ChaCha8Rng::seed_from_u64(11);
+    let mut rows = pool.to_vec();
+    let paths: Vec<_> = (0..RESPLITS)
+        .map(|_| {
+            rows.shuffle(&mut rng);
+            count(thresholds, &rows[..certifying])
+        })
+        .collect();
+    let by_bound = paths.iter().map(|path| resolve(path, BUDGET).ok().map(|step| step.confidence_threshold));
+    let by_average = paths.iter().map(|path| {
+        let kept = |step: &&RiskStep| f64::from(step.failures) <= BUDGET.alpha * f64::from(step.n);
+        path.iter().take_while(kept).last().map(|step| step.confidence_threshold)
+    });
+    [Promises::of(by_bound, pool), Promises::of(by_average, pool)]
+}
+
+/// The most broken promises that chance allows, with 99% confidence, where each breaks with probability delta.
+fn allowance() -> u32 {
+    let too_many = |broken: &u32| upper_bound(RESPLITS, RESPLITS - broken, 0.01) < 1.0 - BUDGET.delta;
+    (0..=RESPLITS).find(too_many).unwrap() - 1
+}
+
+#[test]
+fn the_allowance_is_that_of_the_binomial() {
+    // P(X >= 32) = 0.0071 and P(X >= 31) = 0.0123 for 400 tries at 0.05.
+    assert_eq!(allowance(), 31);
+}
+
+#[test]
+fn thresholds_fall_from_a_hundred_rows_to_all_that_are_known() {
+    let fitting: Vec<Tried> =
+        (0..1000).map(|i| (said(i as f32 / 1000.0, if i < 100 { 1.0 } else { 0.2 }), i >= 800)).collect();
+    let thresholds = thresholds(&fitting, 500);
+    assert_eq!((thresholds[0], thresholds[thresholds.len() - 1]), (0.8, 0.1));
+    assert_eq!(thresholds[1], 0.775);
+    assert!(thresholds.is_sorted_by(|a, b| a > b));
+}
+
+#[test]
+fn the_path_begins_where_the_fitting_rows_predict_the_smallest_bound() {
+    // No failure in the upper half, nothing else below it: the more of the upper half, the surer.
+    let fitting: Vec<Tried> = (0..1000).map(|i| (said(i as f32 / 1000.0, 0.2), i >= 500)).collect();
+    assert_eq!(thresholds(&fitting, 500)[0], 0.5);
+}
+
+#[test]
+fn few_certifying_rows_leave_one_step_and_unknown_ones_none() {
+    let fitting: Vec<Tried> = (0..10).map(|i| (said(i as f32 / 10.0, 0.2), true)).collect();
+    assert_eq!(thresholds(&fitting, 50), [0.0]);
+    assert_eq!(thresholds(&[(said(0.9, 1.0), true)], 1000), [] as [f32; 0]);
+}
+
+#[test]
+fn a_step_counts_the_rows_that_the_router_would_send() {
+    let rows =
+        [(said(0.9, 0.1), true), (said(0.9, 1.0), false), (said(0.8, 0.99), false), (said(0.7, 0.5), true)];
+    let counts: Vec<_> = count(&[0.9, 0.8, 0.1], &rows).iter().map(|step| (step.n, step.failures)).collect();
+    assert_eq!(counts, [(1, 0), (2, 1), (3, 1)]);
+}
+
+#[test]
+fn resplits_of_made_rows_keep_the_promise_and_the_plain_average_does_not() {
+    let mut rng = ChaCha8Rng::seed_from_u64(7);
+    let mut row = || {
+        let confidence: f32 = rng.random();
+        (said(confidence, 0.3), rng.random_bool(f64::from(0.7 + 0.25 * confidence)))
+    };
+    let fitting: Vec<Tried> = (0..5000).map(|_| row()).collect();
+    let pool: Vec<Tried> = (0..4000).map(|_| row()).collect();
+    let [bound, average] = resplit(&thresholds(&fitting, 800), &pool, 800);
+    assert!(bound.broken <= allowance(), "{bound:?}");
+    assert!(bound.share > 0.15, "{bound:?}");
+    assert!(average.broken > 5 * bound.broken.max(allowance()), "{average:?}");
+}
+
+/// Real rows: the embedded model's scores, certified on half of `cal`, judged on it and `test` together.
+#[test]
+fn resplits_of_real_rows_keep_the_promise_and_the_plain_average_does_not() {
+    let Some(folder) = std::env::var_os("TINY_DANCER_DATA") else {
+        eprintln!(
+            "SKIPPED: set TINY_DANCER_DATA to a folder with routellm.jsonl.zst and routellm-minilm.safetensors"
+        );
+        return;
+    };
+    let file = |name| Path::new(&folder).join(name);
+    let (rows, embeddings) = (file("routellm.jsonl.zst"), file("routellm-minilm.safetensors"));
+    let data = Dataset::read(&rows, &embeddings).unwrap();
+    let memory = Past::read(&rows, &embeddings, "train").unwrap();
+    let router = Router::new(RouterConfig::default()).unwrap();
+    let part = |part| tried(&router, &data, &memory, part).unwrap();
+    let fitting = part(Part::Fit);
+    let certifying = part(Part::Guarantee);
+    let pool = [certifying.clone(), part(Part::Test)].concat();
+    // As many rows as certify the shipped model, and as many as `cal` has.
+    for certifying in [certifying.len(), 2 * certifying.len()] {
+        let [bound, average] = resplit(&thresholds(&fitting, certifying), &pool, certifying);
+        eprintln!("{certifying} of {} rows certify: bound {bound:?}, average {average:?}", pool.len());
+        assert!(bound.broken <= allowance());
+        assert!(bound.share > 0.1);
+        assert!(bound.refused < RESPLITS / 2);
+        assert!(average.broken > 4 * bound.broken.max(RESPLITS / 20));
+    }
+}

@@ -1,0 +1,169 @@
+//! Curves: what routing by a ranking costs and gains, exactly.
+//!
+//! Rows go to the lightweight model in the order of their confidences. Rows with one confidence go together, and
+//! part of a group stands for its rows in random order, on average: the curve is a straight line there.
+//!
+//! Rows have weights, which a bootstrap draws: a weight of 2 is a row that was drawn twice.
+
+/// How one request went, with scores from 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outcome {
+    /// How well the lightweight model did.
+    pub lightweight: f64,
+    /// How well the powerful model did.
+    pub powerful: f64,
+}
+
+impl Outcome {
+    /// The lightweight model did no worse.
+    pub fn sufficed(self) -> bool {
+        self.lightweight >= self.powerful
+    }
+}
+
+/// Rows in groups of one confidence, the highest first.
+#[derive(Clone, Debug)]
+pub struct Ranking {
+    groups: Vec<Vec<usize>>,
+}
+
+impl Ranking {
+    /// Ranks rows by what each got.
+    pub fn new(confidences: &[f64]) -> Self {
+        let mut rows: Vec<usize> = (0..confidences.len()).collect();
+        rows.sort_by(|&a, &b| confidences[b].total_cmp(&confidences[a]));
+        Self { groups: rows.chunk_by(|&a, &b| confidences[a] == confidences[b]).map(<[_]>::to_vec).collect() }
+    }
+
+    /// The curve of these rows. Shapes: `n` outcomes, `n` weights.
+    pub fn curve(&self, outcomes: &[Outcome], weights: &[f64]) -> Curve {
+        let sum = |score: fn(&Outcome) -> f64| {
+            outcomes.iter().zip(weights).map(|(outcome, weight)| score(outcome) * weight).sum::<f64>()
+        };
+        // Sums, divided last: whole numbers stay exact.
+        let all: f64 = weights.iter().sum();
+        let (mut sent, mut score) = (0.0, sum(|outcome| outcome.powerful));
+        let mut points = vec![(0.0, score / all)];
+        for group in &self.groups {
+            let before = sent;
+            for &row in group {
+                sent += weights[row];
+                score += weights[row] * (outcomes[row].lightweight - outcomes[row].powerful);
+            }
+            if sent > before {
+                points.push((sent / all, score / all));
+            }
+        }
+        Curve { points, lightweight: sum(|outcome| outcome.lightweight) / all }
+    }
+
+    /// The probability that a row that suffices ranks above one that does not, ties one half. NaN where there is no
+    /// such pair.
+    pub fn auroc(&self, outcomes: &[Outcome], weights: &[f64]) -> f64 {
+        let (mut above, mut bad_pairs, mut good_pairs) = (0.0, 0.0, 0.0);
+        for group in &self.groups {
+            let (mut good, mut bad) = (0.0, 0.0);
+            for &row in group {
+                *if outcomes[row].sufficed() { &mut good } else { &mut bad } += weights[row];
+            }
+            bad_pairs += bad;
+            above += bad * (good_pairs + good / 2.0);
+            good_pairs += good;
+        }
+        above / (good_pairs * bad_pairs)
+    }
+}
+
+/// The mean score against the share of requests that go to the lightweight model, as a line through points.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Curve {
+    /// Share of lightweight, ascending from 0, and mean score. The last share is 1, up to rounding.
+    pub points: Vec<(f64, f64)>,
+    /// The mean score of the lightweight model alone.
+    pub lightweight: f64,
+}
+
+impl Curve {
+    /// The mean score of the powerful model alone.
+    pub fn powerful(&self) -> f64 {
+        self.points[0].1
+    }
+
+    /// The average performance gap recovered: the area under
+    /// `(score - lightweight's) / (powerful's - lightweight's)` against the share of powerful calls (Ong et al.,
+    /// "`RouteLLM`", 2024). A random ranking has 0.5.
+    pub fn apgr(&self) -> f64 {
+        let area: f64 = self
+            .points
+            .windows(2)
+            .map(|ends| (ends[1].0 - ends[0].0) * f64::midpoint(ends[0].1, ends[1].1))
+            .sum();
+        (area - self.lightweight) / (self.powerful() - self.lightweight)
+    }
+
+    /// The smallest share of powerful calls that recovers a share of the performance gap: CPT of 0.5 is CPT(50).
+    pub fn call_performance(&self, gap: f64) -> f64 {
+        1.0 - self.lightweight_share(self.lightweight + gap * (self.powerful() - self.lightweight))
+    }
+
+    /// The largest share of lightweight calls with which the mean score is at least `score`; 0 where none is.
+    pub fn lightweight_share(&self, score: f64) -> f64 {
+        // Where rounding alone decides, the score counts as reached.
+        let score = score - 1e-12;
+        for ends in self.points.windows(2).rev() {
+            let [(from, before), (to, after)] = [ends[0], ends[1]];
+            if after >= score {
+                return to.min(1.0);
+            }
+            if before >= score {
+                return from + (to - from) * (before - score) / (before - after);
+            }
+        }
+        0.0
+    }
+}
+
+/// Bins of equal width that reliability is measured in.
+pub const RELIABILITY_BINS: usize = 15;
+
+/// Rows whose confidences lie in one bin.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ReliabilityBin {
+    /// Their weight.
+    pub rows: f64,
+    /// Their mean confidence.
+    pub confidence: f64,
+    /// The share of them that suffice.
+    pub sufficed: f64,
+}
+
+/// Confidence against what came of it, in [`RELIABILITY_BINS`] bins; an empty bin holds zeros.
+pub fn reliability(
+    confidences: &[f64],
+    outcomes: &[Outcome],
+    weights: &[f64],
+) -> [ReliabilityBin; RELIABILITY_BINS] {
+    let mut bins = [ReliabilityBin::default(); RELIABILITY_BINS];
+    for ((confidence, outcome), weight) in confidences.iter().zip(outcomes).zip(weights) {
+        let bin = &mut bins[((confidence * RELIABILITY_BINS as f64) as usize).min(RELIABILITY_BINS - 1)];
+        bin.rows += weight;
+        bin.confidence += weight * confidence;
+        bin.sufficed += if outcome.sufficed() { *weight } else { 0.0 };
+    }
+    for bin in &mut bins {
+        if bin.rows > 0.0 {
+            bin.confidence /= bin.rows;
+            bin.sufficed /= bin.rows;
+        }
+    }
+    bins
+}
+
+/// The expected calibration error (Guo et al., "On Calibration of Modern Neural Networks", 2017).
+pub fn ece(bins: &[ReliabilityBin]) -> f64 {
+    let rows: f64 = bins.iter().map(|bin| bin.rows).sum();
+    bins.iter().map(|bin| bin.rows * (bin.confidence - bin.sufficed).abs()).sum::<f64>() / rows
+}
+
+#[cfg(test)]
+mod tests;

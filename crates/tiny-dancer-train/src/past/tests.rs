@@ -1,0 +1,75 @@
+use super::*;
+use tempfile::TempDir;
+
+/// Reads a file of this text with as many different embeddings as `embeddings`.
+fn read(text: &str, embeddings: usize, keep: &str) -> Result<Past, PastError> {
+    let folder = TempDir::new().unwrap();
+    let (rows, vectors) = (folder.path().join("rows.jsonl"), folder.path().join("e.safetensors"));
+    std::fs::write(&rows, text).unwrap();
+    let vector = |(i, j): (usize, usize)| if i == j { 1.0 } else { 0.0 };
+    let bytes = crate::rows::embeddings_to_bytes(&Array2::from_shape_fn((embeddings, 4), vector));
+    std::fs::write(&vectors, bytes).unwrap();
+    Past::read(&rows, &vectors, keep)
+}
+
+#[test]
+fn rows_and_profiles_become_candidates_as_the_model_reads_them() {
+    let past = read(
+        r#"{"id": "tie", "subject": "law", "lightweight_correct": 1, "powerful_correct": 1}
+{"id": "loss", "lightweight_correct": 0.5, "created_at": 7}
+{"id": "many", "success_rate": 0.25, "access_count": 30, "metadata": {"subject": "art"}}
+"#,
+        3,
+        "train",
+    )
+    .unwrap();
+    let rates = |target| past.candidates(target).iter().map(|c| c.success_rate).collect::<Vec<_>>();
+    assert_eq!(rates(Target::Suffices), [1.0, 0.0, 0.25]);
+    assert_eq!(rates(Target::WinRate), [0.5, 0.0, 0.25]);
+    let candidates = past.candidates(Target::Suffices);
+    assert_eq!(candidates[0].metadata["subject"], "law");
+    assert_eq!((candidates[0].created_at, candidates[1].created_at), (i64::MAX, 7));
+    assert_eq!((candidates[0].access_count, candidates[2].access_count), (1, 30));
+    assert_eq!(candidates[2].embedding, [0.0, 0.0, 1.0, 0.0]);
+}
+
+#[test]
+fn a_file_that_names_splits_is_read_in_part_and_any_name_will_do() {
+    let text = r#"{"id": "a", "split": "train", "lightweight_correct": 1}
+{"id": "b", "split": "kept back", "lightweight_correct": 1}
+{"id": "c", "lightweight_correct": 1}
+"#;
+    let past = read(text, 3, "kept back").unwrap();
+    assert_eq!(past.items.len(), 1);
+    assert_eq!(past.items[0].id, "b");
+    assert_eq!(past.embeddings.row(0).to_vec(), [0.0, 1.0, 0.0, 0.0]);
+    assert!(matches!(read(text, 3, "test"), Err(PastError::Empty { .. })));
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_line() {
+    let message = |text: &str| read(text, 1, "train").unwrap_err().to_string();
+    assert!(
+        message("{\"id\": \"a\"}\n").ends_with("line 1 has neither lightweight_correct nor success_rate")
+    );
+    assert!(message("{\"id\": \"a\", \"success_rate\": 2}\n").contains("line 1: success_rate is 2"));
+    assert!(message("no\n").ends_with("line 1 is not a row"));
+    let two = "{\"id\": \"a\", \"success_rate\": 1}\n{\"id\": \"b\", \"success_rate\": 1}\n";
+    assert_eq!(message(two), "2 rows, but 1 embeddings");
+}
+
+#[test]
+fn what_a_dataset_remembers_is_its_split_train_as_its_file_says() {
+    let folder = TempDir::new().unwrap();
+    let (rows, vectors) = (folder.path().join("rows.jsonl"), folder.path().join("e.safetensors"));
+    let text = r#"{"id": "a", "split": "train", "subject": "law", "lightweight_correct": 0.5, "powerful_correct": 0}
+{"id": "b", "split": "cal", "lightweight_correct": 1}
+{"id": "c", "split": "train", "lightweight_correct": 1}
+"#;
+    std::fs::write(&rows, text).unwrap();
+    std::fs::write(&vectors, crate::rows::embeddings_to_bytes(&Array2::eye(3))).unwrap();
+    let remembered = Past::remembered(&Dataset::read(&rows, &vectors).unwrap());
+    let read = Past::read(&rows, &vectors, "train").unwrap();
+    assert_eq!(remembered.candidates(Target::WinRate), read.candidates(Target::WinRate));
+    assert_eq!(remembered.items.len(), 2);
+}
