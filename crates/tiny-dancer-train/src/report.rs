@@ -12,11 +12,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::fmt;
 use tiny_dancer_core::conformal::{CalibrationTable, MIN_BIN_ROWS, nonconformity, p_value};
-use tiny_dancer_core::fastgrnn::JOINT_CANDIDATES;
 use tiny_dancer_core::{Feature, Model, RouterConfig};
 
-/// Levels at which coverage is reported.
-const LEVELS: [f64; 2] = [0.8, 0.9];
 /// Neighbours of the baseline.
 const BASELINE: usize = 100;
 
@@ -66,7 +63,24 @@ pub struct Decisions {
     pub failures: Option<f64>,
     /// By level: the share of rows whose true label is in the prediction set.
     pub coverage: Vec<(f64, f64)>,
+    /// The same, by bin of the calibration table.
+    pub bins: Vec<Bin>,
 }
+
+/// One bin of a calibration table, on the test rows.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Bin {
+    /// Calibration rows in it.
+    pub calibration: usize,
+    /// Test rows in it.
+    pub rows: usize,
+    /// By level: those whose true label is in the prediction set.
+    pub covered: Vec<usize>,
+}
+
+/// Levels at which coverage is reported.
+pub const LEVELS: [f64; 2] = [0.8, 0.9];
 
 /// What there is to report on.
 pub(crate) struct Judged<'a> {
@@ -130,31 +144,34 @@ fn decide(
     scored: &[(&Row, f64)],
 ) -> Decisions {
     let thresholds = RouterConfig::default();
-    let (mut lightweight, mut failures, mut covered) = (0.0, 0.0, LEVELS.map(|_| 0.0));
+    let (mut lightweight, mut failures) = (0.0, 0.0);
+    let bin = |bin| Bin { calibration: table.scores(bin).len(), rows: 0, covered: vec![0; LEVELS.len()] };
+    let mut bins: Vec<Bin> = (0..table.bins()).map(bin).collect();
     for (request, (row, confidence)) in requests.iter().zip(scored) {
         let confidence = *confidence as f32;
         let top = request.first().map_or(-1.0, |step| step[Feature::Similarity as usize] as f32);
-        let candidates = request.len().min(JOINT_CANDIDATES);
-        let uncertainty = table.uncertainty(confidence, top, candidates);
+        let uncertainty = table.uncertainty(confidence, top, request.len());
         if confidence >= thresholds.confidence_threshold && uncertainty <= thresholds.max_uncertainty {
             lightweight += 1.0;
             failures += f64::from(u8::from(!row.suffices()));
         }
-        let bin = table.scores(table.bin(top, candidates));
-        let p = p_value(bin, nonconformity(confidence, row.suffices()));
-        for (covered, level) in covered.iter_mut().zip(LEVELS) {
+        let number = table.bin(top, request.len());
+        let p = p_value(table.scores(number), nonconformity(confidence, row.suffices()));
+        let bin = &mut bins[number];
+        bin.rows += 1;
+        for (covered, level) in bin.covered.iter_mut().zip(LEVELS) {
             // Where a bin knows too little, both labels are in the set.
-            let inside = bin.len() < MIN_BIN_ROWS || f64::from(p) > 1.0 - level;
-            *covered += f64::from(u8::from(inside));
+            *covered += usize::from(bin.calibration < MIN_BIN_ROWS || f64::from(p) > 1.0 - level);
         }
     }
     let n = scored.len() as f64;
-    let coverage = LEVELS.into_iter().zip(covered.map(|covered| covered / n)).collect();
+    let share = |i: usize| bins.iter().map(|bin| bin.covered[i]).sum::<usize>() as f64 / n;
     Decisions {
         memory,
         lightweight: lightweight / n,
         failures: (lightweight > 0.0).then(|| failures / lightweight),
-        coverage,
+        coverage: LEVELS.iter().enumerate().map(|(i, &level)| (level, share(i))).collect(),
+        bins,
     }
 }
 
@@ -187,7 +204,7 @@ impl fmt::Display for Report {
         for level in LEVELS {
             write!(f, " {:>14}", format!("coverage {level:.2}"))?;
         }
-        for Decisions { memory, lightweight, failures, coverage } in &self.decisions {
+        for Decisions { memory, lightweight, failures, coverage, .. } in &self.decisions {
             let percent = |share: f64| format!("{:.1}%", 100.0 * share);
             let failures = failures.map_or_else(|| "-".to_owned(), percent);
             write!(f, "\n{memory:<44} {:>11} {failures:>13}", percent(*lightweight))?;
