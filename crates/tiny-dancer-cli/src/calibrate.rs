@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use tiny_dancer::RiskBudget;
 use tiny_dancer::core::Model;
 use tiny_dancer::core::guarantee::{RiskStep, resolve};
-use tiny_dancer_train::certify::certify;
+use tiny_dancer_train::certify::{CertifyError, certify};
 use tiny_dancer_train::past::Past;
 use tiny_dancer_train::rows::{Dataset, Part};
 
@@ -65,7 +65,14 @@ pub(crate) fn certify_trained(path: &Path, data: &Dataset) -> anyhow::Result<Mod
     if data.select(|part| part == Part::Guarantee).is_empty() {
         return Ok(Model::clone(&router.model()));
     }
-    let model = router.model().with_risk_path(certify(&router, data, &Past::remembered(data))?)?;
+    let risk_path = match certify(&router, data, &Past::remembered(data)) {
+        Err(CertifyError::Unknown) => {
+            println!("too few rows to calibrate with: this model can promise no risk\n");
+            return Ok(Model::clone(&router.model()));
+        }
+        risk_path => risk_path?,
+    };
+    let model = router.model().with_risk_path(risk_path)?;
     write(path, &model.to_bytes())?;
     Ok(model)
 }

@@ -46,7 +46,9 @@ pub enum CertifyError {
         source: RouteError,
     },
     /// No fitting row is like any that was calibrated, so no threshold can be chosen.
-    #[error("nothing is known of any row: the model was calibrated with other embeddings, or another memory")]
+    #[error(
+        "nothing is known of any row: the model was calibrated with too few, other embeddings, or another memory"
+    )]
     Unknown,
 }
 

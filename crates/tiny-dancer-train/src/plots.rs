@@ -6,7 +6,6 @@ use crate::curve::ReliabilityBin;
 use crate::evaluate::{Estimate, Evaluation, Metric};
 use plotters::coord::Shift;
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontStyle, register_font};
 use std::error::Error;
 use std::fs::create_dir_all;
@@ -122,8 +121,19 @@ fn percent(share: f64) -> String {
     format!("{:.0}%", 100.0 * share)
 }
 
-fn centred(size: i32, colour: RGBColor) -> TextStyle<'static> {
-    (FONT, size).into_font().color(&colour).pos(Pos::new(HPos::Center, VPos::Bottom))
+/// Points no nearer to each other than a few pixels, both ends among them.
+fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    const APART: f64 = 0.004;
+    let mut kept: Vec<(f64, f64)> = vec![];
+    for &point in points {
+        if kept.last().is_none_or(|last| point.0 - last.0 >= APART) {
+            kept.push(point);
+        }
+    }
+    if let Some(&end) = points.last().filter(|&end| kept.last() != Some(end)) {
+        kept.push(end);
+    }
+    kept
 }
 
 fn cost_quality<B: DrawingBackend>(evaluation: &Evaluation, area: &DrawingArea<B, Shift>) -> Drawn
@@ -152,7 +162,7 @@ where
         "What each call of the powerful model buys",
         &[
             format!("Mean score over {} rows, if the share of requests on the horizontal axis goes to the powerful model and the", evaluation.outcomes.len()),
-            "rest to the lightweight one. Each router sends the requests it trusts the lightweight model with last. Higher is better.".to_owned(),
+            "rest to the lightweight one. Each router gives up last what it trusts the lightweight model with. Higher is better.".to_owned(),
         ],
     )?;
     let mut chart = ChartBuilder::on(&below)
@@ -172,7 +182,7 @@ where
         .draw()?;
     for (routed, curve, style) in curves {
         let style: ShapeStyle = style;
-        let points = curve.points.iter().map(|&(share, score)| (1.0 - share, score));
+        let points = thinned(&curve.points).into_iter().map(|(share, score)| (1.0 - share, score));
         let apgr = routed.metrics[Metric::Apgr as usize];
         let label = match apgr {
             Some(Estimate { value, low, high }) => {
@@ -267,8 +277,9 @@ where
     B::ErrorType: 'static,
 {
     let RiskBudget { alpha, delta } = budget;
-    let measured: Vec<(f64, f64)> =
-        evaluation.failures().into_iter().filter(|point| point.0 >= 0.02).collect();
+    // The first rows of all say too little to be drawn.
+    let mut measured = thinned(&evaluation.failures());
+    measured.retain(|point| point.0 >= 0.03);
     let steps: Vec<(RiskStep, f64)> = path.iter().map(|step| (*step, evaluation.sent_by(step))).collect();
     let bound = || steps.iter().map(|(step, share)| (*share, step.failure_bound(delta)));
     let kept = resolve(path, budget).ok();
@@ -331,10 +342,8 @@ where
         let at = (evaluation.sent_by(&step), step.failure_bound(delta));
         chart
             .draw_series([Circle::new(at, 9, RED.filled())])?
-            .label("the boldest step that keeps the promise")
+            .label(format!("boldest step that keeps it: confidence {:.3}", step.confidence_threshold))
             .legend(|(x, y)| Circle::new((x + 15, y), 9, RED.filled()));
-        let label = format!("confidence at least {:.3}", step.confidence_threshold);
-        chart.draw_series([Text::new(label, (at.0, at.1 + 0.02 * top), centred(20, RED))])?;
     }
     legend(&mut chart, SeriesLabelPosition::LowerRight)
 }
