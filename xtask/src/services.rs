@@ -6,51 +6,113 @@
 use crate::report::{Report, now};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail};
+use prometheus::{Programs, Stack};
 use served::Served;
+use std::fs;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-mod debian;
+pub(crate) mod debian;
 mod exposition;
-mod served;
+mod grafana;
+mod http;
+mod process;
+mod prometheus;
+pub(crate) mod served;
+mod webhook;
 
-pub(crate) const HEADLINE: &str = "metrics, by promtool";
+pub(crate) const HEADLINE: &str = "metrics, by real services";
 
 /// The example that shows all there is.
 const EXAMPLE: &str = "full_observability";
 
 /// The one place where families are named.
 const CATALOGUE: &str = "crates/tiny-dancer-metrics/src/catalogue.rs";
+const DASHBOARD: &str = "docs/dashboards/tiny-dancer.json";
+const ALERTS: &str = "docs/alerts";
+const RULES: &str = "docs/alerts/tiny-dancer.rules.yml";
 
 pub(crate) fn run(workspace: &Workspace, report: &mut Report) {
     let folder = workspace.target.join("services");
-    let mut promtool = None;
-    report.check("promtool", "from PATH, or Debian's package unpacked under target/services", || {
-        promtool = Some(debian::program("prometheus", "promtool", &folder)?);
+    let mut programs = None;
+    let what = "from PATH, or Debian's packages unpacked under target/services";
+    report.check("prometheus, promtool and alertmanager", what, || {
+        programs = Some(Found {
+            promtool: debian::program("prometheus", "promtool", &folder)?,
+            programs: Programs {
+                prometheus: debian::program("prometheus", "prometheus", &folder)?,
+                // Debian's name for it.
+                alertmanager: debian::program("prometheus-alertmanager", "prometheus-alertmanager", &folder)?,
+            },
+        });
         Ok(())
     });
+    let what = format!("promtool check rules and test rules, {ALERTS}");
+    report.check("alerts, by promtool", &what, || {
+        check_rules(
+            &programs.as_ref().context("there is no promtool")?.promtool,
+            &workspace.root.join(ALERTS),
+        )
+    });
+    let what = format!("{DASHBOARD}, types of npm's @grafana/schema");
+    report.check("dashboard, by tsc", &what, || {
+        grafana::check(&dashboard(workspace)?, &folder.join("grafana"))
+    });
     let what =
-        format!("{EXAMPLE} --serve, GET /metrics | promtool check metrics; every family of {CATALOGUE}");
+        format!("{EXAMPLE} --serve, every family of {CATALOGUE}, every query of the dashboard, an alert");
     report.check(HEADLINE, &what, || {
-        let promtool = promtool.context("there is no promtool")?;
-        let catalogue = std::fs::read_to_string(workspace.root.join(CATALOGUE)).context(CATALOGUE)?;
-        let families = exposition::families(&catalogue);
-        // Fewer than the design has: names are spelled in another way, or elsewhere.
-        if families.len() < 15 {
-            bail!("{CATALOGUE} names {} families, expected 15 or more", families.len());
-        }
-        let metrics = scrape(workspace, &folder, &families)?;
-        check_metrics(&promtool, &metrics)
+        check_served(workspace, programs.as_ref().context("there is no Prometheus")?, &folder.join("run"))
     });
 }
 
-/// What the example serves, as soon as every family says something.
-fn scrape(workspace: &Workspace, folder: &Path, families: &[String]) -> Result<String> {
+struct Found {
+    promtool: PathBuf,
+    programs: Programs,
+}
+
+fn dashboard(workspace: &Workspace) -> Result<serde_json::Value> {
+    let text = fs::read_to_string(workspace.root.join(DASHBOARD)).context(DASHBOARD)?;
+    serde_json::from_str(&text).context(DASHBOARD)
+}
+
+fn check_rules(promtool: &Path, folder: &Path) -> Result<()> {
+    for (task, file) in [("check", "tiny-dancer.rules.yml"), ("test", "tiny-dancer.test.yml")] {
+        let mut command = Command::new(promtool);
+        let said = command.args([task, "rules", file]).current_dir(folder).output()?;
+        if !said.status.success() {
+            let said = [said.stdout, said.stderr].concat();
+            bail!("promtool {task} rules {file}: failed\n{}", String::from_utf8_lossy(&said));
+        }
+    }
+    Ok(())
+}
+
+/// Everything that needs the example running, in a folder that was emptied.
+fn check_served(workspace: &Workspace, found: &Found, folder: &Path) -> Result<()> {
+    let catalogue = fs::read_to_string(workspace.root.join(CATALOGUE)).context(CATALOGUE)?;
+    let families = exposition::families(&catalogue);
+    // Fewer than the design has: names are spelled in another way, or elsewhere.
+    if families.len() < 21 {
+        bail!("{CATALOGUE} names {} families, expected 21 or more", families.len());
+    }
+    let queries = prometheus::queries(&dashboard(workspace)?)?;
+    let rules = fs::read_to_string(workspace.root.join(RULES)).context(RULES)?;
     let program = served::build(workspace, EXAMPLE)?;
-    let served = Served::start(&program, &workspace.root, &folder.join(format!("{EXAMPLE}.log")))?;
-    let deadline = now() + Duration::from_secs(30);
+    let _ = fs::remove_dir_all(folder);
+    fs::create_dir_all(folder)?;
+    let served = Served::start(&program, &prometheus::OUTAGES, &workspace.root, folder)?;
+    check_metrics(&found.promtool, &scrape(&served, &families)?)?;
+    let mut stack = Stack::start(&found.programs, &served, &rules, folder)?;
+    stack.check_families(&families)?;
+    stack.check_queries(&queries)?;
+    stack.check_alert()
+}
+
+/// What the example serves, as soon as every family says something.
+fn scrape(served: &Served, families: &[String]) -> Result<String> {
+    let deadline = now() + Duration::from_secs(60);
     loop {
         let metrics = served.get("/metrics")?;
         match exposition::check(&metrics, families) {

@@ -9,13 +9,24 @@ pub(crate) struct Arguments {
     /// Leaves out what needs programs from outside, and says so
     #[arg(long)]
     no_services: bool,
+    /// Runs nothing else
+    #[arg(long, conflicts_with = "no_services")]
+    only_services: bool,
 }
 
 pub(crate) fn run(workspace: &Workspace, report: &mut Report, arguments: Arguments) {
-    report.command("tests", &mut cargo("test --workspace --all-features --no-fail-fast"));
+    if arguments.only_services {
+        report.skip("tests", "--only-services");
+    } else {
+        run_tests(report);
+    }
     if arguments.no_services {
         report.skip(services::HEADLINE, "--no-services");
     } else {
         services::run(workspace, report);
     }
+}
+
+fn run_tests(report: &mut Report) {
+    report.command("tests", &mut cargo("test --workspace --all-features --no-fail-fast"));
 }

@@ -23,6 +23,26 @@ pub(crate) fn program(package: &str, program: &str, folder: &Path) -> Result<Pat
     Ok(unpacked)
 }
 
+/// A copy of an unpacked program that looks for what Debian puts into an absolute folder in its working folder instead.
+///
+/// Without root nothing can be put into that folder. The path is a constant in the program; the copy has one of the same
+/// length there, which means the working folder.
+pub(crate) fn relocated(program: &Path, folder: &str, copy: &Path) -> Result<()> {
+    let mut bytes = fs::read(program).with_context(|| program.display().to_string())?;
+    let (from, to) = (folder.as_bytes(), "./".repeat(folder.len().div_ceil(2)));
+    let found: Vec<_> = bytes.windows(from.len()).enumerate().filter(|(_, window)| *window == from).collect();
+    let places: Vec<_> = found.into_iter().map(|(at, _)| at).collect();
+    if places.is_empty() {
+        bail!("{} does not look into {folder}", program.display());
+    }
+    for at in places {
+        bytes[at..at + from.len()].copy_from_slice(&to.as_bytes()[..from.len()]);
+    }
+    fs::write(copy, bytes)?;
+    fs::set_permissions(copy, fs::metadata(program)?.permissions())?;
+    Ok(())
+}
+
 fn runs(program: &Path) -> bool {
     let mut command = Command::new(program);
     let status = command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
