@@ -5,6 +5,7 @@
 mod calibrate;
 mod evaluate;
 mod explain;
+mod replay;
 mod route;
 
 use anyhow::Context;
@@ -39,6 +40,9 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Sum the rows of the split `train` up in profiles: a small memory to route with.
     Profiles(ProfilesArgs),
+    /// Compute the decisions of exported spans once more, and say whether they are equal. The exit code is 1 if one is
+    /// not.
+    Replay(replay::ReplayArgs),
     /// Route requests: JSON lines from standard input, decisions to standard output. The exit code is 1 if any line could
     /// not be routed.
     Route(route::RouteArgs),
@@ -175,6 +179,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Evaluate(args) => evaluate::evaluate(&args)?,
         Command::Explain(args) => explain::explain(&args)?,
         Command::Profiles(args) => make_profiles(&args)?,
+        Command::Replay(args) => return replay::replay(&args),
         Command::Route(args) => return route::route(&args),
         Command::Train(args) => make_model(&args)?,
     }
