@@ -11,6 +11,7 @@ mod ci;
 mod codegen;
 mod codemap;
 mod lint;
+mod receivers;
 mod report;
 mod services;
 mod test;

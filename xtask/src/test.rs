@@ -1,8 +1,8 @@
 //! `cargo xtask test`: the tests, then the product against real services.
 
 use crate::report::Report;
-use crate::services;
 use crate::workspace::{Workspace, cargo};
+use crate::{receivers, services};
 
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub(crate) struct Arguments {
@@ -22,8 +22,12 @@ pub(crate) fn run(workspace: &Workspace, report: &mut Report, arguments: Argumen
     }
     if arguments.no_services {
         report.skip(services::HEADLINE, "--no-services");
+        for headline in receivers::HEADLINES {
+            report.skip(headline, "--no-services");
+        }
     } else {
         services::run(workspace, report);
+        receivers::run(workspace, report);
     }
 }
 

@@ -1,0 +1,270 @@
+//! Traces, read by programs that others wrote: a collector that speaks OTLP, and Apache Thrift with Jaeger's own IDL.
+//!
+//! Everything is fetched without root and unpacked under `target/services`; nothing is installed. What is started is
+//! stopped again, whatever happens.
+
+use crate::report::{Report, now};
+use crate::services::{debian, served};
+use crate::workspace::{Workspace, output};
+use anyhow::{Context, Result, bail};
+use rotel::Rotel;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+mod rotel;
+
+pub(crate) const HEADLINES: [&str; 2] = ["traces, by rotel", "traces, by Apache Thrift"];
+
+/// The collector and the library, of versions that were tried.
+const PYTHON: [&str; 2] = ["rotel==0.0.1a15", "thrift==0.25.0"];
+/// The package that carries Jaeger's IDL.
+const IDL: &str = "jaeger-client@3.19.0";
+
+/// The five names that spans have, as core has them.
+const NAMES: [&str; 5] = [
+    "circuit_breaker_check",
+    "feature_engineering",
+    "model_inference",
+    "routing_request",
+    "uncertainty_estimation",
+];
+
+pub(crate) fn run(workspace: &Workspace, report: &mut Report) {
+    let folder = workspace.target.join("services");
+    let what = "full_observability with OTEL_EXPORTER_OTLP_ENDPOINT; each span that it says was taken, under its parent";
+    report.check(HEADLINES[0], what, || otlp(workspace, &folder));
+    let what = "jaeger_agent 127.0.0.1:PORT; the datagram, through agent.thrift and jaeger.thrift";
+    report.check(HEADLINES[1], what, || jaeger(workspace, &folder));
+}
+
+/// A span as some receiver tells it.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Span {
+    pub(crate) trace: String,
+    pub(crate) id: String,
+    /// `None` is a root.
+    pub(crate) parent: Option<String>,
+    pub(crate) name: String,
+}
+
+fn otlp(workspace: &Workspace, folder: &Path) -> Result<()> {
+    let program = served::build(workspace, "full_observability")?;
+    let mut rotel = Rotel::start(&python(folder)?.join("rotel/rotel-agent"), &folder.join("rotel.log"))?;
+    let said = output(
+        Command::new(program)
+            .current_dir(&workspace.root)
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", rotel.endpoint()),
+    )?;
+    let flushed = flushed(&said)?;
+    // The collector prints in its own time.
+    let deadline = now() + Duration::from_secs(30);
+    let spans = loop {
+        let spans = rotel.spans()?;
+        if spans.len() as u64 >= flushed || now() > deadline {
+            break spans;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    if spans.len() as u64 != flushed {
+        bail!("{flushed} spans were sent, {} arrived", spans.len());
+    }
+    check_nesting(&spans)
+}
+
+/// How many spans were taken, all told, as the example says at its end.
+fn flushed(said: &str) -> Result<u64> {
+    let line =
+        said.lines().rev().find(|line| line.contains("spans flushed")).context("it counts no spans")?;
+    if !line.ends_with("0 dropped, 0 failed") {
+        bail!("spans were lost: {line}");
+    }
+    let number = line.split_whitespace().find_map(|word| word.parse().ok());
+    number.with_context(|| format!("no number of spans in {line:?}"))
+}
+
+/// All five spans are there, each below a request's but the requests', and whole requests have all of them.
+fn check_nesting(spans: &[Span]) -> Result<()> {
+    let mut below: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    for span in spans {
+        if !NAMES.contains(&&*span.name) {
+            bail!("a span is named {:?}", span.name);
+        }
+        match &span.parent {
+            None if span.name == "routing_request" => {
+                below.entry((&span.trace, &span.id)).or_default();
+            }
+            None => bail!("{} is a root", span.name),
+            Some(parent) => below.entry((&span.trace, parent)).or_default().push(&span.name),
+        }
+    }
+    let mut whole = 0;
+    for ((trace, request), mut names) in below {
+        let is_request =
+            |span: &Span| span.id == request && span.trace == trace && span.name == "routing_request";
+        if !spans.iter().any(is_request) {
+            bail!("spans of trace {trace} are below {request}, which did not arrive");
+        }
+        names.push("routing_request");
+        names.sort_unstable();
+        names.dedup();
+        whole += usize::from(names == NAMES);
+    }
+    if whole == 0 {
+        bail!("no request has all five spans");
+    }
+    Ok(())
+}
+
+fn jaeger(workspace: &Workspace, folder: &Path) -> Result<()> {
+    let program = served::build(workspace, "jaeger_agent")?;
+    let (library, generated) = (python(folder)?, generated(folder)?);
+    let script = workspace.root.join("xtask/src/receivers/decode.py");
+    let mut reader = Command::new("python3")
+        .arg(script)
+        .args([&generated, &library])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("python3")?;
+    let mut said = BufReader::new(reader.stdout.take().context("the decoder's output")?);
+    let mut port = String::new();
+    said.read_line(&mut port)?;
+    let sent = Command::new(program).arg(format!("127.0.0.1:{}", port.trim())).output();
+    let mut batch = String::new();
+    if sent.as_ref().is_ok_and(|sent| sent.status.success()) {
+        said.read_to_string(&mut batch)?;
+    } else {
+        // It would wait for a datagram that does not come.
+        let _ = reader.kill();
+    }
+    let read = reader.wait_with_output()?;
+    let sent = sent?;
+    if !sent.status.success() || !read.status.success() {
+        let errors = [sent.stderr, read.stderr].concat();
+        bail!("{}", String::from_utf8_lossy(&errors));
+    }
+    check_batch(&serde_json::from_str(&batch).context("the decoder's answer")?)
+}
+
+/// What the example must have sent.
+fn check_batch(batch: &Value) -> Result<()> {
+    if batch["call"] != "emitBatch" || batch["service"] != "jaeger-agent-example" {
+        bail!("call {}, service {}", batch["call"], batch["service"]);
+    }
+    let told = batch["spans"].as_array().context("no spans")?;
+    let spans: Vec<_> = told
+        .iter()
+        .map(|span| Span {
+            trace: span["trace"].to_string(),
+            id: span["id"].to_string(),
+            parent: (span["parent"] != 0).then(|| span["parent"].to_string()),
+            name: span["name"].as_str().unwrap_or_default().to_owned(),
+        })
+        .collect();
+    check_nesting(&spans)?;
+    let request = told.iter().find(|span| span["name"] == "routing_request").context("no request")?;
+    let event = &request["events"][0];
+    // Integers are integers, doubles are doubles, and lists are JSON.
+    if request["tags"]["tiny_dancer.candidates"] != 3
+        || !request["tags"]["tiny_dancer.confidence"].is_f64()
+        || event["event"] != "routing_decision"
+        || serde_json::from_str::<[f64; 3]>(event["tiny_dancer.replay.similarity"].as_str().unwrap_or(""))
+            .is_err()
+    {
+        bail!("the request's span says {request}");
+    }
+    Ok(())
+}
+
+/// The folder of the Python packages.
+fn python(folder: &Path) -> Result<PathBuf> {
+    // Named after what is in it, so that another version is fetched.
+    let packages = folder.join(format!("python-{}", PYTHON.join("-").replace("==", "-")));
+    if !packages.exists() {
+        let unpacking = folder.join("python.unpacking");
+        let _ = fs::remove_dir_all(&unpacking);
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]);
+        output(pip.args(["--only-binary", ":all:", "--target"]).arg(&unpacking).args(PYTHON))?;
+        fs::rename(&unpacking, &packages)?;
+    }
+    Ok(packages)
+}
+
+/// What Apache Thrift's compiler makes of Jaeger's IDL.
+fn generated(folder: &Path) -> Result<PathBuf> {
+    let generated = folder.join("jaeger-idl").join("gen-py");
+    if generated.exists() {
+        return Ok(generated);
+    }
+    let thrift = debian::program("thrift-compiler", "thrift", folder)?;
+    let idl = folder.join("jaeger-idl");
+    let _ = fs::remove_dir_all(&idl);
+    fs::create_dir_all(&idl)?;
+    let archive = output(Command::new("npm").args(["pack", "--silent", IDL]).current_dir(&idl))?;
+    output(Command::new("tar").args(["-xzf", archive.trim()]).current_dir(&idl))?;
+    let thrift_files = idl.join("package/dist/src/jaeger-idl/thrift");
+    let made = idl.join("made");
+    fs::create_dir_all(&made)?;
+    output(
+        Command::new(thrift)
+            .args(["-r", "--gen", "py", "-out"])
+            .arg(&made)
+            .arg(thrift_files.join("agent.thrift")),
+    )?;
+    fs::rename(made, &generated)?;
+    Ok(generated)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn span(id: &str, parent: &str, name: &str) -> Span {
+        let parent = (!parent.is_empty()).then(|| parent.to_owned());
+        Span { trace: "t".to_owned(), id: id.to_owned(), parent, name: name.to_owned() }
+    }
+
+    fn whole() -> Vec<Span> {
+        let mut spans = vec![span("r", "", "routing_request")];
+        spans.extend(
+            NAMES.iter().filter(|name| **name != "routing_request").map(|name| span(name, "r", name)),
+        );
+        spans
+    }
+
+    #[test]
+    fn a_whole_request_passes_and_a_fallback_beside_it_too() {
+        let mut spans = whole();
+        check_nesting(&spans).unwrap();
+        spans.extend([span("q", "", "routing_request"), span("p", "q", "circuit_breaker_check")]);
+        check_nesting(&spans).unwrap();
+    }
+
+    #[test]
+    fn what_is_missing_or_astray_is_found() {
+        let wrong = |change: fn(&mut Vec<Span>)| {
+            let mut spans = whole();
+            change(&mut spans);
+            check_nesting(&spans).unwrap_err().to_string()
+        };
+        assert!(wrong(|spans| drop(spans.remove(0))).contains("did not arrive"));
+        assert!(wrong(|spans| drop(spans.pop())).contains("all five"));
+        assert!(wrong(|spans| spans[1].parent = None).contains("is a root"));
+        assert!(wrong(|spans| spans[1].name = "other".to_owned()).contains("named"));
+        assert!(wrong(|spans| spans[1].trace = "u".to_owned()).contains("did not arrive"));
+    }
+
+    #[test]
+    fn losses_are_no_success() {
+        assert_eq!(flushed("...\n  spans: 1234 spans flushed, 0 dropped, 0 failed\n").unwrap(), 1234);
+        assert!(flushed("  spans: 1 spans flushed, 2 dropped, 0 failed\n").is_err());
+        assert!(flushed("nothing").is_err());
+    }
+}
