@@ -2,7 +2,7 @@
 //!
 //! The joint pass reads the features of at most [`JOINT_CANDIDATES`](crate::fastgrnn::JOINT_CANDIDATES) candidates, and
 //! everything after it follows from them: with the same model and the same kernel, to the last bit. So a trace that
-//! keeps these rows ([`Decided::joint_candidates`]) can prove what was decided, without an embedding or a name in it.
+//! keeps these rows (an event of the decision names them) can prove what was decided, without an embedding or a name in it.
 //!
 //! ```
 //! use tiny_dancer_core::{Kernel, Model, replay::Recorded};
@@ -24,8 +24,6 @@ use crate::fastgrnn::State;
 use crate::features::{Feature, Features};
 use crate::kernel::Kernel;
 use crate::model::Model;
-use crate::observer::Decided;
-use crate::order::JointOrder;
 use crate::{Reason, RouteError};
 
 /// What was read of a request, and the thresholds that decided.
@@ -70,14 +68,6 @@ impl Recorded {
         let uncertainty = model.together().uncertainty(confidence, top_similarity, self.rows.len());
         let reason = Reason::of(confidence, uncertainty, self.confidence_threshold, self.max_uncertainty);
         Ok(Replayed { confidence, uncertainty, reason })
-    }
-}
-
-impl Decided<'_> {
-    /// The candidates that were read together, as places in the request, farthest first. Empty on a fallback.
-    pub fn joint_candidates(&self) -> Vec<usize> {
-        let order = JointOrder::new(self.kernel, self.features.column(Feature::Similarity));
-        order.candidates().iter().map(|&candidate| candidate as usize).collect()
     }
 }
 

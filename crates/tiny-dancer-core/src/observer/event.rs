@@ -1,10 +1,11 @@
 //! The events, and their closed vocabularies.
 
 use crate::breaker::{Cause, Circuit, CircuitState};
-use crate::features::Features;
+use crate::features::{Feature, Features};
 use crate::guarantee::PromiseState;
 use crate::kernel::Kernel;
 use crate::model::{LoadError, Model};
+use crate::order::JointOrder;
 use crate::{Candidate, ErrorKind, ModelType, Outcome, Reason, RouteError, RoutingDecision};
 use std::time::Duration;
 
@@ -203,6 +204,12 @@ impl<'a> Decided<'a> {
     /// A candidate's name. Never a label; in logs only at `DEBUG` and below.
     pub fn candidate_id(&self, candidate: usize) -> Option<&'a str> {
         self.candidates.get(candidate).map(|candidate| candidate.id.as_str())
+    }
+
+    /// The candidates that were read together, as places in the request, farthest first. Empty on a fallback.
+    pub fn joint_candidates(&self) -> Vec<usize> {
+        let order = JointOrder::new(self.kernel, self.features.column(Feature::Similarity));
+        order.candidates().iter().map(|&candidate| candidate as usize).collect()
     }
 
     /// How the request ended.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::observer::{Observer, RequestStart, StageStart};
+use crate::observer::{Decided, Observer, RequestStart, StageStart};
 use crate::testing::{NOW, candidate, router, toy_model};
 use crate::{CircuitBreakerConfig, Model, RouterConfig, RoutingRequest};
 use std::sync::Mutex;
