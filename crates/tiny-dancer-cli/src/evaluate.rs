@@ -45,17 +45,14 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> anyhow::Result<()> {
     let router = router(args.model.as_deref())?;
     let rows = Past::read(&args.rows, &args.embeddings, &args.split)?;
     let evaluation = tiny_dancer_train::evaluate::evaluate(&router, &rows, &args.memory.read()?, args.k)?;
+    if let Some(folder) = &args.plots {
+        let budget = RiskBudget { alpha: args.alpha, delta: args.delta };
+        plot(&evaluation, router.model().risk_path(), budget, folder)?;
+    }
     if args.json {
         println!("{:#}", evaluation.to_json());
     } else {
         println!("model {}\n{evaluation}", router.model().version());
-    }
-    if let Some(folder) = &args.plots {
-        let budget = RiskBudget { alpha: args.alpha, delta: args.delta };
-        let drawn = plot(&evaluation, router.model().risk_path(), budget, folder)?;
-        if !args.json {
-            println!("\n{} plots in {}", drawn.len(), folder.display());
-        }
     }
     Ok(())
 }

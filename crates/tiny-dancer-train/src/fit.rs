@@ -3,16 +3,16 @@
 //! The loss of a batch has three terms:
 //!
 //! - the cross-entropy of the candidates read **together**, on the row's label,
-//! - the cross-entropy of candidates read **alone**, on the same label, with weight [`ALONE_WEIGHT`],
-//! - a penalty on **directions**, with weight [`DIRECTION_WEIGHT`], on random pairs of points of the feature cube that
+//! - the cross-entropy of candidates read **alone**, on the same label, with weight `ALONE_WEIGHT`,
+//! - a penalty on **directions**, with weight `DIRECTION_WEIGHT`, on random pairs of points of the feature cube that
 //!   differ in one feature. A candidate's own logit must rise with its success rate everywhere; with the other four
-//!   features it must rise where the success rate is 1 and fall where it is 0, by at least [`MARGIN`] per unit.
+//!   features it must rise where the success rate is 1 and fall where it is 0, by at least `MARGIN` per unit.
 //!   What is missing is squared. Real rows fill a small part of the cube; the penalty says what is wanted elsewhere.
 //!
-//! The learning rate rises over the first [`WARM_UP`] of the steps and falls to nothing along a cosine. What is judged,
+//! The learning rate rises over the first `WARM_UP` of the steps and falls to nothing along a cosine. What is judged,
 //! and kept, is an exponential average of the weights, which a noisy last step cannot spoil.
 //!
-//! Batches are cut into shards of [`SHARD`] rows. Each shard is computed on one thread, shards are summed in order, and
+//! Batches are cut into shards of `SHARD` rows. Each shard is computed on one thread, shards are summed in order, and
 //! every draw has its own random stream, named by epoch and row: two runs with one seed give the same bits on any
 //! number of threads.
 
