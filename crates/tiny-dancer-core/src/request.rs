@@ -22,7 +22,12 @@ pub struct Candidate {
     pub created_at: i64,
     /// How many requests stand behind it; 1 for a single past request.
     pub access_count: u64,
-    /// How often the lightweight model sufficed there, from 0 to 1.
+    /// How often the lightweight model sufficed there, from 0 to 1, as the model in use codes it.
+    ///
+    /// The embedded model was trained on *win rates*: a past request counts 1 where the lightweight model did better than
+    /// the powerful one, one half where they did equally well, 0 where it did worse. So where all you know is that its
+    /// answer was good enough, count one half. `Model::training` says under `target` what a model codes; `tiny-dancer
+    /// train --target suffices` makes one that counts 1 for every answer that was good enough.
     pub success_rate: f32,
 }
 
