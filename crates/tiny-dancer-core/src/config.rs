@@ -17,8 +17,8 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Debug)]
 pub struct RouterConfig {
-    /// Lightweight needs at least this confidence, 0 to 1. 0.85: on the rows that the embedded model was calibrated
-    /// with, some two fifths of requests reach it.
+    /// Lightweight needs at least this confidence, 0 to 1. 0.85: at most one in seven insufficient, as far as the
+    /// confidence can be believed. How far that is, the uncertainty says.
     pub confidence_threshold: f32,
     /// Lightweight needs at most this uncertainty, 0 to 1. 0.15, as much doubt as the confidence threshold leaves.
     pub max_uncertainty: f32,
