@@ -25,9 +25,10 @@ use tiny_dancer_core::fastgrnn::JOINT_CANDIDATES;
 
 /// Sizes of the profile memories.
 pub(crate) const PROFILES: [usize; 3] = [64, 256, 1024];
-/// How often the memory is one of past rows. Profiles are the easier to read, and need fewer draws.
+/// How often the memory is one of past rows. At one half, the model ranked early-stopping rows by their past rows worse,
+/// and by profiles no better.
 const PAST_ROWS: f64 = 0.8;
-/// How often the memory is whole.
+/// How often the memory is whole. A thinned one blurs what the nearest say, and few are needed to know the far ones.
 const WHOLE: f64 = 0.9;
 /// Candidates of a draw that are read alone.
 const ALONE: usize = 4;

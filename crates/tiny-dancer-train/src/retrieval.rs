@@ -10,8 +10,8 @@
 use ndarray::{ArrayRef1, ArrayRef2, Axis, s};
 use rayon::prelude::*;
 
-/// From this cosine on two embeddings are one. Equal texts give 1 up to the rounding of f16; in the real rows no two
-/// different texts lie between this and 0.999.
+/// From this cosine on two embeddings are one. Equal texts give 1 up to the rounding of f16. In the public rows this
+/// lies in a gap: 272 rows have a copy by it, and only three more come as near as 0.999.
 pub const DUPLICATE: f32 = 0.9999;
 
 /// Queries in one product: 128 x 8,000 cosines of f32 stay within a few megabytes.

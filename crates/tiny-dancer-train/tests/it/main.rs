@@ -3,3 +3,4 @@
 
 mod directions;
 mod real_rows;
+mod shipped;
