@@ -74,9 +74,10 @@ fn main() -> anyhow::Result<()> {
     let router = Arc::new(Router::new(RouterConfig {
         risk: Some(RISK),
         circuit_breaker: CircuitBreakerConfig {
-            // Short, so that the demonstration is: half a minute would be usual.
-            open_for: Duration::from_millis(200),
-            max_open_for: Duration::from_millis(200),
+            // Short, so that the demonstration is: half a minute to open, and a minute to look at, would be usual.
+            open_for: Duration::from_millis(500),
+            max_open_for: Duration::from_secs(4),
+            lightweight_window: Duration::from_secs(4),
             ..Default::default()
         },
         ..Default::default()
@@ -261,7 +262,7 @@ struct Outage {
 
 /// Lets every call of the lightweight model fail until its circuit opens, then succeed until it has closed again.
 fn act_out_an_outage(router: &Router, prompts: &[Prompt]) -> anyhow::Result<Outage> {
-    // The good answers of the phases before would lie minutes back: the circuit looks at one minute only.
+    // The good answers of the phases before would lie far back: the circuit looks at some seconds only.
     router.reset(Circuit::Lightweight);
     let clock = Clock::system();
     let (start, mut outage) = (clock.tick(), Outage::default());
