@@ -60,7 +60,9 @@ pub(crate) fn run(workspace: &Workspace, report: &mut Report, arguments: &Argume
                 "benchmarks": results,
             });
             let text = serde_json::to_string_pretty(&record)? + "\n";
-            fs::write(workspace.root.join(RECORD), text).context(RECORD)
+            let path = workspace.root.join(RECORD);
+            fs::create_dir_all(path.parent().unwrap_or(&path)).context(RECORD)?;
+            fs::write(path, text).context(RECORD)
         });
     }
 }
