@@ -202,7 +202,7 @@ fn where_they_went(router: &Router, prompts: &[Prompt]) -> anyhow::Result<()> {
     print!("{table}");
     let (confidence, uncertainty) = router.thresholds();
     println!(
-        "  lightweight needs a confidence of at least {confidence} and an uncertainty of at most {uncertainty}: at most {:.0}%",
+        "  lightweight needs a confidence of at least {confidence:.3} and an uncertainty of at most {uncertainty:.3}: at most {:.0}%",
         100.0 * RISK.alpha
     );
     println!(
