@@ -15,68 +15,18 @@
 //! ```
 
 use anyhow::Result;
-use rand::{RngExt as _, SeedableRng as _};
-use rand_chacha::ChaCha8Rng;
 use std::hint::black_box;
 use tiny_dancer::core::{Observer, Router};
 use tiny_dancer::metrics::MetricsCollector;
 use tiny_dancer::metrics::prometheus::Registry;
 use tiny_dancer::tracing::{LogFormat, TracingConfig, TracingObserver, TracingSystem};
-use tiny_dancer::{Candidate, RouterConfig, RoutingRequest, RoutingResponse};
+use tiny_dancer::{RouterConfig, RoutingResponse};
 
+mod case;
+pub mod naive;
 pub mod sink;
 
-/// How many candidates a request has.
-pub const CANDIDATES: [usize; 3] = [1, 10, 100];
-
-/// How many numbers an embedding has.
-pub const DIMENSIONS: [usize; 2] = [128, 384];
-
-/// The moment at which all requests are routed.
-const NOW: i64 = 1_700_000_000;
-
-/// A request to route.
-#[derive(Clone, Debug)]
-pub struct Case {
-    query: Vec<f32>,
-    candidates: Vec<Candidate>,
-}
-
-impl Case {
-    /// The request of this size, always the same one. It has no metadata.
-    pub fn new(candidates: usize, dimensions: usize) -> Self {
-        let mut rng = ChaCha8Rng::seed_from_u64((candidates * 10_000 + dimensions) as u64);
-        let query: Vec<f32> = (0..dimensions).map(|_| rng.random_range(-1.0..1.0)).collect();
-        let candidates = (0..candidates)
-            .map(|i| {
-                // Cosines to the query from about 0.5 to 0.95, as nearest neighbours have.
-                let noise = rng.random_range(0.3_f32..1.7);
-                let embedding = query.iter().map(|x| x + noise * rng.random_range(-1.0_f32..1.0)).collect();
-                Candidate {
-                    id: format!("request {i}"),
-                    embedding,
-                    created_at: NOW - rng.random_range(0..30 * 86_400),
-                    access_count: rng.random_range(1..1000),
-                    success_rate: rng.random_range(0.0..1.0),
-                    ..Default::default()
-                }
-            })
-            .collect();
-        Self { query, candidates }
-    }
-
-    /// All of them, by `candidates x dimensions`.
-    pub fn all() -> impl Iterator<Item = (String, Self)> {
-        CANDIDATES.into_iter().flat_map(|candidates| {
-            DIMENSIONS
-                .map(|dimensions| (format!("{candidates}x{dimensions}"), Self::new(candidates, dimensions)))
-        })
-    }
-
-    fn request(&self) -> RoutingRequest<'_> {
-        RoutingRequest { now: Some(NOW), ..RoutingRequest::new(&self.query, &self.candidates) }
-    }
-}
+pub use case::{CANDIDATES, Case, DIMENSIONS, Ring};
 
 /// A router under one observer.
 pub trait Subject {
@@ -85,6 +35,9 @@ pub trait Subject {
 
     /// Routes a request so many times.
     fn route(&mut self, case: &Case, times: u64);
+
+    /// Routes so many requests of a ring, one after the other.
+    fn route_around(&mut self, ring: &mut Ring, times: u64);
 }
 
 struct Observed<O: Observer> {
@@ -100,14 +53,28 @@ impl<O: Observer> Subject for Observed<O> {
 
     fn route(&mut self, case: &Case, times: u64) {
         for _ in 0..times {
-            let routed = self.router.route_into(black_box(case.request()), &mut self.response);
-            routed.expect("the request is a good one");
-            black_box(&self.response);
+            self.once(case);
+        }
+    }
+
+    fn route_around(&mut self, ring: &mut Ring, times: u64) {
+        for _ in 0..times {
+            self.once(ring.turn());
         }
     }
 }
 
-fn subject(name: &'static str, observer: impl Observer) -> Result<Box<dyn Subject>> {
+impl<O: Observer> Observed<O> {
+    #[inline]
+    fn once(&mut self, case: &Case) {
+        let routed = self.router.route_into(black_box(case.request()), &mut self.response);
+        routed.expect("the request is a good one");
+        black_box(&self.response);
+    }
+}
+
+/// A router under an observer.
+pub fn subject(name: &'static str, observer: impl Observer) -> Result<Box<dyn Subject>> {
     let router = Router::with_observer(RouterConfig::default(), observer)?;
     Ok(Box::new(Observed { name, router, response: RoutingResponse::default() }))
 }

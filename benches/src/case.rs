@@ -1,0 +1,98 @@
+//! Requests to route: made from a seed, so that two runs route the same ones.
+
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use tiny_dancer::{Candidate, RoutingRequest};
+
+/// How many candidates a request has.
+pub const CANDIDATES: [usize; 4] = [1, 10, 100, 1000];
+
+/// How many numbers an embedding has.
+pub const DIMENSIONS: [usize; 3] = [128, 384, 768];
+
+/// The moment at which all requests are routed.
+const NOW: i64 = 1_700_000_000;
+
+/// A request to route.
+#[derive(Clone, Debug)]
+pub struct Case {
+    query: Vec<f32>,
+    candidates: Vec<Candidate>,
+}
+
+impl Case {
+    /// The request of this size, always the same one. It has no metadata.
+    pub fn new(candidates: usize, dimensions: usize) -> Self {
+        Self::nth(candidates, dimensions, 0)
+    }
+
+    /// One of many requests of this size.
+    pub fn nth(candidates: usize, dimensions: usize, nth: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64((candidates * 10_000 + dimensions) as u64);
+        rng.set_stream(nth);
+        let query: Vec<f32> = (0..dimensions).map(|_| rng.random_range(-1.0..1.0)).collect();
+        let candidates = (0..candidates)
+            .map(|i| {
+                // Cosines to the query from about 0.5 to 0.95, as nearest neighbours have.
+                let noise = rng.random_range(0.3_f32..1.7);
+                let embedding = query.iter().map(|x| x + noise * rng.random_range(-1.0_f32..1.0)).collect();
+                Candidate {
+                    id: format!("request {i}"),
+                    embedding,
+                    created_at: NOW - rng.random_range(0..30 * 86_400),
+                    access_count: rng.random_range(1..1000),
+                    success_rate: rng.random_range(0.0..1.0),
+                    ..Default::default()
+                }
+            })
+            .collect();
+        Self { query, candidates }
+    }
+
+    /// The sizes that are compared with something else, by `candidates x dimensions`.
+    pub fn all() -> impl Iterator<Item = (String, Self)> {
+        [1, 10, 100].into_iter().flat_map(|candidates| {
+            [128, 384]
+                .map(|dimensions| (format!("{candidates}x{dimensions}"), Self::new(candidates, dimensions)))
+        })
+    }
+
+    /// As the router takes it.
+    pub fn request(&self) -> RoutingRequest<'_> {
+        RoutingRequest { now: Some(NOW), ..RoutingRequest::new(&self.query, &self.candidates) }
+    }
+
+    /// What is asked.
+    pub fn query(&self) -> &[f32] {
+        &self.query
+    }
+
+    /// What is remembered.
+    pub fn candidates(&self) -> &[Candidate] {
+        &self.candidates
+    }
+}
+
+/// Requests of one size, taken in turn for ever.
+#[derive(Clone, Debug)]
+pub struct Ring {
+    cases: Vec<Case>,
+    next: usize,
+}
+
+/// Numbers in all embeddings of a ring together: 16 MB, more than the caches that belong to one core.
+const RING: usize = 4 << 20;
+
+impl Ring {
+    /// So many requests that no cache of one core holds them and no predictor of branches learns them: at most 1024.
+    pub fn new(candidates: usize, dimensions: usize) -> Self {
+        let requests = (RING / (candidates * dimensions)).clamp(4, 1024) as u64;
+        Self { cases: (0..requests).map(|nth| Case::nth(candidates, dimensions, nth)).collect(), next: 0 }
+    }
+
+    /// The next request.
+    pub fn turn(&mut self) -> &Case {
+        self.next = if self.next + 1 < self.cases.len() { self.next + 1 } else { 0 };
+        &self.cases[self.next]
+    }
+}

@@ -1,0 +1,278 @@
+//! The naive router: what one would write first, frozen, to compare the real one with.
+//!
+//! It answers what `tiny_dancer_core::Router` answers on its closed path, from the same weights and tables, the way that
+//! the equations are written down: one candidate at a time, the norms of both embeddings with each cosine, `exp` and
+//! `tanh` of the standard library, a fresh vector for each intermediate result, ids cloned into the answer, and the clock
+//! read around each candidate and each stage. It has no breaker, and holds its model without a handle, so it is a little
+//! cheaper than what it stands for.
+//!
+//! **It may not be made faster.** "So many times as fast as the naive router" means something only while the naive router
+//! stays what it was, and a reader should find nothing here that was slowed down on purpose: it is plain code, not bad
+//! code. Correct it where the semantics of core change, and say in the commit what that did to its time.
+//!
+//! Both agree within 1e-5, which the tests below hold. The uncertainty counts calibration scores that are at least mine,
+//! so where one of them lies between the two confidences it may differ by such a step, and does so rightly.
+//!
+//! ```
+//! use tiny_dancer_benches::{Case, naive::Naive};
+//! use tiny_dancer::core::{Model, RouterConfig};
+//!
+//! let naive = Naive::new(&Model::embedded(), RouterConfig::default());
+//! let case = Case::new(10, 128);
+//! let answer = naive.route(case.request())?;
+//! assert_eq!(answer.decisions.len(), 10);
+//! # Ok::<(), tiny_dancer::core::RouteError>(())
+//! ```
+
+use std::time::{Duration, Instant};
+use tiny_dancer::Candidate;
+use tiny_dancer::core::conformal::{CalibrationTable, MIN_BIN_ROWS, nonconformity};
+use tiny_dancer::core::fastgrnn::{FastGrnnWeights, JOINT_CANDIDATES};
+use tiny_dancer::core::{Metadata, Model, ModelType, Reason, RouteError, RouterConfig, RoutingRequest};
+
+/// The router.
+#[derive(Clone, Debug)]
+pub struct Naive {
+    weights: FastGrnnWeights,
+    alone: CalibrationTable,
+    together: CalibrationTable,
+    config: RouterConfig,
+}
+
+/// Its answer.
+#[derive(Clone, Debug)]
+pub struct NaiveResponse {
+    /// Where the request goes.
+    pub model: ModelType,
+    /// The probability that the lightweight model suffices.
+    pub confidence: f32,
+    /// Its conformal uncertainty.
+    pub uncertainty: f32,
+    /// Which test decided.
+    pub reason: Reason,
+    /// What each candidate says by itself, highest confidence first, ties by candidate.
+    pub decisions: Vec<NaiveDecision>,
+    /// How long each stage took.
+    pub stages: Vec<(String, Duration)>,
+}
+
+/// What one candidate says by itself.
+#[derive(Clone, Debug)]
+pub struct NaiveDecision {
+    /// The candidate's place in the request.
+    pub candidate: usize,
+    /// Its id.
+    pub id: String,
+    /// The confidence from it alone.
+    pub confidence: f32,
+    /// The uncertainty of that.
+    pub uncertainty: f32,
+    /// Whether it would send the request to the lightweight model.
+    pub use_lightweight: bool,
+    /// How long the cell took to read it.
+    pub took: Duration,
+}
+
+impl Naive {
+    /// A router with a model's weights and tables, and a configuration's thresholds.
+    pub fn new(model: &Model, config: RouterConfig) -> Self {
+        Self {
+            weights: model.weights().clone(),
+            alone: model.alone().clone(),
+            together: model.together().clone(),
+            config,
+        }
+    }
+
+    /// Routes one request.
+    pub fn route(&self, request: RoutingRequest<'_>) -> Result<NaiveResponse, RouteError> {
+        let mut stages = Vec::new();
+
+        let start = now();
+        let mut features = Vec::new();
+        check_query(request.query_embedding)?;
+        let at = request.now.unwrap_or_else(|| self.config.clock.unix_seconds());
+        for (index, candidate) in request.candidates.iter().enumerate() {
+            check_candidate(request.query_embedding, candidate, index)?;
+            features.push(self.features(request, candidate, at));
+        }
+        stages.push(("feature_engineering".to_owned(), start.elapsed()));
+        if request.candidates.is_empty() {
+            let reason = Reason::NoEvidence;
+            let (model, decisions) = (reason.model(), Vec::new());
+            return Ok(NaiveResponse { model, confidence: 0.0, uncertainty: 1.0, reason, decisions, stages });
+        }
+
+        let start = now();
+        let mut alone = Vec::new();
+        for (index, x) in features.iter().enumerate() {
+            let start = now();
+            let h = self.step(x, &vec![0.0; self.weights.bias_gate.len()]);
+            let confidence = self.confidence(&h, Some(index))?;
+            alone.push((confidence, start.elapsed()));
+        }
+        let mut order: Vec<usize> = (0..features.len()).collect();
+        order.sort_by(|&a, &b| features[a][0].total_cmp(&features[b][0]).then(a.cmp(&b)));
+        let nearest = order[order.len().saturating_sub(JOINT_CANDIDATES)..].to_vec();
+        let mut h = vec![0.0; self.weights.bias_gate.len()];
+        for &candidate in &nearest {
+            h = self.step(&features[candidate], &h);
+        }
+        let confidence = self.confidence(&h, None)?;
+        stages.push(("model_inference".to_owned(), start.elapsed()));
+
+        let start = now();
+        let mut decisions = Vec::new();
+        for (index, candidate) in request.candidates.iter().enumerate() {
+            let (confidence, took) = alone[index];
+            let uncertainty = uncertainty(&self.alone, confidence, features[index][0], 1);
+            decisions.push(NaiveDecision {
+                candidate: index,
+                id: candidate.id.clone(),
+                confidence,
+                uncertainty,
+                use_lightweight: self.reason(confidence, uncertainty) == Reason::Confident,
+                took,
+            });
+        }
+        let top = nearest.last().map_or(-1.0, |&candidate| features[candidate][0]);
+        let uncertainty = uncertainty(&self.together, confidence, top, nearest.len());
+        stages.push(("uncertainty_estimation".to_owned(), start.elapsed()));
+
+        let start = now();
+        let reason = self.reason(confidence, uncertainty);
+        decisions.sort_by(|a, b| b.confidence.total_cmp(&a.confidence).then(a.candidate.cmp(&b.candidate)));
+        stages.push(("decision".to_owned(), start.elapsed()));
+        Ok(NaiveResponse { model: reason.model(), confidence, uncertainty, reason, decisions, stages })
+    }
+
+    /// The five features of a candidate.
+    fn features(&self, request: RoutingRequest<'_>, candidate: &Candidate, now: i64) -> Vec<f32> {
+        let age = now.saturating_sub(candidate.created_at).max(0) as f64;
+        let recency = (-age / self.config.recency_half_life.as_secs_f64()).exp2();
+        let frequency = ((candidate.access_count as f64).ln_1p() / 1001_f64.ln()).min(1.0);
+        vec![
+            cosine(request.query_embedding, &candidate.embedding),
+            recency as f32,
+            frequency as f32,
+            candidate.success_rate,
+            overlap(request.metadata, &candidate.metadata),
+        ]
+    }
+
+    /// One step of the cell: the state after reading `x` in the state `h`.
+    fn step(&self, x: &[f32], h: &[f32]) -> Vec<f32> {
+        let FastGrnnWeights { w, u, bias_gate, bias_update, zeta, nu, .. } = &self.weights;
+        let mut next = Vec::new();
+        for unit in 0..h.len() {
+            let pre = dot(row(w, unit, x.len()), x) + dot(row(u, unit, h.len()), h);
+            let z = sigmoid(pre + bias_gate[unit]);
+            let update = (pre + bias_update[unit]).tanh();
+            next.push((sigmoid(*zeta) * (1.0 - z) + sigmoid(*nu)) * update + z * h[unit]);
+        }
+        next
+    }
+
+    /// The head, on a state that came of one candidate or of all.
+    fn confidence(&self, h: &[f32], candidate: Option<usize>) -> Result<f32, RouteError> {
+        let logit = dot(&self.weights.head_weight, h) + self.weights.head_bias;
+        if !logit.is_finite() {
+            return Err(RouteError::NonFiniteOutput { candidate, value: logit });
+        }
+        Ok(sigmoid(logit))
+    }
+
+    /// Which test decides.
+    fn reason(&self, confidence: f32, uncertainty: f32) -> Reason {
+        if confidence < self.config.confidence_threshold {
+            Reason::LowConfidence
+        } else if uncertainty > self.config.max_uncertainty {
+            Reason::HighUncertainty
+        } else {
+            Reason::Confident
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the clock that one would take first")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn check_query(query: &[f32]) -> Result<(), RouteError> {
+    if query.is_empty() {
+        return Err(RouteError::EmptyQuery);
+    }
+    check_embedding(query, None)
+}
+
+fn check_candidate(query: &[f32], candidate: &Candidate, index: usize) -> Result<(), RouteError> {
+    let (expected, actual) = (query.len(), candidate.embedding.len());
+    if actual != expected {
+        return Err(RouteError::DimensionMismatch { candidate: index, expected, actual });
+    }
+    check_embedding(&candidate.embedding, Some(index))?;
+    let value = candidate.success_rate;
+    if !(0.0..=1.0).contains(&value) {
+        return Err(RouteError::InvalidSuccessRate { candidate: index, value });
+    }
+    Ok(())
+}
+
+fn check_embedding(embedding: &[f32], candidate: Option<usize>) -> Result<(), RouteError> {
+    if let Some(index) = embedding.iter().position(|x| !x.is_finite()) {
+        return Err(RouteError::NonFiniteEmbedding { candidate, index, value: embedding[index] });
+    }
+    if embedding.iter().all(|&x| x == 0.0) {
+        return Err(RouteError::ZeroNorm { candidate });
+    }
+    Ok(())
+}
+
+/// The cosine of two embeddings.
+pub fn cosine(a: &[f32], b: &[f32]) -> f32 {
+    let (mut dot, mut a_squared, mut b_squared) = (0.0, 0.0, 0.0);
+    for (a, b) in a.iter().zip(b) {
+        dot += a * b;
+        a_squared += a * a;
+        b_squared += b * b;
+    }
+    (dot / (f32::sqrt(a_squared) * f32::sqrt(b_squared))).clamp(-1.0, 1.0)
+}
+
+/// One row of a matrix so wide.
+fn row(matrix: &[f32], row: usize, width: usize) -> &[f32] {
+    &matrix[row * width..(row + 1) * width]
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// Jaccard index of two sets of key-value pairs.
+fn overlap(query: Option<&Metadata>, candidate: &Metadata) -> f32 {
+    let Some(query) = query.filter(|query| !query.is_empty() && !candidate.is_empty()) else { return 0.0 };
+    let shared = query.iter().filter(|(key, value)| candidate.get(*key) == Some(value)).count();
+    shared as f32 / (query.len() + candidate.len() - shared) as f32
+}
+
+/// The smaller of the two labels' p-values.
+fn uncertainty(table: &CalibrationTable, confidence: f32, top_similarity: f32, candidates: usize) -> f32 {
+    let scores = table.scores(table.bin(top_similarity, candidates));
+    if scores.len() < MIN_BIN_ROWS {
+        return 1.0;
+    }
+    let p_value = |sufficed| {
+        let mine = nonconformity(confidence, sufficed);
+        let smaller = scores.partition_point(|&score| score < mine);
+        (scores.len() - smaller + 1) as f32 / (scores.len() + 1) as f32
+    };
+    p_value(true).min(p_value(false))
+}
+
+#[cfg(test)]
+mod tests;
