@@ -88,14 +88,24 @@ async fn receive(State(spans): State<Spans>, body: Bytes) -> Response {
     }
 }
 
+/// The spans that begin a trace here: those without a parent, or whose parent is in another service.
+pub fn roots(spans: &[Span]) -> Vec<&Span> {
+    let is_here = |id: &[u8]| spans.iter().any(|span| span.span_id == id);
+    spans.iter().filter(|span| !is_here(&span.parent_span_id)).collect()
+}
+
+/// The trace that a span belongs to, in hexadecimal digits.
+pub fn trace_id(span: &Span) -> String {
+    span.trace_id.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}"); // a String takes everything
+        text
+    })
+}
+
 /// Draws the trace of a root span as a tree, below its id a line a span in the order of time: name, duration,
 /// attributes.
 pub fn tree(spans: &[Span], root: &Span) -> String {
-    let mut text = String::from("  trace ");
-    for byte in &root.trace_id {
-        let _ = write!(text, "{byte:02x}"); // a String takes everything
-    }
-    text.push('\n');
+    let mut text = format!("  trace {}\n", trace_id(root));
     draw(&mut text, spans, root, "", "");
     text
 }

@@ -159,7 +159,7 @@ pub enum InitError {
         source: opentelemetry_otlp::ExporterBuildError,
     },
     /// Compression was asked for, without the code for it.
-    #[error("otlp_gzip needs the feature `gzip` of tiny-dancer-tracing")]
+    #[error("otlp_gzip needs the cargo feature `gzip`")]
     Gzip,
     /// A header that HTTP does not have.
     #[error("otlp_headers holds {name:?}, which is no header, or its value is none")]
@@ -263,7 +263,7 @@ pub enum EndpointFault {
     #[error("expected http:// in front")]
     Scheme,
     /// `https://`, without the code for it.
-    #[error("https:// needs the feature `tls` of tiny-dancer-tracing")]
+    #[error("https:// needs the cargo feature `tls`")]
     Tls,
     /// A character that no URL has, such as a space.
     #[error("it holds a character that no URL has")]

@@ -40,6 +40,20 @@
 //! # fn main() {}
 //! ```
 //!
+//! # Features
+//!
+//! None of them changes what is decided.
+//!
+//! | feature | brings | on by default |
+//! | --- | --- | --- |
+//! | `metrics` | Prometheus metrics of every router | yes |
+//! | `tracing` | traces and logs, once `TracingSystem::init` was called | yes |
+//! | `http` | `/metrics` over HTTP: a small server, and a handler for `axum`; and `metrics` | no |
+//! | `gzip` | compressed exports of traces, `TracingConfig::otlp_gzip`; and `tracing` | no |
+//! | `tls` | collectors of traces at `https://` addresses, through rustls; and `tracing` | no |
+//! | `parallel` | requests of very many candidates are prepared in the current rayon pool | no |
+//! | `serde` | `Serialize` and `Deserialize` for the data types | no |
+//!
 //! # What is global
 //!
 //! [`Router::new`] registers the metric families in prometheus' default registry; `TracingSystem::init` installs a

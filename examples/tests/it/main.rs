@@ -1,12 +1,14 @@
 //! Runs each example as a user would, and reads what it prints.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use tiny_dancer::observer::{RequestStart, Stage};
-use tiny_dancer_examples::collector::Collector;
+use tiny_dancer_examples::collector::{Collector, roots, trace_id};
 
 /// The program that cargo built from an example, beside the tests.
 fn example(name: &str) -> Command {
@@ -79,6 +81,61 @@ fn the_tracing_example_sends_its_spans_where_the_environment_says() {
             assert!(nested, "{} is not below the request", stage.name());
         }
     }
+}
+
+/// The one span of a trace that has this name and this parent.
+fn child<'a>(spans: &'a [Span], name: &str, trace: &[u8], parent: &[u8]) -> &'a Span {
+    let is_it = |span: &&Span| span.name == name && span.trace_id == trace && span.parent_span_id == parent;
+    let mut found = spans.iter().filter(is_it);
+    let only = found.next().unwrap_or_else(|| panic!("no {name} below {parent:02x?}"));
+    assert!(found.next().is_none(), "{name} twice below {parent:02x?}");
+    only
+}
+
+/// Fails unless this request has its decision below it, and the outgoing call, and below that what the other server did.
+fn both_hops_are_below(asked: &Span, spans: &[Span]) {
+    assert_eq!(asked.kind(), SpanKind::Server);
+    let below = |name, parent: &Span| child(spans, name, &asked.trace_id, &parent.span_id);
+    let decision = below(RequestStart::NAME, asked);
+    below(Stage::UncertaintyEstimation.name(), decision);
+    let call = below("chat", asked);
+    assert_eq!(call.kind(), SpanKind::Client);
+    assert_eq!(below("POST /{model}", call).kind(), SpanKind::Server);
+}
+
+#[test]
+fn the_axum_service_keeps_one_trace_from_the_caller_to_the_model() {
+    let collector = Collector::start().unwrap();
+    let text = output(example("axum_service").env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint()));
+    assert!(text.contains(" 0 dropped, 0 failed"), "{text}");
+    let spans = collector.spans();
+
+    // A caller in a sampled trace: the first hop is below the caller's span.
+    let (trace, parent) = (0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c_u128, 0xb7ad_6b71_6920_3331_u64);
+    let asked = child(&spans, "GET /ask/{prompt}", &trace.to_be_bytes(), &parent.to_be_bytes());
+    both_hops_are_below(asked, &spans);
+
+    // Callers without a trace, or with a broken header, each begin one. An unsampled trace is recorded at neither hop.
+    let begun: Vec<_> = roots(&spans).into_iter().filter(|root| root.parent_span_id.is_empty()).collect();
+    let [first, second] = begun[..] else { panic!("{} traces begun: {text}", begun.len()) };
+    assert_ne!(first.trace_id, second.trace_id);
+    for asked in [first, second] {
+        assert_eq!(asked.name, "GET /ask/{prompt}");
+        both_hops_are_below(asked, &spans);
+    }
+    assert_eq!(roots(&spans).len(), 3);
+    let unsampled = "1af7651916cd43dd8448eb211c80319c";
+    assert!(spans.iter().all(|span| trace_id(span) != unsampled) && text.contains(unsampled), "{text}");
+}
+
+#[test]
+fn the_axum_service_draws_its_traces() {
+    let text = output(&mut example("axum_service"));
+    assert_eq!(text.matches("\n  trace ").count(), 3, "{text}");
+    for name in names_of_all_spans().into_iter().chain(["GET /ask/{prompt}", "chat", "POST /{model}"]) {
+        assert!(text.matches(name).count() >= 3, "{name} is not in each trace: {text}");
+    }
+    assert!(text.contains("not recorded, as the caller's trace is not"), "{text}");
 }
 
 #[test]

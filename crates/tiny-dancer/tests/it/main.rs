@@ -132,6 +132,22 @@ mod tracing {
         }
     }
 
+    #[cfg(feature = "gzip")]
+    #[test]
+    fn compression_needs_no_other_feature() {
+        let otlp_endpoint = Some("http://127.0.0.1:4318".to_owned());
+        let config = tiny_dancer::TracingConfig { otlp_endpoint, otlp_gzip: true, ..Default::default() };
+        tiny_dancer::TracingSystem::new(config).observer().unwrap();
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn https_needs_no_other_feature() {
+        let otlp_endpoint = Some("https://127.0.0.1:4318".to_owned());
+        let config = tiny_dancer::TracingConfig { otlp_endpoint, ..Default::default() };
+        tiny_dancer::TracingSystem::new(config).observer().unwrap();
+    }
+
     #[test]
     fn a_subscriber_of_the_users_own_hears_the_log_lines() {
         let messages = Messages::default();

@@ -1,0 +1,203 @@
+//! A service between its callers and its models: one trace from the incoming request over the decision to the outgoing call.
+//!
+//! ```text
+//! cargo run --release --example axum_service
+//! OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 cargo run --release --example axum_service
+//! ```
+//!
+//! Four callers ask: one without a trace, one within a sampled trace, one within a trace that is not sampled, and one whose
+//! header is broken. The service routes, and asks the chosen model, which is a second server here: it listens on a port of its
+//! own and knows of the first only what HTTP brings. No language model answers; it says which of the two was asked.
+//!
+//! With the variable set, spans go to the collector there; without, to one within this process, and are drawn.
+
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
+use anyhow::Context as _;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tiny_dancer::{ModelType, Router, RouterConfig, TraceContext, TracingConfig, TracingSystem};
+use tiny_dancer_examples::collector::{Collector, roots, trace_id, tree};
+use tiny_dancer_examples::data::{self, Prompt};
+use tiny_dancer_examples::table::Table;
+use tracing::Instrument;
+
+/// Under this name the service tells its caller which trace it was.
+const TRACE_ID: &str = "x-trace-id";
+
+fn main() -> anyhow::Result<()> {
+    let elsewhere = std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok();
+    let collector = if elsewhere.is_none() { Some(Collector::start()?) } else { None };
+    let tracing_system = TracingSystem::new(TracingConfig {
+        service_name: "axum-service".to_owned(),
+        otlp_endpoint: elsewhere.clone().or_else(|| collector.as_ref().map(Collector::endpoint)),
+        // Short trees: spans of their own for the three nearest memories alone.
+        candidate_spans: 3,
+        // Who is asked in the end, for the attribute `gen_ai.request.model`.
+        lightweight_model: Some("small-model".to_owned()),
+        powerful_model: Some("large-model".to_owned()),
+        ..Default::default()
+    });
+    tracing_system.init()?;
+
+    let answers =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve_and_ask())?;
+
+    let report = tracing_system.shutdown();
+    let mut table = Table::new(["caller", "answer", "trace"]);
+    for Answer { caller, text, trace } in &answers {
+        table.row([(*caller).to_owned(), text.clone(), trace.clone()]);
+    }
+    print!("{table}");
+    println!("\nspans: {report}");
+    match collector {
+        Some(collector) => {
+            let spans = collector.spans();
+            for Answer { caller, trace, .. } in &answers {
+                println!("\n{caller}");
+                match roots(&spans).into_iter().find(|root| trace_id(root) == *trace) {
+                    Some(root) => print!("{}", tree(&spans, root)),
+                    None => println!("  not recorded, as the caller's trace is not"),
+                }
+            }
+        }
+        None => println!("sent to {}", elsewhere.unwrap_or_default()),
+    }
+    Ok(())
+}
+
+/// What a caller got.
+struct Answer {
+    caller: &'static str,
+    text: String,
+    trace: String,
+}
+
+/// Starts both servers, asks the first one four times, and stops them.
+async fn serve_and_ask() -> anyhow::Result<Vec<Answer>> {
+    let models = axum::Router::new().route("/{model}", post(model));
+    let (models, models_stop) = start("POST /{model}", models).await?;
+
+    let prompts = data::load()?;
+    let service = Service {
+        router: Router::new(RouterConfig::default())?,
+        prompts: prompts.into_iter().map(|prompt| (prompt.id.clone(), prompt)).collect(),
+        client: client()?,
+        models,
+    };
+    let app = axum::Router::new().route("/ask/{prompt}", get(ask)).with_state(Arc::new(service));
+    let (address, stop) = start("GET /ask/{prompt}", app).await?;
+
+    let callers = [
+        ("without a trace", "prompt-001", None),
+        ("in a sampled trace", "prompt-008", Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")),
+        (
+            "in an unsampled trace",
+            "prompt-044",
+            Some("00-1af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"),
+        ),
+        ("with a broken header", "prompt-004", Some("00-this-is-no-trace-context-01")),
+    ];
+    let (client, mut answers) = (client()?, Vec::new());
+    for (caller, prompt, traceparent) in callers {
+        let mut request = client.get(format!("http://{address}/ask/{prompt}"));
+        if let Some(traceparent) = traceparent {
+            request = request.header("traceparent", traceparent);
+        }
+        let response = request.send().await?.error_for_status()?;
+        let trace = response.headers().get(TRACE_ID).context("the service names no trace")?;
+        let trace = trace.to_str()?.to_owned();
+        answers.push(Answer { caller, trace, text: response.text().await? });
+    }
+    for stop in [stop, models_stop] {
+        stop.abort();
+    }
+    Ok(answers)
+}
+
+/// Serves on a free port of this machine, each request in a span of its own, which is named after the route.
+async fn start(
+    route: &'static str,
+    app: axum::Router,
+) -> anyhow::Result<(SocketAddr, tokio::task::AbortHandle)> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let app = app.layer(middleware::from_fn_with_state(route, in_a_span));
+    let server = tokio::spawn(async { axum::serve(listener, app).await });
+    Ok((address, server.abort_handle()))
+}
+
+/// Both servers are on this machine: no proxy is asked.
+fn client() -> reqwest::Result<reqwest::Client> {
+    reqwest::Client::builder().no_proxy().build()
+}
+
+/// Opens the span of a request, below the caller's where its headers name one, and handles the request within.
+async fn in_a_span(State(route): State<&'static str>, request: Request, next: Next) -> Response {
+    let span = {
+        // The guard stays here: it can't be held across an `.await`. The span remembers its parent.
+        let caller = TraceContext::extract(request.headers());
+        let _parent = caller.as_ref().ok().map(TraceContext::attach);
+        tracing::info_span!(
+            "request",
+            otel.name = route,
+            otel.kind = "server",
+            http.request.method = %request.method(),
+            url.path = request.uri().path(),
+            http.response.status_code = tracing::field::Empty,
+        )
+    };
+    let response = next.run(request).instrument(span.clone()).await;
+    span.record("http.response.status_code", i64::from(response.status().as_u16()));
+    response
+}
+
+/// What a request needs.
+struct Service {
+    router: Router,
+    prompts: std::collections::HashMap<String, Prompt>,
+    client: reqwest::Client,
+    models: SocketAddr,
+}
+
+/// `GET /ask/{prompt}`: decides, and asks the model that was chosen.
+async fn ask(State(service): State<Arc<Service>>, Path(prompt): Path<String>) -> Response {
+    let Some(prompt) = service.prompts.get(&prompt) else { return StatusCode::NOT_FOUND.into_response() };
+    // A few microseconds of arithmetic, in the current span.
+    let decision = match service.router.route(prompt.request()) {
+        Ok(decision) => decision,
+        Err(error) => return (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
+    };
+    let mut response = match call(&service, decision.model, prompt).await {
+        Ok(text) => text.into_response(),
+        Err(error) => (StatusCode::BAD_GATEWAY, format!("{error:#}")).into_response(),
+    };
+    if let Some(here) = TraceContext::from_current()
+        && let Ok(id) = HeaderValue::from_str(&here.trace_id())
+    {
+        response.headers_mut().insert(TRACE_ID, id);
+    }
+    response
+}
+
+/// The outgoing call, in a span whose place in the trace goes along.
+#[tracing::instrument(name = "chat", skip_all, fields(otel.kind = "client", server.address = %service.models.ip()))]
+async fn call(service: &Service, model: ModelType, prompt: &Prompt) -> anyhow::Result<String> {
+    let mut headers = HeaderMap::new();
+    if let Some(here) = TraceContext::from_current() {
+        here.inject(&mut headers);
+    }
+    let url = format!("http://{}/{}", service.models, model.name());
+    let response = service.client.post(url).headers(headers).body(prompt.text.clone()).send().await?;
+    Ok(response.error_for_status()?.text().await?)
+}
+
+/// `POST /{model}` of the second server: what a language model would answer.
+async fn model(Path(model): Path<String>, question: String) -> String {
+    format!("the {model} model, {} characters", question.chars().count())
+}
