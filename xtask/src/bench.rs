@@ -3,6 +3,7 @@
 //! Absolute times are criterion's. Ratios are taken in turns within one run, by the program `ratios` of `benches/`; the
 //! two are separate since a machine that other people use too is steady over a millisecond and not over a minute.
 
+use crate::instructions;
 use crate::report::Report;
 use crate::workspace::{Workspace, cargo, output};
 use anyhow::{Context, Result, bail};
@@ -17,6 +18,12 @@ pub(crate) struct Arguments {
     /// Ten times as long
     #[arg(long)]
     full: bool,
+    /// Counts instructions instead, by callgrind, and fails where the record is exceeded
+    #[arg(long, conflicts_with = "full")]
+    ir: bool,
+    /// Keeps what was counted as the new record
+    #[arg(long, requires = "ir", conflicts_with = "filter")]
+    bless: bool,
     /// Only benchmarks whose name contains this; no record is written
     filter: Option<String>,
 }
@@ -25,6 +32,9 @@ pub(crate) struct Arguments {
 const RECORD: &str = "benches/record/route.json";
 
 pub(crate) fn run(workspace: &Workspace, report: &mut Report, arguments: &Arguments) {
+    if arguments.ir {
+        return instructions::run(workspace, report, arguments.bless, arguments.filter.as_deref());
+    }
     let (seconds, rounds) = if arguments.full { ("10", "1000") } else { ("1", "100") };
     let home = workspace.target.join("xtask-bench");
     let mut criterion = cargo("bench --package tiny-dancer-benches --bench route -- --noplot --quiet");

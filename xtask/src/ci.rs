@@ -2,10 +2,17 @@
 
 use crate::report::Report;
 use crate::workspace::{Workspace, cargo};
-use crate::{lint, test};
+use crate::{instructions, lint, test};
 use std::process::Command;
 
-pub(crate) fn run(workspace: &Workspace, report: &mut Report) {
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Leaves out what needs programs from outside, and says so
+    #[arg(long)]
+    no_services: bool,
+}
+
+pub(crate) fn run(workspace: &Workspace, report: &mut Report, arguments: Arguments) {
     lint::run(workspace, report);
     report.command(
         "rustdoc",
@@ -17,7 +24,13 @@ pub(crate) fn run(workspace: &Workspace, report: &mut Report) {
         &mut cargo("tree --package tiny-dancer-core --all-features --edges normal"),
     );
     // Last, so that the tests' own summaries stand near the end.
-    test::run(workspace, report, test::Arguments::default());
+    let Arguments { no_services } = arguments;
+    test::run(workspace, report, test::Arguments { no_services, only_services: false });
+    if no_services {
+        report.skip(instructions::HEADLINE, "--no-services");
+    } else {
+        instructions::run(workspace, report, false, None);
+    }
 }
 
 /// Each published crate alone: without its features, with each of them, and with all.

@@ -10,6 +10,7 @@ mod bench;
 mod ci;
 mod codegen;
 mod codemap;
+mod instructions;
 mod lint;
 mod receivers;
 mod report;
@@ -35,8 +36,8 @@ struct Arguments {
 enum Task {
     /// Runs the benches, prints a table, and keeps a record under benches/record/
     Bench(bench::Arguments),
-    /// Everything: lint, test, rustdoc, each crate alone with each of its features
-    Ci,
+    /// Everything: lint, rustdoc, each crate alone with each of its features, test, instructions
+    Ci(ci::Arguments),
     /// Writes the generated documents anew
     Codegen,
     /// rustfmt, clippy, the dependency arrows, and what no compiler sees
@@ -60,7 +61,7 @@ fn run(arguments: Arguments) -> Result<Report> {
     let mut report = Report::new(&workspace);
     match arguments.task {
         Task::Bench(arguments) => bench::run(&workspace, &mut report, &arguments),
-        Task::Ci => ci::run(&workspace, &mut report),
+        Task::Ci(arguments) => ci::run(&workspace, &mut report, arguments),
         Task::Codegen => codegen::run(&workspace, &mut report),
         Task::Lint => lint::run(&workspace, &mut report),
         Task::Test(arguments) => test::run(&workspace, &mut report, arguments),

@@ -8,10 +8,10 @@ use crate::{receivers, services};
 pub(crate) struct Arguments {
     /// Leaves out what needs programs from outside, and says so
     #[arg(long)]
-    no_services: bool,
+    pub(crate) no_services: bool,
     /// Runs nothing else
     #[arg(long, conflicts_with = "no_services")]
-    only_services: bool,
+    pub(crate) only_services: bool,
 }
 
 pub(crate) fn run(workspace: &Workspace, report: &mut Report, arguments: Arguments) {
