@@ -2,14 +2,15 @@
 
 use crate::candidates;
 use crate::catalogue::{
-    BatchSize, CANDIDATES_PROCESSED, CIRCUIT_BREAKER_TRANSITIONS, ERRORS, MODEL_RELOADS, OUTCOMES,
-    ROUTING_DECISIONS, ROUTING_REQUESTS, ReloadResult,
+    BatchSize, CANDIDATES_PROCESSED, CIRCUIT_BREAKER_TRANSITIONS, ERRORS, FEATURE_ENGINEERING_DURATION,
+    MODEL_INFERENCE_DURATION, MODEL_RELOADS, OUTCOMES, ROUTING_DECISIONS, ROUTING_LATENCY, ROUTING_REQUESTS,
+    ReloadResult,
 };
 use crate::config::MetricsConfig;
 use crate::error::{ExportError, RegisterError};
 use crate::families::{Circuits, Families};
 use crate::promises::PromiseKey;
-use crate::shard::{Counters, Writer};
+use crate::shard::{Counters, Histograms, Writer};
 use prometheus::{Registry, TextEncoder};
 use std::sync::{Arc, Mutex, PoisonError};
 use tiny_dancer_core::observer::{
@@ -25,6 +26,9 @@ const FAILURES: Counters = Counters::of(&ERRORS);
 pub(crate) const REPORTS: Counters = Counters::of(&OUTCOMES);
 const TRANSITIONS: Counters = Counters::of(&CIRCUIT_BREAKER_TRANSITIONS);
 const RELOADS: Counters = Counters::of(&MODEL_RELOADS);
+const LATENCIES: Histograms = Histograms::of(&ROUTING_LATENCY);
+const FEATURE_DURATIONS: Histograms = Histograms::of(&FEATURE_ENGINEERING_DURATION);
+const INFERENCE_DURATIONS: Histograms = Histograms::of(&MODEL_INFERENCE_DURATION);
 
 /// What [`MetricsCollector::new`] registered in the default registry.
 static SHARED: Mutex<Option<Arc<Families>>> = Mutex::new(None);
@@ -213,10 +217,13 @@ impl Observer for MetricsCollector {
         let (writer, distributions) = (&request.writer, &self.families.distributions);
         match event.stage {
             Stage::FeatureEngineering => {
-                let size = BatchSize::of(event.candidates);
-                distributions.feature_engineering.observe(writer, size as usize, event.duration);
+                let size = BatchSize::of(event.candidates) as usize;
+                let distribution = &distributions.feature_engineering;
+                distribution.observe(writer, FEATURE_DURATIONS, size, event.duration);
             }
-            Stage::ModelInference => distributions.model_inference.observe(writer, 0, event.duration),
+            Stage::ModelInference => {
+                distributions.model_inference.observe(writer, INFERENCE_DURATIONS, 0, event.duration);
+            }
             Stage::CircuitBreakerCheck | Stage::UncertaintyEstimation => {}
         }
     }
@@ -238,7 +245,7 @@ impl Observer for MetricsCollector {
     fn on_request_end(&self, request: InFlight, event: &RequestEnd) {
         request.writer.increment(REQUESTS, event.status as usize, 1);
         let latency = &self.families.distributions.latency;
-        latency.observe(&request.writer, event.operation as usize, event.duration);
+        latency.observe(&request.writer, LATENCIES, event.operation as usize, event.duration);
     }
 
     fn on_outcome(&self, event: &OutcomeReported) {

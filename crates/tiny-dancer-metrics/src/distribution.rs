@@ -6,7 +6,7 @@ use crate::catalogue::{
 };
 use crate::error::RegisterError;
 use crate::grid::Grid;
-use crate::shard::{Histograms, Writer};
+use crate::shard::{Histograms, Shards, Writer};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ impl Distributions {
 #[derive(Debug)]
 pub(crate) struct Distribution {
     family: &'static Family,
-    pub(crate) histograms: Histograms,
+    histograms: Histograms,
     /// The inclusive upper bounds, as they are shown.
     pub(crate) bounds: Vec<f64>,
     grid: Grid,
@@ -80,22 +80,32 @@ impl Distribution {
     }
 
     /// One observation of a duration. The sum is kept in nanoseconds, as the clock has them.
-    pub(crate) fn observe(&self, writer: &Writer, series: usize, duration: Duration) {
+    ///
+    /// The histograms are those of this family. Where they are named the compiler knows their cells.
+    #[inline]
+    pub(crate) fn observe(&self, writer: &Writer, histograms: Histograms, series: usize, duration: Duration) {
         // 584 years fit.
-        let nanoseconds = duration.as_nanos() as u64;
-        writer.observe(self.histograms, series, self.grid.duration(nanoseconds));
-        writer.add_to_sum(self.histograms, series, nanoseconds as f64);
+        let nanoseconds = duration.as_secs() * 1_000_000_000 + u64::from(duration.subsec_nanos());
+        writer.observe(histograms, 0, series, self.grid.duration(nanoseconds));
+        writer.add_to_sum(histograms, series, nanoseconds);
     }
 
-    /// One observation of a probability, but for its part in the sum, which may follow for many at once.
+    /// The bucket of a probability.
     #[inline]
-    pub(crate) fn count(&self, writer: &Writer, series: usize, probability: f32) {
-        writer.observe(self.histograms, series, self.grid.probability(probability));
+    pub(crate) fn bucket(&self, probability: f32) -> usize {
+        self.grid.probability(probability)
     }
 
-    /// Observations' part in the sum.
-    #[inline]
-    pub(crate) fn add_to_sum(&self, writer: &Writer, series: usize, probabilities: f64) {
-        writer.add_to_sum(self.histograms, series, probabilities);
+    /// How many observations each bucket has, the one up to infinity included.
+    pub(crate) fn buckets(&self, shards: &Shards, series: usize) -> Vec<u64> {
+        shards.buckets(self.histograms, series, self.bounds.len())
+    }
+
+    /// The sum of all observations, in the family's unit.
+    pub(crate) fn sum(&self, shards: &Shards, series: usize) -> f64 {
+        match self.family.unit {
+            Unit::Seconds => shards.sum(self.histograms, series) as f64 / 1e9,
+            _ => shards.float_sum(self.histograms, series),
+        }
     }
 }

@@ -225,13 +225,11 @@ impl OneFamily {
     fn histograms(&self) -> Vec<Metric> {
         let Some(distribution) = self.families.distributions.of(self.family.name) else { return Vec::new() };
         let bounds = &distribution.bounds;
-        // Durations are kept in nanoseconds, as the clock has them.
-        let per_unit = if self.family.unit == Unit::Seconds { 1e9 } else { 1.0 };
         (0..self.family.series())
             .map(|series| {
                 let shards = &self.families.shards;
-                let (counts, sum) = shards.histogram(distribution.histograms, series, bounds.len());
-                self.histogram(series, bounds, &counts, sum / per_unit)
+                let (counts, sum) = (distribution.buckets(shards, series), distribution.sum(shards, series));
+                self.histogram(series, bounds, &counts, sum)
             })
             .collect()
     }

@@ -33,6 +33,7 @@
 //! Every thread counts into memory of its own, which a scrape adds up. A request looks its thread's memory up once;
 //! after that an increment is a load, an addition and a store, whatever other threads do. Nothing on that path
 //! locks, allocates or looks up a label. A thread that ends leaves its counts to the next one that begins.
+//! `docs/decisions/0034-what-an-observation-costs.md` says what else was tried.
 //!
 //! # Several routers
 //!

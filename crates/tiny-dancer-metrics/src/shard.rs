@@ -1,22 +1,28 @@
 //! Where the numbers are kept: one shard a thread, added up when somebody looks.
 //!
 //! A shard has one cell for each counter and for each bucket and sum of each histogram, at a place that is known when
-//! the package is compiled; how many buckets there are is said later, so there is room for the most. Only the thread that owns it writes to it, so that an increment is a load, an addition and
-//! a store: no lock, no locked instruction, and no cache line that two threads fight over. A reader adds up the cells
-//! of all shards. Each cell only rises, so what a reader sees never falls, and the count of a histogram is the sum of
-//! its buckets, so the two always agree.
+//! the package is compiled; how many buckets there are is said later, so there is room for the most. Only the thread
+//! that owns it writes to it, so that an increment is a load, an addition and a store: no lock, no locked instruction,
+//! and no cache line that two threads fight over. A reader adds up the cells of all shards. Each cell only rises, so
+//! what a reader sees never falls, and the count of a histogram is the sum of its buckets, so the two always agree.
 
-use crate::catalogue::{CATALOGUE, Family, Kind, Presence};
-use crate::grid::MOST_BOUNDS;
-use crate::slot::Slot;
+use crate::catalogue::{CATALOGUE, Family, Kind, Presence, Unit};
+use crate::slot::{Pool, Slot};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// How many cells a shard has: those that counters and histograms take, and behind them as many as make any bucket
-/// that a `u8` can count of any two series a cell of the shard, so that the compiler drops the check of the index. They
-/// are never touched.
-const CELLS: usize = first_cell(None) + 2 * 256;
+/// Room for the buckets and the sum of a histogram, so that an index below it needs no check.
+pub(crate) const BUCKETS: usize = 64;
+
+/// Where the sum is, behind as many buckets as there may be.
+const SUM: usize = BUCKETS - 1;
+
+const _: () = assert!(crate::grid::MOST_BOUNDS < SUM);
+
+/// How many cells a shard has.
+const CELLS: usize = first_cell(None);
 
 /// The counters of a family, one a series.
 #[derive(Clone, Copy, Debug)]
@@ -31,29 +37,40 @@ impl Counters {
     }
 }
 
-/// The histograms of a family, one a series: room for as many buckets as anyone may configure, and the sum.
+/// The histograms of a family, one a series and lane.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Histograms {
     first: usize,
     series: usize,
+    lanes: usize,
 }
 
 impl Histograms {
     pub(crate) const fn of(family: &Family) -> Self {
         assert!(matches!(family.kind, Kind::Histogram { .. }));
-        Self { first: first_cell(Some(family)), series: family.series() }
+        Self { first: first_cell(Some(family)), series: family.series(), lanes: lanes(family) }
     }
 
-    /// The cell of a bucket; the one after the last is the one up to infinity. All series' cells of a bucket lie side
-    /// by side, behind their sums.
     #[inline]
-    const fn bucket(self, series: usize, bucket: usize) -> usize {
-        self.first + (1 + bucket) * self.series + series
+    const fn cell(self, lane: usize, series: usize, bucket: usize) -> usize {
+        self.first + (lane * self.series + series) * BUCKETS + bucket
     }
 
+    /// Sums are kept in the first lane.
     #[inline]
     const fn sum(self, series: usize) -> usize {
-        self.first + series
+        self.cell(0, series, SUM)
+    }
+}
+
+/// Observations that come many at a time take turns between two lanes, for an increment of a cell has to wait for the
+/// one before of the same cell.
+pub(crate) const LANES: usize = 2;
+
+const fn lanes(family: &Family) -> usize {
+    match family.unit {
+        Unit::Probability => LANES,
+        _ => 1,
     }
 }
 
@@ -63,7 +80,7 @@ const fn cells(family: &Family) -> usize {
         Kind::Counter if matches!(family.presence, Presence::WithPrices) => 0,
         Kind::Counter => family.series(),
         Kind::Gauge => 0,
-        Kind::Histogram { .. } => family.series() * (MOST_BOUNDS + 2),
+        Kind::Histogram { .. } => family.series() * lanes(family) * BUCKETS,
     }
 }
 
@@ -109,29 +126,48 @@ impl Default for Shard {
 }
 
 /// The right to write to this thread's shard. It can't leave the thread.
+#[derive(Clone, Debug)]
+pub(crate) struct Writer(Rc<Claim>);
+
+/// How many writers share a claim changes with each request, so it is on cache lines of its own, too.
 #[derive(Debug)]
-pub(crate) struct Writer {
+#[repr(align(128))]
+struct Claim {
     shard: Arc<Shard>,
+    /// Of which shards it is one.
+    of: u64,
     /// While this lives, nobody else has the shard.
     _slot: Rc<Slot>,
+}
+
+thread_local! {
+    /// This thread's writers, by the number of the shards that theirs is one of. So that they are found again without
+    /// a lock, and shared without a locked instruction.
+    static WRITERS: RefCell<Vec<Option<Writer>>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Writer {
     #[inline]
     pub(crate) fn increment(&self, counters: Counters, series: usize, by: u64) {
-        add(&self.shard.cells[counters.first + series], by);
+        add(&self.0.shard.cells[counters.first + series], by);
     }
 
     /// One observation's part in its bucket.
     #[inline]
-    pub(crate) fn observe(&self, histograms: Histograms, series: usize, bucket: usize) {
-        add(&self.shard.cells[histograms.bucket(series, bucket)], 1);
+    pub(crate) fn observe(&self, histograms: Histograms, lane: usize, series: usize, bucket: usize) {
+        add(&self.0.shard.cells[histograms.cell(lane, series, bucket)], 1);
     }
 
-    /// Observations' part in the sum.
+    /// Observations' part in a sum of whole numbers.
     #[inline]
-    pub(crate) fn add_to_sum(&self, histograms: Histograms, series: usize, values: f64) {
-        let sum = &self.shard.cells[histograms.sum(series)];
+    pub(crate) fn add_to_sum(&self, histograms: Histograms, series: usize, values: u64) {
+        add(&self.0.shard.cells[histograms.sum(series)], values);
+    }
+
+    /// Observations' part in a sum of floats.
+    #[inline]
+    pub(crate) fn add_to_float_sum(&self, histograms: Histograms, series: usize, values: f64) {
+        let sum = &self.0.shard.cells[histograms.sum(series)];
         let more = f64::from_bits(sum.load(Ordering::Relaxed)) + values;
         sum.store(more.to_bits(), Ordering::Relaxed);
     }
@@ -139,7 +175,7 @@ impl Writer {
     /// One more request, or one less.
     #[inline]
     pub(crate) fn add_in_flight(&self, change: i64) {
-        add(&self.shard.in_flight, change.cast_unsigned());
+        add(&self.0.shard.in_flight, change.cast_unsigned());
     }
 }
 
@@ -153,37 +189,84 @@ fn add(cell: &AtomicU64, by: u64) {
 ///
 /// A table of tables, each twice as long as the one before, so that a shard once made never moves and is found without
 /// a lock.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Shards {
     tables: [OnceLock<Table>; 32],
+    /// Where a thread's writer for these shards is among its writers.
+    number: Slot,
+    /// No other shards ever had this, as they may have had the number.
+    id: u64,
 }
 
 type Table = Box<[OnceLock<Arc<Shard>>]>;
+
+impl Default for Shards {
+    fn default() -> Self {
+        static NUMBERS: Pool = Pool::new();
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { tables: Default::default(), number: NUMBERS.claim(), id }
+    }
+}
 
 impl Shards {
     /// This thread's, which is made by its first request.
     #[inline]
     pub(crate) fn writer(&self) -> Writer {
+        let known = WRITERS.try_with(|writers| {
+            let writers = writers.borrow();
+            let writer = writers.get(self.number.number())?.as_ref()?;
+            (writer.0.of == self.id).then(|| writer.clone())
+        });
+        known.ok().flatten().unwrap_or_else(|| self.claim())
+    }
+
+    /// Makes a writer, and keeps it in the place of one for shards that are gone. A thread that is being torn down keeps
+    /// none.
+    #[cold]
+    fn claim(&self) -> Writer {
         let slot = Slot::current();
-        let place = slot.number() + 1;
+        let shard = Arc::clone(self.shard(slot.number()));
+        let writer = Writer(Rc::new(Claim { shard, of: self.id, _slot: slot }));
+        let _ = WRITERS.try_with(|writers| {
+            let (mut writers, number) = (writers.borrow_mut(), self.number.number());
+            if writers.len() <= number {
+                writers.resize(number + 1, None);
+            }
+            writers[number] = Some(writer.clone());
+        });
+        writer
+    }
+
+    /// The one of a thread's number.
+    fn shard(&self, number: usize) -> &Arc<Shard> {
+        let place = number + 1;
         let table = place.ilog2();
         let shards =
             self.tables[table as usize].get_or_init(|| (0..1 << table).map(|_| OnceLock::new()).collect());
-        let shard = shards[place - (1 << table)].get_or_init(Arc::default);
-        Writer { shard: Arc::clone(shard), _slot: slot }
+        shards[place - (1 << table)].get_or_init(Arc::default)
     }
 
     pub(crate) fn count(&self, counters: Counters, series: usize) -> u64 {
         self.total(counters.first + series)
     }
 
-    /// How many observations each bucket of so many bounds has, the one up to infinity included, and the sum of all.
-    pub(crate) fn histogram(&self, histograms: Histograms, series: usize, bounds: usize) -> (Vec<u64>, f64) {
-        let counts = (0..=bounds).map(|bucket| self.total(histograms.bucket(series, bucket))).collect();
+    /// How many observations each bucket of so many bounds has, the one up to infinity included.
+    pub(crate) fn buckets(&self, histograms: Histograms, series: usize, bounds: usize) -> Vec<u64> {
+        let lanes = |bucket| (0..histograms.lanes).map(move |lane| histograms.cell(lane, series, bucket));
+        (0..=bounds).map(|bucket| lanes(bucket).map(|cell| self.total(cell)).sum()).collect()
+    }
+
+    /// The sum of observations that are whole numbers.
+    pub(crate) fn sum(&self, histograms: Histograms, series: usize) -> u64 {
+        self.total(histograms.sum(series))
+    }
+
+    /// The sum of observations that are floats.
+    pub(crate) fn float_sum(&self, histograms: Histograms, series: usize) -> f64 {
         let sum = histograms.sum(series);
         // Always in the same order, and each term only rises: so the rounded sum never falls.
-        let sum = self.all().map(|shard| f64::from_bits(shard.cells[sum].load(Ordering::Relaxed))).sum();
-        (counts, sum)
+        self.all().map(|shard| f64::from_bits(shard.cells[sum].load(Ordering::Relaxed))).sum()
     }
 
     pub(crate) fn in_flight(&self) -> i64 {

@@ -15,9 +15,9 @@ thread_local! {
     static SLOT: Rc<Slot> = Rc::new(POOL.claim());
 }
 
-/// The numbers that no thread has.
+/// The numbers that nobody has.
 #[derive(Debug)]
-struct Pool(Mutex<Unclaimed>);
+pub(crate) struct Pool(Mutex<Unclaimed>);
 
 #[derive(Debug)]
 struct Unclaimed {
@@ -27,11 +27,11 @@ struct Unclaimed {
 }
 
 impl Pool {
-    const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self(Mutex::new(Unclaimed { returned: Vec::new(), next: 0 }))
     }
 
-    fn claim(&'static self) -> Slot {
+    pub(crate) fn claim(&'static self) -> Slot {
         let number = self.unclaimed(|unclaimed| {
             unclaimed.returned.pop().unwrap_or_else(|| {
                 unclaimed.next += 1;

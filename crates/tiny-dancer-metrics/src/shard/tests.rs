@@ -16,17 +16,25 @@ fn families_lie_side_by_side_and_fill_the_shard() {
         assert_eq!(first_cell(Some(family)), next, "{}", family.name);
         next += cells(family);
     }
-    assert_eq!(next, first_cell(None));
-    assert!(next < CELLS);
+    assert_eq!(next, CELLS);
 }
 
 #[test]
 fn histograms_of_a_family_share_no_cell_and_leave_none_out() {
-    let cells = |series| (0..=MOST_BOUNDS).map(move |bucket| HISTOGRAMS.bucket(series, bucket));
-    let mut all: Vec<_> = (0..2).flat_map(|series| cells(series).chain([HISTOGRAMS.sum(series)])).collect();
+    let series = (0..LANES).flat_map(|lane| (0..2).map(move |series| (lane, series)));
+    let mut all: Vec<_> = series
+        .flat_map(|(lane, series)| (0..BUCKETS).map(move |bucket| HISTOGRAMS.cell(lane, series, bucket)))
+        .collect();
     all.sort_unstable();
     let first = HISTOGRAMS.first;
-    assert_eq!(all, (first..first + 2 * (MOST_BOUNDS + 2)).collect::<Vec<_>>());
+    assert_eq!(all, (first..first + 2 * LANES * BUCKETS).collect::<Vec<_>>());
+    assert_eq!(cells(&CONFIDENCE_SCORES), all.len());
+}
+
+/// Two threads that write to one line would take it from each other with each increment.
+#[test]
+fn what_threads_write_to_lies_on_lines_of_their_own() {
+    assert_eq!((align_of::<Shard>(), align_of::<Claim>()), (128, 128));
 }
 
 /// A million increments from eight threads while somebody looks: none is lost, and nothing is seen to fall.
@@ -39,15 +47,15 @@ fn no_increment_is_lost_and_nothing_ever_falls() {
         for i in 0..EACH {
             let writer = shards.writer();
             writer.increment(COUNTERS, 0, 1);
-            writer.observe(HISTOGRAMS, 0, (i % 3) as usize);
-            writer.add_to_sum(HISTOGRAMS, 0, 0.1);
+            writer.observe(HISTOGRAMS, i as usize % LANES, 0, (i % 3) as usize);
+            writer.add_to_float_sum(HISTOGRAMS, 0, 0.1);
         }
     };
     let look = || {
         start.wait();
         let mut before = (0, vec![0; BOUNDS + 1], 0.0);
         while !done.load(Ordering::Relaxed) {
-            let (counts, sum) = shards.histogram(HISTOGRAMS, 0, BOUNDS);
+            let (counts, sum) = (shards.buckets(HISTOGRAMS, 0, BOUNDS), shards.float_sum(HISTOGRAMS, 0));
             let now = (shards.count(COUNTERS, 0), counts, sum);
             assert!(before.0 <= now.0, "a counter fell");
             assert!(before.1.iter().zip(&now.1).all(|(before, now)| before <= now), "a bucket fell");
@@ -63,7 +71,7 @@ fn no_increment_is_lost_and_nothing_ever_falls() {
         looking.join().unwrap();
         assert!(written.iter().all(Result::is_ok));
     });
-    let (counts, sum) = shards.histogram(HISTOGRAMS, 0, BOUNDS);
+    let (counts, sum) = (shards.buckets(HISTOGRAMS, 0, BOUNDS), shards.float_sum(HISTOGRAMS, 0));
     assert_eq!(shards.count(COUNTERS, 0), 8 * EACH);
     assert_eq!(counts[..3].iter().sum::<u64>(), 8 * EACH);
     assert_eq!(counts[3..], [0; BOUNDS - 2]);
@@ -80,13 +88,13 @@ fn a_dead_threads_counts_stay_and_its_shard_is_used_again() {
             scope
                 .spawn(|| {
                     shards.writer().increment(COUNTERS, 1, 1);
-                    shards.writer().add_to_sum(HISTOGRAMS, 1, 0.1 * f64::from(thread));
+                    shards.writer().add_to_float_sum(HISTOGRAMS, 1, 0.1 * f64::from(thread));
                 })
                 .join()
                 .unwrap();
         });
         assert_eq!(shards.count(COUNTERS, 1), u64::from(thread));
-        let sum = shards.histogram(HISTOGRAMS, 1, BOUNDS).1;
+        let sum = shards.float_sum(HISTOGRAMS, 1);
         assert!(sum >= before, "{sum} after {before}");
         before = sum;
     }
@@ -112,4 +120,51 @@ fn two_sets_of_shards_know_nothing_of_each_other() {
     let (one, other) = (Shards::default(), Shards::default());
     one.writer().increment(COUNTERS, 0, 3);
     assert_eq!((one.count(COUNTERS, 0), other.count(COUNTERS, 0)), (3, 0));
+}
+
+/// A thread keeps its writers by the number of the shards, which goes to the next ones.
+#[test]
+fn shards_that_come_after_others_with_their_number_begin_at_zero() {
+    let mut counted = Vec::new();
+    for by in 1..=3 {
+        let shards = Shards::default();
+        shards.writer().increment(COUNTERS, 0, by);
+        counted.push(shards.count(COUNTERS, 0));
+    }
+    assert_eq!(counted, [1, 2, 3]);
+}
+
+#[test]
+fn a_thread_finds_the_writer_again_that_it_made() {
+    let shards = Shards::default();
+    let (one, again) = (shards.writer(), shards.writer());
+    assert!(Rc::ptr_eq(&one.0, &again.0));
+    let elsewhere = std::thread::scope(|scope| {
+        scope.spawn(|| Arc::as_ptr(&shards.writer().0.shard).addr()).join().unwrap()
+    });
+    assert_ne!(Arc::as_ptr(&one.0.shard).addr(), elsewhere);
+}
+
+/// By then the thread keeps no writers any more.
+#[test]
+fn a_thread_that_is_torn_down_still_counts() {
+    struct LastWord(Arc<Shards>);
+    impl Drop for LastWord {
+        fn drop(&mut self) {
+            self.0.writer().increment(COUNTERS, 0, 1);
+        }
+    }
+    thread_local! {
+        static LAST: RefCell<Option<LastWord>> = const { RefCell::new(None) };
+    }
+    let shards = Arc::new(Shards::default());
+    let theirs = Arc::clone(&shards);
+    std::thread::spawn(move || {
+        // Made first, destroyed last.
+        LAST.with_borrow_mut(|last| *last = Some(LastWord(Arc::clone(&theirs))));
+        theirs.writer().increment(COUNTERS, 0, 1);
+    })
+    .join()
+    .unwrap();
+    assert_eq!(shards.count(COUNTERS, 0), 2);
 }
