@@ -9,7 +9,7 @@ use crate::fields::{self, TARGET};
 use crate::repeats::{Repeated, Repeats};
 use crate::sampler::Decided;
 use crate::system;
-use opentelemetry::trace::{Span as _, Status as SpanStatus, TraceContextExt};
+use opentelemetry::trace::{Status as SpanStatus, TraceContextExt};
 use opentelemetry::{Array, Context, ContextGuard, KeyValue, Value};
 use opentelemetry_sdk::trace::Span;
 use std::sync::Arc;
@@ -84,13 +84,15 @@ impl TracingObserver {
 pub struct Request {
     candidates: usize,
     decision: Option<(ModelType, Reason, f32, f32)>,
-    recording: Option<Recording>,
+    /// In a box: an unsampled request is moved about, too, and would carry the room for spans that it has not.
+    recording: Option<Box<Recording>>,
 }
 
 /// The spans of a request under way. Dropped, it ends them.
 #[derive(Debug)]
 struct Recording {
-    /// The whole stage that runs; within `model_inference`, until the first of the nearest candidates.
+    /// The whole stage that runs; within `model_inference`, until the first of the nearest candidates, whose spans are
+    /// here one after the other.
     stage: Option<Span>,
     _attached: ContextGuard,
     /// The request's span, and the parent of all others.
@@ -98,9 +100,9 @@ struct Recording {
     detail: Detail,
 }
 
-/// The span of one candidate's step.
-#[derive(Debug)]
-pub struct Step(Option<Span>);
+/// Whether a candidate's step has a span of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Step(bool);
 
 impl Observer for TracingObserver {
     type Request = Request;
@@ -108,7 +110,7 @@ impl Observer for TracingObserver {
 
     fn on_request_start(&self, event: &RequestStart<'_>) -> Request {
         let pipeline = self.pipeline().filter(|pipeline| pipeline.samples());
-        let recording = pipeline.map(|pipeline| Recording::start(pipeline, event));
+        let recording = pipeline.map(|pipeline| Box::new(Recording::start(pipeline, event)));
         Request { candidates: event.candidates, decision: None, recording }
     }
 
@@ -117,33 +119,25 @@ impl Observer for TracingObserver {
     }
 
     fn on_stage_start(&self, request: &mut Request, event: &StageStart<'_>) -> Step {
-        let (Some(pipeline), Some(recording)) = (self.pipeline(), &mut request.recording) else {
-            return Step(None);
+        let (Some(recording), Some(pipeline)) = (&mut request.recording, self.pipeline()) else {
+            return Step(false);
         };
-        let name = event.stage.name();
-        let Some(step) = event.step else {
-            let attributes = match event.stage {
-                StageName::CircuitBreakerCheck => vec![],
-                _ => vec![int(fields::CANDIDATES, event.candidates)],
-            };
-            recording.stage = Some(pipeline.span(name, attributes, &recording.context));
-            return Step(None);
+        let attributes = match event.step {
+            None if event.stage == StageName::CircuitBreakerCheck => vec![],
+            None => vec![int(fields::CANDIDATES, event.candidates)],
+            Some(step) if step.rank >= pipeline.candidate_spans() => return Step(false),
+            Some(step) => {
+                vec![int(fields::CANDIDATE_INDEX, step.candidate), int(fields::CANDIDATE_RANK, step.rank)]
+            }
         };
-        if step.rank >= pipeline.candidate_spans() {
-            return Step(None);
-        }
-        // What the candidates without a span of their own needed ends here.
+        // What the candidates without a span of their own needed ends before the first that has one begins.
         recording.stage = None;
-        let attributes =
-            vec![int(fields::CANDIDATE_INDEX, step.candidate), int(fields::CANDIDATE_RANK, step.rank)];
-        Step(Some(pipeline.span(name, attributes, &recording.context)))
+        recording.stage = Some(pipeline.span(event.stage.name(), attributes, &recording.context));
+        Step(event.step.is_some())
     }
 
-    fn on_stage_end(&self, request: &mut Request, Step(span): Step, event: &StageEnd) {
-        if let Some(mut span) = span {
-            span.end();
-        }
-        if let (Some(recording), false) = (&mut request.recording, event.is_step) {
+    fn on_stage_end(&self, request: &mut Request, Step(has_span): Step, event: &StageEnd) {
+        if let (Some(recording), true) = (&mut request.recording, has_span || !event.is_step) {
             recording.stage = None;
         }
     }
