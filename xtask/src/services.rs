@@ -17,8 +17,8 @@ use std::time::Duration;
 pub(crate) mod debian;
 mod exposition;
 mod grafana;
-mod http;
-mod process;
+pub(crate) mod http;
+pub(crate) mod process;
 mod prometheus;
 pub(crate) mod served;
 mod webhook;
@@ -49,7 +49,7 @@ pub(crate) fn run(workspace: &Workspace, report: &mut Report) {
         });
         Ok(())
     });
-    let what = format!("promtool check rules and test rules, {ALERTS}");
+    let what = format!("promtool check config, check rules and test rules, {ALERTS}");
     report.check("alerts, by promtool", &what, || {
         check_rules(
             &programs.as_ref().context("there is no promtool")?.promtool,
@@ -78,12 +78,16 @@ fn dashboard(workspace: &Workspace) -> Result<serde_json::Value> {
 }
 
 fn check_rules(promtool: &Path, folder: &Path) -> Result<()> {
-    for (task, file) in [("check", "tiny-dancer.rules.yml"), ("test", "tiny-dancer.test.yml")] {
-        let mut command = Command::new(promtool);
-        let said = command.args([task, "rules", file]).current_dir(folder).output()?;
+    let tasks = [
+        ["check", "config", "prometheus.yml"],
+        ["check", "rules", "tiny-dancer.rules.yml"],
+        ["test", "rules", "tiny-dancer.test.yml"],
+    ];
+    for task in tasks {
+        let said = Command::new(promtool).args(task).current_dir(folder).output()?;
         if !said.status.success() {
             let said = [said.stdout, said.stderr].concat();
-            bail!("promtool {task} rules {file}: failed\n{}", String::from_utf8_lossy(&said));
+            bail!("promtool {}: failed\n{}", task.join(" "), String::from_utf8_lossy(&said));
         }
     }
     Ok(())

@@ -48,6 +48,8 @@ pub enum Presence {
     WithPrices,
     /// Once an outcome was reported to a router that promises a risk.
     WithPromise,
+    /// As long as somebody counts [spans](crate::Spans).
+    WithTraces,
 }
 
 impl Presence {
@@ -58,6 +60,7 @@ impl Presence {
             Self::WithModel => "once there is a router",
             Self::WithPrices => "if prices are configured",
             Self::WithPromise => "if a risk is promised, from the first outcome on",
+            Self::WithTraces => "once there is a tracing system",
         }
     }
 }
@@ -120,6 +123,8 @@ pub enum Unit {
     Requests,
     /// Time, in Prometheus' base unit.
     Seconds,
+    /// Spans of traces.
+    Spans,
     /// 0 closed, 1 half-open, 2 open.
     State,
     /// Changes of a state.
@@ -140,6 +145,7 @@ impl Unit {
             Self::Reloads => "reloads",
             Self::Requests => "requests",
             Self::Seconds => "seconds",
+            Self::Spans => "spans",
             Self::State => "0 closed, 1 half-open, 2 open",
             Self::Transitions => "transitions",
         }
@@ -169,6 +175,7 @@ pub const CATALOGUE: &[Family] = &[
     PROMISE_BROKEN,
     COST,
     BASELINE_COST,
+    SPANS,
 ];
 
 /// The values of a label: a name for each value of a closed enum, or for each pair from two.
@@ -401,6 +408,15 @@ pub(crate) const BASELINE_COST: Family = Family {
     presence: Presence::WithPrices,
 };
 
+pub(crate) const SPANS: Family = Family {
+    name: "tiny_dancer_spans_total",
+    kind: Kind::Counter,
+    unit: Unit::Spans,
+    help: "Spans of traces by what became of them: what was dropped or failed never reached the collector.",
+    labels: &[Label { name: "result", values: values!(SpanResult::ALL, result => result.name()) }],
+    presence: Presence::WithTraces,
+};
+
 /// Fine around 10 ms, the time that a caller may be promised; a request of ten candidates takes about a microsecond.
 const LATENCY_BUCKETS: &[f64] = &[
     250e-9, 500e-9, 1e-6, 2e-6, 4e-6, 8e-6, 16e-6, 32e-6, 64e-6, 125e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3,
@@ -474,6 +490,26 @@ impl ReloadResult {
         match self {
             Self::Failure => "failure",
             Self::Success => "success",
+        }
+    }
+}
+
+/// What became of a span, as a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SpanResult {
+    Dropped,
+    Failed,
+    Flushed,
+}
+
+impl SpanResult {
+    pub(crate) const ALL: [Self; 3] = [Self::Dropped, Self::Failed, Self::Flushed];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Dropped => "dropped",
+            Self::Failed => "failed",
+            Self::Flushed => "flushed",
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::catalogue::{
     BASELINE_COST, CATALOGUE, CIRCUIT_BREAKER_STATE, COST, Family, GUARANTEE_EVIDENCE, Kind,
-    LIGHTWEIGHT_FAILURE_RATIO, MODEL_INFO, PROMISE_BROKEN, PROMISED_ALPHA, REQUESTS_IN_FLIGHT, Unit,
+    LIGHTWEIGHT_FAILURE_RATIO, MODEL_INFO, PROMISE_BROKEN, PROMISED_ALPHA, Presence, REQUESTS_IN_FLIGHT,
+    SpanResult, Unit,
 };
 use crate::collector::{DECISIONS, REPORTS};
 use crate::config::{MetricsConfig, Prices};
@@ -10,6 +11,7 @@ use crate::distribution::Distributions;
 use crate::error::RegisterError;
 use crate::promises::Promises;
 use crate::shard::{Counters, Shards};
+use crate::spans::{Spans, Watched};
 use prometheus::Registry;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
@@ -26,6 +28,7 @@ pub(crate) struct Families {
     pub(crate) circuits: Circuits,
     pub(crate) promises: Promises,
     pub(crate) distributions: Distributions,
+    pub(crate) spans: Watched,
     prices: Option<Prices>,
     model_version: Mutex<Option<String>>,
 }
@@ -39,6 +42,7 @@ impl Families {
             circuits: Circuits::default(),
             promises: Promises::default(),
             distributions: Distributions::new(&config.buckets)?,
+            spans: Watched::default(),
             prices: config.prices.map(check_prices).transpose()?,
             model_version: Mutex::default(),
         });
@@ -201,6 +205,9 @@ impl OneFamily {
             Kind::Counter if self.family.unit == Unit::Currency => {
                 self.families.prices.map_or_else(Vec::new, |prices| self.costs(prices))
             }
+            Kind::Counter if self.family.presence == Presence::WithTraces => {
+                self.families.spans.read().map_or_else(Vec::new, |spans| self.spans(spans))
+            }
             Kind::Counter => {
                 let counters = Counters::of(self.family);
                 let count = |series| self.families.shards.count(counters, series) as f64;
@@ -220,6 +227,16 @@ impl OneFamily {
             .into_iter()
             .map(|model| self.counter(model as usize, self.families.cost(prices, model)))
             .collect()
+    }
+
+    fn spans(&self, spans: Spans) -> Vec<Metric> {
+        let count = |result| match result {
+            SpanResult::Dropped => spans.dropped,
+            SpanResult::Failed => spans.failed,
+            SpanResult::Flushed => spans.flushed,
+        };
+        let counter = |result| self.counter(result as usize, count(result) as f64);
+        SpanResult::ALL.map(counter).to_vec()
     }
 
     fn histograms(&self) -> Vec<Metric> {

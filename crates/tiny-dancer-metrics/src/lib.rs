@@ -101,6 +101,7 @@ mod process;
 mod promises;
 mod shard;
 mod slot;
+mod spans;
 
 pub use collector::{InFlight, MetricsCollector};
 pub use config::{MetricsConfig, Prices};
@@ -108,5 +109,6 @@ pub use error::{ExportError, RegisterError};
 #[cfg(feature = "http")]
 pub use http::{MetricsServer, ServeError, ServerConfig};
 pub use process::ProcessCollector;
+pub use spans::Spans;
 /// The `prometheus` crate that the types above are of.
 pub use prometheus;

@@ -74,10 +74,11 @@ const fn lanes(family: &Family) -> usize {
     }
 }
 
-/// How many cells a family takes. Gauges are kept elsewhere, and costs are made of what is counted anyway.
+/// How many cells a family takes. Gauges are kept elsewhere, costs are made of what is counted anyway, and spans are
+/// counted by others.
 const fn cells(family: &Family) -> usize {
     match family.kind {
-        Kind::Counter if matches!(family.presence, Presence::WithPrices) => 0,
+        Kind::Counter if matches!(family.presence, Presence::WithPrices | Presence::WithTraces) => 0,
         Kind::Counter => family.series(),
         Kind::Gauge => 0,
         Kind::Histogram { .. } => family.series() * lanes(family) * BUCKETS,

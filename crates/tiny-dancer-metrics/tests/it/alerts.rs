@@ -36,6 +36,19 @@ fn every_alert_asks_for_what_is_there_and_says_what_to_do() {
     }
 }
 
+/// The one file of the folder that people write, since they have to change it anyway.
+#[test]
+fn the_example_of_a_configuration_scrapes_as_the_alerts_suppose() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/alerts/prometheus.yml");
+    let config = std::fs::read_to_string(file).unwrap();
+    let down = ALERTS.iter().find(|alert| alert.expr.starts_with("up{")).unwrap();
+    for setting in ["scrape_interval: 15s", "evaluation_interval: 15s", "- tiny-dancer.rules.yml"] {
+        assert!(config.contains(setting), "no {setting}");
+    }
+    let (_, job) = config.split_once("job_name: ").unwrap();
+    assert_eq!(down.expr, format!("up{{job=\"{}\"}} == 0", job.lines().next().unwrap()));
+}
+
 struct Alert {
     name: &'static str,
     /// The condition, with all labels that tell routers apart.

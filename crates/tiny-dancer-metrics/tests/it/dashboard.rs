@@ -33,11 +33,37 @@ fn every_panel_says_what_it_shows_and_heeds_the_chosen_instances() {
         let title = panel.title;
         assert!(titles.insert(title), "{title} comes twice");
         assert!(panel.description.ends_with('.') && panel.description.len() > 30, "{title}");
+        let units: &[_] =
+            if panel.look == Look::Row { &[""] } else { &["none", "percentunit", "reqps", "s", "short"] };
+        assert!(units.contains(&panel.unit), "{title} has the unit {:?}", panel.unit);
         for (query, _) in panel.queries {
             let selectors = query.matches("tiny_dancer_").count();
             assert_eq!(query.matches(r#"instance=~"$instance""#).count(), selectors, "{query}");
         }
     }
+}
+
+/// A label that its query has aggregated away is shown as nothing, and lines with one legend are not told apart.
+#[test]
+fn legends_name_the_labels_that_tell_their_series_apart() {
+    for panel in panels() {
+        for (query, legend) in &panel.queries {
+            // The bounds of buckets are lines in a heatmap only.
+            let mut grouped = queries::grouped(query);
+            grouped.retain(|label| label != "le" || panel.look == Look::Heatmap);
+            assert_eq!(named(legend), grouped, "{}: {legend}", panel.title);
+        }
+        let legends: BTreeSet<_> = panel.queries.iter().map(|(_, legend)| legend).collect();
+        assert_eq!(legends.len(), panel.queries.len(), "{}", panel.title);
+    }
+    for (name, _, query, title) in annotations() {
+        assert_eq!(named(title), queries::grouped(&query), "{name}: {title}");
+    }
+}
+
+/// The labels that a legend shows the values of.
+fn named(legend: &str) -> BTreeSet<String> {
+    legend.split("{{").skip(1).map(|rest| rest.split("}}").next().unwrap().to_owned()).collect()
 }
 
 #[test]

@@ -25,21 +25,28 @@ pub(crate) fn families(query: &str) -> BTreeSet<&'static str> {
         }
         named.insert(family.name);
     }
-    for group in ["by (", "by("] {
-        for (at, _) in query.match_indices(group) {
-            let (labels, _) = query[at + group.len()..].split_once(')').expect("a closed group");
-            for label in labels.split(',').map(str::trim) {
-                let has = |name: &&str| {
-                    family(name).is_some_and(|family| family.labels.iter().any(|known| known.name == label))
-                };
-                assert!(
-                    label == "le" || ADDED.contains(&label) || named.iter().any(has),
-                    "nothing has the label {label}: {query}"
-                );
-            }
-        }
+    for label in grouped(query) {
+        let has = |name: &&str| {
+            family(name).is_some_and(|family| family.labels.iter().any(|known| known.name == label))
+        };
+        assert!(
+            label == "le" || ADDED.contains(&&*label) || named.iter().any(has),
+            "nothing has the label {label}: {query}"
+        );
     }
     named
+}
+
+/// The labels that a query groups by.
+pub(crate) fn grouped(query: &str) -> BTreeSet<String> {
+    let mut labels = BTreeSet::new();
+    for group in ["by (", "by("] {
+        for (at, _) in query.match_indices(group) {
+            let (list, _) = query[at + group.len()..].split_once(')').expect("a closed group");
+            labels.extend(list.split(',').map(|label| label.trim().to_owned()));
+        }
+    }
+    labels
 }
 
 /// The family of a name, which may be that of a histogram's part.
