@@ -1,8 +1,8 @@
 //! What the benches measure: the same requests, under each observer.
 //!
-//! Inputs come from a seed, so that two runs route the same requests. Absolute times are criterion's (`benches/route.rs`);
-//! what an observer costs is a ratio, and the program `ratios` takes those from short turns, one observer after the other,
-//! since on a shared machine two runs a minute apart differ by more than an observer does.
+//! Inputs come from a seed, so that two runs route the same requests. Absolute times are criterion's (`benches/`); what
+//! has a goal is a ratio, and the program `ratios` takes those from short [`Turns`], one contender after the other, since
+//! on a shared machine two runs a minute apart differ by more than an observer costs.
 //!
 //! ```
 //! use tiny_dancer_benches::{Case, subjects};
@@ -22,11 +22,17 @@ use tiny_dancer::metrics::prometheus::Registry;
 use tiny_dancer::tracing::{LogFormat, TracingConfig, TracingObserver, TracingSystem};
 use tiny_dancer::{RouterConfig, RoutingResponse};
 
+pub mod bridge;
 mod case;
 pub mod naive;
+mod preemptions;
 pub mod sink;
+mod threads;
+mod turns;
 
 pub use case::{CANDIDATES, Case, DIMENSIONS, Ring};
+pub use threads::Shared;
+pub use turns::{Measured, Quartiles, Turns};
 
 /// A router under one observer.
 pub trait Subject {
@@ -42,7 +48,9 @@ pub trait Subject {
 
 struct Observed<O: Observer> {
     name: &'static str,
-    router: Router<O>,
+    routers: Vec<Router<O>>,
+    /// Whose turn it is.
+    next: usize,
     response: RoutingResponse,
 }
 
@@ -52,32 +60,55 @@ impl<O: Observer> Subject for Observed<O> {
     }
 
     fn route(&mut self, case: &Case, times: u64) {
+        let (router, response) = self.turn();
         for _ in 0..times {
-            self.once(case);
+            once(router, case, response);
         }
     }
 
     fn route_around(&mut self, ring: &mut Ring, times: u64) {
+        let (router, response) = self.turn();
         for _ in 0..times {
-            self.once(ring.turn());
+            once(router, ring.turn(), response);
         }
     }
 }
 
 impl<O: Observer> Observed<O> {
-    #[inline]
-    fn once(&mut self, case: &Case) {
-        let routed = self.router.route_into(black_box(case.request()), &mut self.response);
-        routed.expect("the request is a good one");
-        black_box(&self.response);
+    fn turn(&mut self) -> (&Router<O>, &mut RoutingResponse) {
+        self.next = (self.next + 1) % self.routers.len();
+        (&self.routers[self.next], &mut self.response)
     }
+}
+
+#[inline]
+fn once<O: Observer>(router: &Router<O>, case: &Case, response: &mut RoutingResponse) {
+    router.route_into(black_box(case.request()), response).expect("the request is a good one");
+    black_box(response);
 }
 
 /// A router under an observer.
 pub fn subject(name: &'static str, observer: impl Observer) -> Result<Box<dyn Subject>> {
-    let router = Router::with_observer(RouterConfig::default(), observer)?;
-    Ok(Box::new(Observed { name, router, response: RoutingResponse::default() }))
+    let routers = vec![Router::with_observer(RouterConfig::default(), observer)?];
+    Ok(Box::new(Observed { name, routers, next: 0, response: RoutingResponse::default() }))
 }
+
+/// Several routers under an observer each, who take turns: where in memory the allocator happens to put a model is worth
+/// some percent of a router's time, and what an observer costs may be less.
+pub fn subject_anywhere<O: Observer>(
+    name: &'static str,
+    observer: impl Fn() -> Result<O>,
+) -> Result<Box<dyn Subject>> {
+    let (mut routers, mut gaps) = (Vec::new(), Vec::new());
+    for place in 0..PLACES {
+        gaps.push(vec![0_u8; 16 * place + 8]);
+        routers.push(Router::with_observer(RouterConfig::default(), observer()?)?);
+    }
+    Ok(Box::new(Observed { name, routers, next: 0, response: RoutingResponse::default() }))
+}
+
+/// How many routers stand in for wherever one might be.
+const PLACES: usize = 8;
 
 /// A router under each observer; the first, `none`, is what the others are compared with.
 ///
@@ -94,10 +125,10 @@ pub fn subjects() -> Result<(Vec<Box<dyn Subject>>, TracingSystem)> {
     let tracing = TracingObserver::global;
     let metrics = || MetricsCollector::with_registry(&Registry::new());
     let subjects = vec![
-        subject("none", ())?,
-        subject("metrics", metrics()?)?,
-        subject("tracing", tracing())?,
-        subject("both", (tracing(), metrics()?))?,
+        subject_anywhere("none", || Ok(()))?,
+        subject_anywhere("metrics", || Ok(metrics()?))?,
+        subject_anywhere("tracing", || Ok(tracing()))?,
+        subject_anywhere("both", || Ok((tracing(), metrics()?)))?,
     ];
     Ok((subjects, system))
 }

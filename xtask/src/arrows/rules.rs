@@ -129,7 +129,17 @@ const MEMBERS: &[Member] = &[
     Member {
         name: "tiny-dancer-benches",
         members: &["tiny-dancer", "tiny-dancer-train"],
-        packages: &["anyhow", "rand", "rand_chacha", "serde_json"],
+        packages: &[
+            "anyhow",
+            "opentelemetry",
+            "opentelemetry_sdk",
+            "rand",
+            "rand_chacha",
+            "serde_json",
+            "tracing",
+            "tracing-opentelemetry",
+            "tracing-subscriber",
+        ],
     },
     // It judges the others, so it is made of none of them.
     Member { name: "xtask", members: &[], packages: &["anyhow", "cargo_metadata", "clap", "serde_json"] },

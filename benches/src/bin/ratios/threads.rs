@@ -1,0 +1,75 @@
+//! Two threads that share metrics, a breaker, a model handle, over two threads that share nothing.
+
+use crate::Run;
+use anyhow::Result;
+use std::hint::black_box;
+use std::sync::{Arc, PoisonError, RwLock};
+use tiny_dancer::core::{Observer, Router};
+use tiny_dancer::metrics::MetricsCollector;
+use tiny_dancer::metrics::prometheus::Registry;
+use tiny_dancer::{ModelType, Outcome, OutcomeResult, RouterConfig, RoutingRequest, RoutingResponse};
+use tiny_dancer_benches::{Case, Shared};
+
+pub(crate) fn measure(run: &Run) -> Result<()> {
+    if run.wants("threads/metrics") {
+        metrics(run)?;
+    }
+    let routers = three(|| Ok(()))?;
+    operation(run, "threads/breaker", &routers, |router, response: &mut RoutingResponse| {
+        // A request without candidates passes both circuits, reads the model's handle, and is done.
+        let request = RoutingRequest { now: Some(0), ..RoutingRequest::new(&[1.0], &[]) };
+        router.route_into(black_box(request), response).expect("no evidence is no error");
+    });
+    operation(run, "threads/handle", &routers, |router, (): &mut ()| {
+        black_box(router.thresholds());
+    });
+    operation(run, "threads/outcome", &routers, |router, (): &mut ()| {
+        router.record_outcome(Outcome { model: ModelType::Lightweight, result: OutcomeResult::Sufficed });
+    });
+    let locks = [(); 3].map(|()| Box::new(RwLock::new(Arc::new((0.85_f32, 0.15_f32)))));
+    operation(run, "threads/handle/rwlock", &locks, |lock, (): &mut ()| {
+        black_box(**lock.read().unwrap_or_else(PoisonError::into_inner));
+    });
+    Ok(())
+}
+
+/// What the collector adds to a request: the time with it less the time without.
+fn metrics(run: &Run) -> Result<()> {
+    // Short embeddings, so that most of the time is not cosines.
+    let case = Case::new(10, 16);
+    let without = requests(run, &three(|| Ok(()))?, &case);
+    let with = requests(run, &three(|| Ok(MetricsCollector::with_registry(&Registry::new())?))?, &case);
+    let (Some(with), Some(without)) = (with, without) else {
+        return Ok(());
+    };
+    let times = with.named_times().into_iter().zip(without.times());
+    let added: Vec<_> = times.map(|((name, with), without)| (name, with - without)).collect();
+    run.tell("threads/metrics", with.ratio_above(&without), &added);
+    Ok(())
+}
+
+fn requests<O: Observer>(run: &Run, routers: &[Box<Router<O>>; 3], case: &Case) -> Option<Shared> {
+    Shared::of(run.time(), routers.each_ref().map(|it| &**it), |router, response: &mut RoutingResponse| {
+        router.route_into(black_box(case.request()), response).expect("the request is a good one");
+    })
+}
+
+fn operation<T: Sync, S: Default + Send>(
+    run: &Run,
+    id: &str,
+    things: &[Box<T>; 3],
+    operation: impl Fn(&T, &mut S) + Sync,
+) {
+    if run.wants(id)
+        && let Some(shared) = Shared::of(run.time(), things.each_ref().map(|it| &**it), operation)
+    {
+        run.tell(id, shared.ratio(), &shared.named_times());
+    }
+}
+
+/// Three routers, each with an observer of its own.
+fn three<O: Observer>(observer: impl Fn() -> Result<O>) -> Result<[Box<Router<O>>; 3]> {
+    let router =
+        || -> Result<_> { Ok(Box::new(Router::with_observer(RouterConfig::default(), observer()?)?)) };
+    Ok([router()?, router()?, router()?])
+}

@@ -1,0 +1,183 @@
+//! The goals: what is to be reached, in the ids of what `ratios` measures, and what proves the rest.
+
+use super::measurement::Measurement;
+use std::fmt;
+
+/// A line of the table.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) what: &'static str,
+    pub(crate) proof: Proof,
+}
+
+#[derive(Debug)]
+pub(crate) enum Proof {
+    /// A measurement, and what it should be.
+    Measured { id: &'static str, goal: Goal, unit: &'static str },
+    /// A command that fails where it does not hold, or says so.
+    Proved { goal: &'static str, by: &'static str },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Goal {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+impl Goal {
+    pub(crate) fn holds(self, value: f64) -> bool {
+        match self {
+            Self::AtLeast(goal) => value >= goal,
+            Self::AtMost(goal) => value <= goal,
+        }
+    }
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (sign, goal) = match self {
+            Self::AtLeast(goal) => (">=", goal),
+            Self::AtMost(goal) => ("<=", goal),
+        };
+        write!(f, "{sign} {goal}")
+    }
+}
+
+const fn at_least(what: &'static str, id: &'static str, goal: f64) -> Row {
+    Row { what, proof: Proof::Measured { id, goal: Goal::AtLeast(goal), unit: "x" } }
+}
+
+const fn at_most(what: &'static str, id: &'static str, goal: f64) -> Row {
+    Row { what, proof: Proof::Measured { id, goal: Goal::AtMost(goal), unit: "x" } }
+}
+
+const fn proved(what: &'static str, goal: &'static str, by: &'static str) -> Row {
+    Row { what, proof: Proof::Proved { goal, by } }
+}
+
+/// What is to be reached. Where a goal comes from, and what a prototype reached: docs/performance.md.
+pub(crate) const ROWS: &[Row] = &[
+    at_least("as fast as naive, 1 candidate, 128 dims", "naive/1x128", 6.0),
+    at_least("as fast as naive, 1 candidate, 384 dims", "naive/1x384", 6.0),
+    at_least("as fast as naive, 10 candidates, 128 dims", "naive/10x128", 18.0),
+    at_least("as fast as naive, 10 candidates, 384 dims", "naive/10x384", 18.0),
+    at_least("as fast as naive, 100 candidates, 128 dims", "naive/100x128", 24.0),
+    at_least("as fast as naive, 100 candidates, 384 dims", "naive/100x384", 24.0),
+    proved("the same in instructions, 1 / 10 / 100 candidates", ">= 6 / 18 / 20", "cargo xtask bench --ir"),
+    at_most("a candidate of 1000 over one of 10, 128 dims", "per-candidate/128", 1.2),
+    at_most("a candidate of 1000 over one of 10, 384 dims", "per-candidate/384", 1.2),
+    at_most("metrics on / off, 10 candidates, 384 dims", "metrics/10x384", 1.15),
+    at_most("metrics on / off, 100 candidates, 384 dims", "metrics/100x384", 1.06),
+    at_most("tracing at 1% on / off, 10 candidates, 384 dims", "tracing/10x384", 1.2),
+    at_most("tracing at 1% on / off, 100 candidates, 384 dims", "tracing/100x384", 1.03),
+    at_most("metrics by two threads / by one", "threads/metrics", 1.3),
+    at_most("breaker by two threads / by one", "threads/breaker", 1.3),
+    at_most("model handle by two threads / by one", "threads/handle", 1.3),
+    proved("a router nobody watches / the pipeline by hand", "1 in instructions", "cargo xtask bench --ir"),
+    proved(
+        "allocations of route_into; of route",
+        "0; at most 2",
+        "cargo test -p tiny-dancer-core --test it allocations",
+    ),
+    proved("activations against libm in f64", "<= 1e-6", "cargo test -p tiny-dancer-core --lib activation"),
+    proved(
+        "APGR of the shipped model, over the mean of 100 nearest",
+        ">= 0",
+        "cargo test -p tiny-dancer-train --test it real_rows",
+    ),
+    proved(
+        "promised risk broken, over resplits",
+        "<= delta",
+        "cargo test -p tiny-dancer-train --lib -- resplits",
+    ),
+];
+
+/// The verdict on what is not measured here.
+pub(crate) const A_TEST: &str = "a test's to say";
+
+/// A row as it is shown and kept.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Judged {
+    pub(crate) what: &'static str,
+    pub(crate) goal: String,
+    /// What was measured, or the command that proves it.
+    pub(crate) measured: String,
+    pub(crate) verdict: &'static str,
+}
+
+/// Puts beside each goal what was measured. A row of which nothing was measured is left out, unless `all` are wanted.
+pub(crate) fn judge(measurements: &[Measurement], all: bool) -> Vec<Judged> {
+    let judged = |Row { what, proof }: &Row| match proof {
+        Proof::Measured { id, goal, unit } => {
+            let measured = measurements.iter().find(|it| it.id == *id);
+            if measured.is_none() && !all {
+                return None;
+            }
+            let verdict = match measured {
+                None => "not measured",
+                Some(it) if goal.holds(it.value) => "holds",
+                Some(_) => "misses",
+            };
+            let measured = measured.map_or_else(String::new, |it| format!("{:.2} {unit}", it.value));
+            Some(Judged { what, goal: format!("{goal} {unit}"), measured, verdict })
+        }
+        Proof::Proved { goal, by } => all.then(|| Judged {
+            what,
+            goal: (*goal).to_owned(),
+            measured: (*by).to_owned(),
+            verdict: A_TEST,
+        }),
+    };
+    ROWS.iter().filter_map(judged).collect()
+}
+
+/// Whether a goal is about this measurement.
+pub(crate) fn is_goal(id: &str) -> bool {
+    ROWS.iter().any(|row| matches!(row.proof, Proof::Measured { id: goal, .. } if goal == id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measurement(id: &str, value: f64) -> Measurement {
+        Measurement { id: id.to_owned(), value, quartiles: [value, value], nanoseconds: Vec::new() }
+    }
+
+    #[test]
+    fn a_goal_holds_from_its_number_on() {
+        assert!(Goal::AtLeast(6.0).holds(6.0) && !Goal::AtLeast(6.0).holds(5.999));
+        assert!(Goal::AtMost(1.2).holds(1.2) && !Goal::AtMost(1.2).holds(1.201));
+        assert_eq!(
+            (Goal::AtLeast(6.0).to_string(), Goal::AtMost(1.06).to_string()),
+            (">= 6".into(), "<= 1.06".into())
+        );
+    }
+
+    #[test]
+    fn a_miss_is_said_and_what_was_not_measured_does_not_hold() {
+        let measurements = [measurement("naive/1x128", 5.0), measurement("metrics/10x384", 1.1)];
+        let verdicts = |all| -> Vec<_> { judge(&measurements, all).iter().map(|it| it.verdict).collect() };
+        assert_eq!(verdicts(false), ["misses", "holds"]);
+        let all = verdicts(true);
+        assert_eq!(all.len(), ROWS.len());
+        assert_eq!(all.iter().filter(|verdict| **verdict == "holds").count(), 1);
+        assert!(all.contains(&"not measured") && all.contains(&A_TEST));
+    }
+
+    #[test]
+    fn no_two_rows_are_about_the_same() {
+        let mut ids: Vec<_> = ROWS
+            .iter()
+            .filter_map(|row| match row.proof {
+                Proof::Measured { id, .. } => Some(id),
+                Proof::Proved { .. } => None,
+            })
+            .collect();
+        let rows = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), rows);
+        assert!(is_goal("naive/1x128") && !is_goal("bridge/1x128"));
+    }
+}
