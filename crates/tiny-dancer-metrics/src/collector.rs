@@ -11,6 +11,7 @@ use crate::error::{ExportError, RegisterError};
 use crate::families::{Circuits, Families};
 use crate::promises::PromiseKey;
 use crate::shard::{Counters, Histograms, Writer};
+use crate::spans::Spans;
 use prometheus::{Registry, TextEncoder};
 use std::sync::{Arc, Mutex, PoisonError};
 use tiny_dancer_core::observer::{
@@ -147,6 +148,24 @@ impl MetricsCollector {
     fn counting(families: Arc<Families>, registry: &Registry) -> Self {
         let promise = families.promises.key();
         Self { families, registry: registry.clone(), circuits: Circuits::default(), promise }
+    }
+
+    /// Shows in `tiny_dancer_spans_total` what has become of the spans of traces, as `read` says at each scrape; while it
+    /// says `None`, the family is not shown. Clones share it, and a later call takes the place of an earlier one.
+    ///
+    /// Routers of the facade, `tiny-dancer`, ask the installed tracing system.
+    ///
+    /// ```
+    /// use tiny_dancer_metrics::prometheus::Registry;
+    /// use tiny_dancer_metrics::{MetricsCollector, Spans};
+    ///
+    /// let metrics = MetricsCollector::with_registry(&Registry::new())?;
+    /// metrics.watch_spans(|| Some(Spans { flushed: 7, ..Default::default() }));
+    /// assert!(metrics.export_metrics()?.contains(r#"tiny_dancer_spans_total{result="flushed"} 7"#));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn watch_spans(&self, read: impl Fn() -> Option<Spans> + Send + Sync + 'static) {
+        self.families.spans.watch(read);
     }
 
     /// All that its registry has, including what is not ours, in Prometheus' text format.

@@ -109,6 +109,6 @@ pub use error::{ExportError, RegisterError};
 #[cfg(feature = "http")]
 pub use http::{MetricsServer, ServeError, ServerConfig};
 pub use process::ProcessCollector;
-pub use spans::Spans;
 /// The `prometheus` crate that the types above are of.
 pub use prometheus;
+pub use spans::Spans;

@@ -42,7 +42,8 @@ impl Router {
     /// A router with the observers that cargo features choose.
     ///
     /// With `metrics`, the first one registers the metric families in prometheus' default registry; later ones share
-    /// them and add up. With `tracing`, it picks up whatever `TracingSystem::init` installs, before or after.
+    /// them and add up. With `tracing`, it picks up whatever `TracingSystem::init` installs, before or after. With both,
+    /// what becomes of spans is a metric, too: `tiny_dancer_spans_total`.
     pub fn new(config: RouterConfig) -> Result<Self, BuildError> {
         Self::with_observer(config, ())
     }
@@ -59,6 +60,8 @@ impl<O: Observer> Router<O> {
         let tracing = tiny_dancer_tracing::TracingObserver::global();
         #[cfg(not(feature = "tracing"))]
         let tracing = ();
+        #[cfg(all(feature = "metrics", feature = "tracing"))]
+        show_spans(&metrics, tracing.clone());
         Ok(Self(tiny_dancer_core::Router::with_observer(config, (tracing, metrics, observer))?))
     }
 
@@ -146,6 +149,19 @@ impl<O: Observer> Router<O> {
     pub fn reset(&self, circuit: Circuit) {
         self.0.reset(circuit);
     }
+}
+
+/// Metrics and tracing don't know each other: what became of spans is carried over here, at each scrape.
+#[cfg(all(feature = "metrics", feature = "tracing"))]
+fn show_spans(metrics: &Metrics, tracing: Tracing) {
+    metrics.watch_spans(move || {
+        let counts = tracing.counts()?;
+        Some(tiny_dancer_metrics::Spans {
+            dropped: counts.dropped,
+            failed: counts.failed,
+            flushed: counts.flushed,
+        })
+    });
 }
 
 impl<O: Observer> std::fmt::Debug for Router<O> {

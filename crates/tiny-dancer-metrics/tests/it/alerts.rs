@@ -348,6 +348,53 @@ const ALERTS: &[Alert] = &[
         }],
     },
     Alert {
+        name: "TinyDancerSpansLost",
+        expr: "sum by (job, instance, router) (rate(tiny_dancer_spans_total{result=~\"dropped|failed\"}[5m]))\n  \
+            / sum by (job, instance, router) (rate(tiny_dancer_spans_total[5m])) > 0.01",
+        hold: "10m",
+        severity: "warning",
+        summary: "Over 1% of the spans of {{ $labels.instance }} never reach the collector",
+        description: "Traces of this instance have holes, or are missing. Requests don't feel it: spans wait in a bounded \
+            queue on another thread.",
+        runbook: "tiny_dancer_spans_total by result says why. failed: the collector is away, slow or refuses them; the WARN \
+            line `spans can't be exported` has its error, and `spans are exported again` follows by itself. dropped: more \
+            spans are made than one connection takes; lower sampling_ratio or candidate_spans, or raise \
+            OTEL_BSP_MAX_QUEUE_SIZE where it comes in bursts.",
+        labels: INSTANCE,
+        fires: Case {
+            story: "one in twenty is dropped",
+            series: &[
+                (r#"tiny_dancer_spans_total{result="dropped",instance="a:1",job="j"}"#, "0+5x80"),
+                (r#"tiny_dancer_spans_total{result="flushed",instance="a:1",job="j"}"#, "0+95x80"),
+            ],
+            at: "16m",
+        },
+        silent: &[
+            Case {
+                story: "one in two hundred is dropped",
+                series: &[
+                    (r#"tiny_dancer_spans_total{result="dropped",instance="a:1",job="j"}"#, "0+1x80"),
+                    (r#"tiny_dancer_spans_total{result="flushed",instance="a:1",job="j"}"#, "0+199x80"),
+                ],
+                at: "16m",
+            },
+            Case {
+                story: "the collector was away for two minutes",
+                series: &[
+                    (
+                        r#"tiny_dancer_spans_total{result="failed",instance="a:1",job="j"}"#,
+                        "0+0x20 100+100x8 900+0x60",
+                    ),
+                    (
+                        r#"tiny_dancer_spans_total{result="flushed",instance="a:1",job="j"}"#,
+                        "0+100x20 2000+0x8 2100+100x60",
+                    ),
+                ],
+                at: "16m",
+            },
+        ],
+    },
+    Alert {
         name: "TinyDancerTargetDown",
         expr: "up{job=\"tiny-dancer\"} == 0",
         hold: "1m",

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tiny_dancer_core::{Candidate, OutcomeResult};
 use tiny_dancer_metrics::catalogue::{CATALOGUE, Family, Kind, Presence};
 use tiny_dancer_metrics::prometheus::Registry;
-use tiny_dancer_metrics::{MetricsCollector, MetricsConfig, Prices};
+use tiny_dancer_metrics::{MetricsCollector, MetricsConfig, Prices, Spans};
 
 const BATCH_SIZES: &[&str] = &["0", "1-10", "11-50", "51-100", "101+"];
 const CIRCUITS: &[&str] = &["inference", "lightweight"];
@@ -66,6 +66,7 @@ const DESIGN: &[Designed] = &[
     ("promise_broken", "gauge", &[]),
     ("cost_total", "counter", &[("model_type", MODELS)]),
     ("baseline_cost_total", "counter", &[]),
+    ("spans_total", "counter", &[("result", &["dropped", "failed", "flushed"])]),
 ];
 
 #[test]
@@ -152,6 +153,7 @@ fn told_everything() -> (MetricsCollector, Registry) {
     let prices = Some(Prices { lightweight: 0.1, powerful: 1.0, repeated: true });
     let config = MetricsConfig { prices, ..Default::default() };
     let collector = MetricsCollector::with_config(&registry, &config).unwrap();
+    collector.watch_spans(|| Some(Spans::default()));
     (collector, registry)
 }
 
@@ -167,6 +169,7 @@ fn every_family_is_there_once_its_condition_is_met() {
     };
     let all =
         || [Presence::Always, Presence::WithPrices, Presence::WithModel, Presence::WithPromise].map(shown);
+    assert!(shown(Presence::WithTraces));
     assert_eq!(all(), [true, true, false, false]);
     let router = promising(collector.clone());
     assert_eq!(all(), [true, true, true, false]);

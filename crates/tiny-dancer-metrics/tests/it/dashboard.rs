@@ -144,7 +144,7 @@ impl Panel {
 }
 
 fn panels() -> Vec<Panel> {
-    [glance(), traffic(), decisions(), scores(), stages(), circuits(), promise_and_cost()]
+    [glance(), traffic(), decisions(), scores(), stages(), circuits(), promise_and_cost(), traces()]
         .into_iter()
         .flatten()
         .collect()
@@ -438,6 +438,33 @@ fn circuits() -> Vec<Panel> {
                 ("sum by (result) (increase(tiny_dancer_model_reloads_total{$}[@]))", "reload {{result}}"),
             ],
         ),
+    ]
+}
+
+fn traces() -> Vec<Panel> {
+    vec![
+        row("Traces: needs a tracing system"),
+        panel(
+            "Spans by what became of them",
+            "Spans a second: flushed ones reached the collector; failed ones it refused or was not there for; dropped ones found no place in the queue.",
+            Look::TimeSeries,
+            "short",
+            12,
+            &[("sum by (result) (rate(tiny_dancer_spans_total{$}[@]))", "{{result}}")],
+        )
+        .stacked("normal"),
+        panel(
+            "Spans that never arrived",
+            "The share of spans that were dropped or failed: traces have holes. The line is the alert's: 1%.",
+            Look::TimeSeries,
+            "percentunit",
+            12,
+            &[(
+                r#"sum(rate(tiny_dancer_spans_total{result=~"dropped|failed",$}[@])) / sum(rate(tiny_dancer_spans_total{$}[@]))"#,
+                "lost",
+            )],
+        )
+        .thresholds(&[(0.01, "red")]),
     ]
 }
 

@@ -107,6 +107,8 @@ const TAIL: &str = r#"
   not. Of several routers' promises these four show the worst: a broken one, or else the one with the most evidence.
 - `tiny_dancer_cost_total` and `tiny_dancer_baseline_cost_total` are the decisions, and outcomes if so configured, times
   the configured prices (`MetricsConfig::prices`).
+- `tiny_dancer_spans_total` counts a span once for each exporter, when its fate is known: what waits or is being sent is in
+  none of its series yet.
 - What a request took beyond `tiny_dancer_feature_engineering_duration_seconds` and
   `tiny_dancer_model_inference_duration_seconds` is the circuit breaker, the uncertainty and the decision.
 

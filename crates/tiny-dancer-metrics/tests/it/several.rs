@@ -1,10 +1,10 @@
 //! Several routers on one registry.
 
 use crate::{collector, near, route, router, scrape};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use tiny_dancer_core::{Circuit, Observer, Router};
-use tiny_dancer_metrics::MetricsCollector;
 use tiny_dancer_metrics::prometheus::Registry;
+use tiny_dancer_metrics::{MetricsCollector, Spans};
 
 fn state(metrics: &MetricsCollector) -> f64 {
     scrape(metrics).value(r#"tiny_dancer_circuit_breaker_state{circuit="inference"}"#)
@@ -26,6 +26,24 @@ fn routers_that_share_families_add_up() {
     let shown = scrape(&metrics);
     assert_eq!(shown.total("tiny_dancer_routing_requests_total"), 2.0);
     assert_eq!(shown.total("tiny_dancer_candidates_processed_total"), 3.0);
+}
+
+#[test]
+fn spans_are_shown_as_often_as_somebody_counts_them() {
+    let metrics = collector();
+    let counts = Arc::new(Mutex::new(None));
+    let asked = Arc::clone(&counts);
+    metrics.clone().watch_spans(move || *asked.lock().unwrap());
+    let name = "tiny_dancer_spans_total";
+    assert!(!scrape(&metrics).families.contains_key(name));
+    for flushed in [3, 5] {
+        *counts.lock().unwrap() = Some(Spans { dropped: 1, failed: 2, flushed });
+        let shown = scrape(&metrics);
+        let value = |result| shown.value(&format!("{name}{{result=\"{result}\"}}"));
+        assert_eq!(["dropped", "failed", "flushed"].map(value), [1.0, 2.0, flushed as f64]);
+    }
+    metrics.watch_spans(|| None);
+    assert!(!scrape(&metrics).families.contains_key(name));
 }
 
 #[test]

@@ -110,6 +110,36 @@ mod metrics {
     }
 }
 
+#[cfg(all(feature = "metrics", feature = "tracing"))]
+#[test]
+fn what_became_of_spans_is_a_metric_once_there_is_a_tracing_system() {
+    use tiny_dancer::{TraceContext, TracingConfig, TracingSystem};
+    let router = Router::new(RouterConfig::default()).unwrap();
+    let shown = |result: &str| {
+        let series = format!("tiny_dancer_spans_total{{result=\"{result}\"}} ");
+        let text = router.export_metrics().unwrap();
+        text.lines().find_map(|line| line.strip_prefix(&*series).map(str::to_owned))
+    };
+    assert_eq!(shown("failed"), None);
+
+    // Nobody listens there. Only what is routed in this trace is recorded, whatever other tests do meanwhile.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = TracingConfig {
+        otlp_endpoint: Some(format!("http://{nobody}")),
+        sampling_ratio: 0.0,
+        ..Default::default()
+    };
+    let system = TracingSystem::new(config);
+    system.init().unwrap();
+    let sampled = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse::<TraceContext>().unwrap();
+    let attached = sampled.attach();
+    router.route(RoutingRequest::new(&[1.0, 0.0], &candidates())).unwrap();
+    drop(attached);
+    assert_eq!(system.shutdown().failed, 7);
+    let seven_failed = [Some("0".to_owned()), Some("7".to_owned()), Some("0".to_owned())];
+    assert_eq!(["dropped", "failed", "flushed"].map(shown), seven_failed);
+}
+
 #[cfg(feature = "tracing")]
 mod tracing {
     use super::*;
