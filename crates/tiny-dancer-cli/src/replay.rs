@@ -1,7 +1,7 @@
 //! `tiny-dancer replay`: computes the decisions of exported spans once more, and says whether they are equal.
 //!
-//! It reads OTLP as JSON, as collectors write it into files: one object or one a line, anything around the spans. Each
-//! event `routing_decision` in it holds what the router read and what came of it.
+//! It reads OTLP as JSON, as collectors write it into files: one object or one a line, anything around the spans; or what
+//! `enable_stdout` prints. Each event `routing_decision` in it holds what the router read and what came of it.
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -14,9 +14,12 @@ use tiny_dancer::core::replay::Recorded;
 use tiny_dancer::tracing::fields;
 use tiny_dancer::{Model, Reason};
 
+mod printed;
+
 #[derive(Args)]
 pub(crate) struct ReplayArgs {
-    /// OTLP as JSON, as a collector's file exporter writes it; `-` is standard input.
+    /// OTLP as JSON, as a collector's file exporter writes it, or what a program with `enable_stdout` printed; `-` is
+    /// standard input.
     #[arg(value_name = "FILE")]
     spans: PathBuf,
     /// The model that decided; the embedded one where none is named.
@@ -94,12 +97,19 @@ impl fmt::Display for Verdict {
 /// Every decision in the text, named by its trace and span.
 fn replay_all(text: &str, model: &Model) -> anyhow::Result<Vec<(String, Verdict)>> {
     let mut found = Vec::new();
-    for (number, value) in serde_json::Deserializer::from_str(text).into_iter::<Value>().enumerate() {
-        let value = value.with_context(|| format!("JSON value {}", number + 1))?;
-        visit(&value, model, &mut found);
+    if !text.trim_start().starts_with(['{', '[']) {
+        visit(&printed::spans(text), model, &mut found);
+    } else {
+        for (number, value) in serde_json::Deserializer::from_str(text).into_iter::<Value>().enumerate() {
+            let value = value.with_context(|| format!("JSON value {}", number + 1))?;
+            visit(&value, model, &mut found);
+        }
     }
     if found.is_empty() {
-        bail!("no event {:?} in any span: is this OTLP as JSON?", fields::ROUTING_DECISION.name);
+        bail!(
+            "no event {:?} in any span: is this OTLP as JSON, or what `enable_stdout` prints?",
+            fields::ROUTING_DECISION.name
+        );
     }
     Ok(found)
 }

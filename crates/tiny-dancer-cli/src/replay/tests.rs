@@ -1,61 +1,42 @@
 use super::*;
 use serde_json::json;
-use std::sync::Mutex;
+use std::process::Command;
 use tiny_dancer::core::Router;
-use tiny_dancer::observer::{Decided, Observer, RequestStart, StageStart};
-use tiny_dancer::{Candidate, Feature, RouterConfig, RoutingRequest};
+use tiny_dancer::tracing::LogFormat;
+use tiny_dancer::{Candidate, RouterConfig, RoutingRequest, TracingConfig, TracingSystem};
+use tiny_dancer_examples::collector::{Collector, trace_id};
 
-/// Writes each decision as OTLP's JSON has it.
-#[derive(Default)]
-struct Exports(Mutex<Vec<Value>>);
-
-fn otlp(value: impl Into<f64>) -> Value {
-    json!({ "doubleValue": value.into() })
-}
-
-impl Observer for Exports {
-    type Request = ();
-    type Stage = ();
-    fn on_request_start(&self, _: &RequestStart<'_>) {}
-    fn on_stage_start(&self, (): &mut (), _: &StageStart<'_>) {}
-    fn on_decision(&self, (): &mut (), event: &Decided<'_>) {
-        let text = |text: &str| json!({ "stringValue": text });
-        let mut attributes = vec![
-            (fields::DECISION_MODEL, text(event.model.name())),
-            (fields::DECISION_REASON, text(event.reason.name())),
-            (fields::MODEL_VERSION, text(event.model_version)),
-            (fields::KERNEL, text(event.kernel.name())),
-            (fields::REPLAY_CONFIDENCE, otlp(event.confidence)),
-            (fields::REPLAY_CONFIDENCE_THRESHOLD, otlp(event.confidence_threshold)),
-            (fields::REPLAY_UNCERTAINTY, otlp(event.uncertainty)),
-            (fields::REPLAY_MAX_UNCERTAINTY, otlp(event.max_uncertainty)),
-        ];
-        for (feature, key) in Feature::ALL.into_iter().zip(fields::REPLAY_FEATURES) {
-            let column = event.features.column(feature);
-            let values: Vec<_> =
-                event.joint_candidates().into_iter().map(|place| otlp(column[place])).collect();
-            attributes.push((key, json!({ "arrayValue": { "values": values } })));
-        }
-        let attributes: Vec<_> =
-            attributes.into_iter().map(|(key, value)| json!({ "key": key, "value": value })).collect();
-        let event = json!({ "name": "routing_decision", "attributes": attributes });
-        let span = json!({ "traceId": "0a", "spanId": "0b", "name": "routing_request", "events": [event] });
-        let resource = json!({ "scopeSpans": [{ "spans": [{ "name": "other" }, span] }] });
-        self.0.lock().unwrap().push(json!({ "resourceSpans": [resource] }));
-    }
-}
-
-/// The export of a request with so many candidates.
-fn export(candidates: u8) -> Value {
+/// Routes a request with so many candidates, and exports its spans.
+fn route(candidates: u8, config: TracingConfig) {
     let candidate = |i: u8| Candidate {
         embedding: vec![1.0, f32::from(i) / 10.0],
         success_rate: f32::from(i % 11) / 10.0,
         ..Default::default()
     };
     let candidates: Vec<_> = (0..candidates).map(candidate).collect();
-    let router = Router::with_observer(RouterConfig::default(), Exports::default()).unwrap();
+    let system = TracingSystem::new(TracingConfig { candidate_spans: 0, ..config });
+    let router = Router::with_observer(RouterConfig::default(), system.observer().unwrap()).unwrap();
     router.route(RoutingRequest::new(&[1.0, 0.3], &candidates)).unwrap();
-    router.observer().0.lock().unwrap().remove(0)
+    assert_eq!(system.shutdown().lost(), 0);
+}
+
+/// What a collector got of a request with so many candidates, as it would write it into a file.
+fn export(candidates: u8) -> Value {
+    let collector = Collector::start().unwrap();
+    route(candidates, TracingConfig { otlp_endpoint: Some(collector.endpoint()), ..Default::default() });
+    let resource = json!({ "scopeSpans": [{ "spans": collector.spans() }] });
+    json!({ "resourceSpans": [resource] })
+}
+
+/// The one event in an export.
+fn event(export: &mut Value) -> &mut Value {
+    let spans = export["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array_mut().unwrap();
+    let request = spans.iter_mut().find(|span| span["name"] == "routing_request").unwrap();
+    &mut request["events"][0]
+}
+
+fn otlp(value: impl Into<f64>) -> Value {
+    json!({ "doubleValue": value.into() })
 }
 
 fn verdicts(text: &str) -> Vec<Verdict> {
@@ -65,8 +46,7 @@ fn verdicts(text: &str) -> Vec<Verdict> {
 /// The verdict on a decision after something in the export was changed.
 fn changed(key: &str, change: impl FnOnce(&mut Value)) -> Verdict {
     let mut export = export(20);
-    let event = &mut export["resourceSpans"][0]["scopeSpans"][0]["spans"][1]["events"][0];
-    let attributes = event["attributes"].as_array_mut().unwrap();
+    let attributes = event(&mut export)["attributes"].as_array_mut().unwrap();
     change(&mut attributes.iter_mut().find(|attribute| attribute["key"] == key).unwrap()["value"]);
     verdicts(&export.to_string()).remove(0)
 }
@@ -77,8 +57,55 @@ fn what_was_exported_is_equal_however_many_candidates_and_however_it_is_laid_out
     assert_eq!(verdicts(&lines.join("\n")), [const { Verdict::Equal }; 4]);
     let one = serde_json::to_string_pretty(&json!([export(3), { "batch": export(4) }])).unwrap();
     assert_eq!(verdicts(&one), [Verdict::Equal, Verdict::Equal]);
-    let named = replay_all(&lines[0], &Model::embedded()).unwrap().remove(0).0;
-    assert_eq!(named, "trace 0a span 0b");
+}
+
+#[test]
+fn a_verdict_is_named_by_trace_and_span() {
+    let collector = Collector::start().unwrap();
+    route(3, TracingConfig { otlp_endpoint: Some(collector.endpoint()), ..Default::default() });
+    let spans = collector.spans();
+    let request = spans.iter().find(|span| span.name == "routing_request").unwrap();
+    let span: String = request.span_id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let (named, _) =
+        replay_all(&json!({ "spans": spans }).to_string(), &Model::embedded()).unwrap().remove(0);
+    assert_eq!(named, format!("trace {} span {span}", trace_id(request)));
+}
+
+/// What a program prints that routes a request with five candidates, and one without, and prints other things, too.
+fn printed() -> Option<String> {
+    const MARK: &str = "TINY_DANCER_TEST_PRINTS";
+    if std::env::var_os(MARK).is_some() {
+        let config = TracingConfig { enable_stdout: true, log_format: LogFormat::Off, ..Default::default() };
+        println!("Name : not a span");
+        route(5, config.clone());
+        println!("in between: {{}}");
+        route(0, config);
+        return None;
+    }
+    let mut alone = Command::new(std::env::current_exe().unwrap());
+    alone.args(["replay::tests::what_enable_stdout_prints_is_read_too", "--exact", "--nocapture"]);
+    let output = alone.env(MARK, "").env_remove("OTEL_SDK_DISABLED").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn what_enable_stdout_prints_is_read_too() {
+    let Some(printed) = printed() else { return };
+    assert_eq!(verdicts(&printed), [Verdict::Equal, Verdict::Fallback]);
+    let named = replay_all(&printed, &Model::embedded()).unwrap().remove(0).0;
+    let root = printed.lines().skip_while(|line| !line.ends_with(": routing_request"));
+    let id = |key: &str| {
+        root.clone().find_map(|line| line.trim().strip_prefix(key)).unwrap().trim_matches([' ', ':'])
+    };
+    assert_eq!(named, format!("trace {} span {}", id("TraceId"), id("SpanId")));
+
+    // A changed digit is a difference here as well, and a line that is gone is missed.
+    let row = printed.lines().find(|line| line.contains(fields::REPLAY_SUCCESS_RATE)).unwrap();
+    let changed = printed.replace(row, &row.replacen("0.0", "0.5", 1));
+    assert!(matches!(verdicts(&changed)[0], Verdict::Different(_)), "{row}");
+    let cut = printed.replace(row, "");
+    assert!(verdicts(&cut)[0].to_string().contains("success_rate is missing"), "{}", verdicts(&cut)[0]);
 }
 
 #[test]
