@@ -27,6 +27,7 @@ mod case;
 pub mod naive;
 mod preemptions;
 pub mod sink;
+pub mod stopwatch;
 mod threads;
 mod turns;
 

@@ -15,8 +15,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+pub(crate) mod document;
 mod goals;
 mod measurement;
+mod picture;
 mod record;
 
 #[derive(Debug, clap::Args)]
@@ -85,6 +87,8 @@ pub(crate) fn run(workspace: &Workspace, report: &mut Report, arguments: &Argume
         record::write_ratios(&workspace.root, command, &measurements)?;
         record::write_times(&workspace.root, command, &times)
     });
+    let made = format!("{}, {}", document::DOCUMENT, document::PICTURE);
+    report.check("tables and picture", &made, || document::write(&workspace.root));
 }
 
 /// The median of each benchmark that criterion left something of, by id.

@@ -10,6 +10,16 @@ pub(crate) struct Row {
     pub(crate) proof: Proof,
 }
 
+impl Row {
+    /// The goal, if this row is about that measurement.
+    pub(crate) fn goal_of(&self, measurement: &str) -> Option<Goal> {
+        match self.proof {
+            Proof::Measured { id, goal, .. } if id == measurement => Some(goal),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) enum Proof {
     /// A measurement, and what it should be.
@@ -25,6 +35,11 @@ pub(crate) enum Goal {
 }
 
 impl Goal {
+    pub(crate) fn number(self) -> f64 {
+        let (Self::AtLeast(goal) | Self::AtMost(goal)) = self;
+        goal
+    }
+
     pub(crate) fn holds(self, value: f64) -> bool {
         match self {
             Self::AtLeast(goal) => value >= goal,
@@ -133,7 +148,7 @@ pub(crate) fn judge(measurements: &[Measurement], all: bool) -> Vec<Judged> {
 
 /// Whether a goal is about this measurement.
 pub(crate) fn is_goal(id: &str) -> bool {
-    ROWS.iter().any(|row| matches!(row.proof, Proof::Measured { id: goal, .. } if goal == id))
+    ROWS.iter().any(|row| row.goal_of(id).is_some())
 }
 
 #[cfg(test)]

@@ -34,6 +34,11 @@ impl Measurement {
             "nanoseconds": nanoseconds,
         })
     }
+
+    /// One of the times behind it.
+    pub(crate) fn time(&self, name: &str) -> Option<f64> {
+        self.nanoseconds.iter().find(|(other, _)| other == name).map(|(_, time)| *time)
+    }
 }
 
 /// To five digits: more than any measurement is worth, and few enough to be read.
@@ -52,6 +57,7 @@ mod tests {
             "nanoseconds": { "none": 1597.93, "watched": 1736.0 },
         });
         let measurement = Measurement::parse(&line).unwrap();
+        assert_eq!(measurement.time("watched"), Some(1736.0));
         let kept = measurement.to_json();
         assert_eq!(kept["value"], 1.0864);
         assert_eq!(Measurement::parse(&kept).unwrap().to_json(), kept);

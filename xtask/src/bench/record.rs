@@ -46,6 +46,16 @@ fn write(
     fs::write(path, serde_json::to_string_pretty(&record)? + "\n").context(file.to_owned())
 }
 
+/// The measurements of the record.
+pub(crate) fn read_ratios(root: &Path) -> Result<(Value, Vec<Measurement>)> {
+    let text = fs::read_to_string(root.join(RATIOS)).context(RATIOS)?;
+    let record: Value = serde_json::from_str(&text).context(RATIOS)?;
+    let measurements =
+        record["measurements"].as_array().with_context(|| format!("{RATIOS}: no measurements"))?;
+    let measurements = measurements.iter().map(Measurement::parse).collect::<Result<_>>()?;
+    Ok((record, measurements))
+}
+
 /// What was measured on, and what.
 fn machine(root: &Path) -> Result<Value> {
     let say = |program: &str, arguments: &[&str]| -> Result<String> {

@@ -7,6 +7,7 @@
 
 mod naive;
 mod observers;
+mod stages;
 mod threads;
 
 use anyhow::{Result, bail};
@@ -25,6 +26,7 @@ fn main() -> Result<()> {
     }
     let run = Run { full, filter };
     naive::measure(&run)?;
+    stages::measure(&run)?;
     threads::measure(&run)?;
     observers::measure(&run)
 }

@@ -1,0 +1,46 @@
+//! Where the time of a request goes: its stages, and the whole of it when nobody watches.
+
+use crate::Run;
+use anyhow::Result;
+use std::cell::RefCell;
+use std::hint::black_box;
+use std::sync::Arc;
+use tiny_dancer::core::Clock;
+use tiny_dancer::core::observer::Stage;
+use tiny_dancer_benches::stopwatch::Stopwatch;
+use tiny_dancer_benches::{Case, Quartiles, Turns, subject_anywhere};
+
+pub(crate) fn measure(run: &Run) -> Result<()> {
+    for (candidates, dimensions) in [(1, 384), (10, 384), (100, 384)] {
+        let id = format!("stages/{candidates}x{dimensions}");
+        if !run.wants(&id) {
+            continue;
+        }
+        let case = Case::new(candidates, dimensions);
+        let stopwatch = Arc::new(Stopwatch::default());
+        let taken = RefCell::new(Vec::new());
+        let mut unwatched = subject_anywhere("none", || Ok(()))?;
+        let mut watched = subject_anywhere("stopwatch", || Ok(stopwatch.clone()))?;
+        let clock = Clock::system();
+        let mut turns = Turns::default();
+        turns.add("whole", |times| unwatched.route(&case, times));
+        turns.add("watched", |times| {
+            watched.route(&case, times);
+            taken.borrow_mut().push(stopwatch.take());
+        });
+        turns.add("clock", |times| {
+            for _ in 0..times {
+                black_box(clock.tick());
+            }
+        });
+        let measured = turns.measure(run.time());
+        let tick = measured.time("clock").median;
+        let taken = taken.into_inner();
+        let stage = |stage: Stage| Quartiles::of(taken.iter().map(|stages| stages[stage as usize])).median;
+        let mut times = vec![("clock", tick), ("watched", measured.time("watched").median)];
+        // A stage begins where the one before ended, so each has one reading of the clock in it.
+        times.extend(Stage::ALL.map(|it| (it.name(), (stage(it) - tick).max(0.0))));
+        run.tell(&id, measured.time("whole"), &times);
+    }
+    Ok(())
+}

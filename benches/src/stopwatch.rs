@@ -1,0 +1,57 @@
+//! An observer that adds up how long each stage takes.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use tiny_dancer::core::observer::{Detail, Observer, RequestEnd, RequestStart, Stage, StageEnd, StageStart};
+
+/// Nanoseconds of all requests so far, by stage. Clone an `Arc` of it to keep a hand on it.
+#[derive(Debug, Default)]
+pub struct Stopwatch {
+    stages: [AtomicU64; Stage::ALL.len()],
+    requests: AtomicU64,
+}
+
+impl Stopwatch {
+    /// Nanoseconds a request in each stage, and from zero again.
+    pub fn take(&self) -> [f64; Stage::ALL.len()] {
+        let requests = self.requests.swap(0, Ordering::Relaxed).max(1);
+        self.stages.each_ref().map(|stage| stage.swap(0, Ordering::Relaxed) as f64 / requests as f64)
+    }
+}
+
+impl Observer for Stopwatch {
+    type Request = ();
+    type Stage = ();
+
+    fn on_request_start(&self, _: &RequestStart<'_>) {}
+
+    fn on_stage_start(&self, (): &mut (), _: &StageStart<'_>) {}
+
+    fn detail(&self, (): &()) -> Detail {
+        Detail::Stages
+    }
+
+    fn on_stage_end(&self, (): &mut (), (): (), event: &StageEnd) {
+        self.stages[event.stage as usize].fetch_add(event.duration.as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    fn on_request_end(&self, (): (), _: &RequestEnd) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Case, subject};
+    use std::sync::Arc;
+
+    #[test]
+    fn every_stage_takes_its_time_and_is_forgotten_once_told() {
+        let stopwatch = Arc::new(Stopwatch::default());
+        let mut watched = subject("stopwatch", stopwatch.clone()).unwrap();
+        watched.route(&Case::new(100, 384), 10);
+        let [_, features, inference, uncertainty] = stopwatch.take();
+        assert!(features > 0.0 && inference > 0.0 && uncertainty > 0.0);
+        assert_eq!(stopwatch.take(), [0.0; 4]);
+    }
+}
