@@ -207,11 +207,14 @@ pub(crate) fn queries(dashboard: &Value) -> Result<Vec<(String, String)>> {
 fn hastened(rules: &str) -> Result<String> {
     let at = rules.find(&format!("- alert: {ALERT}\n")).with_context(|| format!("no {ALERT}"))?;
     let (before, rest) = rules.split_at(at);
-    let hastened = rest.replacen("for: 1m\n", "for: 2s\n", 1);
-    if hastened == rest {
+    // Other alerts may wait for a minute, too.
+    let end = rest[1..].find("- alert: ").map_or(rest.len(), |end| 1 + end);
+    let (rule, after) = rest.split_at(end);
+    let hastened = rule.replacen("for: 1m\n", "for: 2s\n", 1);
+    if hastened == rule {
         bail!("{ALERT} does not wait for a minute");
     }
-    Ok(format!("{before}{hastened}"))
+    Ok(format!("{before}{hastened}{after}"))
 }
 
 fn prometheus_config(target: SocketAddr, alertmanager: SocketAddr) -> String {
@@ -253,6 +256,7 @@ mod tests {
         assert_eq!(hastened.matches("for: 1m\n").count(), 2);
         assert!(hastened.contains("- alert: TinyDancerCircuitOpen\n  for: 2s\n"), "{hastened}");
         assert!(super::hastened("- alert: TinyDancerCircuitOpen\n  for: 5m\n").is_err());
+        assert!(super::hastened("- alert: TinyDancerCircuitOpen\n  for: 5m\n- alert: B\n  for: 1m\n").is_err());
         assert!(super::hastened("- alert: Other\n  for: 1m\n").is_err());
     }
 
