@@ -346,6 +346,32 @@ fn redacted_names_are_in_no_line() {
 }
 
 #[test]
+fn no_embedding_and_no_metadata_is_in_any_span_or_line() {
+    let metadata = tiny_dancer_core::Metadata::from([("prompt".to_owned(), "a secret question".to_owned())]);
+    let remembered = Candidate {
+        id: "its name".to_owned(),
+        embedding: vec![31.4159, 27.1828],
+        metadata: metadata.clone(),
+        success_rate: 1.0,
+        ..Default::default()
+    };
+    let short = Candidate { embedding: vec![57.7215], ..remembered.clone() };
+    let recorder = recorder(1.0, 8);
+    let ((), lines) = lines(|| {
+        let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), recorder.observer());
+        for candidates in [&[remembered][..], &[short]] {
+            let request = RoutingRequest::new(&[16.1803, 14.1421], candidates);
+            let _ = router.route(RoutingRequest { metadata: Some(&metadata), ..request });
+        }
+    });
+    let told = format!("{:?} {lines:?}", recorder.finish());
+    assert!(told.contains("its name") && told.contains("request refused"), "{told}");
+    for secret in ["secret", "prompt", "31.4", "27.1", "57.7", "16.1", "14.1"] {
+        assert!(!told.contains(secret), "{secret} is in {told}");
+    }
+}
+
+#[test]
 fn a_model_s_name_is_on_the_span_of_a_request_that_goes_to_it() {
     let config = TracingConfig { powerful_model: Some("large".to_owned()), ..Default::default() };
     let recorder = Recorder::new(config);

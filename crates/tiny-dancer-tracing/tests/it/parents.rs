@@ -1,7 +1,9 @@
 //! A parent goes where the work goes: to threads, to a rayon pool, into tasks.
 
+use crate::alone::alone;
 use crate::collector::Collector;
 use crate::export::{assert_trees, route};
+use opentelemetry::trace::Tracer;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use tiny_dancer_tracing::{TraceContext, TracingConfig, TracingObserver, TracingSystem};
 use tracing::Instrument;
@@ -78,6 +80,21 @@ fn tasks_that_move_between_threads_keep_the_context_that_they_run_within() {
                 task.unwrap();
             }
         });
+    });
+}
+
+#[test]
+fn a_span_of_opentelemetry_s_own_interface_is_the_parent() {
+    alone(module_path!(), "a_span_of_opentelemetry_s_own_interface_is_the_parent", &[], || {
+        let collector = Collector::start();
+        let system = TracingSystem::new(collector.config());
+        system.init().unwrap();
+        let tracer = opentelemetry::global::tracer("a user's");
+        tracer.in_span("handle", |_| route(TracingObserver::global(), 1));
+        assert_eq!(system.shutdown().lost(), 0);
+        let spans = collector.spans();
+        let handle = spans.iter().find(|span| span.name == "handle").unwrap();
+        assert_eq!(assert_trees(&spans, &handle.span_id).len(), 1);
     });
 }
 

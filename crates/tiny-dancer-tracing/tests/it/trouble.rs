@@ -300,6 +300,20 @@ fn headers_and_the_environment_s_headers_reach_the_collector() {
 }
 
 #[test]
+fn batches_are_as_large_as_the_environment_says() {
+    let name = "batches_are_as_large_as_the_environment_says";
+    alone(module_path!(), name, &[("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "3")], || {
+        let collector = Collector::start();
+        let system = TracingSystem::new(collector.config());
+        route(system.observer().unwrap(), 1);
+        assert_eq!(system.shutdown().flushed, SPANS);
+        let sizes: Vec<_> =
+            collector.requests().into_iter().map(|request| spans_of(request).count()).collect();
+        assert_eq!(sizes, [3, 3, 1]);
+    });
+}
+
+#[test]
 fn a_disabled_sdk_makes_no_spans_though_an_endpoint_is_set() {
     let name = "a_disabled_sdk_makes_no_spans_though_an_endpoint_is_set";
     alone(module_path!(), name, &[("OTEL_SDK_DISABLED", "true")], || {
