@@ -15,12 +15,12 @@ pub enum RouteError {
         /// When it next lets a probe through; `None` where it was forced open or waits for its probes.
         retry_after: Option<Duration>,
     },
-    /// A candidate's embedding has another length than the query's.
-    #[error("candidate {candidate}: embedding has {actual} dimensions, the query has {expected}")]
+    /// A candidate's embedding has another length than the query's, or than those before it in a set.
+    #[error("candidate {candidate}: embedding has {actual} dimensions, expected {expected}")]
     DimensionMismatch {
-        /// The candidate's place in the request.
+        /// The candidate's place in the request or in the set; 0 where a whole set has another dimension than the query.
         candidate: usize,
-        /// The query's dimension.
+        /// The query's dimension, or that of the set's first candidate.
         expected: usize,
         /// The candidate's.
         actual: usize,

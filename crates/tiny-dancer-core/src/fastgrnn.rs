@@ -12,7 +12,7 @@
 //!
 //! and one head on top, `confidence = sigmoid(head_weight . h' + head_bias)`. The same weights are used twice:
 //!
-//! - **alone**: one step from `h = 0` for each candidate, sixteen candidates at a time;
+//! - **alone**: one step from `h = 0` for each candidate;
 //! - **together**: one step for each of the [`JOINT_CANDIDATES`] nearest candidates in ascending similarity, so that
 //!   the nearest memory speaks last.
 //!
@@ -20,17 +20,15 @@
 //!
 //! The weights are kept padded to whole vectors. A padded unit has weight zero everywhere, hence state zero for ever.
 
-use crate::activation::{gated_update, sigmoid};
+use crate::activation::{SHARED_DIFFERENCE, gated_update, gates, sigmoid};
 use crate::features::{Feature, Features};
-use crate::kernel::{Kernel, LANES, Work, mul_add};
+use crate::kernel::Kernel;
+use pulp::{Simd, WithSimd};
 
 /// How many candidates are read together, the nearest ones, where there are more.
 pub const JOINT_CANDIDATES: usize = 64;
 /// The largest hidden size, so that a state fits the stack.
 pub const MAX_HIDDEN_SIZE: usize = 64;
-
-/// Blocks in the largest state.
-const MAX_BLOCKS: usize = MAX_HIDDEN_SIZE / LANES;
 
 /// The parameters of a cell of hidden size `h`, in row-major order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -53,19 +51,25 @@ pub struct FastGrnnWeights {
     pub head_bias: f32,
 }
 
-type Block = [f32; LANES];
+/// A number for each unit, padded.
+type Units = [f32; MAX_HIDDEN_SIZE];
 
-/// A cell ready to run. Its size is known to the kernels as a number of blocks, so that a state stays in registers.
+/// A cell ready to run: its weights scaled so that a sum over them is the exponent of its [`gates`].
 #[derive(Clone, Debug)]
 pub(crate) struct FastGrnn {
-    hidden_size: usize,
-    /// Columns of `W`: for each feature, its weights by block of hidden units.
-    w: [[Block; MAX_BLOCKS]; Feature::COUNT],
-    /// Columns of `U`: for each hidden unit, the weights it sends out, by block. Padded to whole blocks of units.
-    u: Vec<[Block; MAX_BLOCKS]>,
-    bias_gate: [Block; MAX_BLOCKS],
-    bias_update: [Block; MAX_BLOCKS],
-    head_weight: [Block; MAX_BLOCKS],
+    /// Hidden units, in whole [`PADDED`] steps.
+    padded: usize,
+    /// Whether one power of two serves both gates of each unit.
+    shared: bool,
+    /// Columns of `-log2(e) W`: for each feature, its weights by unit.
+    w: [Units; Feature::COUNT],
+    /// Columns of `-log2(e) U`: for each unit, the weights that it sends out. Padded, too.
+    u: Vec<Units>,
+    /// Where the exponent's sum begins, and what [`gates`] makes of it.
+    centre: Units,
+    gate: Units,
+    update: Units,
+    head_weight: Units,
     head_bias: f32,
     /// `sigmoid(zeta)`
     zeta: f32,
@@ -73,39 +77,58 @@ pub(crate) struct FastGrnn {
     nu: f32,
 }
 
+/// Hidden sizes are padded to a multiple of this, for each of which there is a kernel.
+const PADDED: usize = 16;
+
 /// The hidden state, on the stack.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct State([Block; MAX_BLOCKS]);
+pub(crate) struct State(Units);
 
 impl State {
     /// `h = 0`.
-    pub(crate) const ZERO: Self = Self([[0.0; LANES]; MAX_BLOCKS]);
+    pub(crate) const ZERO: Self = Self([0.0; MAX_HIDDEN_SIZE]);
 }
 
 impl FastGrnn {
     /// Lays out weights whose shapes the model file has checked.
     pub(crate) fn new(weights: &FastGrnnWeights) -> Self {
         let h = weights.bias_gate.len();
-        let spread = |values: &[f32]| {
-            let mut blocks = [[0.0; LANES]; MAX_BLOCKS];
-            for (unit, &value) in values.iter().enumerate() {
-                blocks[unit / LANES][unit % LANES] = value;
-            }
-            blocks
-        };
+        let padded = h.next_multiple_of(PADDED);
+        let exponent = |value: f64| -std::f64::consts::LOG2_E * value;
         let column = |matrix: &[f32], width: usize, column: usize| {
-            spread(&matrix.iter().skip(column).step_by(width).copied().collect::<Vec<_>>())
+            let column = matrix.iter().skip(column).step_by(width);
+            units(column.map(|&weight| exponent(weight.into())))
+        };
+        let biases = || {
+            let biases = weights.bias_gate.iter().zip(&weights.bias_update);
+            biases.map(|(&gate, &update)| (f64::from(gate), f64::from(update)))
+        };
+        let shared = biases().all(|(gate, update)| (gate - update).abs() <= f64::from(SHARED_DIFFERENCE));
+        let (centre, gate, update) = if shared {
+            (
+                units(biases().map(|(gate, update)| exponent(f64::midpoint(gate, update)))),
+                units(biases().map(|(gate, update)| ((update - gate) / 2.0).exp())),
+                units(biases().map(|(gate, update)| (gate - update).exp())),
+            )
+        } else {
+            (
+                units([].into_iter()),
+                units(biases().map(|(gate, _)| exponent(gate))),
+                units(biases().map(|(_, update)| exponent(2.0 * update))),
+            )
         };
         let mut u: Vec<_> = (0..h).map(|from| column(&weights.u, h, from)).collect();
-        u.resize(h.next_multiple_of(LANES), [[0.0; LANES]; MAX_BLOCKS]);
+        u.resize(MAX_HIDDEN_SIZE, units([].into_iter()));
         let sigmoid = |x: f32| (1.0 / (1.0 + f64::from(-x).exp())) as f32;
         Self {
-            hidden_size: h,
+            padded,
+            shared,
             w: std::array::from_fn(|feature| column(&weights.w, Feature::COUNT, feature)),
             u,
-            bias_gate: spread(&weights.bias_gate),
-            bias_update: spread(&weights.bias_update),
-            head_weight: spread(&weights.head_weight),
+            centre,
+            gate,
+            update,
+            head_weight: units(weights.head_weight.iter().map(|&weight| weight.into())),
             head_bias: weights.head_bias,
             zeta: sigmoid(weights.zeta),
             nu: sigmoid(weights.nu),
@@ -119,132 +142,96 @@ impl FastGrnn {
         features: Features<'_>,
         confidences: &mut [f32],
     ) -> Result<(), (usize, f32)> {
-        kernel.run(Alone { cell: self, features, confidences })
+        kernel.dispatch(Alone { cell: self, features, confidences: &mut *confidences });
+        if let Some(candidate) = confidences.iter().position(|logit| !logit.is_finite()) {
+            return Err((candidate, confidences[candidate]));
+        }
+        kernel.dispatch(Sigmoid(confidences));
+        Ok(())
     }
 
     /// Reads candidates into a state, one after the other.
     pub(crate) fn read(&self, kernel: Kernel, features: Features<'_>, candidates: &[u32], state: &mut State) {
-        kernel.run(Read { cell: self, features, candidates, state });
+        kernel.dispatch(Read { cell: self, features, candidates, state });
     }
 
     /// The confidence of a state, or its logit where that is no number.
     pub(crate) fn confidence(&self, kernel: Kernel, state: &State) -> Result<f32, f32> {
-        let logit = self.logit(state);
-        if logit.is_finite() { Ok(kernel.run(Sigmoid(logit))) } else { Err(logit) }
-    }
-
-    /// The head: the logit of a state.
-    fn logit(&self, state: &State) -> f32 {
-        let mut sum = [0.0_f32; LANES];
-        for (head, h) in self.head_weight.iter().zip(&state.0) {
-            for lane in 0..LANES {
-                sum[lane] += head[lane] * h[lane];
-            }
+        let mut confidence = [kernel.dispatch(Head { cell: self, state })];
+        if !confidence[0].is_finite() {
+            return Err(confidence[0]);
         }
-        self.head_bias + sum.iter().sum::<f32>()
+        kernel.dispatch(Sigmoid(&mut confidence));
+        Ok(confidence[0])
     }
 
-    /// The logits of a block of candidates after one step from `h = 0`, where `U h` and `z . h` vanish.
+    /// One step of the first `PADDED` units, from a state that is all zero where `ALONE` says so.
     #[inline(always)]
-    fn alone_block<const FUSED: bool>(&self, x: &[Block; Feature::COUNT]) -> Block {
-        let mut logits = [self.head_bias; LANES];
-        for unit in 0..self.hidden_size {
-            let (block, lane) = (unit / LANES, unit % LANES);
-            let (gate, update) = (self.bias_gate[block][lane], self.bias_update[block][lane]);
-            let head = self.head_weight[block][lane];
-            let (mut a, mut b) = ([0.0; LANES], [0.0; LANES]);
-            for i in 0..LANES {
-                let mut pre = self.w[0][block][lane] * x[0][i];
-                for feature in 1..Feature::COUNT {
-                    pre = mul_add::<FUSED>(self.w[feature][block][lane], x[feature][i], pre);
-                }
-                (a[i], b[i]) = (pre + gate, pre + update);
-            }
-            let h = gated_update::<FUSED, LANES>(&a, &b, self.zeta, self.nu, &[0.0; LANES]);
-            for i in 0..LANES {
-                logits[i] = mul_add::<FUSED>(head, h[i], logits[i]);
-            }
-        }
-        logits
-    }
-
-    /// One step of a state of so many blocks.
-    #[inline(always)]
-    fn step<const FUSED: bool, const BLOCKS: usize>(
+    fn step<S: Simd, const PADDED: usize, const SHARED: bool, const ALONE: bool>(
         &self,
+        simd: S,
         x: [f32; Feature::COUNT],
-        h: &[Block; BLOCKS],
-    ) -> [Block; BLOCKS] {
-        // Four sums, so that an addition need not wait for the one before.
-        let mut sums = [[[0.0_f32; LANES]; BLOCKS]; 4];
-        for (feature, column) in self.w.iter().enumerate() {
-            add_column::<FUSED, BLOCKS>(&mut sums[feature % 4], column, x[feature]);
-        }
-        let (quads, _) = self.u.as_chunks::<4>();
-        for (units, h) in quads.iter().zip(h.as_flattened().as_chunks::<4>().0) {
-            for unit in 0..4 {
-                add_column::<FUSED, BLOCKS>(&mut sums[unit], &units[unit], h[unit]);
+        state: &State,
+    ) -> State {
+        let mut next = State::ZERO;
+        let (to, _) = S::as_mut_simd_f32s(&mut next.0);
+        let (from, _) = S::as_simd_f32s(&state.0);
+        let zero = simd.splat_f32s(0.0);
+        for v in 0..PADDED / S::F32_LANES {
+            // Four sums, so that an addition need not wait for the one before.
+            let mut sums = [vector::<S>(&self.centre, v), zero, zero, zero];
+            for feature in 0..Feature::COUNT {
+                let weight = vector::<S>(&self.w[feature], v);
+                sums[feature % 4] =
+                    simd.mul_add_e_f32s(weight, simd.splat_f32s(x[feature]), sums[feature % 4]);
             }
-        }
-        let mut next = *h;
-        for block in 0..BLOCKS {
-            let (mut a, mut b) = ([0.0; LANES], [0.0; LANES]);
-            for lane in 0..LANES {
-                let sum = |i: usize| sums[i][block][lane];
-                let pre = (sum(0) + sum(1)) + (sum(2) + sum(3));
-                a[lane] = pre + self.bias_gate[block][lane];
-                b[lane] = pre + self.bias_update[block][lane];
+            if !ALONE {
+                for unit in 0..PADDED {
+                    let weight = vector::<S>(&self.u[unit], v);
+                    sums[unit % 4] =
+                        simd.mul_add_e_f32s(weight, simd.splat_f32s(state.0[unit]), sums[unit % 4]);
+                }
             }
-            next[block] = gated_update::<FUSED, LANES>(&a, &b, self.zeta, self.nu, &h[block]);
+            let pairs = [simd.add_f32s(sums[0], sums[1]), simd.add_f32s(sums[2], sums[3])];
+            let x = simd.add_f32s(pairs[0], pairs[1]);
+            let gates = gates::<S, SHARED>(simd, x, vector::<S>(&self.gate, v), vector::<S>(&self.update, v));
+            to[v] = gated_update(simd, gates, self.zeta, self.nu, if ALONE { zero } else { from[v] });
         }
         next
     }
-}
 
-/// Adds a column of a matrix, times a number, to a sum.
-#[inline(always)]
-fn add_column<const FUSED: bool, const BLOCKS: usize>(
-    sum: &mut [Block; BLOCKS],
-    column: &[Block; MAX_BLOCKS],
-    factor: f32,
-) {
-    for block in 0..BLOCKS {
-        for lane in 0..LANES {
-            sum[block][lane] = mul_add::<FUSED>(column[block][lane], factor, sum[block][lane]);
+    /// The head: the logit of a state, of which the first `PADDED` units matter.
+    #[inline(always)]
+    fn logit<S: Simd>(&self, simd: S, padded: usize, state: &State) -> f32 {
+        let mut sum = simd.splat_f32s(0.0);
+        let (h, _) = S::as_simd_f32s(&state.0);
+        for v in 0..padded / S::F32_LANES {
+            sum = simd.mul_add_e_f32s(vector::<S>(&self.head_weight, v), h[v], sum);
         }
+        self.head_bias + simd.reduce_sum_f32s(sum)
     }
 }
 
-/// All candidates alone, a block at a time.
+/// Values by unit, padded with zeros.
+fn units(values: impl Iterator<Item = f64>) -> Units {
+    let mut units = [0.0; MAX_HIDDEN_SIZE];
+    for (unit, value) in units.iter_mut().zip(values) {
+        *unit = value as f32;
+    }
+    units
+}
+
+/// One of the vectors that units are made of.
+#[inline(always)]
+fn vector<S: Simd>(units: &Units, v: usize) -> S::f32s {
+    S::as_simd_f32s(units).0[v]
+}
+
+/// All candidates alone: their logits.
 struct Alone<'a> {
     cell: &'a FastGrnn,
     features: Features<'a>,
     confidences: &'a mut [f32],
-}
-
-impl Work for Alone<'_> {
-    type Output = Result<(), (usize, f32)>;
-
-    #[inline(always)]
-    fn run<const FUSED: bool>(self) -> Self::Output {
-        for (block, out) in self.confidences.chunks_mut(LANES).enumerate() {
-            let from = block * LANES;
-            let mut x = [[0.0; LANES]; Feature::COUNT];
-            for (lanes, feature) in x.iter_mut().zip(Feature::ALL) {
-                let column = &self.features.column(feature)[from..];
-                match column.first_chunk::<LANES>() {
-                    Some(whole) => *lanes = *whole,
-                    None => lanes[..out.len()].copy_from_slice(column),
-                }
-            }
-            let logits = self.cell.alone_block::<FUSED>(&x);
-            if let Some(lane) = logits[..out.len()].iter().position(|logit| !logit.is_finite()) {
-                return Err((from + lane, logits[lane]));
-            }
-            out.copy_from_slice(&sigmoid::<FUSED, LANES>(&logits)[..out.len()]);
-        }
-        Ok(())
-    }
 }
 
 /// Candidates together.
@@ -255,41 +242,90 @@ struct Read<'a> {
     state: &'a mut State,
 }
 
-impl Read<'_> {
-    #[inline(always)]
-    fn blocks<const FUSED: bool, const BLOCKS: usize>(self) {
-        let state = self.state.0.first_chunk_mut::<BLOCKS>().expect("at most MAX_BLOCKS");
-        let mut h = *state;
-        for &candidate in self.candidates {
-            h = self.cell.step::<FUSED, BLOCKS>(self.features.row(candidate as usize), &h);
+/// Runs a method for the cell's hidden size, and for whether its gates share a power.
+macro_rules! sized {
+    ($self:ident, $simd:ident) => {
+        match ($self.cell.padded, $self.cell.shared) {
+            (16, true) => $self.sized::<S, 16, true>($simd),
+            (32, true) => $self.sized::<S, 32, true>($simd),
+            (48, true) => $self.sized::<S, 48, true>($simd),
+            (_, true) => $self.sized::<S, MAX_HIDDEN_SIZE, true>($simd),
+            (16, false) => $self.sized::<S, 16, false>($simd),
+            (_, false) => $self.sized::<S, MAX_HIDDEN_SIZE, false>($simd),
         }
-        *state = h;
+    };
+}
+
+impl Alone<'_> {
+    #[inline(always)]
+    fn sized<S: Simd, const PADDED: usize, const SHARED: bool>(self, simd: S) {
+        for (candidate, logit) in self.confidences.iter_mut().enumerate() {
+            let x = self.features.row(candidate);
+            let state = self.cell.step::<S, PADDED, SHARED, true>(simd, x, &State::ZERO);
+            *logit = self.cell.logit(simd, PADDED, &state);
+        }
     }
 }
 
-impl Work for Read<'_> {
+impl WithSimd for Alone<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<const FUSED: bool>(self) {
-        match self.cell.hidden_size.div_ceil(LANES) {
-            1 => self.blocks::<FUSED, 1>(),
-            2 => self.blocks::<FUSED, 2>(),
-            3 => self.blocks::<FUSED, 3>(),
-            _ => self.blocks::<FUSED, MAX_BLOCKS>(),
+    fn with_simd<S: Simd>(self, simd: S) {
+        sized!(self, simd);
+    }
+}
+
+impl Read<'_> {
+    #[inline(always)]
+    fn sized<S: Simd, const PADDED: usize, const SHARED: bool>(self, simd: S) {
+        for &candidate in self.candidates {
+            let x = self.features.row(candidate as usize);
+            *self.state = self.cell.step::<S, PADDED, SHARED, false>(simd, x, self.state);
         }
     }
 }
 
-/// The head's sigmoid, of one logit.
-struct Sigmoid(f32);
+impl WithSimd for Read<'_> {
+    type Output = ();
 
-impl Work for Sigmoid {
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        sized!(self, simd);
+    }
+}
+
+/// The logit of a state.
+struct Head<'a> {
+    cell: &'a FastGrnn,
+    state: &'a State,
+}
+
+impl WithSimd for Head<'_> {
     type Output = f32;
 
     #[inline(always)]
-    fn run<const FUSED: bool>(self) -> f32 {
-        sigmoid::<FUSED, 1>(&[self.0])[0]
+    fn with_simd<S: Simd>(self, simd: S) -> f32 {
+        self.cell.logit(simd, self.cell.padded, self.state)
+    }
+}
+
+/// The sigmoid of each logit, in its place.
+pub(crate) struct Sigmoid<'a>(pub(crate) &'a mut [f32]);
+
+impl WithSimd for Sigmoid<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (vectors, rest) = S::as_mut_simd_f32s(self.0);
+        for logits in vectors {
+            *logits = sigmoid(simd, *logits);
+        }
+        if !rest.is_empty() {
+            let confidences = sigmoid(simd, simd.partial_load_f32s(rest));
+            simd.partial_store_f32s(rest, confidences);
+        }
     }
 }
 

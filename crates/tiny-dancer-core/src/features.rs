@@ -12,8 +12,11 @@
 //! and how observers want them. Everything about a candidate that can be wrong is found here.
 
 use crate::activation::exp2;
-use crate::kernel::{Kernel, LANES, Work, mul_add};
-use crate::{Candidate, Metadata, RouteError, RoutingRequest};
+use crate::kernel::Kernel;
+use crate::set::Nearest;
+use crate::similarity::{self, Cosine};
+use crate::{Candidate, CandidateSet, Metadata, Query, RouteError, RoutingRequest};
+use pulp::{Simd, WithSimd};
 use std::time::Duration;
 
 /// One of the five features, in the order that the model reads them.
@@ -72,8 +75,17 @@ impl<'a> Features<'a> {
     ///
     /// # Panics
     /// If there is no such candidate.
+    #[inline(always)]
     pub fn row(&self, candidate: usize) -> [f32; Feature::COUNT] {
-        self.columns.map(|column| column[candidate])
+        // Written out: a closure would be compiled for the plainest machine, and called.
+        let columns = &self.columns;
+        [
+            columns[0][candidate],
+            columns[1][candidate],
+            columns[2][candidate],
+            columns[3][candidate],
+            columns[4][candidate],
+        ]
     }
 
     /// How many candidates there are.
@@ -167,15 +179,39 @@ pub(crate) fn engineer(
     scales: &Scales,
     columns: &mut Columns,
 ) -> Result<(), RouteError> {
-    let query = Query::new(kernel, request.query_embedding)?;
-    let engineer = Engineer { query, metadata: request.metadata, now, scales };
+    let cosine = Cosine::new(kernel, request.query_embedding)?;
+    let engineer = Engineer { cosine, metadata: request.metadata, now, scales };
     columns.resize(request.candidates.len());
     let columns = columns.features_mut();
     #[cfg(feature = "parallel")]
     if request.candidates.len() >= PARALLEL_FROM {
         return engineer.fill_parallel(kernel, request.candidates, columns);
     }
-    kernel.run(Fill { engineer: &engineer, first: 0, candidates: request.candidates, columns })
+    kernel.dispatch(Fill { engineer: &engineer, first: 0, candidates: request.candidates, columns })
+}
+
+/// Finds the `top_k` nearest candidates of a set and computes their features, in the order of the set.
+pub(crate) fn engineer_nearest(
+    kernel: Kernel,
+    query: &Query<'_>,
+    (set, top_k): (&CandidateSet, usize),
+    now: i64,
+    scales: &Scales,
+    nearest: &mut Nearest,
+    columns: &mut Columns,
+) -> Result<(), RouteError> {
+    let cosine = Cosine::new(kernel, query.embedding)?;
+    set.search(kernel, &cosine, top_k, nearest)?;
+    let neighbours = nearest.neighbours();
+    columns.resize(neighbours.len());
+    let [similarities, others @ ..] = columns.features_mut();
+    for (similarity, neighbour) in similarities.iter_mut().zip(neighbours) {
+        *similarity = neighbour.similarity;
+    }
+    let candidates = neighbours.iter().map(|neighbour| set.without_embedding(neighbour.candidate as usize));
+    let engineer = Engineer { cosine, metadata: query.metadata, now, scales };
+    kernel.dispatch(FillOthers { engineer: &engineer, candidates, columns: others });
+    Ok(())
 }
 
 /// Fewer candidates are prepared sooner than a thread wakes up.
@@ -184,15 +220,15 @@ const PARALLEL_FROM: usize = 1024;
 
 /// What all candidates of a request have in common.
 struct Engineer<'a> {
-    query: Query<'a>,
+    cosine: Cosine<'a>,
     metadata: Option<&'a Metadata>,
     now: i64,
     scales: &'a Scales,
 }
 
-#[cfg(feature = "parallel")]
 impl Engineer<'_> {
     /// Shares the candidates out in the current rayon pool.
+    #[cfg(feature = "parallel")]
     fn fill_parallel(
         &self,
         kernel: Kernel,
@@ -208,9 +244,33 @@ impl Engineer<'_> {
             .enumerate()
             .find_map_first(|(share, (candidates, similarity, recency, frequency, success, overlap))| {
                 let columns = [similarity, recency, frequency, success, overlap];
-                kernel.run(Fill { engineer: self, first: share * SHARE, candidates, columns }).err()
+                kernel.dispatch(Fill { engineer: self, first: share * SHARE, candidates, columns }).err()
             });
         error.map_or(Ok(()), Err)
+    }
+
+    /// What is wrong with the first bad candidate of several, of which the first has the place `first`.
+    #[cold]
+    fn first_error(&self, first: usize, candidates: &[Candidate]) -> RouteError {
+        let mut checked = (first..).zip(candidates).map(|(index, candidate)| {
+            let (expected, actual) = (self.cosine.dimensions(), candidate.embedding.len());
+            if actual != expected {
+                return Err(RouteError::DimensionMismatch { candidate: index, expected, actual });
+            }
+            check_candidate(candidate, index)
+        });
+        checked.find_map(Result::err).expect("a bad candidate made us look for it")
+    }
+}
+
+/// Says what is wrong with a candidate, whatever its dimension.
+pub(crate) fn check_candidate(candidate: &Candidate, index: usize) -> Result<(), RouteError> {
+    similarity::check(&candidate.embedding, Some(index))?;
+    let value = candidate.success_rate;
+    if (0.0..=1.0).contains(&value) {
+        Ok(())
+    } else {
+        Err(RouteError::InvalidSuccessRate { candidate: index, value })
     }
 }
 
@@ -222,29 +282,73 @@ struct Fill<'a> {
     columns: [&'a mut [f32]; Feature::COUNT],
 }
 
-impl Work for Fill<'_> {
+impl WithSimd for Fill<'_> {
     type Output = Result<(), RouteError>;
 
     #[inline(always)]
-    fn run<const FUSED: bool>(self) -> Self::Output {
-        let Self { engineer, first, candidates, columns } = self;
-        let [similarity, recency, frequency, success, overlap] =
-            columns.map(|column| &mut column[..candidates.len()]);
-        for (i, candidate) in candidates.iter().enumerate() {
-            similarity[i] = engineer.query.similarity::<FUSED>(&candidate.embedding, first + i)?;
-            recency[i] = engineer.scales.log2_recency(engineer.now, candidate.created_at);
-            frequency[i] = engineer.scales.frequency(candidate.access_count);
-            success[i] = success_rate(candidate, first + i)?;
-            overlap[i] = metadata_overlap(engineer.metadata, &candidate.metadata);
+    fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
+        let Self { engineer, first, candidates, columns: [similarity, others @ ..] } = self;
+        let (cosine, dimensions) = (&engineer.cosine, engineer.cosine.dimensions());
+        let mut good = true;
+        let (pairs, last) = candidates.as_chunks::<2>();
+        let (similarities, last_similarity) = similarity.as_chunks_mut::<2>();
+        for ([a, b], similarities) in pairs.iter().zip(similarities) {
+            if a.embedding.len() != dimensions || b.embedding.len() != dimensions {
+                return Err(engineer.first_error(first, candidates));
+            }
+            *similarities = cosine.similarities(simd, [&a.embedding, &b.embedding]);
+            good &= !similarities[0].is_nan() && !similarities[1].is_nan();
         }
-        let (blocks, rest) = recency.as_chunks_mut::<LANES>();
-        for block in blocks {
-            *block = exp2::<FUSED, LANES>(block);
+        if let ([candidate], [similarity]) = (last, last_similarity) {
+            if candidate.embedding.len() != dimensions {
+                return Err(engineer.first_error(first, candidates));
+            }
+            [*similarity] = cosine.similarities(simd, [&candidate.embedding]);
+            good &= !similarity.is_nan();
         }
-        for recency in rest {
-            *recency = exp2::<FUSED, 1>(&[*recency])[0];
+        good &= FillOthers { engineer, candidates: candidates.iter(), columns: others }.with_simd(simd);
+        if good { Ok(()) } else { Err(engineer.first_error(first, candidates)) }
+    }
+}
+
+/// The columns of some candidates but for the similarity. Says whether all success rates were good.
+struct FillOthers<'a, I> {
+    engineer: &'a Engineer<'a>,
+    candidates: I,
+    columns: [&'a mut [f32]; Feature::COUNT - 1],
+}
+
+impl<'c, I: Iterator<Item = &'c Candidate> + Clone> WithSimd for FillOthers<'_, I> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> bool {
+        let Self { engineer, candidates, columns: [recency, frequency, success, overlap] } = self;
+        let mut good = true;
+        let places = recency.iter_mut().zip(frequency).zip(success);
+        for (((recency, frequency), success), candidate) in places.zip(candidates.clone()) {
+            *recency = engineer.scales.log2_recency(engineer.now, candidate.created_at);
+            *frequency = engineer.scales.frequency(candidate.access_count);
+            *success = candidate.success_rate;
+            good &= (0.0..=1.0).contains(success);
         }
-        Ok(())
+        match engineer.metadata {
+            Some(query) if !query.is_empty() => {
+                for (overlap, candidate) in overlap.iter_mut().zip(candidates) {
+                    *overlap = metadata_overlap(query, &candidate.metadata);
+                }
+            }
+            _ => overlap.fill(0.0),
+        }
+        let (vectors, rest) = S::as_mut_simd_f32s(recency);
+        for recency in vectors {
+            *recency = exp2(simd, *recency);
+        }
+        if !rest.is_empty() {
+            let recency = exp2(simd, simd.partial_load_f32s(rest));
+            simd.partial_store_f32s(rest, recency);
+        }
+        good
     }
 }
 
@@ -259,122 +363,13 @@ pub fn frequency(access_count: u64) -> f32 {
     ((access_count as f64).ln_1p() / 1001_f64.ln()).min(1.0) as f32
 }
 
-fn success_rate(candidate: &Candidate, index: usize) -> Result<f32, RouteError> {
-    let value = candidate.success_rate;
-    if (0.0..=1.0).contains(&value) {
-        Ok(value)
-    } else {
-        Err(RouteError::InvalidSuccessRate { candidate: index, value })
-    }
-}
-
 /// Jaccard index of two sets of key-value pairs: shared pairs over all pairs, 0 if either has none.
-fn metadata_overlap(query: Option<&Metadata>, candidate: &Metadata) -> f32 {
-    let Some(query) = query else { return 0.0 };
-    if query.is_empty() || candidate.is_empty() {
+fn metadata_overlap(query: &Metadata, candidate: &Metadata) -> f32 {
+    if candidate.is_empty() {
         return 0.0;
     }
     let shared = query.iter().filter(|(key, value)| candidate.get(*key) == Some(value)).count();
     shared as f32 / (query.len() + candidate.len() - shared) as f32
-}
-
-/// A squared norm in this range is as precise as f32 gets; outside, squares over- or underflow, and f64 takes over.
-const PLAIN: std::ops::RangeInclusive<f32> = 1e-30..=1e30;
-
-/// A checked query, with its norm.
-struct Query<'a> {
-    embedding: &'a [f32],
-    squared_norm: f32,
-    norm: f32,
-}
-
-impl<'a> Query<'a> {
-    fn new(kernel: Kernel, embedding: &'a [f32]) -> Result<Self, RouteError> {
-        if embedding.is_empty() {
-            return Err(RouteError::EmptyQuery);
-        }
-        let squared_norm = kernel.run(SquaredNorm(embedding));
-        if !PLAIN.contains(&squared_norm) {
-            check(embedding, None)?;
-        }
-        Ok(Self { embedding, squared_norm, norm: squared_norm.sqrt() })
-    }
-
-    /// Cosine with a candidate's embedding, checked on the way: whatever is wrong with it shows in its norm.
-    #[inline(always)]
-    fn similarity<const FUSED: bool>(&self, embedding: &[f32], candidate: usize) -> Result<f32, RouteError> {
-        if embedding.len() != self.embedding.len() {
-            let (expected, actual) = (self.embedding.len(), embedding.len());
-            return Err(RouteError::DimensionMismatch { candidate, expected, actual });
-        }
-        let (dot, squared_norm) = products::<FUSED>(self.embedding, embedding);
-        if PLAIN.contains(&squared_norm) && PLAIN.contains(&self.squared_norm) {
-            return Ok((dot / (self.norm * squared_norm.sqrt())).clamp(-1.0, 1.0));
-        }
-        check(embedding, Some(candidate))?;
-        Ok(similarity_f64(self.embedding, embedding))
-    }
-}
-
-/// A query's squared norm.
-struct SquaredNorm<'a>(&'a [f32]);
-
-impl Work for SquaredNorm<'_> {
-    type Output = f32;
-
-    #[inline(always)]
-    fn run<const FUSED: bool>(self) -> f32 {
-        products::<FUSED>(self.0, self.0).1
-    }
-}
-
-/// Names the first element that is not finite, or an embedding without direction.
-#[cold]
-fn check(embedding: &[f32], candidate: Option<usize>) -> Result<(), RouteError> {
-    if let Some(index) = embedding.iter().position(|x| !x.is_finite()) {
-        return Err(RouteError::NonFiniteEmbedding { candidate, index, value: embedding[index] });
-    }
-    if embedding.iter().all(|&x| x == 0.0) {
-        return Err(RouteError::ZeroNorm { candidate });
-    }
-    Ok(())
-}
-
-/// The cosine where f32's range does not hold the squares; f64's holds every sum of squares of f32.
-#[cold]
-fn similarity_f64(a: &[f32], b: &[f32]) -> f32 {
-    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
-    (dot(a, b) / (dot(a, a).sqrt() * dot(b, b).sqrt())).clamp(-1.0, 1.0) as f32
-}
-
-/// `a . b` and `b . b` of equally long slices, in interleaved sums that hide an addition's latency.
-#[inline(always)]
-fn products<const FUSED: bool>(a: &[f32], b: &[f32]) -> (f32, f32) {
-    let (mut dot, mut squared) = ([0.0_f32; 2 * LANES], [0.0_f32; 2 * LANES]);
-    let (a_blocks, a_rest) = a.as_chunks::<{ 2 * LANES }>();
-    let (b_blocks, b_rest) = b.as_chunks::<{ 2 * LANES }>();
-    for (a, b) in a_blocks.iter().zip(b_blocks) {
-        for lane in 0..2 * LANES {
-            dot[lane] = mul_add::<FUSED>(a[lane], b[lane], dot[lane]);
-            squared[lane] = mul_add::<FUSED>(b[lane], b[lane], squared[lane]);
-        }
-    }
-    for (lane, (a, b)) in a_rest.iter().zip(b_rest).enumerate() {
-        dot[lane] = mul_add::<FUSED>(*a, *b, dot[lane]);
-        squared[lane] = mul_add::<FUSED>(*b, *b, squared[lane]);
-    }
-    (sum(dot), sum(squared))
-}
-
-/// The sum of all lanes, by halves.
-#[inline(always)]
-fn sum(mut lanes: [f32; 2 * LANES]) -> f32 {
-    for half in [LANES, 8, 4, 2, 1] {
-        for lane in 0..half {
-            lanes[lane] += lanes[lane + half];
-        }
-    }
-    lanes[0]
 }
 
 #[cfg(test)]

@@ -1,38 +1,16 @@
 //! Kernels: the same arithmetic, compiled for the vector instructions that the machine has.
 //!
-//! The code is written once, over arrays of lanes, without a branch in an inner loop. The `pulp` crate compiles it for
-//! each instruction set and chooses at run time, safely; the compiler turns arrays into vectors. Only the fused
-//! multiply-add must be asked for by hand, since where the machine has none it would be a call.
+//! The code is written once, over the vectors of the `pulp` crate, which compiles it for each instruction set and chooses
+//! at run time, safely. Left to find the vectors itself, the compiler made half as many, and others with each change.
+//!
+//! What holds a vector must be inlined into the function that `pulp` dispatches to. So there are no closures over
+//! vectors: passed to a function of the standard library, one is compiled for the plainest machine, and called.
 //!
 //! One kernel gives the same bits each time. Another one rounds differently and stays within 1e-5.
 
 /// Which instructions the arithmetic uses. Chosen when a router is made.
 #[derive(Clone, Copy, Debug)]
 pub struct Kernel(pulp::Arch);
-
-/// Numbers that a block of vector code works on: one vector of AVX-512, two of AVX2, four of NEON.
-pub(crate) const LANES: usize = 16;
-
-/// Arithmetic that is compiled for each instruction set. Everything in `run` must be `#[inline(always)]`.
-pub(crate) trait Work {
-    /// What it computes.
-    type Output;
-
-    /// Does it, with fused multiply-adds or without.
-    fn run<const FUSED: bool>(self) -> Self::Output;
-}
-
-struct Dispatched<W>(W);
-
-impl<W: Work> pulp::WithSimd for Dispatched<W> {
-    type Output = W::Output;
-
-    #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) -> W::Output {
-        // Each instruction set that pulp has vectors for can fuse, too.
-        if S::F32_LANES > 1 { self.0.run::<true>() } else { self.0.run::<false>() }
-    }
-}
 
 impl Kernel {
     /// The best that this machine can run.
@@ -67,22 +45,11 @@ impl Kernel {
         }
     }
 
-    #[inline]
-    pub(crate) fn run<W: Work>(self, work: W) -> W::Output {
-        self.dispatch(Dispatched(work))
-    }
-
-    /// For the rare loop that the compiler has to be shown its vectors for.
+    /// Does work with the vectors of this kernel. Everything in it must be `#[inline(always)]`.
     #[inline]
     pub(crate) fn dispatch<W: pulp::WithSimd>(self, work: W) -> W::Output {
         self.0.dispatch(work)
     }
-}
-
-/// `a b + c`.
-#[inline(always)]
-pub(crate) fn mul_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
-    if FUSED { a.mul_add(b, c) } else { a * b + c }
 }
 
 #[cfg(test)]

@@ -30,7 +30,8 @@
 //!
 //! # Features
 //!
-//! - `parallel`: requests of very many candidates are prepared in the current rayon pool. The answer is the same.
+//! - `parallel`: requests of very many candidates, large sets and batches are worked on in the current rayon pool. The
+//!   answers are the same.
 //! - `serde`: `Serialize` and `Deserialize` for the data types.
 //! - `testing`: what tests of observers need.
 
@@ -51,6 +52,8 @@ pub mod replay;
 mod request;
 mod response;
 mod router;
+mod set;
+mod similarity;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
@@ -63,6 +66,7 @@ pub use guarantee::RiskBudget;
 pub use kernel::Kernel;
 pub use model::{LoadError, Model};
 pub use observer::Observer;
-pub use request::{Candidate, Metadata, RoutingRequest};
+pub use request::{Candidate, Metadata, Query, RoutingRequest};
 pub use response::{ModelType, Outcome, OutcomeResult, Reason, RoutingDecision, RoutingResponse};
 pub use router::Router;
+pub use set::CandidateSet;

@@ -58,9 +58,10 @@
 mod compose;
 mod event;
 
+pub(crate) use event::Names;
 pub use event::{
-    BreakerTransition, CandidateStep, Decided, Detail, Failed, ModelReload, Operation, OutcomeReported,
-    PromiseBroken, RequestEnd, RequestStart, Stage, StageEnd, StageStart, Status,
+    BatchStart, BreakerTransition, CandidateStep, Decided, Detail, Failed, ModelReload, Operation,
+    OutcomeReported, PromiseBroken, RequestEnd, RequestStart, Stage, StageEnd, StageStart, Status,
 };
 
 /// Hears what a router does. See the [module](self) for the contract.
@@ -69,6 +70,16 @@ pub trait Observer: Send + Sync + 'static {
     type Request: 'static;
     /// Lives from a stage's start to its end.
     type Stage: 'static;
+
+    /// Requests came in together, and will be routed on other threads.
+    ///
+    /// What it returns is called on the thread that routes one of them, with a function that does so: whoever keeps a context
+    /// by thread takes it here, and enters it there, so that each request has the parent that the batch had.
+    #[inline]
+    fn on_batch_start(&self, event: &BatchStart) -> impl Fn(&mut dyn FnMut()) + Send + Sync {
+        let _ = event;
+        |route: &mut dyn FnMut()| route()
+    }
 
     /// A request came in.
     fn on_request_start(&self, event: &RequestStart<'_>) -> Self::Request;

@@ -10,59 +10,77 @@ use pulp::{Simd, WithSimd};
 /// Beyond, the square of the number of values outweighs the logarithm.
 const RANKED: usize = 128;
 
-/// For each of `n` values, how many are smaller.
+/// The place of each of `n` values in ascending order, ties by index: how many are smaller, or equal and before.
 ///
 /// Over vectors rather than lanes, since compilers would rather make vectors of the outer loop.
-struct CountSmaller<'a> {
+struct Rank<'a> {
     n: usize,
     values: &'a [f32; RANKED],
-    smaller: &'a mut [u32; RANKED],
+    places: &'a mut [u32; RANKED],
 }
 
-impl WithSimd for CountSmaller<'_> {
+impl WithSimd for Rank<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let (one, zero) = (simd.splat_u32s(1), simd.splat_u32s(0));
-        let add = |count, other, mine| {
-            let smaller = simd.less_than_f32s(simd.splat_f32s(other), mine);
-            simd.add_u32s(count, simd.select_u32s(smaller, one, zero))
-        };
+        let lanes = S::as_simd_u32s(&LANE).0[0];
         let (vectors, _) = S::as_simd_f32s(self.values);
-        let (counts, _) = S::as_mut_simd_u32s(self.smaller);
-        let (pairs, rest) = self.values[..self.n].as_chunks::<2>();
-        for (&mine, count) in vectors.iter().zip(counts).take(self.n.div_ceil(S::F32_LANES)) {
-            // Two counts, so that an addition need not wait for the one before.
-            let (mut even, mut odd) = (zero, zero);
-            for &[a, b] in pairs {
-                (even, odd) = (add(even, a, mine), add(odd, b, mine));
+        let (counts, _) = S::as_mut_simd_u32s(self.places);
+        let values = &self.values[..self.n];
+        for ((i, &mine), count_of) in
+            vectors.iter().enumerate().zip(counts).take(self.n.div_ceil(S::F32_LANES))
+        {
+            let (before, rest) = values.split_at(i * S::F32_LANES);
+            let (beside, after) = rest.split_at(rest.len().min(S::F32_LANES));
+            let mut places = count::<S, true>(simd, before, mine);
+            for (j, &other) in (0..).zip(beside) {
+                let other = simd.splat_f32s(other);
+                let before = simd.less_than_u32s(simd.splat_u32s(j), lanes);
+                let equal = simd.and_m32s(before, simd.less_than_or_equal_f32s(other, mine));
+                let smaller = simd.or_m32s(equal, simd.less_than_f32s(other, mine));
+                places = simd.add_u32s(places, simd.select_u32s(smaller, one, zero));
             }
-            for &other in rest {
-                even = add(even, other, mine);
-            }
-            *count = simd.add_u32s(even, odd);
+            *count_of = simd.add_u32s(places, count::<S, false>(simd, after, mine));
         }
     }
 }
 
+/// How many of `others` are smaller than each of mine, or not greater.
+#[inline(always)]
+fn count<S: Simd, const OR_EQUAL: bool>(simd: S, others: &[f32], mine: S::f32s) -> S::u32s {
+    let (one, zero) = (simd.splat_u32s(1), simd.splat_u32s(0));
+    // Two counts, so that an addition need not wait for the one before.
+    let (mut even, mut odd) = (zero, zero);
+    let (pairs, rest) = others.as_chunks::<2>();
+    for &[a, b] in pairs {
+        even = simd.add_u32s(even, simd.select_u32s(precedes::<S, OR_EQUAL>(simd, a, mine), one, zero));
+        odd = simd.add_u32s(odd, simd.select_u32s(precedes::<S, OR_EQUAL>(simd, b, mine), one, zero));
+    }
+    if let &[a] = rest {
+        even = simd.add_u32s(even, simd.select_u32s(precedes::<S, OR_EQUAL>(simd, a, mine), one, zero));
+    }
+    simd.add_u32s(even, odd)
+}
+
+#[inline(always)]
+fn precedes<S: Simd, const OR_EQUAL: bool>(simd: S, other: f32, mine: S::f32s) -> S::m32s {
+    let other = simd.splat_f32s(other);
+    if OR_EQUAL { simd.less_than_or_equal_f32s(other, mine) } else { simd.less_than_f32s(other, mine) }
+}
+
+/// Each lane's number, for vectors of up to sixteen.
+const LANE: [u32; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+
 /// The place of each value in ascending order, ties by index. `values` are at most [`RANKED`], none of them NaN.
-fn ascending(kernel: Kernel, values: impl ExactSizeIterator<Item = f32>) -> [u8; RANKED] {
-    let n = values.len();
-    let (mut padded, mut smaller) = ([f32::INFINITY; RANKED], [0; RANKED]);
+#[inline]
+fn ascending(kernel: Kernel, values: impl ExactSizeIterator<Item = f32>, places: &mut [u32; RANKED]) {
+    let (n, mut padded) = (values.len(), [0.0; RANKED]);
     for (to, value) in padded.iter_mut().zip(values) {
         *to = value;
     }
-    kernel.dispatch(CountSmaller { n, values: &padded, smaller: &mut smaller });
-    let mut places = [0; RANKED];
-    // Equal values have equal ranks, and as many places after that: each takes the first that is free.
-    let mut taken = 0_u128;
-    for (place, rank) in places.iter_mut().zip(smaller).take(n) {
-        let free = rank + (!(taken >> rank)).trailing_zeros();
-        taken |= 1 << free;
-        *place = free as u8;
-    }
-    places
+    kernel.dispatch(Rank { n, values: &padded, places });
 }
 
 /// The candidates that are read together: the nearest, in ascending similarity, ties by index.
@@ -78,7 +96,8 @@ impl JointOrder {
     pub(crate) fn new(kernel: Kernel, similarity: &[f32]) -> Self {
         let mut order = Self { candidates: [0; RANKED], from: 0, to: 0 };
         if similarity.len() <= RANKED {
-            let places = ascending(kernel, similarity.iter().copied());
+            let mut places = [0; RANKED];
+            ascending(kernel, similarity.iter().copied(), &mut places);
             for (candidate, &place) in (0..).zip(&places[..similarity.len()]) {
                 order.candidates[place as usize] = candidate;
             }
@@ -118,11 +137,12 @@ impl JointOrder {
 /// The place of each value in descending order, ties by index; `None` where there are so many that sorting is cheaper.
 ///
 /// `values` are finite.
-pub(crate) fn descending(kernel: Kernel, values: &[f32]) -> Option<[u8; RANKED]> {
-    if values.len() > RANKED {
-        return None;
-    }
-    Some(ascending(kernel, values.iter().map(|value| -value)))
+pub(crate) fn descending(kernel: Kernel, values: &[f32]) -> Option<[u32; RANKED]> {
+    (values.len() <= RANKED).then(|| {
+        let mut places = [0; RANKED];
+        ascending(kernel, values.iter().map(|value| -value), &mut places);
+        places
+    })
 }
 
 #[cfg(test)]

@@ -60,3 +60,23 @@ impl<'a> RoutingRequest<'a> {
         Self { query_embedding, candidates, metadata: None, now: None }
     }
 }
+
+/// A query without candidates: those come from a [`CandidateSet`](crate::CandidateSet).
+///
+/// It borrows and is `Copy`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Query<'a> {
+    /// The query's embedding, of the set's dimension.
+    pub embedding: &'a [f32],
+    /// Key-value pairs of the query; `None` and an empty map mean the same.
+    pub metadata: Option<&'a Metadata>,
+    /// The moment that recency is measured from, in Unix seconds; `None` reads the clock.
+    pub now: Option<i64>,
+}
+
+impl<'a> Query<'a> {
+    /// A query without metadata, at the clock's time.
+    pub fn new(embedding: &'a [f32]) -> Self {
+        Self { embedding, metadata: None, now: None }
+    }
+}

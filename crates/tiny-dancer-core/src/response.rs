@@ -1,6 +1,7 @@
 //! What the router answers, and what the caller reports back.
 
 use crate::features::{Columns, Features};
+use crate::set::Nearest;
 
 /// Which of the two language models a request goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -87,7 +88,7 @@ impl Reason {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct RoutingDecision {
-    /// The candidate's place in the request.
+    /// The candidate's place in the request, or in the set.
     pub candidate: usize,
     /// The probability that the lightweight model suffices, were this candidate all that is known.
     pub confidence: f32,
@@ -116,6 +117,9 @@ pub struct RoutingResponse {
     /// Memory of the router's, kept here so that a reused response costs no allocation.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub(crate) columns: Columns,
+    /// The same for those that were found in a set; none where the request brought its own.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(crate) nearest: Nearest,
 }
 
 impl RoutingResponse {
@@ -127,9 +131,9 @@ impl RoutingResponse {
         self.uncertainty = uncertainty;
     }
 
-    /// Forgets what an earlier request left behind.
-    pub(crate) fn clear(&mut self) {
-        self.decide(Reason::NoEvidence, 0.0, 1.0);
+    /// Decides without looking at any candidate.
+    pub(crate) fn fall_back(&mut self, reason: Reason) {
+        self.decide(reason, 0.0, 1.0);
         self.decisions.clear();
         self.columns.clear();
     }
@@ -150,6 +154,7 @@ impl Default for RoutingResponse {
             reason: Reason::NoEvidence,
             decisions: Vec::new(),
             columns: Columns::default(),
+            nearest: Nearest::default(),
         }
     }
 }

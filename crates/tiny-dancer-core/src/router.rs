@@ -7,10 +7,11 @@ use crate::features::{self, Feature, Scales};
 use crate::guarantee::{self, CoverageMonitor, PromiseState};
 use crate::kernel::Kernel;
 use crate::model::{LoadError, Model};
-use crate::observer::{Observer, Operation, Stage};
+use crate::observer::{BatchStart, Names, Observer, Operation, Stage};
 use crate::order::{self, JointOrder};
 use crate::response::{Outcome, OutcomeResult, RoutingDecision, RoutingResponse};
-use crate::{ModelType, Reason, RouteError, RoutingRequest};
+use crate::set::Nearest;
+use crate::{CandidateSet, ModelType, Query, Reason, RouteError, RoutingRequest};
 use arc_swap::ArcSwap;
 use observed::Observed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -120,15 +121,79 @@ impl<O: Observer> Router<O> {
         request: RoutingRequest<'_>,
         response: &mut RoutingResponse,
     ) -> Result<(), RouteError> {
+        self.answer(Operation::Route, &Asked::Request(request), response)
+    }
+
+    /// Routes one query by the `top_k` nearest candidates of a set. The answer has the same bits as that of
+    /// [`route`](Self::route) with those candidates in the order of the set, but for their places: a decision's `candidate` is
+    /// the place in the set.
+    pub fn route_set(
+        &self,
+        query: Query<'_>,
+        set: &CandidateSet,
+        top_k: usize,
+    ) -> Result<RoutingResponse, RouteError> {
+        let mut response = RoutingResponse::default();
+        self.route_set_into(query, set, top_k, &mut response)?;
+        Ok(response)
+    }
+
+    /// [`route_set`](Self::route_set) into a response that is kept for reuse.
+    pub fn route_set_into(
+        &self,
+        query: Query<'_>,
+        set: &CandidateSet,
+        top_k: usize,
+        response: &mut RoutingResponse,
+    ) -> Result<(), RouteError> {
+        let result = self.answer(Operation::RouteSet, &Asked::Set { query, set, top_k }, response);
+        for decision in &mut response.decisions {
+            decision.candidate = response.nearest.neighbours()[decision.candidate].candidate as usize;
+        }
+        result
+    }
+
+    /// Routes several requests, in their order and with the same bits as one by one.
+    ///
+    /// With feature `parallel` they are shared out in the current rayon pool. Observers are called on the thread that
+    /// routes, within what was current on the thread that called this: see
+    /// [`on_batch_start`](Observer::on_batch_start).
+    pub fn route_batch(&self, requests: &[RoutingRequest<'_>]) -> Vec<Result<RoutingResponse, RouteError>> {
+        let event = BatchStart { requests: requests.len() };
+        let enter = observed::batch(&self.observer, &event);
+        let route = |request: &RoutingRequest<'_>| {
+            let mut response = RoutingResponse::default();
+            let mut result = Ok(());
+            enter(&mut || {
+                result = self.answer(Operation::RouteBatch, &Asked::Request(*request), &mut response);
+            });
+            result.map(|()| response)
+        };
+        #[cfg(feature = "parallel")]
+        return {
+            use rayon::prelude::*;
+            requests.par_iter().map(route).collect()
+        };
+        #[cfg(not(feature = "parallel"))]
+        requests.iter().map(route).collect()
+    }
+
+    /// Decides, and tells.
+    #[inline]
+    fn answer(
+        &self,
+        operation: Operation,
+        asked: &Asked<'_>,
+        response: &mut RoutingResponse,
+    ) -> Result<(), RouteError> {
         let serving = self.serving.load();
         let mut observed =
-            Observed::start(&self.observer, &self.config.clock, Operation::Route, &request, &serving.model);
-        response.clear();
-        let result = self.decide(&request, &serving, &mut observed, response);
+            Observed::start(&self.observer, &self.config.clock, operation, asked, &serving.model);
+        let result = self.decide(asked, &serving, &mut observed, response);
         match &result {
-            Ok(()) => observed.decided(&request, self.kernel, &serving, response),
+            Ok(()) => observed.decided(asked, self.kernel, &serving, response),
             Err(error) => {
-                response.clear();
+                response.fall_back(Reason::NoEvidence);
                 observed.failed(error);
             }
         }
@@ -267,26 +332,41 @@ impl<O: Observer> Router<O> {
     /// The four stages, and the decision.
     fn decide(
         &self,
-        request: &RoutingRequest<'_>,
+        asked: &Asked<'_>,
         serving: &Serving,
         observed: &mut Observed<'_, O>,
         response: &mut RoutingResponse,
     ) -> Result<(), RouteError> {
         let leases = observed.stage(Stage::CircuitBreakerCheck, |_| self.check_circuits())?;
         let Some(mut leases) = leases else {
-            response.decide(Reason::CircuitOpen, 0.0, 1.0);
+            response.fall_back(Reason::CircuitOpen);
             return Ok(());
         };
         observed.stage(Stage::FeatureEngineering, |_| {
-            let now = request.now.unwrap_or_else(|| self.config.clock.unix_seconds());
-            features::engineer(self.kernel, request, now, &self.scales, &mut response.columns)
+            let now = asked.now().unwrap_or_else(|| self.config.clock.unix_seconds());
+            let (scales, columns) = (&self.scales, &mut response.columns);
+            match asked {
+                Asked::Request(request) => features::engineer(self.kernel, request, now, scales, columns),
+                &Asked::Set { ref query, set, top_k } => {
+                    let nearest = &mut response.nearest;
+                    features::engineer_nearest(
+                        self.kernel,
+                        query,
+                        (set, top_k),
+                        now,
+                        scales,
+                        nearest,
+                        columns,
+                    )
+                }
+            }
         })?;
-        if request.candidates.is_empty() {
-            response.decide(Reason::NoEvidence, 0.0, 1.0);
+        if response.features().is_empty() {
+            response.fall_back(Reason::NoEvidence);
             return Ok(());
         }
         let inferred = observed.stage(Stage::ModelInference, |observed| {
-            infer(self.kernel, request, &serving.model, observed, response)
+            infer(self.kernel, asked, &serving.model, observed, response)
         });
         leases.return_inference(inferred.is_ok());
         let evidence = inferred?;
@@ -321,6 +401,47 @@ impl<O: Observer> Router<O> {
     }
 }
 
+/// What is asked: a request that brings its candidates, or a query for those of a set.
+enum Asked<'a> {
+    Request(RoutingRequest<'a>),
+    Set { query: Query<'a>, set: &'a CandidateSet, top_k: usize },
+}
+
+impl<'a> Asked<'a> {
+    /// How many candidates there will be.
+    fn candidates(&self) -> usize {
+        match self {
+            Self::Request(request) => request.candidates.len(),
+            Self::Set { set, top_k, .. } => set.len().min(*top_k),
+        }
+    }
+
+    fn embedding(&self) -> &'a [f32] {
+        match self {
+            Self::Request(request) => request.query_embedding,
+            Self::Set { query, .. } => query.embedding,
+        }
+    }
+
+    fn now(&self) -> Option<i64> {
+        match self {
+            Self::Request(request) => request.now,
+            Self::Set { query, .. } => query.now,
+        }
+    }
+
+    /// Where the candidates' names are.
+    fn names<'n>(&self, nearest: &'n Nearest) -> Names<'n>
+    where
+        'a: 'n,
+    {
+        match self {
+            Self::Request(request) => Names::Request(request.candidates),
+            Self::Set { set, .. } => Names::Set(set, nearest),
+        }
+    }
+}
+
 /// The configured model, or the embedded one.
 fn load(config: &RouterConfig) -> Result<Model, LoadError> {
     config.model_path.as_ref().map_or_else(|| Ok(Model::embedded()), Model::load)
@@ -337,7 +458,7 @@ struct Evidence {
 /// Runs the cell on candidates alone, whose confidences it keeps in the response, and together.
 fn infer<O: Observer>(
     kernel: Kernel,
-    request: &RoutingRequest<'_>,
+    asked: &Asked<'_>,
     model: &Model,
     observed: &mut Observed<'_, O>,
     response: &mut RoutingResponse,
@@ -352,9 +473,10 @@ fn infer<O: Observer>(
     let candidates = order.candidates();
     let mut state = State::ZERO;
     if observed.hears_steps() {
+        let names = asked.names(&response.nearest);
         for (farther, one) in candidates.chunks(1).enumerate() {
             let (candidate, rank) = (one[0] as usize, candidates.len() - 1 - farther);
-            let id = request.candidates[candidate].id.as_str();
+            let id = names.get(candidate).unwrap_or_default();
             observed.step(candidate, id, rank, || cell.read(kernel, features, one, &mut state));
         }
     } else {
@@ -372,19 +494,22 @@ fn estimate(kernel: Kernel, serving: &Serving, evidence: &Evidence, response: &m
     let (features, confidences) = response.columns.features_and_confidences();
     let similarity = features.column(Feature::Similarity);
     let (alone, together) = (serving.model.alone(), serving.model.together());
+    let one = alone.count_bin(1);
     let decision = |(candidate, (&similarity, &confidence))| {
-        let uncertainty = alone.uncertainty(confidence, similarity, 1);
+        let uncertainty = alone.uncertainty_in(alone.similarity_bin(similarity) + one, confidence);
         let use_lightweight = serving.reason(confidence, uncertainty) == Reason::Confident;
         RoutingDecision { candidate, confidence, uncertainty, use_lightweight }
     };
     let unordered = similarity.iter().zip(&*confidences).enumerate().map(decision);
     let decisions = &mut response.decisions;
     if let Some(places) = order::descending(kernel, confidences) {
+        // Every place is written anew.
         decisions.resize(confidences.len(), RoutingDecision::default());
         for (decision, &place) in unordered.zip(&places) {
             decisions[place as usize] = decision;
         }
     } else {
+        decisions.clear();
         decisions.extend(unordered);
         decisions.sort_unstable_by(|a, b| {
             b.confidence.total_cmp(&a.confidence).then(a.candidate.cmp(&b.candidate))

@@ -10,16 +10,18 @@ use crate::fastgrnn::FastGrnnWeights;
 use crate::guarantee::{RiskBudget, RiskStep};
 use crate::model::TrainingFacts;
 use crate::observer::{
-    BreakerTransition, Decided, Detail, Failed, ModelReload, Observer, OutcomeReported, PromiseBroken,
-    RequestEnd, RequestStart, Stage, StageEnd, StageStart,
+    BatchStart, BreakerTransition, Decided, Detail, Failed, ModelReload, Observer, OutcomeReported,
+    PromiseBroken, RequestEnd, RequestStart, Stage, StageEnd, StageStart,
 };
 use crate::{
-    Candidate, Circuit, Clock, ManualClock, Metadata, Model, ModelType, OnOpen, Outcome, OutcomeResult,
-    Router, RouterConfig, RoutingRequest,
+    Candidate, CandidateSet, Circuit, Clock, ManualClock, Metadata, Model, ModelType, OnOpen, Outcome,
+    OutcomeResult, Query, Router, RouterConfig, RoutingRequest,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::ThreadId;
 use std::time::Duration;
+
+pub mod kernels;
 
 /// The moment at which [`router`]'s clock stands.
 pub const NOW: i64 = 1_700_000_000;
@@ -169,6 +171,10 @@ impl<O: Observer> Observer for ContractChecker<O> {
     type Request = Checked<O::Request>;
     type Stage = (O::Stage, Stage, bool);
 
+    fn on_batch_start(&self, event: &BatchStart) -> impl Fn(&mut dyn FnMut()) + Send + Sync {
+        self.inner.on_batch_start(event)
+    }
+
     fn on_request_start(&self, event: &RequestStart<'_>) -> Self::Request {
         self.count(0);
         Checked {
@@ -270,7 +276,7 @@ impl<O: Observer> Observer for ContractChecker<O> {
 
 /// Sends every kind of request, outcome, transition and reload through a router that `observer` watches.
 ///
-/// Decisions for each [`Reason`](crate::Reason), errors of each [`ErrorKind`](crate::ErrorKind), outcomes of each kind
+/// Decisions for each [`Reason`](crate::Reason) and through each [`Operation`](crate::observer::Operation), errors of each [`ErrorKind`](crate::ErrorKind), outcomes of each kind
 /// for both models, both circuits through all their states, and a reload that succeeds and one that fails. The clock is
 /// manual, so durations are zero. Last, a promise is broken.
 ///
@@ -298,6 +304,11 @@ fn decide_everything<O: Observer>(observer: O) {
     let far = [candidate("far", 0.1, 1.0)];
     for candidates in [&near[..], &doubtful, &far, &[]] {
         router.route(RoutingRequest::new(&[1.0, 0.0], candidates)).expect("a good request");
+    }
+    let set = CandidateSet::new(doubtful.iter().chain(&near).cloned().collect()).expect("good candidates");
+    router.route_set(Query::new(&[1.0, 0.0]), &set, 2).expect("a good query");
+    for result in router.route_batch(&[RoutingRequest::new(&[1.0, 0.0], &far); 2]) {
+        result.expect("a good request");
     }
     for model in ModelType::ALL {
         for result in OutcomeResult::ALL {

@@ -65,9 +65,10 @@ mod router;
 pub use router::{BuildError, Router};
 pub use tiny_dancer_core as core;
 pub use tiny_dancer_core::{
-    Candidate, Circuit, CircuitBreakerConfig, CircuitState, Clock, ConfigError, ErrorKind, Feature,
-    LoadError, ManualClock, Metadata, Model, ModelType, Observer, OnOpen, Outcome, OutcomeResult, Reason,
-    RiskBudget, RouteError, RouterConfig, RoutingDecision, RoutingRequest, RoutingResponse, observer,
+    Candidate, CandidateSet, Circuit, CircuitBreakerConfig, CircuitState, Clock, ConfigError, ErrorKind,
+    Feature, LoadError, ManualClock, Metadata, Model, ModelType, Observer, OnOpen, Outcome, OutcomeResult,
+    Query, Reason, RiskBudget, RouteError, RouterConfig, RoutingDecision, RoutingRequest, RoutingResponse,
+    observer,
 };
 #[cfg(feature = "metrics")]
 pub use tiny_dancer_metrics::{

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use tiny_dancer_core::guarantee::PromiseState;
 use tiny_dancer_core::{
-    Circuit, CircuitState, ConfigError, LoadError, Model, Observer, Outcome, RouteError, RouterConfig,
-    RoutingRequest, RoutingResponse,
+    CandidateSet, Circuit, CircuitState, ConfigError, LoadError, Model, Observer, Outcome, Query, RouteError,
+    RouterConfig, RoutingRequest, RoutingResponse,
 };
 
 #[cfg(feature = "metrics")]
@@ -86,6 +86,34 @@ impl<O: Observer> Router<O> {
         response: &mut RoutingResponse,
     ) -> Result<(), RouteError> {
         self.0.route_into(request, response)
+    }
+
+    /// Routes one query by the `top_k` nearest candidates of a set. A decision's `candidate` is its place in the set.
+    pub fn route_set(
+        &self,
+        query: Query<'_>,
+        set: &CandidateSet,
+        top_k: usize,
+    ) -> Result<RoutingResponse, RouteError> {
+        self.0.route_set(query, set, top_k)
+    }
+
+    /// [`route_set`](Self::route_set) into a response that is kept for reuse.
+    pub fn route_set_into(
+        &self,
+        query: Query<'_>,
+        set: &CandidateSet,
+        top_k: usize,
+        response: &mut RoutingResponse,
+    ) -> Result<(), RouteError> {
+        self.0.route_set_into(query, set, top_k, response)
+    }
+
+    /// Routes several requests, in their order and with the same bits as one by one; with feature `parallel` in the
+    /// current rayon pool. Observers are called on the thread that routes, and each request's trace has the parent that
+    /// was current here.
+    pub fn route_batch(&self, requests: &[RoutingRequest<'_>]) -> Vec<Result<RoutingResponse, RouteError>> {
+        self.0.route_batch(requests)
     }
 
     /// Takes the report of how the chosen model did: once a request, as late as the caller likes.

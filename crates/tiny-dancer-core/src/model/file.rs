@@ -384,11 +384,12 @@ impl<'a> Reader<'a> {
     fn table(&mut self, names: &TableNames) -> Result<CalibrationTable, LoadError> {
         let floats = |bytes: [u8; 4]| f32::from_le_bytes(bytes);
         let integers = |bytes: [u8; 4]| u32::from_le_bytes(bytes);
-        let table = CalibrationTable {
+        let mut table = CalibrationTable {
             similarity_edges: self.tensor(names.similarity_edges, Dtype::F32, None)?.map(floats).collect(),
             count_edges: self.tensor(names.count_edges, Dtype::U32, None)?.map(integers).collect(),
             offsets: self.tensor(names.offsets, Dtype::U32, None)?.map(integers).collect(),
             scores: self.tensor(names.scores, Dtype::F32, None)?.map(floats).collect(),
+            starts: vec![],
         };
         let (edges, offsets) = (&table.similarity_edges, &table.offsets);
         require(names.similarity_edges, edges, "finite and ascending", |i| {
@@ -418,6 +419,7 @@ impl<'a> Reader<'a> {
             (0.0..=1.0).contains(&table.scores[i])
                 && (i == 0 || starts(i) || table.scores[i - 1] <= table.scores[i])
         })?;
+        table.find_starts();
         Ok(table)
     }
 }

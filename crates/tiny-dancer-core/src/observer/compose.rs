@@ -1,8 +1,8 @@
 //! Observers made of observers: none, one chosen at run time, a shared one, several.
 
 use super::{
-    BreakerTransition, Decided, Detail, Failed, ModelReload, Observer, OutcomeReported, PromiseBroken,
-    RequestEnd, RequestStart, StageEnd, StageStart,
+    BatchStart, BreakerTransition, Decided, Detail, Failed, ModelReload, Observer, OutcomeReported,
+    PromiseBroken, RequestEnd, RequestStart, StageEnd, StageStart,
 };
 use std::sync::Arc;
 
@@ -27,6 +27,11 @@ impl Observer for () {
 impl<O: Observer> Observer for Arc<O> {
     type Request = O::Request;
     type Stage = O::Stage;
+
+    #[inline]
+    fn on_batch_start(&self, event: &BatchStart) -> impl Fn(&mut dyn FnMut()) + Send + Sync {
+        O::on_batch_start(self, event)
+    }
 
     #[inline]
     fn on_request_start(&self, event: &RequestStart<'_>) -> O::Request {
@@ -88,6 +93,15 @@ impl<O: Observer> Observer for Arc<O> {
 impl<O: Observer> Observer for Option<O> {
     type Request = Option<O::Request>;
     type Stage = Option<O::Stage>;
+
+    #[inline]
+    fn on_batch_start(&self, event: &BatchStart) -> impl Fn(&mut dyn FnMut()) + Send + Sync {
+        let enter = self.as_ref().map(|observer| observer.on_batch_start(event));
+        move |route: &mut dyn FnMut()| match &enter {
+            Some(enter) => enter(route),
+            None => route(),
+        }
+    }
 
     #[inline]
     fn on_request_start(&self, event: &RequestStart<'_>) -> Self::Request {
@@ -214,12 +228,27 @@ impl<R> Part<R> {
     }
 }
 
+/// Enters one context within another.
+fn within(
+    outer: impl Fn(&mut dyn FnMut()) + Send + Sync,
+    inner: impl Fn(&mut dyn FnMut()) + Send + Sync,
+) -> impl Fn(&mut dyn FnMut()) + Send + Sync {
+    move |route: &mut dyn FnMut()| outer(&mut || inner(&mut *route))
+}
+
 macro_rules! tuple {
     ($($member:ident $index:tt),+; reversed $($last:tt),+) => {
         /// Several observers, told in order; ends are told in the opposite order, so that they nest.
         impl<$($member: Observer),+> Observer for ($($member,)+) {
             type Request = ($(Part<$member::Request>,)+);
             type Stage = ($(Option<$member::Stage>,)+);
+
+            #[inline]
+            fn on_batch_start(&self, event: &BatchStart) -> impl Fn(&mut dyn FnMut()) + Send + Sync {
+                let enter = |route: &mut dyn FnMut()| route();
+                $(let enter = within(self.$last.on_batch_start(event), enter);)+
+                enter
+            }
 
             #[inline]
             fn on_request_start(&self, event: &RequestStart<'_>) -> Self::Request {

@@ -6,7 +6,8 @@ use crate::guarantee::PromiseState;
 use crate::kernel::Kernel;
 use crate::model::{LoadError, Model};
 use crate::order::JointOrder;
-use crate::{Candidate, ErrorKind, ModelType, Outcome, Reason, RouteError, RoutingDecision};
+use crate::set::Nearest;
+use crate::{Candidate, CandidateSet, ErrorKind, ModelType, Outcome, Reason, RouteError, RoutingDecision};
 use std::time::Duration;
 
 /// How much of a request an observer wants to hear. Ordered: each level adds to the one before.
@@ -28,16 +29,22 @@ pub enum Detail {
 pub enum Operation {
     /// `route` and `route_into`
     Route,
+    /// `route_batch`, once for each of its requests
+    RouteBatch,
+    /// `route_set` and `route_set_into`
+    RouteSet,
 }
 
 impl Operation {
     /// All of them, in the order of their labels.
-    pub const ALL: [Self; 1] = [Self::Route];
+    pub const ALL: [Self; 3] = [Self::Route, Self::RouteBatch, Self::RouteSet];
 
     /// The name in labels, attributes and logs.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Route => "route",
+            Self::RouteBatch => "route_batch",
+            Self::RouteSet => "route_set",
         }
     }
 }
@@ -100,13 +107,21 @@ impl Status {
     }
 }
 
+/// Requests came in together.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct BatchStart {
+    /// How many.
+    pub requests: usize,
+}
+
 /// A request came in.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct RequestStart<'a> {
     /// The method it came through.
     pub operation: Operation,
-    /// How many candidates it has.
+    /// How many candidates it has, of a set those that it may take.
     pub candidates: usize,
     /// The query embedding's dimension.
     pub dimensions: usize,
@@ -197,13 +212,31 @@ pub struct Decided<'a> {
     pub kernel: Kernel,
     /// The configuration's [`digest`](crate::RouterConfig::digest).
     pub config_digest: &'a str,
-    pub(crate) candidates: &'a [Candidate],
+    pub(crate) names: Names<'a>,
 }
 
+/// Where candidates' names are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Names<'a> {
+    Request(&'a [Candidate]),
+    Set(&'a CandidateSet, &'a Nearest),
+}
+
+impl<'a> Names<'a> {
+    /// By place among the candidates of the request, or among those that were found.
+    pub(crate) fn get(self, candidate: usize) -> Option<&'a str> {
+        match self {
+            Self::Request(candidates) => candidates.get(candidate).map(|candidate| candidate.id.as_str()),
+            Self::Set(set, nearest) => set.id(nearest.neighbours().get(candidate)?.candidate as usize),
+        }
+    }
+}
+
+/// Places of candidates are those in the request; of a set, those among the candidates that were found in it, in its order.
 impl<'a> Decided<'a> {
     /// A candidate's name. Never a label; in logs only at `DEBUG` and below.
     pub fn candidate_id(&self, candidate: usize) -> Option<&'a str> {
-        self.candidates.get(candidate).map(|candidate| candidate.id.as_str())
+        self.names.get(candidate)
     }
 
     /// The candidates that were read together, as places in the request, farthest first. Empty on a fallback.

@@ -1,16 +1,16 @@
 //! The one module that calls observers.
 
-use super::Serving;
+use super::{Asked, Serving};
 use crate::breaker::{Circuit, Transition};
 use crate::clock::{Clock, Tick};
 use crate::guarantee::PromiseState;
 use crate::kernel::Kernel;
 use crate::model::{LoadError, Model};
 use crate::observer::{
-    BreakerTransition, CandidateStep, Decided, Detail, Failed, ModelReload, Observer, Operation,
+    BatchStart, BreakerTransition, CandidateStep, Decided, Detail, Failed, ModelReload, Observer, Operation,
     OutcomeReported, PromiseBroken, RequestEnd, RequestStart, Stage, StageEnd, StageStart, Status,
 };
-use crate::{Outcome, RouteError, RoutingRequest, RoutingResponse};
+use crate::{Outcome, RouteError, RoutingResponse};
 
 /// One request as its observer sees it. If the router unwinds, the context is dropped with it and nothing is called.
 pub(super) struct Observed<'a, O: Observer> {
@@ -34,11 +34,10 @@ impl<'a, O: Observer> Observed<'a, O> {
         observer: &'a O,
         clock: &'a Clock,
         operation: Operation,
-        request: &RoutingRequest<'_>,
+        asked: &Asked<'_>,
         model: &Model,
     ) -> Self {
-        let candidates = request.candidates.len();
-        let dimensions = request.query_embedding.len();
+        let (candidates, dimensions) = (asked.candidates(), asked.embedding().len());
         let context = observer.on_request_start(&RequestStart {
             operation,
             candidates,
@@ -92,7 +91,7 @@ impl<'a, O: Observer> Observed<'a, O> {
     #[inline]
     pub(super) fn decided(
         mut self,
-        request: &RoutingRequest<'_>,
+        asked: &Asked<'_>,
         kernel: Kernel,
         serving: &Serving,
         response: &RoutingResponse,
@@ -111,7 +110,7 @@ impl<'a, O: Observer> Observed<'a, O> {
             model_version: serving.model.version(),
             kernel,
             config_digest: &serving.config_digest,
-            candidates: request.candidates,
+            names: asked.names(&response.nearest),
         };
         self.observer.on_decision(&mut self.request, &event);
         self.end(event.status(), duration);
@@ -131,6 +130,14 @@ impl<'a, O: Observer> Observed<'a, O> {
         let Self { observer, operation, candidates, request, .. } = self;
         observer.on_request_end(request, &RequestEnd { operation, candidates, status, duration });
     }
+}
+
+/// What enters the caller's context on another thread.
+pub(super) fn batch<'a, O: Observer>(
+    observer: &'a O,
+    event: &'a BatchStart,
+) -> impl Fn(&mut dyn FnMut()) + Send + Sync + use<'a, O> {
+    observer.on_batch_start(event)
 }
 
 pub(super) fn outcome<O: Observer>(observer: &O, outcome: Outcome, promise: Option<PromiseState>) {

@@ -504,7 +504,7 @@ fn the_contract_holds_at_every_detail() {
         assert_eq!(counts.steps > 0, detail >= Detail::Candidates);
         assert_eq!(counts.decisions + counts.errors, if detail == Detail::Off { 0 } else { counts.requests });
         assert_eq!(counts.broken_promises, 1);
-        assert_eq!((counts.requests, counts.outcomes, counts.reloads), (18, 115, 6));
+        assert_eq!((counts.requests, counts.outcomes, counts.reloads), (21, 115, 6));
     }
 }
 
@@ -528,7 +528,7 @@ fn the_checker_notices_a_second_decision() {
         model_version: model.version(),
         kernel: crate::Kernel::detect(),
         config_digest: "",
-        candidates: &[],
+        names: Names::Request(&[]),
     };
     checker.on_decision(&mut request, &event);
     checker.on_decision(&mut request, &event);
@@ -575,4 +575,114 @@ fn contexts_and_leases_are_given_back_when_the_router_unwinds() {
     }
     // Three stages and the request, twice: the second one was a probe again, so the first gave its lease back.
     assert_eq!(*DROPPED.lock().unwrap(), 8);
+}
+
+#[test]
+fn a_set_is_routed_like_its_nearest_candidates_in_order() {
+    let mut rng = 1_u64;
+    let mut random = || {
+        rng = rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (rng >> 40) as f32 / (1_u64 << 24) as f32
+    };
+    let query: Vec<f32> = (0..70).map(|_| random() - 0.5).collect();
+    let remembered: Vec<Candidate> = (0..5000)
+        .map(|i| Candidate {
+            id: i.to_string(),
+            embedding: query.iter().map(|x| x + 2.0 * (random() - 0.5)).collect(),
+            metadata: [("subject".to_owned(), (i % 3).to_string())].into(),
+            created_at: NOW - (random() * 1e6) as i64,
+            access_count: (random() * 2000.0) as u64,
+            success_rate: random(),
+        })
+        .collect();
+    let set = CandidateSet::new(remembered.clone()).unwrap();
+    let metadata = [("subject".to_owned(), "1".to_owned())].into();
+    let router = Router::new(RouterConfig::default()).unwrap();
+    for top_k in [1, 10, 64, 200, 6000] {
+        let mut places: Vec<usize> =
+            set.nearest(&query, top_k).unwrap().into_iter().map(|(place, _)| place).collect();
+        places.sort_unstable();
+        let candidates: Vec<_> = places.iter().map(|&place| remembered[place].clone()).collect();
+        let request = RoutingRequest {
+            metadata: Some(&metadata),
+            now: Some(NOW),
+            ..RoutingRequest::new(&query, &candidates)
+        };
+        let mut expected = router.route(request).unwrap();
+        for decision in &mut expected.decisions {
+            decision.candidate = places[decision.candidate];
+        }
+        let asked = Query { metadata: Some(&metadata), now: Some(NOW), ..Query::new(&query) };
+        assert_eq!(router.route_set(asked, &set, top_k).unwrap(), expected, "{top_k}");
+    }
+}
+
+#[test]
+fn a_set_gives_no_evidence_where_nothing_is_taken_from_it() {
+    let router = Router::new(RouterConfig::default()).unwrap();
+    let set = CandidateSet::new(vec![candidate("", 0.9, 1.0)]).unwrap();
+    let empty = CandidateSet::new(vec![]).unwrap();
+    let mut response = router.route_set(Query::new(&[1.0, 0.0]), &set, 5).unwrap();
+    assert_eq!((response.decisions.len(), response.decisions[0].candidate), (1, 0));
+    for (set, top_k) in [(&set, 0), (&empty, 5)] {
+        router.route_set_into(Query::new(&[1.0, 0.0]), set, top_k, &mut response).unwrap();
+        assert_eq!(response, RoutingResponse::default());
+    }
+    let error = router.route_set_into(Query::new(&[1.0]), &set, 5, &mut response).unwrap_err();
+    assert_eq!(error, RouteError::DimensionMismatch { candidate: 0, expected: 1, actual: 2 });
+    assert_eq!(router.route_set(Query::new(&[]), &set, 5), Err(RouteError::EmptyQuery));
+}
+
+#[test]
+fn a_batch_gives_what_its_requests_give_one_by_one() {
+    let candidates: Vec<_> = (0..40).map(|i| candidate("", i as f32 / 40.0, (i % 3) as f32 / 2.0)).collect();
+    let query = [1.0, 0.0];
+    let requests: Vec<_> = (0..200)
+        .map(|i| RoutingRequest {
+            now: Some(NOW),
+            // Some are too long for the query, so that errors have places, too.
+            ..RoutingRequest::new(if i % 7 == 3 { &[1.0; 3] } else { &query }, &candidates[..i % 41])
+        })
+        .collect();
+    let router = Router::new(RouterConfig::default()).unwrap();
+    let one_by_one: Vec<_> = requests.iter().map(|&request| router.route(request)).collect();
+    assert_eq!(router.route_batch(&requests), one_by_one);
+    assert_eq!(router.route_batch(&[]), []);
+}
+
+#[test]
+fn each_request_of_a_batch_is_routed_within_the_callers_context() {
+    use std::cell::Cell;
+    thread_local! {
+        static CONTEXT: Cell<u32> = const { Cell::new(0) };
+    }
+    #[derive(Default)]
+    struct Contexts(Mutex<Vec<(Operation, u32)>>);
+    impl Observer for Contexts {
+        type Request = ();
+        type Stage = ();
+        fn on_batch_start(&self, _: &BatchStart) -> impl Fn(&mut dyn FnMut()) + Send + Sync {
+            let here = CONTEXT.get();
+            move |route: &mut dyn FnMut()| {
+                let before = CONTEXT.replace(here);
+                route();
+                CONTEXT.set(before);
+            }
+        }
+        fn on_request_start(&self, event: &RequestStart<'_>) {
+            self.0.lock().unwrap().push((event.operation, CONTEXT.get()));
+        }
+        fn on_stage_start(&self, (): &mut (), _: &StageStart<'_>) {}
+    }
+    let (router, _) = testing::router(
+        testing::toy_model(),
+        CircuitBreakerConfig::default(),
+        ((), Some(Arc::new(Contexts::default())), None::<Contexts>),
+    );
+    let requests = vec![RoutingRequest::new(&[1.0, 0.0], &[]); 1000];
+    CONTEXT.set(7);
+    router.route_batch(&requests);
+    assert_eq!(CONTEXT.get(), 7);
+    let heard = router.observer().1.as_ref().unwrap().0.lock().unwrap();
+    assert_eq!(*heard, vec![(Operation::RouteBatch, 7); 1000]);
 }

@@ -3,8 +3,8 @@
 use allocation_counter::measure;
 use tiny_dancer_core::testing::{broken_model, candidate, router, toy_model};
 use tiny_dancer_core::{
-    Candidate, CircuitBreakerConfig, Model, Outcome, OutcomeResult, Router, RouterConfig, RoutingRequest,
-    RoutingResponse,
+    Candidate, CandidateSet, CircuitBreakerConfig, Model, Outcome, OutcomeResult, Query, Router,
+    RouterConfig, RoutingRequest, RoutingResponse,
 };
 
 fn candidates(n: usize, dimensions: usize) -> Vec<Candidate> {
@@ -30,6 +30,22 @@ fn route_into_allocates_nothing() {
             let counted = measure(|| router.route_into(request, &mut response).unwrap());
             assert_eq!(counted.count_total, 0, "{n} candidates of {dimensions} dimensions");
         }
+    }
+}
+
+#[test]
+fn route_set_into_allocates_nothing() {
+    let router = Router::new(RouterConfig::default()).unwrap();
+    let set = CandidateSet::new(candidates(3000, 16)).unwrap();
+    let mut response = RoutingResponse::default();
+    for top_k in [64, 10, 0] {
+        let route = |response: &mut RoutingResponse| {
+            router.route_set_into(Query::new(&[0.5; 16]), &set, top_k, response).unwrap();
+        };
+        if top_k == 64 {
+            route(&mut response);
+        }
+        assert_eq!(measure(|| route(&mut response)).count_total, 0, "{top_k}");
     }
 }
 

@@ -1,0 +1,273 @@
+//! Candidate sets: what is remembered, prepared once and searched by many queries.
+//!
+//! A [`CandidateSet`] checks its candidates when it is made, keeps their embeddings side by side and their norms with
+//! them, so that a search reads each embedding once and nothing else. [`Router::route_set`](crate::Router::route_set)
+//! takes the nearest of a query and routes by them, in the order of the set: the same bits as if they had been passed to
+//! [`Router::route`](crate::Router::route).
+//!
+//! The search is exact, over every candidate. It holds no index, and learns nothing: up to some millions of candidates it is
+//! bound by how fast memory can be read. Feature `parallel` shares it out in the current rayon pool.
+
+use crate::features;
+use crate::kernel::Kernel;
+use crate::similarity::{self, Cosine};
+use crate::{Candidate, RouteError};
+use pulp::{Simd, WithSimd};
+
+/// Candidates prepared for many queries.
+///
+/// ```
+/// use tiny_dancer_core::{Candidate, CandidateSet, Query, Router, RouterConfig};
+///
+/// let remembered = (0..1000).map(|i| {
+///     let angle = i as f32 / 1000.0;
+///     Candidate { id: format!("request {i}"), embedding: vec![angle.cos(), angle.sin()], ..Default::default() }
+/// });
+/// let set = CandidateSet::new(remembered.collect())?;
+/// let router = Router::new(RouterConfig::default())?;
+/// let response = router.route_set(Query::new(&[1.0, 0.0]), &set, 64)?;
+/// assert_eq!(response.decisions.len(), 64);
+/// // Those of the first 64, in some order.
+/// assert!(response.decisions.iter().all(|decision| decision.candidate < 64));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct CandidateSet {
+    /// Everything but their embeddings.
+    candidates: Vec<Candidate>,
+    /// Shape: `n x d`, one row after the other.
+    embeddings: Vec<f32>,
+    dimensions: usize,
+    /// Of each embedding; 0 where its square is outside of f32's range.
+    norms: Vec<f32>,
+}
+
+impl CandidateSet {
+    /// Checks candidates and prepares them. They keep their places.
+    ///
+    /// The embeddings' elements are moved; while that happens both copies are in memory.
+    pub fn new(mut candidates: Vec<Candidate>) -> Result<Self, RouteError> {
+        let dimensions = candidates.first().map_or(0, |first| first.embedding.len());
+        for (index, candidate) in candidates.iter().enumerate() {
+            let actual = candidate.embedding.len();
+            if actual != dimensions {
+                return Err(RouteError::DimensionMismatch { candidate: index, expected: dimensions, actual });
+            }
+            features::check_candidate(candidate, index)?;
+        }
+        let kernel = Kernel::detect();
+        let mut embeddings = Vec::with_capacity(candidates.len() * dimensions);
+        let mut norms = Vec::with_capacity(candidates.len());
+        for candidate in &mut candidates {
+            let embedding = std::mem::take(&mut candidate.embedding);
+            norms.push(similarity::norm(kernel, &embedding));
+            embeddings.extend(embedding);
+        }
+        Ok(Self { candidates, embeddings, dimensions, norms })
+    }
+
+    /// How many candidates there are.
+    pub fn len(&self) -> usize {
+        self.candidates.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.candidates.is_empty()
+    }
+
+    /// How many numbers an embedding has; 0 where there is none.
+    pub fn dimensions(&self) -> usize {
+        self.dimensions
+    }
+
+    /// A candidate's name.
+    pub fn id(&self, candidate: usize) -> Option<&str> {
+        self.candidates.get(candidate).map(|candidate| candidate.id.as_str())
+    }
+
+    /// A copy of a candidate, with its embedding.
+    pub fn candidate(&self, candidate: usize) -> Option<Candidate> {
+        let from = candidate * self.dimensions;
+        let embedding = self.embeddings.get(from..from + self.dimensions)?.to_vec();
+        Some(Candidate { embedding, ..self.candidates.get(candidate)?.clone() })
+    }
+
+    /// The places of the `k` nearest candidates and their similarities, nearest first, ties by place.
+    pub fn nearest(&self, query: &[f32], k: usize) -> Result<Vec<(usize, f32)>, RouteError> {
+        let kernel = Kernel::detect();
+        let mut nearest = Nearest::default();
+        self.search(kernel, &Cosine::new(kernel, query)?, k, &mut nearest)?;
+        nearest.kept.sort_unstable_by(Neighbour::nearer);
+        Ok(nearest
+            .kept
+            .iter()
+            .map(|neighbour| (neighbour.candidate as usize, neighbour.similarity))
+            .collect())
+    }
+
+    /// A candidate whose embedding is empty.
+    pub(crate) fn without_embedding(&self, candidate: usize) -> &Candidate {
+        &self.candidates[candidate]
+    }
+
+    /// Finds the `k` nearest, in the order of the set.
+    pub(crate) fn search(
+        &self,
+        kernel: Kernel,
+        cosine: &Cosine<'_>,
+        k: usize,
+        nearest: &mut Nearest,
+    ) -> Result<(), RouteError> {
+        nearest.clear(k);
+        if self.is_empty() || k == 0 {
+            return Ok(());
+        }
+        if cosine.dimensions() != self.dimensions {
+            let (expected, actual) = (cosine.dimensions(), self.dimensions);
+            return Err(RouteError::DimensionMismatch { candidate: 0, expected, actual });
+        }
+        // What the memory must deliver anyway comes fastest row after row.
+        let blocked = size_of_val(self.embeddings.as_slice()) <= CACHE;
+        #[cfg(feature = "parallel")]
+        if self.len() >= 2 * SHARE {
+            self.search_parallel(kernel, cosine, blocked, nearest);
+            nearest.finish();
+            return Ok(());
+        }
+        let (rows, norms) = (&self.embeddings, &self.norms);
+        kernel.dispatch(Search { cosine, blocked, first: 0, rows, norms, nearest });
+        nearest.finish();
+        Ok(())
+    }
+
+    /// Shares the rows out in the current rayon pool.
+    #[cfg(feature = "parallel")]
+    fn search_parallel(&self, kernel: Kernel, cosine: &Cosine<'_>, blocked: bool, nearest: &mut Nearest) {
+        use rayon::prelude::*;
+        let rows = self.embeddings.par_chunks(SHARE * self.dimensions);
+        let shares = rows.zip(self.norms.par_chunks(SHARE)).enumerate().map(|(share, (rows, norms))| {
+            let mut mine = Nearest::default();
+            mine.clear(nearest.k);
+            let first = (share * SHARE) as u32;
+            kernel.dispatch(Search { cosine, blocked, first, rows, norms, nearest: &mut mine });
+            mine.kept
+        });
+        nearest.kept = shares.flatten_iter().collect();
+    }
+}
+
+/// Rows that one thread searches at a time.
+#[cfg(feature = "parallel")]
+const SHARE: usize = 4096;
+
+/// Up to so many bytes a set is taken to lie in a cache of the processor.
+const CACHE: usize = 8 << 20;
+
+impl std::fmt::Debug for CandidateSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CandidateSet")
+            .field("candidates", &self.len())
+            .field("dimensions", &self.dimensions)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A candidate that was found.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Neighbour {
+    pub(crate) similarity: f32,
+    pub(crate) candidate: u32,
+}
+
+impl Neighbour {
+    /// Descending similarity, ties by place.
+    fn nearer(&self, other: &Self) -> std::cmp::Ordering {
+        other.similarity.total_cmp(&self.similarity).then(self.candidate.cmp(&other.candidate))
+    }
+}
+
+/// The nearest so far: up to twice as many as are wanted, so that sorting them out is rare.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Nearest {
+    k: usize,
+    kept: Vec<Neighbour>,
+    /// The similarity that a later candidate must exceed.
+    floor: f32,
+}
+
+impl Nearest {
+    fn clear(&mut self, k: usize) {
+        self.k = k;
+        self.kept.clear();
+        self.floor = f32::NEG_INFINITY;
+    }
+
+    /// Takes the next candidate, in the order of their places.
+    #[inline(always)]
+    fn offer(&mut self, candidate: u32, similarity: f32) {
+        if similarity > self.floor {
+            self.kept.push(Neighbour { similarity, candidate });
+            if self.kept.len() / 2 >= self.k {
+                self.prune();
+            }
+        }
+    }
+
+    #[cold]
+    fn prune(&mut self) {
+        if self.kept.len() > self.k {
+            let (_, last, _) = self.kept.select_nth_unstable_by(self.k - 1, Neighbour::nearer);
+            self.floor = last.similarity;
+            self.kept.truncate(self.k);
+        }
+    }
+
+    fn finish(&mut self) {
+        self.prune();
+        self.kept.sort_unstable_by_key(|neighbour| neighbour.candidate);
+    }
+
+    /// What was found, in the order of the set.
+    pub(crate) fn neighbours(&self) -> &[Neighbour] {
+        &self.kept
+    }
+}
+
+/// Compares a query with rows, of which the first has the place `first`.
+struct Search<'a> {
+    cosine: &'a Cosine<'a>,
+    blocked: bool,
+    first: u32,
+    rows: &'a [f32],
+    norms: &'a [f32],
+    nearest: &'a mut Nearest,
+}
+
+impl WithSimd for Search<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { cosine, blocked, mut first, rows, norms, nearest } = self;
+        let d = cosine.dimensions();
+        let fours = if blocked { norms.len() / 4 } else { 0 };
+        let (blocks, rest) = rows.split_at(fours * 4 * d);
+        let (block_norms, rest_norms) = norms.split_at(fours * 4);
+        for (four, norms) in blocks.chunks_exact(4 * d).zip(block_norms.as_chunks::<4>().0) {
+            let rows = [&four[..d], &four[d..2 * d], &four[2 * d..3 * d], &four[3 * d..]];
+            let similarities = cosine.similarities_by_norm(simd, rows, norms);
+            for (candidate, similarity) in (first..).zip(similarities) {
+                nearest.offer(candidate, similarity);
+            }
+            first += 4;
+        }
+        for ((row, norm), candidate) in rest.chunks_exact(d).zip(rest_norms).zip(first..) {
+            let [similarity] = cosine.similarities_by_norm(simd, [row], &[*norm]);
+            nearest.offer(candidate, similarity);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

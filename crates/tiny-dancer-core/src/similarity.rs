@@ -1,0 +1,192 @@
+//! Similarity: the cosine of a query with candidates' embeddings.
+//!
+//! Products are summed on vectors, in an order that does not depend on how many rows go together, so that a candidate
+//! has the same similarity in any company, and in a [`CandidateSet`](crate::CandidateSet) too.
+
+use crate::RouteError;
+use crate::kernel::Kernel;
+use pulp::{Simd, WithSimd};
+
+/// A squared norm in this range is as precise as f32 gets; outside, squares over- or underflow, and f64 takes over.
+const PLAIN: std::ops::RangeInclusive<f32> = 1e-30..=1e30;
+
+/// A checked query, ready to be compared.
+#[derive(Clone, Copy)]
+pub(crate) struct Cosine<'a> {
+    embedding: &'a [f32],
+    norm: f32,
+    /// Whether the squared norm is in f32's range.
+    plain: bool,
+}
+
+impl<'a> Cosine<'a> {
+    pub(crate) fn new(kernel: Kernel, embedding: &'a [f32]) -> Result<Self, RouteError> {
+        if embedding.is_empty() {
+            return Err(RouteError::EmptyQuery);
+        }
+        let squared_norm = kernel.dispatch(SquaredNorm(embedding));
+        let plain = PLAIN.contains(&squared_norm);
+        if !plain {
+            check(embedding, None)?;
+        }
+        Ok(Self { embedding, norm: squared_norm.sqrt(), plain })
+    }
+
+    /// The query's dimension.
+    pub(crate) fn dimensions(&self) -> usize {
+        self.embedding.len()
+    }
+
+    /// Cosines with rows of the query's length; NaN where a row has no direction.
+    #[inline(always)]
+    pub(crate) fn similarities<S: Simd, const ROWS: usize>(
+        &self,
+        simd: S,
+        rows: [&[f32]; ROWS],
+    ) -> [f32; ROWS] {
+        let products = products::<S, ROWS, true>(simd, self.embedding, rows);
+        let mut similarities = [0.0; ROWS];
+        for row in 0..ROWS {
+            let (dot, squared_norm) = products[row];
+            similarities[row] = if PLAIN.contains(&squared_norm) {
+                self.cosine(dot, squared_norm.sqrt(), rows[row])
+            } else {
+                similarity_f64(self.embedding, rows[row])
+            };
+        }
+        similarities
+    }
+
+    /// The same where norms are known; 0 stands for one outside of f32's range.
+    #[inline(always)]
+    pub(crate) fn similarities_by_norm<S: Simd, const ROWS: usize>(
+        &self,
+        simd: S,
+        rows: [&[f32]; ROWS],
+        norms: &[f32; ROWS],
+    ) -> [f32; ROWS] {
+        let products = products::<S, ROWS, false>(simd, self.embedding, rows);
+        let mut similarities = [0.0; ROWS];
+        for row in 0..ROWS {
+            similarities[row] = if norms[row] > 0.0 {
+                self.cosine(products[row].0, norms[row], rows[row])
+            } else {
+                similarity_f64(self.embedding, rows[row])
+            };
+        }
+        similarities
+    }
+
+    #[inline(always)]
+    fn cosine(&self, dot: f32, norm: f32, row: &[f32]) -> f32 {
+        if self.plain {
+            (dot / (self.norm * norm)).clamp(-1.0, 1.0)
+        } else {
+            similarity_f64(self.embedding, row)
+        }
+    }
+}
+
+/// The norm of an embedding, or 0 where its square is outside of f32's range.
+pub(crate) fn norm(kernel: Kernel, embedding: &[f32]) -> f32 {
+    let squared_norm = kernel.dispatch(SquaredNorm(embedding));
+    if PLAIN.contains(&squared_norm) { squared_norm.sqrt() } else { 0.0 }
+}
+
+struct SquaredNorm<'a>(&'a [f32]);
+
+impl WithSimd for SquaredNorm<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f32 {
+        products::<S, 1, true>(simd, self.0, [self.0])[0].1
+    }
+}
+
+/// Names the first element that is not finite, or an embedding without direction.
+#[cold]
+pub(crate) fn check(embedding: &[f32], candidate: Option<usize>) -> Result<(), RouteError> {
+    if let Some(index) = embedding.iter().position(|x| !x.is_finite()) {
+        return Err(RouteError::NonFiniteEmbedding { candidate, index, value: embedding[index] });
+    }
+    if embedding.iter().all(|&x| x == 0.0) {
+        return Err(RouteError::ZeroNorm { candidate });
+    }
+    Ok(())
+}
+
+/// The cosine where f32's range does not hold the squares; f64's holds every sum of squares of f32. NaN where one has no
+/// direction.
+#[cold]
+fn similarity_f64(a: &[f32], b: &[f32]) -> f32 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
+    (dot(a, b) / (dot(a, a).sqrt() * dot(b, b).sqrt())).clamp(-1.0, 1.0) as f32
+}
+
+/// `query . row` for rows of the query's length, and `row . row` where `SQUARED` says so.
+#[inline(always)]
+fn products<S: Simd, const ROWS: usize, const SQUARED: bool>(
+    simd: S,
+    query: &[f32],
+    rows: [&[f32]; ROWS],
+) -> [(f32, f32); ROWS] {
+    if S::F32_LANES == 1 {
+        return rows.map(|row| plain_products(query, row));
+    }
+    let zero = simd.splat_f32s(0.0);
+    // Two sums for each product, so that an addition need not wait for the one before.
+    let (mut dot, mut squared) = ([[zero; 2]; ROWS], [[zero; 2]; ROWS]);
+    let (vectors, rest) = S::as_simd_f32s(query);
+    let (pairs, odd) = vectors.as_chunks::<2>();
+    let heads: [_; ROWS] = std::array::from_fn(|row| &S::as_simd_f32s(rows[row]).0[..vectors.len()]);
+    let head_pairs: [_; ROWS] = std::array::from_fn(|row| &heads[row].as_chunks::<2>().0[..pairs.len()]);
+    // No closure may hold a vector: it would be compiled for the plainest machine.
+    for i in 0..pairs.len() {
+        for row in 0..ROWS {
+            for half in 0..2 {
+                let (a, b) = (pairs[i][half], head_pairs[row][i][half]);
+                dot[row][half] = simd.mul_add_e_f32s(a, b, dot[row][half]);
+                if SQUARED {
+                    squared[row][half] = simd.mul_add_e_f32s(b, b, squared[row][half]);
+                }
+            }
+        }
+    }
+    let mut products = [(0.0, 0.0); ROWS];
+    for row in 0..ROWS {
+        if let [a] = odd {
+            let b = heads[row][vectors.len() - 1];
+            dot[row][0] = simd.mul_add_e_f32s(*a, b, dot[row][0]);
+            squared[row][0] = simd.mul_add_e_f32s(b, b, squared[row][0]);
+        }
+        if !rest.is_empty() {
+            let a = simd.partial_load_f32s(rest);
+            let b = simd.partial_load_f32s(&rows[row][query.len() - rest.len()..]);
+            dot[row][1] = simd.mul_add_e_f32s(a, b, dot[row][1]);
+            squared[row][1] = simd.mul_add_e_f32s(b, b, squared[row][1]);
+        }
+        products[row].0 = simd.reduce_sum_f32s(simd.add_f32s(dot[row][0], dot[row][1]));
+        if SQUARED {
+            products[row].1 = simd.reduce_sum_f32s(simd.add_f32s(squared[row][0], squared[row][1]));
+        }
+    }
+    products
+}
+
+/// The same without vectors, in as many sums, so that it is as precise.
+#[inline(always)]
+fn plain_products(query: &[f32], row: &[f32]) -> (f32, f32) {
+    const SUMS: usize = 16;
+    let (mut dot, mut squared) = ([0.0_f32; SUMS], [0.0_f32; SUMS]);
+    for (query, row) in query.chunks(SUMS).zip(row.chunks(SUMS)) {
+        for (sum, (a, b)) in query.iter().zip(row).enumerate() {
+            dot[sum] += a * b;
+            squared[sum] += b * b;
+        }
+    }
+    (dot.iter().sum(), squared.iter().sum())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+//! The kernels by themselves, for benchmarks and for comparing one instruction set with another.
+
+use crate::fastgrnn::{Sigmoid, State};
+use crate::features::{self, Columns, Feature, Scales};
+use crate::kernel::Kernel;
+use crate::order::{self, JointOrder};
+use crate::{Model, RouteError, RoutingRequest};
+use std::time::Duration;
+
+/// The features of a request, and room for each candidate's own confidence.
+#[derive(Default)]
+pub struct Scratch(Columns);
+
+impl std::fmt::Debug for Scratch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scratch").field("candidates", &self.0.features().len()).finish()
+    }
+}
+
+impl Scratch {
+    /// One feature of all candidates.
+    pub fn column(&self, feature: Feature) -> &[f32] {
+        self.0.features().column(feature)
+    }
+}
+
+/// What [`engineer`] keeps between requests.
+#[derive(Debug)]
+pub struct Engineer(Scales);
+
+impl Engineer {
+    /// With the default half-life.
+    #[expect(clippy::new_without_default, reason = "it computes a table")]
+    pub fn new() -> Self {
+        Self(Scales::new(Duration::from_secs(7 * 86_400)))
+    }
+
+    /// The five features of all candidates, cosines and checks included.
+    pub fn features(
+        &self,
+        kernel: Kernel,
+        request: &RoutingRequest<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<(), RouteError> {
+        features::engineer(kernel, request, request.now.unwrap_or_default(), &self.0, &mut scratch.0)
+    }
+}
+
+/// The places of the candidates that are read together, farthest first.
+pub fn joint_order(kernel: Kernel, similarity: &[f32]) -> Vec<u32> {
+    JointOrder::new(kernel, similarity).candidates().to_vec()
+}
+
+/// The places that values take in descending order; `None` where they are so many that they are sorted instead.
+pub fn descending(kernel: Kernel, values: &[f32]) -> Option<u32> {
+    order::descending(kernel, values).map(|places| places[0])
+}
+
+/// One step of the cell for each of `candidates`, and the confidence at their end. NaN where that is no number.
+pub fn together(kernel: Kernel, model: &Model, scratch: &Scratch, candidates: &[u32]) -> f32 {
+    let mut state = State::ZERO;
+    model.cell().read(kernel, scratch.0.features(), candidates, &mut state);
+    model.cell().confidence(kernel, &state).unwrap_or(f32::NAN)
+}
+
+/// Each candidate's own confidence; NaN in the first place where one is no number.
+pub fn alone<'a>(kernel: Kernel, model: &Model, scratch: &'a mut Scratch) -> &'a [f32] {
+    let (features, confidences) = scratch.0.features_and_confidences();
+    if model.cell().alone(kernel, features, confidences).is_err() {
+        confidences[0] = f32::NAN;
+    }
+    confidences
+}
+
+/// `1 / (1 + e^-x)` of each value.
+pub fn sigmoid(kernel: Kernel, values: &mut [f32]) {
+    kernel.dispatch(Sigmoid(values));
+}
