@@ -77,7 +77,7 @@ fn otlp(workspace: &Workspace, folder: &Path) -> Result<()> {
 }
 
 /// How many spans were taken, all told, as the example says at its end.
-fn flushed(said: &str) -> Result<u64> {
+pub(crate) fn flushed(said: &str) -> Result<u64> {
     let line =
         said.lines().rev().find(|line| line.contains("spans flushed")).context("it counts no spans")?;
     if !line.ends_with("0 dropped, 0 failed") {

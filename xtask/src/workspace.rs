@@ -1,7 +1,7 @@
 //! Where everything is, as cargo tells it.
 
 use anyhow::{Context, Result, bail};
-use cargo_metadata::{Metadata, MetadataCommand};
+use cargo_metadata::{Message, Metadata, MetadataCommand};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
@@ -59,6 +59,20 @@ pub(crate) fn cargo(arguments: &str) -> Command {
     let mut command = Command::new("cargo");
     command.args(arguments.split_whitespace());
     command
+}
+
+/// Runs a build of cargo's that says in JSON what it made, and returns the program of this target.
+pub(crate) fn built(build: &mut Command, target: &str) -> Result<PathBuf> {
+    let messages = output(build)?;
+    for message in Message::parse_stream(messages.as_bytes()) {
+        if let Message::CompilerArtifact(artifact) = message?
+            && artifact.target.name == target
+            && let Some(program) = artifact.executable
+        {
+            return Ok(program.into());
+        }
+    }
+    bail!("cargo built {target} and does not say where");
 }
 
 /// Runs a command to its end and returns what it printed; an error says what it complained about.

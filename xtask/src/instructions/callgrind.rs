@@ -6,9 +6,8 @@
 
 use super::Counts;
 use crate::services::debian;
-use crate::workspace::{Workspace, cargo, output};
+use crate::workspace::{Workspace, built, cargo, output};
 use anyhow::{Context, Result, bail};
-use cargo_metadata::Message;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,7 +30,7 @@ pub(super) struct Counted {
 /// Builds the program and counts.
 pub(super) fn count(workspace: &Workspace) -> Result<Counted> {
     let folder = workspace.target.join("services");
-    let valgrind = debian::program("valgrind", "valgrind", &folder).context(
+    let valgrind = debian::program_run_by(clean, "valgrind", "valgrind", &folder).context(
         "callgrind comes with Debian's package valgrind, which is not installed and could not be had",
     )?;
     let program = build(workspace)?;
@@ -68,16 +67,7 @@ fn build(workspace: &Workspace) -> Result<PathBuf> {
     let mut command =
         cargo("build --release --package tiny-dancer-benches --message-format json-render-diagnostics");
     command.args(["--bin", PROGRAM]).current_dir(&workspace.root);
-    let messages = output(&mut command)?;
-    for message in Message::parse_stream(messages.as_bytes()) {
-        if let Message::CompilerArtifact(artifact) = message?
-            && artifact.target.name == PROGRAM
-            && let Some(program) = artifact.executable
-        {
-            return Ok(program.into());
-        }
-    }
-    bail!("cargo built {PROGRAM} and does not say where");
+    built(&mut command, PROGRAM)
 }
 
 /// Instructions of each time that the function was left.

@@ -9,18 +9,44 @@ use std::process::{Command, Stdio};
 
 /// A program that is on `PATH`, or was unpacked before, or is fetched now.
 pub(crate) fn program(package: &str, program: &str, folder: &Path) -> Result<PathBuf> {
+    program_run_by(|program| Command::new(program), package, program, folder)
+}
+
+/// The same for a program that needs more than its path to run, such as variables.
+pub(crate) fn program_run_by(
+    command: impl Fn(&Path) -> Command,
+    package: &str,
+    program: &str,
+    folder: &Path,
+) -> Result<PathBuf> {
     let installed = PathBuf::from(program);
-    if runs(&installed) {
+    if runs(&mut command(&installed)) {
         return Ok(installed);
     }
     let unpacked = folder.join(package).join("usr/bin").join(program);
-    if !runs(&unpacked) {
-        fetch(package, folder)?;
+    if !runs(&mut command(&unpacked)) {
+        fetch(package, folder, |_| Ok(vec![package.to_owned()]))?;
     }
-    if !runs(&unpacked) {
+    if !runs(&mut command(&unpacked)) {
         bail!("{} does not run", unpacked.display());
     }
     Ok(unpacked)
+}
+
+/// Downloads a package with all that it needs and that is not installed, and unpacks that under the package's name.
+pub(crate) fn fetch_with_dependencies(package: &str, folder: &Path) -> Result<()> {
+    fetch(package, folder, |options| {
+        let install = ["--print-uris", "--no-install-recommends", "install", package];
+        Ok(named(&output(apt_get(options).args(install))?))
+    })
+}
+
+/// The packages that `apt-get --print-uris` would download, by the names of their files.
+fn named(uris: &str) -> Vec<String> {
+    let file = |line: &str| {
+        line.strip_prefix('\'')?.split_whitespace().nth(1)?.split_once('_').map(|it| it.0.to_owned())
+    };
+    uris.lines().filter_map(file).collect()
 }
 
 /// A copy of an unpacked program that looks for what Debian puts into an absolute folder in its working folder instead.
@@ -43,34 +69,39 @@ pub(crate) fn relocated(program: &Path, folder: &str, copy: &Path) -> Result<()>
     Ok(())
 }
 
-fn runs(program: &Path) -> bool {
-    let mut command = Command::new(program);
+/// Whether a program can say its version.
+pub(crate) fn runs(command: &mut Command) -> bool {
     let status = command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
 }
 
-/// Downloads a package and unpacks it under its name.
-fn fetch(package: &str, folder: &Path) -> Result<()> {
-    let downloads = folder.join("download").join(package);
+/// Downloads packages, chosen with apt's options, and unpacks them over one another under `name`.
+fn fetch(name: &str, folder: &Path, packages: impl Fn(&[OsString]) -> Result<Vec<String>>) -> Result<()> {
+    let downloads = folder.join("download").join(name);
     // What an earlier try left may be half a file.
     let _ = fs::remove_dir_all(&downloads);
     fs::create_dir_all(&downloads)?;
-    let download =
-        |options: &[OsString]| output(apt_get(options).args(["download", package]).current_dir(&downloads));
+    let download = |options: &[OsString]| {
+        let packages = packages(options)?;
+        output(apt_get(options).arg("download").args(packages).current_dir(&downloads))
+    };
     if download(&[]).is_err() {
         // The machine's lists are missing or too old. They are its owner's, so take lists of our own.
         let options = own_lists(folder)?;
         output(apt_get(&options).arg("update"))?;
         download(&options)?;
     }
-    let archive = fs::read_dir(&downloads)?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
-        .with_context(|| format!("apt-get download {package} left no archive"))?;
-    let unpacking = folder.join(format!("{package}.unpacking"));
+    let unpacking = folder.join(format!("{name}.unpacking"));
     let _ = fs::remove_dir_all(&unpacking);
-    output(Command::new("dpkg").arg("-x").arg(&archive).arg(&unpacking))?;
-    let unpacked = folder.join(package);
+    let mut archives = fs::read_dir(&downloads)?.collect::<Result<Vec<_>, _>>()?;
+    archives.retain(|file| file.path().extension().is_some_and(|extension| extension == "deb"));
+    if archives.is_empty() {
+        bail!("apt-get download left no archive for {name}");
+    }
+    for archive in archives {
+        output(Command::new("dpkg").arg("-x").arg(archive.path()).arg(&unpacking))?;
+    }
+    let unpacked = folder.join(name);
     let _ = fs::remove_dir_all(&unpacked);
     fs::rename(&unpacking, &unpacked)?;
     Ok(())
@@ -96,4 +127,15 @@ fn own_lists(folder: &Path) -> Result<Vec<OsString>> {
     // Root's downloads are made by a user who may not write here.
     options.extend(["--option", "APT::Sandbox::User=root"].map(OsString::from));
     Ok(options)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn packages_are_named_by_their_files() {
+        let uris = "Reading package lists...\nThe following NEW packages will be installed:\n  libogg0\n\
+                    'http://mirror/pool/libogg0_1.3.5-3_amd64.deb' libogg0_1.3.5-3_amd64.deb 23580 SHA256:0\n\
+                    'http://mirror/pool/c_148%7edeb12u1_amd64.deb' chromium_148.0%7edeb12u1_amd64.deb 75091228 SHA256:0\n";
+        assert_eq!(super::named(uris), ["libogg0", "chromium"]);
+    }
 }

@@ -1,9 +1,8 @@
 //! A program of ours that serves HTTP on a port of its own choice.
 
 use super::{http, process::Running};
-use crate::workspace::{Workspace, cargo, output};
-use anyhow::{Context, Result, bail};
-use cargo_metadata::Message;
+use crate::workspace::{Workspace, built, cargo};
+use anyhow::{Context as _, Result};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,16 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) fn build(workspace: &Workspace, example: &str) -> Result<PathBuf> {
     let mut command =
         cargo("test --workspace --all-features --no-run --message-format json-render-diagnostics");
-    let messages = output(command.current_dir(&workspace.root))?;
-    for message in Message::parse_stream(messages.as_bytes()) {
-        if let Message::CompilerArtifact(artifact) = message?
-            && artifact.target.name == example
-            && let Some(program) = artifact.executable
-        {
-            return Ok(program.into());
-        }
-    }
-    bail!("cargo built {example} and does not say where");
+    built(command.current_dir(&workspace.root), example)
 }
 
 /// The running program. Dropped, it is ended.
