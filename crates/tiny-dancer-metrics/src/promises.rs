@@ -7,8 +7,9 @@ use tiny_dancer_core::guarantee::PromiseState;
 /// The promises of all routers that share the families.
 ///
 /// An outcome follows a call of a language model, and a router that promises something locks its monitor for it, so one
-/// more lock is nothing. Requests never come here.
+/// more lock is nothing. Requests never come here, nor to the cache lines that the lock is on.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub(crate) struct Promises(Mutex<Known>);
 
 #[derive(Debug, Default)]

@@ -29,3 +29,9 @@ fn a_promise_that_is_made_anew_is_kept_so_far() {
     let renewed = PromiseState { reported: 0, insufficient: 0, ..promise(1.0, false) };
     assert_eq!(promises.worst(), Some(renewed));
 }
+
+/// What a request reads lies beside them.
+#[test]
+fn outcomes_take_no_line_from_requests() {
+    assert_eq!((align_of::<Promises>(), size_of::<Promises>() % 128), (128, 0));
+}
