@@ -28,6 +28,7 @@ fn an_unsampled_context_stays_unsampled_and_unknown_flags_are_not_passed_on() {
     let context: TraceContext = GOOD.replace("-01", "-fe").parse().unwrap();
     assert!(!context.is_sampled());
     assert_eq!(context.to_headers(), [("traceparent", GOOD.replace("-01", "-00"))]);
+    assert_eq!(GOOD.replace("-01", "-03").parse::<TraceContext>(), GOOD.parse());
 }
 
 #[test]

@@ -103,6 +103,34 @@ fn a_hanging_exporter_costs_a_bounded_queue_and_no_more_than_the_deadline() {
     drop(let_go);
 }
 
+/// Takes everything, and then does not go away until it is let go.
+#[derive(Debug)]
+struct Lingers(Mutex<mpsc::Receiver<()>>);
+
+impl SpanExporter for Lingers {
+    async fn export(&self, _: Vec<SpanData>) -> OTelSdkResult {
+        Ok(())
+    }
+}
+
+impl Drop for Lingers {
+    fn drop(&mut self) {
+        // Who waits for it all the same gets another report, instead of a test that never ends.
+        let _ = self.0.lock().unwrap().recv_timeout(Duration::from_secs(60));
+    }
+}
+
+#[test]
+fn an_exporter_that_does_not_go_away_holds_up_a_shutdown_no_longer_than_the_deadline() {
+    let (let_go, held) = mpsc::channel();
+    let mut exporters = Exporters::new(2048);
+    exporters.add(Lingers(Mutex::new(held)), Refused::default());
+    let pipeline = Pipeline::new(&checked(Duration::from_millis(500)), exporters);
+    open_spans(&pipeline, 1);
+    assert!(pipeline.shutdown().timed_out);
+    drop(let_go);
+}
+
 #[test]
 fn one_exporter_in_trouble_holds_up_no_other() {
     let (let_go, held) = mpsc::channel();

@@ -168,6 +168,31 @@ fn the_nearest_candidates_have_spans_of_their_own_and_the_rest_share_one() {
 }
 
 #[test]
+fn the_shared_span_lasts_until_the_last_of_the_far_candidates() {
+    /// When the step of the candidate of rank 2 began.
+    #[derive(Clone, Default)]
+    struct Began(Arc<std::sync::Mutex<Option<std::time::SystemTime>>>);
+    impl Observer for Began {
+        type Request = ();
+        type Stage = ();
+        fn on_request_start(&self, _: &RequestStart<'_>) {}
+        fn on_stage_start(&self, (): &mut (), event: &StageStart<'_>) {
+            if event.step.is_some_and(|step| step.rank == 2) {
+                *self.0.lock().unwrap() = Some(opentelemetry::time::now());
+            }
+        }
+        fn detail(&self, (): &()) -> Detail {
+            Detail::Candidates
+        }
+    }
+    let (recorder, began) = (recorder(1.0, 2), Began::default());
+    route((recorder.observer(), began.clone()), &candidates(5));
+    let spans = recorder.finish();
+    let shared = named(&spans, StageName::ModelInference.name())[0];
+    assert!(shared.end_time >= began.0.lock().unwrap().unwrap());
+}
+
+#[test]
 fn without_candidate_spans_there_is_one_span_a_stage() {
     let recorder = recorder(1.0, 0);
     route(recorder.observer(), &candidates(5));
@@ -264,6 +289,23 @@ fn a_span_of_the_caller_s_is_the_parent_and_what_it_hears_is_in_the_trace() {
     assert_eq!(request(&spans).parent_span_id, handle.span_context.span_id());
     assert!(handle.events.is_empty(), "our log lines are in the caller's span");
     assert!(handle.attributes.is_empty(), "{:?}", handle.attributes);
+}
+
+#[test]
+fn what_the_sdk_says_of_itself_is_in_no_trace() {
+    use tracing_subscriber::layer::SubscriberExt;
+    let recorder = recorder(1.0, 8);
+    let subscriber = tracing_subscriber::registry().with(system::span_layer(&recorder.pipeline));
+    tracing::subscriber::with_default(subscriber, || {
+        tracing::info_span!("handle").in_scope(|| {
+            tracing::error!(target: "opentelemetry-otlp", "an export failed");
+            tracing::info_span!(target: "opentelemetry_sdk", "export").in_scope(|| ());
+        });
+    });
+    let spans = recorder.finish();
+    let [handle] = &spans[..] else { panic!("{} spans", spans.len()) };
+    assert!(handle.events.is_empty());
+    assert_eq!(handle.status, SpanStatus::Unset);
 }
 
 #[test]

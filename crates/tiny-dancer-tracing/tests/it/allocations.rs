@@ -37,6 +37,14 @@ fn a_request_in_an_unsampled_trace_allocates_nothing() {
 }
 
 #[test]
+fn after_a_shutdown_a_request_allocates_nothing() {
+    let system = TracingSystem::new(TracingConfig::default());
+    let observer = system.observer().unwrap();
+    system.shutdown();
+    assert_eq!(allocations(observer, toy_model()), 0);
+}
+
+#[test]
 fn a_sampled_request_does_allocate_so_the_count_counts() {
     let system = TracingSystem::new(TracingConfig::default());
     assert!(allocations(system.observer().unwrap(), toy_model()) > 100);

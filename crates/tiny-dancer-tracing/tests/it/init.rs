@@ -1,13 +1,15 @@
 //! What is installed, and what refuses to be.
 
 use crate::alone::alone;
-use crate::collector::{Collector, dead};
+use crate::collector::{Collector, attribute, dead};
 use crate::export::{assert_trees, candidates, route};
 use opentelemetry::trace::{TraceContextExt, Tracer};
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use tiny_dancer_core::testing::{router, toy_model};
 use tiny_dancer_core::{CircuitBreakerConfig, RoutingRequest};
 use tiny_dancer_tracing::{
-    InitError, ShutdownReport, TraceContext, TracingConfig, TracingObserver, TracingSystem,
+    InitError, RoutingSpan, ShutdownReport, TraceContext, TracingConfig, TracingObserver, TracingSystem,
+    fields,
 };
 
 #[test]
@@ -49,6 +51,7 @@ fn a_subscriber_that_is_there_is_left_there_and_nothing_else_is_installed() {
         let collector = Collector::start();
         let system = TracingSystem::new(collector.config());
         assert!(matches!(system.init(), Err(InitError::SubscriberInstalled)));
+        assert_eq!(system.counts(), None, "it runs");
         // Neither our observer nor OpenTelemetry's own tracer has got a system.
         route(TracingObserver::global(), 1);
         let global = opentelemetry::global::tracer("a user's");
@@ -80,6 +83,19 @@ fn the_w3c_propagator_is_installed() {
         let mut headers = std::collections::HashMap::<String, String>::new();
         opentelemetry::global::get_text_map_propagator(|propagator| propagator.inject(&mut headers));
         assert_eq!(headers["traceparent"], parent);
+    });
+}
+
+#[test]
+fn names_in_a_pipeline_of_one_s_own_are_redacted_where_asked_for() {
+    alone(module_path!(), "names_in_a_pipeline_of_one_s_own_are_redacted_where_asked_for", &[], || {
+        let collector = Collector::start();
+        let system = TracingSystem::new(TracingConfig { redact_ids: true, ..collector.config() });
+        system.init().unwrap();
+        RoutingSpan::model_inference("a customer").in_scope(|| ());
+        assert_eq!(system.shutdown().flushed, 1);
+        let id = Value::StringValue("redacted".to_owned());
+        assert_eq!(attribute(&collector.spans()[0], fields::CANDIDATE_ID), Some(&id));
     });
 }
 

@@ -10,6 +10,7 @@ use tiny_dancer_core::observer::{RequestStart, Stage};
 use tiny_dancer_core::testing::{broken_model, router};
 use tiny_dancer_core::{CircuitBreakerConfig, RoutingRequest};
 use tiny_dancer_tracing::{TraceContext, TracingConfig, TracingSystem, fields};
+use tracing_subscriber::layer::SubscriberExt;
 
 /// An agent's socket.
 struct Agent(UdpSocket);
@@ -112,6 +113,42 @@ fn more_spans_than_a_datagram_holds_arrive_in_several() {
     let first = agent.batch().list(2).len();
     assert!(first < 420);
     assert_eq!(agent.spans(420 - first).len(), 420 - first);
+}
+
+#[test]
+fn a_span_that_fits_no_datagram_has_failed_and_its_neighbours_arrive() {
+    let agent = Agent::listen("127.0.0.1:0");
+    let system = TracingSystem::new(agent.config());
+    let subscriber = tracing_subscriber::registry().with(system.layer().unwrap());
+    tracing::subscriber::with_default(subscriber, || {
+        tracing::info_span!("large", text = "x".repeat(70_000)).in_scope(|| ());
+    });
+    route(system.observer().unwrap(), 1);
+    let report = system.shutdown();
+    assert_eq!((report.flushed, report.failed, report.dropped), (7, 1, 0));
+    assert!(agent.spans(7).iter().all(|span| span.text(5) != "large"));
+}
+
+#[test]
+fn a_span_that_follows_from_another_says_so() {
+    let agent = Agent::listen("127.0.0.1:0");
+    let system = TracingSystem::new(agent.config());
+    let subscriber = tracing_subscriber::registry().with(system.layer().unwrap());
+    tracing::subscriber::with_default(subscriber, || {
+        let first = tracing::info_span!("first");
+        first.in_scope(|| ());
+        let second = tracing::info_span!("second");
+        second.follows_from(&first);
+        second.in_scope(|| ());
+    });
+    assert_eq!(system.shutdown().flushed, 2);
+    let spans = agent.spans(2);
+    let named = |name| spans.iter().find(|span| span.text(5) == name).unwrap();
+    let [reference] = named("second").list(6) else { panic!("{:?}", named("second")) };
+    let first = named("first");
+    // FOLLOWS_FROM, the trace in two halves, the span.
+    let expected = [1, first.int(1), first.int(2), first.int(3)];
+    assert_eq!([1, 2, 3, 4].map(|field| reference.int(field)), expected);
 }
 
 #[test]

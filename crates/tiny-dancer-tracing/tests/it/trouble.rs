@@ -14,7 +14,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 use tiny_dancer_core::testing::{router, toy_model};
 use tiny_dancer_core::{CircuitBreakerConfig, RoutingRequest, RoutingResponse};
-use tiny_dancer_tracing::{TracingConfig, TracingObserver, TracingSystem};
+use tiny_dancer_tracing::{TraceContext, TracingConfig, TracingObserver, TracingSystem};
 
 /// More than the queue holds, three times over.
 const REQUESTS: usize = 1_000;
@@ -319,6 +319,9 @@ fn a_disabled_sdk_makes_no_spans_though_an_endpoint_is_set() {
     alone(module_path!(), name, &[("OTEL_SDK_DISABLED", "true")], || {
         let collector = Collector::start();
         let system = TracingSystem::new(collector.config());
+        // A caller's sampled trace does not turn it on either.
+        let sampled = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse::<TraceContext>();
+        let _parent = sampled.unwrap().attach();
         route(system.observer().unwrap(), 1);
         assert_eq!((system.counts().unwrap().made, system.shutdown().lost()), (0, 0));
         assert_eq!(collector.received().len(), 0);
