@@ -78,3 +78,10 @@ fn the_naive_router_is_compared_at_each_size() {
         [&["route_into/1x128", "6.0", "6", "holds"], &["route_into/10x128", "17.9", "18", "misses"]];
     assert_eq!(words, expected);
 }
+
+#[test]
+fn nobody_is_judged_by_the_naive_router_but_it_has_to_be_counted() {
+    let (recorded, counted) = (counts(&[("a/naive", 1000)]), counts(&[("a/naive", 1500)]));
+    judge(&compare(&recorded, &counted, "")).unwrap();
+    assert!(judge(&compare(&recorded, &[], "")).is_err());
+}
