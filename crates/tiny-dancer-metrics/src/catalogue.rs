@@ -219,7 +219,7 @@ pub(crate) const FEATURE_ENGINEERING_DURATION: Family = Family {
     name: "tiny_dancer_feature_engineering_duration_seconds",
     kind: Kind::Histogram { buckets: STAGE_BUCKETS },
     unit: Unit::Seconds,
-    help: "How long it took to check the input and to compute the features, by the number of candidates.",
+    help: "How long it took to check the input, to search the set if there is one, and to compute the features, by candidates.",
     labels: &[Label { name: "batch_size", values: values!(BatchSize::ALL, size => size.name()) }],
     presence: Presence::Always,
 };

@@ -108,7 +108,8 @@ impl MetricsCollector {
     /// let buckets = [("tiny_dancer_routing_latency_seconds".to_owned(), vec![1e-6, 1e-5, 1e-4, 0.01])].into();
     /// let config = MetricsConfig { buckets, ..Default::default() };
     /// let metrics = MetricsCollector::with_config(&Registry::new(), &config)?;
-    /// assert_eq!(metrics.export_metrics()?.matches("tiny_dancer_routing_latency_seconds_bucket").count(), 5);
+    /// let buckets = r#"tiny_dancer_routing_latency_seconds_bucket{operation="route","#;
+    /// assert_eq!(metrics.export_metrics()?.matches(buckets).count(), 5);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///

@@ -138,6 +138,12 @@ sum(rate(tiny_dancer_routing_latency_seconds_bucket{le="0.01"}[5m]))
   / sum(rate(tiny_dancer_routing_latency_seconds_count[5m]))
 ```
 
+Does one of the router's methods take longer than the others?
+
+```promql
+histogram_quantile(0.95, sum by (le, operation) (rate(tiny_dancer_routing_latency_seconds_bucket[5m])))
+```
+
 What share of the time is the model's?
 
 ```promql

@@ -10,8 +10,8 @@ use tiny_dancer_core::observer::{
     Decided, Detail, ModelReload, Observer, RequestStart, Stage, StageEnd, StageStart,
 };
 use tiny_dancer_core::{
-    Clock, ManualClock, ModelType, Outcome, OutcomeResult, Router, RouterConfig, RoutingDecision,
-    RoutingRequest, RoutingResponse, testing,
+    CandidateSet, Clock, ManualClock, ModelType, Outcome, OutcomeResult, Query, Router, RouterConfig,
+    RoutingDecision, RoutingRequest, RoutingResponse, testing,
 };
 use tiny_dancer_metrics::MetricsCollector;
 use tiny_dancer_metrics::catalogue::{CATALOGUE, Kind, Presence};
@@ -112,6 +112,31 @@ fn a_request_without_candidates_is_a_fallback_and_its_features_took_a_while_too(
     one(r#"feature_engineering_duration_seconds_count{batch_size="0"}"#);
     assert_eq!(shown.total("tiny_dancer_model_inference_duration_seconds_count"), 0.0);
     assert_eq!(shown.total("tiny_dancer_candidates_processed_total"), 0.0);
+}
+
+/// Each request of a batch is one, and those that fail are timed, too.
+#[test]
+fn each_method_of_the_router_is_timed_by_its_name() {
+    let metrics = collector();
+    let router = router(metrics.clone());
+    let (candidates, set) = ([near(), near()], CandidateSet::new(vec![near(); 20]).unwrap());
+    route(&router, &candidates);
+    for top_k in [2, 20] {
+        router.route_set(Query::new(&[1.0, 0.0]), &set, top_k).unwrap();
+    }
+    let request = RoutingRequest::new(&[1.0, 0.0], &candidates);
+    let results = router.route_batch(&[request, request, RoutingRequest::new(&[], &candidates)]);
+    assert_eq!(results.iter().filter(|result| result.is_err()).count(), 1);
+    let shown = scrape(&metrics);
+    for (operation, expected) in [("route", 1.0), ("route_batch", 3.0), ("route_set", 2.0)] {
+        let series = format!("tiny_dancer_routing_latency_seconds_count{{operation=\"{operation}\"}}");
+        assert_eq!(shown.value(&series), expected, "{operation}");
+    }
+    assert_eq!(shown.total("tiny_dancer_routing_requests_total"), 6.0);
+    let of_size = |size: &str| {
+        shown.value(&format!("tiny_dancer_candidates_processed_total{{batch_size_range=\"{size}\"}}"))
+    };
+    assert_eq!([of_size("1-10"), of_size("11-50")], [2.0 + 2.0 + 2.0 * 2.0, 20.0]);
 }
 
 /// The request's own confidence is not among them.
