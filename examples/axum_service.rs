@@ -22,7 +22,7 @@ use axum::routing::{get, post};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tiny_dancer::{ModelType, Router, RouterConfig, TraceContext, TracingConfig, TracingSystem};
-use tiny_dancer_examples::collector::{Collector, roots, trace_id, tree};
+use tiny_dancer_examples::collector::{Collector, hex, roots, tree};
 use tiny_dancer_examples::data::{self, Prompt};
 use tiny_dancer_examples::table::Table;
 use tracing::Instrument;
@@ -60,7 +60,7 @@ fn main() -> anyhow::Result<()> {
             let spans = collector.spans();
             for Answer { caller, trace, .. } in &answers {
                 println!("\n{caller}");
-                match roots(&spans).into_iter().find(|root| trace_id(root) == *trace) {
+                match roots(&spans).into_iter().find(|root| hex(&root.trace_id) == *trace) {
                     Some(root) => print!("{}", tree(&spans, root)),
                     None => println!("  not recorded, as the caller's trace is not"),
                 }

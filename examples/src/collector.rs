@@ -94,9 +94,9 @@ pub fn roots(spans: &[Span]) -> Vec<&Span> {
     spans.iter().filter(|span| !is_here(&span.parent_span_id)).collect()
 }
 
-/// The trace that a span belongs to, in hexadecimal digits.
-pub fn trace_id(span: &Span) -> String {
-    span.trace_id.iter().fold(String::new(), |mut text, byte| {
+/// An id of a trace or a span, as people and headers write it.
+pub fn hex(id: &[u8]) -> String {
+    id.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}"); // a String takes everything
         text
     })
@@ -105,7 +105,7 @@ pub fn trace_id(span: &Span) -> String {
 /// Draws the trace of a root span as a tree, below its id a line a span in the order of time: name, duration,
 /// attributes.
 pub fn tree(spans: &[Span], root: &Span) -> String {
-    let mut text = format!("  trace {}\n", trace_id(root));
+    let mut text = format!("  trace {}\n", hex(&root.trace_id));
     draw(&mut text, spans, root, "", "");
     text
 }

@@ -97,13 +97,13 @@ impl fmt::Display for Verdict {
 /// Every decision in the text, named by its trace and span.
 fn replay_all(text: &str, model: &Model) -> anyhow::Result<Vec<(String, Verdict)>> {
     let mut found = Vec::new();
-    if !text.trim_start().starts_with(['{', '[']) {
-        visit(&printed::spans(text), model, &mut found);
-    } else {
+    if text.trim_start().starts_with(['{', '[']) {
         for (number, value) in serde_json::Deserializer::from_str(text).into_iter::<Value>().enumerate() {
             let value = value.with_context(|| format!("JSON value {}", number + 1))?;
             visit(&value, model, &mut found);
         }
+    } else {
+        visit(&printed::spans(text), model, &mut found);
     }
     if found.is_empty() {
         bail!(

@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use tiny_dancer::observer::{RequestStart, Stage};
-use tiny_dancer_examples::collector::{Collector, roots, trace_id};
+use tiny_dancer_examples::collector::{Collector, hex, roots};
 
 /// The program that cargo built from an example, beside the tests.
 fn example(name: &str) -> Command {
@@ -125,7 +125,7 @@ fn the_axum_service_keeps_one_trace_from_the_caller_to_the_model() {
     }
     assert_eq!(roots(&spans).len(), 3);
     let unsampled = "1af7651916cd43dd8448eb211c80319c";
-    assert!(spans.iter().all(|span| trace_id(span) != unsampled) && text.contains(unsampled), "{text}");
+    assert!(spans.iter().all(|span| hex(&span.trace_id) != unsampled) && text.contains(unsampled), "{text}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::process::Command;
 use tiny_dancer::core::Router;
 use tiny_dancer::tracing::LogFormat;
 use tiny_dancer::{Candidate, RouterConfig, RoutingRequest, TracingConfig, TracingSystem};
-use tiny_dancer_examples::collector::{Collector, trace_id};
+use tiny_dancer_examples::collector::{Collector, hex};
 
 /// Routes a request with so many candidates, and exports its spans.
 fn route(candidates: u8, config: TracingConfig) {
@@ -65,10 +65,9 @@ fn a_verdict_is_named_by_trace_and_span() {
     route(3, TracingConfig { otlp_endpoint: Some(collector.endpoint()), ..Default::default() });
     let spans = collector.spans();
     let request = spans.iter().find(|span| span.name == "routing_request").unwrap();
-    let span: String = request.span_id.iter().map(|byte| format!("{byte:02x}")).collect();
     let (named, _) =
         replay_all(&json!({ "spans": spans }).to_string(), &Model::embedded()).unwrap().remove(0);
-    assert_eq!(named, format!("trace {} span {span}", trace_id(request)));
+    assert_eq!(named, format!("trace {} span {}", hex(&request.trace_id), hex(&request.span_id)));
 }
 
 /// What a program prints that routes a request with five candidates, and one without, and prints other things, too.
