@@ -26,6 +26,8 @@ pub mod bridge;
 mod case;
 pub mod naive;
 mod preemptions;
+pub mod repeated;
+pub mod set;
 pub mod sink;
 pub mod stopwatch;
 mod threads;

@@ -161,7 +161,7 @@ impl Naive {
     }
 
     /// One step of the cell: the state after reading `x` in the state `h`.
-    fn step(&self, x: &[f32], h: &[f32]) -> Vec<f32> {
+    pub fn step(&self, x: &[f32], h: &[f32]) -> Vec<f32> {
         let FastGrnnWeights { w, u, bias_gate, bias_update, zeta, nu, .. } = &self.weights;
         let mut next = Vec::new();
         for unit in 0..h.len() {
@@ -249,7 +249,8 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-fn sigmoid(x: f32) -> f32 {
+/// The logistic function.
+pub fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + (-x).exp())
 }
 

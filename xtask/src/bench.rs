@@ -167,7 +167,7 @@ mod tests {
 
     fn measurement(id: &str, value: f64) -> Measurement {
         let times = json!({ "router": 100.0, "naive": 700.0 });
-        let line = json!({ "id": id, "value": value, "quartiles": [value, value], "nanoseconds": times });
+        let line = json!({ "id": id, "kernel": "avx2", "value": value, "quartiles": [value, value], "nanoseconds": times });
         Measurement::parse(&line).unwrap()
     }
 

@@ -40,7 +40,7 @@ pub(crate) const RULES: Rules = Rules {
 };
 
 /// `core <- metrics`, `core <- tracing`, `core <- train`; `{core, metrics, tracing} <- tiny-dancer`;
-/// `{tiny-dancer, train} <- cli, examples, benches`.
+/// `{tiny-dancer, train} <- cli, examples, benches`; `core <- benches`, which measure its kernels by themselves.
 const MEMBERS: &[Member] = &[
     Member {
         name: "tiny-dancer-core",
@@ -128,7 +128,7 @@ const MEMBERS: &[Member] = &[
     },
     Member {
         name: "tiny-dancer-benches",
-        members: &["tiny-dancer", "tiny-dancer-train"],
+        members: &["tiny-dancer", "tiny-dancer-core", "tiny-dancer-train"],
         packages: &[
             "anyhow",
             "opentelemetry",
@@ -136,6 +136,7 @@ const MEMBERS: &[Member] = &[
             "rand",
             "rand_chacha",
             "serde_json",
+            "simsimd",
             "tracing",
             "tracing-opentelemetry",
             "tracing-subscriber",

@@ -24,7 +24,7 @@ fn made(root: &Path) -> Result<(String, String)> {
     let (record, measurements) = record::read_ratios(root)?;
     let mut document = fs::read_to_string(root.join(DOCUMENT)).context(DOCUMENT)?;
     for (name, text) in [
-        ("machine", machine(&record)?),
+        ("machine", machine(&record, &measurements)?),
         ("stages", stages(&measurements)?),
         ("goals", goals(&measurements)),
         ("beside", beside(&measurements)),
@@ -44,14 +44,15 @@ fn replace(document: &str, name: &str, text: &str) -> Result<String> {
     Ok(format!("{before}{begin}{text}{end}{after}"))
 }
 
-fn machine(record: &Value) -> Result<String> {
+fn machine(record: &Value, measurements: &[Measurement]) -> Result<String> {
+    let kernel = measurements.first().map_or("unknown", |it| it.kernel.as_str());
     let machine = &record["machine"];
     let say = |field: &str| machine[field].as_str().with_context(|| format!("the record has no {field}"));
     let (cpu, commit) = (say("cpu")?, say("commit")?);
     let commit = commit.get(..12).unwrap_or(commit);
     let changed = if machine["uncommitted_changes"] == false { "" } else { " with changes" };
     Ok(format!(
-        "Measured on {} cores of an {cpu} (family {}), {}, at commit {commit}{changed}, by `{}`.\n",
+        "Measured on {} cores of an {cpu} (family {}, kernel `{kernel}`), {}, at commit {commit}{changed}, by `{}`.\n",
         machine["cores"],
         say("family_and_model")?,
         say("rustc")?,

@@ -81,6 +81,14 @@ pub(crate) const ROWS: &[Row] = &[
     proved("the same in instructions, 1 / 10 / 100 candidates", ">= 6 / 18 / 20", "cargo xtask bench --ir"),
     at_most("a candidate of 1000 over one of 10, 128 dims", "per-candidate/128", 1.2),
     at_most("a candidate of 1000 over one of 10, 384 dims", "per-candidate/384", 1.2),
+    Row {
+        what: "a joint step of hidden 16",
+        proof: Proof::Measured { id: "joint-step", goal: Goal::AtMost(32.0), unit: "ns" },
+    },
+    at_least("the same, as fast as scalar libm", "joint-step/libm", 25.0),
+    at_least("as fast as simsimd, 100 x 384 cosines with norms", "cosine/100x384", 2.5),
+    at_most("search of 100,000 x 384 over one read of the bytes", "search/100000x384", 1.1),
+    at_most("search of 1,000,000 x 384, only with --full", "search/1000000x384", 1.1),
     at_most("metrics on / off, 10 candidates, 384 dims", "metrics/10x384", 1.15),
     at_most("metrics on / off, 100 candidates, 384 dims", "metrics/100x384", 1.06),
     at_most("tracing at 1% on / off, 10 candidates, 384 dims", "tracing/10x384", 1.2),
@@ -156,7 +164,13 @@ mod tests {
     use super::*;
 
     fn measurement(id: &str, value: f64) -> Measurement {
-        Measurement { id: id.to_owned(), value, quartiles: [value, value], nanoseconds: Vec::new() }
+        Measurement {
+            id: id.to_owned(),
+            kernel: String::new(),
+            value,
+            quartiles: [value, value],
+            nanoseconds: Vec::new(),
+        }
     }
 
     #[test]

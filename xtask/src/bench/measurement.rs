@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Measurement {
     pub(crate) id: String,
+    /// The vector instructions that the router decided with.
+    pub(crate) kernel: String,
     pub(crate) value: f64,
     pub(crate) quartiles: [f64; 2],
     /// The times behind it, by name.
@@ -16,12 +18,13 @@ pub(crate) struct Measurement {
 impl Measurement {
     pub(crate) fn parse(value: &Value) -> Result<Self> {
         let id = value["id"].as_str().context("a measurement without an id")?.to_owned();
+        let kernel = value["kernel"].as_str().with_context(|| format!("{id} without a kernel"))?.to_owned();
         let number = |value: &Value| value.as_f64().with_context(|| format!("{id}: {value} is not a number"));
         let quartiles = [number(&value["quartiles"][0])?, number(&value["quartiles"][1])?];
         let times = value["nanoseconds"].as_object().with_context(|| format!("{id} without times"))?;
         let nanoseconds =
             times.iter().map(|(name, time)| Ok((name.clone(), number(time)?))).collect::<Result<_>>()?;
-        Ok(Self { value: number(&value["value"])?, quartiles, nanoseconds, id })
+        Ok(Self { value: number(&value["value"])?, quartiles, nanoseconds, kernel, id })
     }
 
     pub(crate) fn to_json(&self) -> Value {
@@ -29,6 +32,7 @@ impl Measurement {
             self.nanoseconds.iter().map(|(name, time)| (name.clone(), json!(rounded(*time)))).collect();
         json!({
             "id": self.id,
+            "kernel": self.kernel,
             "value": rounded(self.value),
             "quartiles": self.quartiles.map(rounded),
             "nanoseconds": nanoseconds,
@@ -53,7 +57,7 @@ mod tests {
     #[test]
     fn what_is_kept_can_be_read_and_what_is_no_number_can_not() {
         let line = json!({
-            "id": "metrics/10x384", "value": 1.086_412_3, "quartiles": [1.05, 1.15],
+            "id": "metrics/10x384", "kernel": "avx2", "value": 1.086_412_3, "quartiles": [1.05, 1.15],
             "nanoseconds": { "none": 1597.93, "watched": 1736.0 },
         });
         let measurement = Measurement::parse(&line).unwrap();

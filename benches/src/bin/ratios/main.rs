@@ -5,14 +5,17 @@
 //! has this in its name. What the goals are is for `cargo xtask bench` to know.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is what it is for")]
 
+mod kernels;
 mod naive;
 mod observers;
+mod search;
 mod stages;
 mod threads;
 
 use anyhow::{Result, bail};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
+use tiny_dancer::core::Kernel;
 use tiny_dancer_benches::{Measured, Quartiles};
 
 fn main() -> Result<()> {
@@ -27,6 +30,8 @@ fn main() -> Result<()> {
     let run = Run { full, filter };
     naive::measure(&run)?;
     stages::measure(&run)?;
+    kernels::measure(&run)?;
+    search::measure(&run)?;
     threads::measure(&run)?;
     observers::measure(&run)
 }
@@ -53,6 +58,7 @@ impl Run {
                 nanoseconds.iter().map(|(name, time)| ((*name).to_owned(), json!(time))).collect();
             let line = json!({
                 "id": id,
+                "kernel": Kernel::detect().name(),
                 "value": value.median,
                 "quartiles": [value.low, value.high],
                 "nanoseconds": nanoseconds,

@@ -5,10 +5,11 @@ use anyhow::Result;
 use std::cell::RefCell;
 use std::hint::black_box;
 use std::sync::Arc;
-use tiny_dancer::core::Clock;
 use tiny_dancer::core::observer::Stage;
+use tiny_dancer::core::{Clock, Feature, Kernel, Model};
 use tiny_dancer_benches::stopwatch::Stopwatch;
 use tiny_dancer_benches::{Case, Quartiles, Turns, subject_anywhere};
+use tiny_dancer_core::testing::kernels::{Engineer, Scratch, alone, joint_order, together};
 
 pub(crate) fn measure(run: &Run) -> Result<()> {
     for (candidates, dimensions) in [(1, 384), (10, 384), (100, 384)] {
@@ -22,11 +23,27 @@ pub(crate) fn measure(run: &Run) -> Result<()> {
         let mut unwatched = subject_anywhere("none", || Ok(()))?;
         let mut watched = subject_anywhere("stopwatch", || Ok(stopwatch.clone()))?;
         let clock = Clock::system();
+        let (kernel, model) = (Kernel::detect(), Model::embedded());
+        let mut features = Scratch::default();
+        Engineer::new().features(kernel, &case.request(), &mut features)?;
+        let order = joint_order(kernel, features.column(Feature::Similarity));
+        let mut columns = Scratch::default();
+        Engineer::new().features(kernel, &case.request(), &mut columns)?;
         let mut turns = Turns::default();
         turns.add("whole", |times| unwatched.route(&case, times));
         turns.add("watched", |times| {
             watched.route(&case, times);
             taken.borrow_mut().push(stopwatch.take());
+        });
+        turns.add("alone", |times| {
+            for _ in 0..times {
+                black_box(alone(kernel, &model, black_box(&mut columns)));
+            }
+        });
+        turns.add("together", |times| {
+            for _ in 0..times {
+                black_box(together(kernel, &model, black_box(&features), &order));
+            }
         });
         turns.add("clock", |times| {
             for _ in 0..times {
@@ -39,7 +56,17 @@ pub(crate) fn measure(run: &Run) -> Result<()> {
         let stage = |stage: Stage| Quartiles::of(taken.iter().map(|stages| stages[stage as usize])).median;
         let mut times = vec![("clock", tick), ("watched", measured.time("watched").median)];
         // A stage begins where the one before ended, so each has one reading of the clock in it.
-        times.extend(Stage::ALL.map(|it| (it.name(), (stage(it) - tick).max(0.0))));
+        for it in Stage::ALL {
+            let time = (stage(it) - tick).max(0.0);
+            if it == Stage::ModelInference {
+                // Which are nearest, and in which order, is what the kernels don't take of the stage.
+                let [alone, together] = ["alone", "together"].map(|it| measured.time(it).median);
+                let order = (time - alone - together).max(0.0);
+                times.extend([("alone", alone), ("order", order), ("together", together)]);
+            } else {
+                times.push((it.name(), time));
+            }
+        }
         run.tell(&id, measured.time("whole"), &times);
     }
     Ok(())

@@ -1,0 +1,36 @@
+//! Searching a set, over reading as many bytes once; and routing by what is found.
+
+use crate::Run;
+use anyhow::Result;
+use std::hint::black_box;
+use tiny_dancer::core::{Query, Router};
+use tiny_dancer::{RouterConfig, RoutingResponse};
+use tiny_dancer_benches::{Turns, set};
+
+/// Nearest candidates that a request is routed by.
+const NEAREST: usize = 64;
+
+pub(crate) fn measure(run: &Run) -> Result<()> {
+    for candidates in [10_000, 100_000, 1_000_000] {
+        let id = format!("search/{candidates}x384");
+        // A million rows and as many numbers again are 3 GB.
+        if !run.wants(&id) || (candidates == 1_000_000 && !run.full) {
+            continue;
+        }
+        let (remembered, query) = set::remembered(candidates, 384)?;
+        let numbers = set::as_many(candidates, 384);
+        let (router, mut response) = (Router::new(RouterConfig::default())?, RoutingResponse::default());
+        let query = Query { now: Some(0), ..Query::new(&query) };
+        let mut turns = Turns::default();
+        turns.add("read", |times| (0..times).for_each(|_| set::read(black_box(&numbers))));
+        turns.add("search", |times| {
+            for _ in 0..times {
+                let found = router.route_set_into(black_box(query), &remembered, NEAREST, &mut response);
+                found.expect("the query is a good one");
+                black_box(&response);
+            }
+        });
+        run.tell_ratio(&id, &turns.measure(run.time()), "search", "read");
+    }
+    Ok(())
+}

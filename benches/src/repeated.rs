@@ -1,0 +1,72 @@
+//! An observer told everything many times, so that what it needs is most of what is measured.
+
+use std::array;
+use tiny_dancer::core::observer::{
+    Decided, Detail, Failed, Observer, RequestEnd, RequestStart, StageEnd, StageStart,
+};
+
+/// Tells an observer of each request as if it were `N` requests side by side.
+#[derive(Clone, Debug)]
+pub struct Repeated<O, const N: usize>(pub O);
+
+impl<O: Observer, const N: usize> Observer for Repeated<O, N> {
+    type Request = [O::Request; N];
+    type Stage = [O::Stage; N];
+
+    fn on_request_start(&self, event: &RequestStart<'_>) -> Self::Request {
+        array::from_fn(|_| self.0.on_request_start(event))
+    }
+
+    fn on_stage_start(&self, requests: &mut Self::Request, event: &StageStart<'_>) -> Self::Stage {
+        array::from_fn(|i| self.0.on_stage_start(&mut requests[i], event))
+    }
+
+    fn detail(&self, requests: &Self::Request) -> Detail {
+        requests.iter().map(|request| self.0.detail(request)).max().unwrap_or(Detail::Off)
+    }
+
+    fn on_stage_end(&self, requests: &mut Self::Request, stages: Self::Stage, event: &StageEnd) {
+        for (request, stage) in requests.iter_mut().zip(stages) {
+            self.0.on_stage_end(request, stage, event);
+        }
+    }
+
+    fn on_decision(&self, requests: &mut Self::Request, event: &Decided<'_>) {
+        for request in requests {
+            self.0.on_decision(request, event);
+        }
+    }
+
+    fn on_error(&self, requests: &mut Self::Request, event: &Failed<'_>) {
+        for request in requests {
+            self.0.on_error(request, event);
+        }
+    }
+
+    fn on_request_end(&self, requests: Self::Request, event: &RequestEnd) {
+        for request in requests {
+            self.0.on_request_end(request, event);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Case, subject};
+    use tiny_dancer::metrics::MetricsCollector;
+    use tiny_dancer::metrics::prometheus::{Registry, TextEncoder};
+
+    #[test]
+    fn one_request_counts_as_many_with_all_of_its_candidates() {
+        let registry = Registry::new();
+        let collector = MetricsCollector::with_registry(&registry).unwrap();
+        let mut watched = subject("repeated", Repeated::<_, 16>(collector)).unwrap();
+        watched.route(&Case::new(10, 8), 2);
+        let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        let has = |line: &str| assert!(text.contains(line), "{line}\n{text}");
+        has("tiny_dancer_routing_requests_total{status=\"success\"} 32\n");
+        has("tiny_dancer_requests_in_flight 0\n");
+        has("tiny_dancer_candidates_processed_total{batch_size_range=\"1-10\"} 320\n");
+    }
+}
