@@ -256,7 +256,9 @@ mod tests {
         assert_eq!(hastened.matches("for: 1m\n").count(), 2);
         assert!(hastened.contains("- alert: TinyDancerCircuitOpen\n  for: 2s\n"), "{hastened}");
         assert!(super::hastened("- alert: TinyDancerCircuitOpen\n  for: 5m\n").is_err());
-        assert!(super::hastened("- alert: TinyDancerCircuitOpen\n  for: 5m\n- alert: B\n  for: 1m\n").is_err());
+        assert!(
+            super::hastened("- alert: TinyDancerCircuitOpen\n  for: 5m\n- alert: B\n  for: 1m\n").is_err()
+        );
         assert!(super::hastened("- alert: Other\n  for: 1m\n").is_err());
     }
 
