@@ -71,6 +71,7 @@ impl<'a, O: Observer> Observed<'a, O> {
         self.timed(Some(CandidateStep { candidate, id, rank }), |_| run());
     }
 
+    #[inline]
     fn timed<T>(&mut self, step: Option<CandidateStep<'_>>, run: impl FnOnce(&mut Self) -> T) -> T {
         let (stage, candidates, is_step) = (self.stage, self.candidates, step.is_some());
         let context =
@@ -97,7 +98,9 @@ impl<'a, O: Observer> Observed<'a, O> {
         response: &RoutingResponse,
     ) {
         let Some(start) = self.start else { return };
-        let duration = self.clock.since(start);
+        // Where nobody traces, a request ends with its last stage, for the same reason: what is left is a comparison.
+        let last = self.last.filter(|_| self.detail == Detail::Stages);
+        let duration = self.clock.between(start, last.unwrap_or_else(|| self.clock.tick()));
         let event = Decided {
             model: response.model,
             confidence: response.confidence,
