@@ -30,6 +30,10 @@ pub(crate) const PROFILES: [usize; 3] = [64, 256, 1024];
 const PAST_ROWS: f64 = 0.8;
 /// How often the memory is whole. A thinned one blurs what the nearest say, and few are needed to know the far ones.
 const WHOLE: f64 = 0.9;
+/// How much of a label the nearest past rows are: see [`Memories::labels`], and docs/model.md for what else was tried.
+pub(crate) const NEIGHBOURS: f64 = 0.9;
+/// How many nearest past rows.
+const NEAREST: usize = 100;
 /// Candidates of a draw that are read alone.
 const ALONE: usize = 4;
 
@@ -68,6 +72,21 @@ impl Memories {
         }
     }
 
+    /// What the weights are fitted to, by row of the dataset: the share `neighbours` is what the target makes of a row's
+    /// nearest past rows, on average, the rest what it makes of the row's own outcome.
+    ///
+    /// One outcome is a coin that fell once; the mean of a hundred near ones says much better how such coins fall. The cell
+    /// reads up to 64 of these, often fewer, older or far ones, and learns to say what the hundred would.
+    pub(crate) fn labels(&self, data: &Dataset, target: Target, neighbours: f64) -> Vec<f64> {
+        let all: Vec<usize> = (0..data.rows.len()).collect();
+        let near = self.mean_of_nearest(data, &all, NEAREST, &|row| target.label(row));
+        let label = |(row, near): (&Row, f64)| {
+            let own = target.label(row);
+            if near.is_nan() { own } else { own + neighbours * (near - own) }
+        };
+        data.rows.iter().zip(near).map(label).collect()
+    }
+
     /// What the report asks the model to judge rows by: each memory as it is now, past rows with subjects too.
     pub(crate) fn kinds(&self, rows: &[usize]) -> Vec<(String, Vec<Vec<Step>>)> {
         let now = |memory: &Memory| rows.iter().map(|&row| memory.now(row, JOINT_CANDIDATES)).collect();
@@ -87,7 +106,8 @@ impl Memories {
         kinds
     }
 
-    /// The mean of what `code` makes of each row's nearest past rows, all of which are kept in the order of `train`.
+    /// The mean of what `code` makes of each row's nearest past rows, all of which are kept in the order of `train`; NaN where
+    /// there are none.
     pub(crate) fn mean_of_nearest(
         &self,
         data: &Dataset,

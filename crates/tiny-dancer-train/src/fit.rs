@@ -6,8 +6,8 @@
 //! - the cross-entropy of candidates read **alone**, on the same label, with weight `ALONE_WEIGHT`,
 //! - a penalty on **directions**, with weight `DIRECTION_WEIGHT`, on random pairs of points of the feature cube that
 //!   differ in one feature. A candidate's own logit must rise with its success rate everywhere; with the other four
-//!   features it must rise where the success rate is 1 and fall where it is 0, by at least `MARGIN` per unit.
-//!   What is missing is squared. Real rows fill a small part of the cube; the penalty says what is wanted elsewhere.
+//!   features it must rise where the success rate is 1 and fall where it is 0, by at least `MARGIN` per unit. With the
+//!   success rate of all of several equal candidates that are read together, it must rise, too. What is missing is squared. Real rows fill a small part of the cube; the penalty says what is wanted elsewhere.
 //!
 //! The learning rate rises over the first `WARM_UP` of the steps and falls to nothing along a cosine. What is judged,
 //! and kept, is an exponential average of the weights, which a noisy last step cannot spoil.
@@ -23,6 +23,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use tiny_dancer_core::Feature;
+use tiny_dancer_core::fastgrnn::JOINT_CANDIDATES;
 
 const BATCH: usize = 256;
 const SHARD: usize = 64;
@@ -239,17 +240,26 @@ impl Problem<'_> {
                 alone.push((sequences.len(), label));
                 sequences.push(vec![candidate]);
             }
-            let (low, high, rise) = pair(rng);
+            let Pair { low, high, rise, copies } = pair(rng);
             pairs.push((sequences.len(), rise));
-            sequences.extend([vec![low], vec![high]]);
+            sequences.extend([vec![low; copies], vec![high; copies]]);
         }
         Shard { batch: Batch::new(&sequences), together, alone, pairs }
     }
 }
 
-/// Two points of the feature cube that differ in one feature, and the rise of it times the sign that the logit's
-/// difference must have.
-fn pair(rng: &mut impl Rng) -> (Step, Step, f64) {
+/// Two points of the feature cube that differ in one feature.
+struct Pair {
+    low: Step,
+    high: Step,
+    /// How much they differ, times the sign that the logit's difference must have.
+    rise: f64,
+    /// How often each is read.
+    copies: usize,
+}
+
+/// Draws a pair.
+fn pair(rng: &mut impl Rng) -> Pair {
     let feature = Feature::ALL[rng.random_range(0..Feature::COUNT)];
     let range = |feature| if feature == Feature::Similarity { -1.0..=1.0 } else { 0.0..=1.0 };
     // Corners and faces are where a cell saturates, so half of the coordinates lie on them.
@@ -273,7 +283,10 @@ fn pair(rng: &mut impl Rng) -> (Step, Step, f64) {
     low[feature as usize] = rng.random_range(start..=end - rise);
     let mut high = low;
     high[feature as usize] += rise;
-    (low, high, rise * sign)
+    // Better memories make a request better, however many there are.
+    let many = feature == Feature::SuccessRate && rng.random_bool(0.5);
+    let copies = if many { (JOINT_CANDIDATES as f64).powf(rng.random()) as usize } else { 1 };
+    Pair { low, high, rise: rise * sign, copies }
 }
 
 /// Checks the directions on a grid of the feature cube, between neighbouring points: how many were checked, and how

@@ -31,7 +31,7 @@ pub mod retrieval;
 pub mod rows;
 pub mod score;
 
-use crate::draw::Memories;
+use crate::draw::{Memories, NEIGHBOURS};
 use crate::fit::{Epoch, Fitted, Problem, Schedule};
 use crate::report::{Judged, Report};
 use crate::rows::{Dataset, Part, Row};
@@ -162,7 +162,7 @@ pub fn train(
     }
 
     let memories = Memories::new(data, target, seed);
-    let labels: Vec<f64> = data.rows.iter().map(|row| target.label(row)).collect();
+    let labels = memories.labels(data, target, NEIGHBOURS);
     let problem = Problem {
         memories: &memories,
         labels: &labels,

@@ -255,7 +255,7 @@ fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
 }
 
 /// What is decided by lot: the beginning of the id's SHA-256, the same on every machine and in every language.
-fn lot(id: &str) -> u64 {
+pub(crate) fn lot(id: &str) -> u64 {
     first_bits(id.as_bytes())
 }
 

@@ -1,3 +1,5 @@
+mod rotations;
+
 use super::*;
 use crate::retrieval::tests::unit_rows;
 use crate::rows::Part;

@@ -76,3 +76,38 @@ fn ranks_stay_among_the_candidates() {
         assert!((0..1000).all(|_| rank(&mut rng, candidates) < candidates));
     }
 }
+
+#[test]
+fn a_label_is_mostly_what_a_rows_nearest_say() {
+    let row = |id: &str, part, lightweight| Row {
+        part,
+        id: id.to_owned(),
+        subject: None,
+        lightweight,
+        powerful: 1.0,
+    };
+    let rows = vec![
+        row("good", Part::Fit, 1.0),
+        row("bad", Part::Fit, 0.0),
+        row("asked", Part::Test, 1.0),
+        row("alone", Part::Test, 0.0),
+    ];
+    let data = Dataset {
+        rows,
+        embeddings: ndarray::Array2::ones((4, 1)),
+        split_by_hash: 0,
+        without_powerful: 0,
+        provenance: String::new(),
+    };
+    let memory = Memory {
+        seen: vec![vec![seen(1)], vec![seen(0)], vec![seen(0), seen(1)], vec![]],
+        success: vec![],
+        subjects: vec![],
+    };
+    let memories = Memories { rows: memory, profiles: vec![], subjects: vec![] };
+    // Of itself a row says 1 or 0, its neighbours 0, 1, one half, and nothing.
+    let expected = [0.1, 0.9, 0.55, 0.0];
+    for (label, expected) in memories.labels(&data, Target::Suffices, 0.9).into_iter().zip(expected) {
+        assert!((label - expected).abs() < 1e-12, "{label}, expected {expected}");
+    }
+}

@@ -41,18 +41,22 @@ fn a_direction_that_holds_by_the_margin_costs_nothing() {
 #[test]
 fn pairs_differ_in_one_feature_inside_the_cube() {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let mut most = 0;
     for _ in 0..5000 {
-        let (low, high, rise) = pair(&mut rng);
+        let Pair { low, high, rise, copies } = pair(&mut rng);
         let differ: Vec<usize> = (0..5).filter(|&f| low[f] != high[f]).collect();
         let [feature] = differ[..] else { panic!("{low:?} and {high:?}") };
         assert!((high[feature] - low[feature] - rise.abs()).abs() < 1e-12);
         assert!(high.iter().all(|&x| x <= 1.0) && low.iter().skip(1).all(|&x| x >= 0.0) && low[0] >= -1.0);
         if feature == Feature::SuccessRate as usize {
             assert!(rise > 0.0);
+            most = most.max(copies);
         } else {
+            assert_eq!(copies, 1);
             assert_eq!(low[Feature::SuccessRate as usize], if rise > 0.0 { 1.0 } else { 0.0 });
         }
     }
+    assert!((50..=JOINT_CANDIDATES).contains(&most), "{most}");
 }
 
 #[test]
