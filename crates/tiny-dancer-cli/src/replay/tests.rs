@@ -1,10 +1,13 @@
 use super::*;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use prost::Message;
 use serde_json::json;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use tiny_dancer::core::Router;
 use tiny_dancer::tracing::LogFormat;
 use tiny_dancer::{Candidate, RouterConfig, RoutingRequest, TracingConfig, TracingSystem};
-use tiny_dancer_examples::collector::{Collector, hex};
 
 /// Routes a request with so many candidates, and exports its spans.
 fn route(candidates: u8, config: TracingConfig) {
@@ -20,19 +23,40 @@ fn route(candidates: u8, config: TracingConfig) {
     assert_eq!(system.shutdown().lost(), 0);
 }
 
-/// What a collector got of a request with so many candidates, as it would write it into a file.
+/// What a collector gets of a request with so many candidates, as it would write it into a file.
 fn export(candidates: u8) -> Value {
-    let collector = Collector::start().unwrap();
-    route(candidates, TracingConfig { otlp_endpoint: Some(collector.endpoint()), ..Default::default() });
-    let resource = json!({ "scopeSpans": [{ "spans": collector.spans() }] });
-    json!({ "resourceSpans": [resource] })
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let collector = std::thread::spawn(move || receive(&listener.accept().unwrap().0));
+    route(candidates, TracingConfig { otlp_endpoint: Some(endpoint), ..Default::default() });
+    serde_json::to_value(collector.join().unwrap()).unwrap()
 }
 
-/// The one event in an export.
-fn event(export: &mut Value) -> &mut Value {
+/// Takes one export.
+fn receive(stream: &TcpStream) -> ExportTraceServiceRequest {
+    let (mut reader, mut length) = (BufReader::new(stream), 0);
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        match line.trim_end().split_once(':') {
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                length = value.trim().parse().unwrap();
+            }
+            None if line.trim_end().is_empty() => break,
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    let mut stream = stream;
+    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+    ExportTraceServiceRequest::decode(&*body).unwrap()
+}
+
+/// The span of the one request in an export.
+fn request(export: &mut Value) -> &mut Value {
     let spans = export["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array_mut().unwrap();
-    let request = spans.iter_mut().find(|span| span["name"] == "routing_request").unwrap();
-    &mut request["events"][0]
+    spans.iter_mut().find(|span| span["name"] == "routing_request").unwrap()
 }
 
 fn otlp(value: impl Into<f64>) -> Value {
@@ -46,7 +70,7 @@ fn verdicts(text: &str) -> Vec<Verdict> {
 /// The verdict on a decision after something in the export was changed.
 fn changed(key: &str, change: impl FnOnce(&mut Value)) -> Verdict {
     let mut export = export(20);
-    let attributes = event(&mut export)["attributes"].as_array_mut().unwrap();
+    let attributes = request(&mut export)["events"][0]["attributes"].as_array_mut().unwrap();
     change(&mut attributes.iter_mut().find(|attribute| attribute["key"] == key).unwrap()["value"]);
     verdicts(&export.to_string()).remove(0)
 }
@@ -61,13 +85,11 @@ fn what_was_exported_is_equal_however_many_candidates_and_however_it_is_laid_out
 
 #[test]
 fn a_verdict_is_named_by_trace_and_span() {
-    let collector = Collector::start().unwrap();
-    route(3, TracingConfig { otlp_endpoint: Some(collector.endpoint()), ..Default::default() });
-    let spans = collector.spans();
-    let request = spans.iter().find(|span| span.name == "routing_request").unwrap();
-    let (named, _) =
-        replay_all(&json!({ "spans": spans }).to_string(), &Model::embedded()).unwrap().remove(0);
-    assert_eq!(named, format!("trace {} span {}", hex(&request.trace_id), hex(&request.span_id)));
+    let mut export = export(3);
+    let (named, _) = replay_all(&export.to_string(), &Model::embedded()).unwrap().remove(0);
+    let mut id = |key: &str| request(&mut export)[key].as_str().unwrap().to_owned();
+    assert_eq!((id("traceId").len(), id("spanId").len()), (32, 16));
+    assert_eq!(named, format!("trace {} span {}", id("traceId"), id("spanId")));
 }
 
 /// What a program prints that routes a request with five candidates, and one without, and prints other things, too.
