@@ -28,6 +28,9 @@ const NAMES: [&str; 4] = ["shared, one thread", "shared, two threads", "own, one
 /// How long a turn lasts, roughly; both threads begin it within a microsecond.
 const TURN: Duration = Duration::from_micros(40);
 
+/// How often a turn is taken again within a round because it was disturbed.
+const TRIES: usize = 20;
+
 /// Rounds that are needed.
 const ROUNDS: usize = 8;
 
@@ -76,27 +79,36 @@ impl Shared {
                 }
             });
             let begin = now();
-            let mut round = 0;
+            let (mut round, mut taken, mut undisturbed) = (0, 0, 0);
             while begin.elapsed() < time || (nanoseconds[0].len() < ROUNDS && begin.elapsed() < 8 * time) {
-                let mut turns = [f64::NAN; 4];
+                let mut turns = [None; 4];
                 for place in 0..4 {
                     let at = (round + place) % 4;
                     let is_shared = at < 2;
                     let work = if is_shared { &mut *shared } else { &mut *own };
                     let both = at % 2 == 1;
-                    if both && jobs.send(is_shared).is_ok() {
-                        start_line.wait();
+                    // On a busy machine most turns are disturbed, and hardly any four in a row are not.
+                    for _ in 0..TRIES {
+                        if both && jobs.send(is_shared).is_ok() {
+                            start_line.wait();
+                        }
+                        let mine = Turn::take(work, times);
+                        let other = if both { done.recv().ok() } else { None };
+                        turns[at] = mine.beside(&other.unwrap_or(mine));
+                        taken += 1;
+                        if turns[at].is_some() {
+                            undisturbed += 1;
+                            break;
+                        }
                     }
-                    let mine = Turn::take(work, times);
-                    let other = if both { done.recv().ok() } else { None };
-                    turns[at] = mine.beside(&other.unwrap_or(mine)).unwrap_or(f64::NAN) / times as f64;
                 }
                 round += 1;
-                if turns.iter().all(|time| time.is_finite()) {
-                    nanoseconds.iter_mut().zip(turns).for_each(|(all, time)| all.push(time));
+                if let [Some(a), Some(b), Some(c), Some(d)] = turns {
+                    let round = [a, b, c, d].map(|time| time / times as f64);
+                    nanoseconds.iter_mut().zip(round).for_each(|(all, time)| all.push(time));
                 }
             }
-            disturbed = 1.0 - nanoseconds[0].len() as f64 / round as f64;
+            disturbed = 1.0 - f64::from(undisturbed) / f64::from(taken);
             drop(jobs);
         });
         // Where two threads were hardly ever running at once nothing was measured, and nothing is told.
@@ -126,14 +138,18 @@ impl Shared {
 
 /// How often an operation fits a turn, after some of it.
 fn calibrate(work: &mut Work<'_>) -> u64 {
+    // The first times make what a thread keeps, and are no measure of the others.
+    work(16);
     let mut times = 1;
     loop {
-        let start = now();
-        work(times);
-        if start.elapsed() > TURN / 2 {
-            return times * 2;
+        let turn = Turn::take(work, times);
+        // One that was disturbed says nothing.
+        if !turn.preempted {
+            times *= 2;
+            if turn.end - turn.start > TURN / 2 {
+                return times;
+            }
         }
-        times *= 2;
     }
 }
 
@@ -200,9 +216,10 @@ mod tests {
             })
         };
         let shared = Shared::measure(Duration::from_millis(300), [work(0), work(1)], [work(2), work(3)]);
-        let [_, other, mine_alone, own_other] = counts.map(AtomicU64::into_inner);
-        assert!(other > 0 && other == own_other, "{other} and {own_other}");
-        assert_eq!(mine_alone, 2 * other, "one thread, and two");
+        let [shared_first, shared_other, own_first, own_other] = counts.map(AtomicU64::into_inner);
+        assert!(shared_other > 0 && own_other > 0);
+        // The first thread works alone, too.
+        assert!(shared_first > shared_other && own_first > own_other);
         assert!(shared.is_none_or(|shared| shared.times().iter().all(|time| *time > 0.0)));
     }
 
