@@ -68,12 +68,59 @@ pub struct CalibrationTable {
     pub(crate) offsets: Vec<u32>,
     /// Nonconformity scores, ascending within a bin.
     pub(crate) scores: Vec<f32>,
-    /// For each bin and each of [`CELLS`] equal parts of 0 to 1, how many of its scores are below that part. A search by
-    /// halves waits for each of its comparisons; from here it is a step or two.
-    pub(crate) starts: Vec<u32>,
+    /// The same for looking up.
+    pub(crate) lookup: Lookup,
 }
 
-const CELLS: usize = 256;
+/// P-values by score. A search by halves waits for each of its comparisons; from a cell it is a step or two.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Lookup {
+    /// For each bin its scores, and infinity; infinity alone where they are too few.
+    scores: Vec<f32>,
+    /// For each of these the p-value of what is above those before.
+    p_values: Vec<f32>,
+    /// For each bin and each [`cell`], where the scores from there on begin.
+    starts: Vec<u32>,
+}
+
+/// One for each 256th of 0 to 1, and one for 1 itself.
+const CELLS: usize = 257;
+
+/// Which one a score of 0 to 1 lies in: the first bits behind the point, once it is between 1 and 2. That sum may round
+/// up, but never puts a smaller score after a larger one.
+#[inline(always)]
+fn cell(score: f32) -> usize {
+    const ONE: u32 = 1.0_f32.to_bits() >> 15;
+    ((score + 1.0).to_bits() >> 15).wrapping_sub(ONE) as usize
+}
+
+impl Lookup {
+    fn new(table: &CalibrationTable) -> Self {
+        let mut lookup = Self::default();
+        for bin in 0..table.bins() {
+            let first = lookup.scores.len();
+            let known = table.scores(bin);
+            let scores = if known.len() < MIN_BIN_ROWS { &[] } else { known };
+            let start = |at| (first + scores.partition_point(|&score| cell(score) < at)) as u32;
+            lookup.starts.extend((0..CELLS).map(start));
+            lookup.scores.extend(scores.iter().copied().chain([f32::INFINITY]));
+            lookup
+                .p_values
+                .extend((0..=scores.len()).map(|below| ratio(scores.len() - below + 1, scores.len() + 1)));
+        }
+        lookup
+    }
+
+    /// The p-value of a score of 0 to 1 in a bin.
+    #[inline(always)]
+    fn p_value(&self, bin: usize, score: f32) -> f32 {
+        let mut at = self.starts[bin * CELLS + cell(score)] as usize;
+        while self.scores[at] < score {
+            at += 1;
+        }
+        self.p_values[at]
+    }
+}
 
 impl CalibrationTable {
     /// Sorts rows into bins. Edges must ascend.
@@ -82,8 +129,13 @@ impl CalibrationTable {
         count_edges: Vec<u32>,
         rows: impl IntoIterator<Item = CalibrationRow>,
     ) -> Self {
-        let mut table =
-            Self { similarity_edges, count_edges, offsets: vec![0], scores: vec![], starts: vec![] };
+        let mut table = Self {
+            similarity_edges,
+            count_edges,
+            offsets: vec![0],
+            scores: vec![],
+            lookup: Lookup::default(),
+        };
         let mut bins = vec![vec![]; table.bins()];
         for row in rows {
             bins[table.bin(row.top_similarity, row.candidates)]
@@ -94,17 +146,13 @@ impl CalibrationTable {
             table.scores.append(&mut scores);
             table.offsets.push(table.scores.len() as u32);
         }
-        table.find_starts();
+        table.prepare();
         table
     }
 
-    /// Fills in the `starts`.
-    pub(crate) fn find_starts(&mut self) {
-        let start = |bin, cell| {
-            let edge = cell as f32 / CELLS as f32;
-            self.scores(bin).partition_point(|&score| score < edge) as u32
-        };
-        self.starts = (0..self.bins()).flat_map(|bin| (0..CELLS).map(move |cell| start(bin, cell))).collect();
+    /// Makes the lookup.
+    pub(crate) fn prepare(&mut self) {
+        self.lookup = Lookup::new(self);
     }
 
     /// How many bins there are.
@@ -144,20 +192,11 @@ impl CalibrationTable {
     }
 
     /// The uncertainty of a confidence in a bin.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn uncertainty_in(&self, bin: usize, confidence: f32) -> f32 {
-        let scores = self.scores(bin);
-        if scores.len() < MIN_BIN_ROWS {
-            return 1.0;
-        }
-        // The smaller p-value belongs to the larger score.
-        let score = nonconformity(confidence, true).max(nonconformity(confidence, false));
-        let cell = ((score * CELLS as f32) as usize).min(CELLS - 1);
-        let mut below = self.starts[bin * CELLS + cell] as usize;
-        while scores.get(below).is_some_and(|&other| other < score) {
-            below += 1;
-        }
-        ratio(scores.len() - below + 1, scores.len() + 1)
+        // The smaller p-value belongs to the larger score. Neither is NaN, which `max` would look for.
+        let (sufficed, not) = (nonconformity(confidence, true), nonconformity(confidence, false));
+        self.lookup.p_value(bin, if sufficed > not { sufficed } else { not })
     }
 }
 

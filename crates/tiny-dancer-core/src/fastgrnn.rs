@@ -259,8 +259,10 @@ macro_rules! sized {
 impl Alone<'_> {
     #[inline(always)]
     fn sized<S: Simd, const PADDED: usize, const SHARED: bool>(self, simd: S) {
+        // As long as the confidences, which spares each candidate the question.
+        let features = self.features.first(self.confidences.len());
         for (candidate, logit) in self.confidences.iter_mut().enumerate() {
-            let x = self.features.row(candidate);
+            let x = features.row(candidate);
             let state = self.cell.step::<S, PADDED, SHARED, true>(simd, x, &State::ZERO);
             *logit = self.cell.logit(simd, PADDED, &state);
         }

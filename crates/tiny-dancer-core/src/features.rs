@@ -88,6 +88,13 @@ impl<'a> Features<'a> {
         ]
     }
 
+    /// Those of the first `n` candidates.
+    #[inline(always)]
+    pub(crate) fn first(&self, n: usize) -> Self {
+        let [first, second, third, fourth, fifth] = &self.columns;
+        Self { columns: [&first[..n], &second[..n], &third[..n], &fourth[..n], &fifth[..n]] }
+    }
+
     /// How many candidates there are.
     pub fn len(&self) -> usize {
         self.columns[0].len()
@@ -145,10 +152,10 @@ impl Columns {
 /// What turns a candidate's numbers into features: fixed when a router is made.
 #[derive(Debug)]
 pub(crate) struct Scales {
-    /// Half-lives in a second.
-    decay: f64,
+    /// Half-lives in a second, negative: what a second of age adds to the recency's logarithm.
+    growth: f64,
     /// [`frequency`] of each access count up to [`FREQUENT`], from which on it is 1.
-    frequency: Box<[f32]>,
+    frequency: Box<[f32; FREQUENT as usize + 1]>,
 }
 
 /// The access count from which on a candidate is as frequent as can be.
@@ -156,13 +163,16 @@ const FREQUENT: u64 = 1000;
 
 impl Scales {
     pub(crate) fn new(half_life: Duration) -> Self {
-        Self { decay: half_life.as_secs_f64().recip(), frequency: (0..=FREQUENT).map(frequency).collect() }
+        Self {
+            growth: -half_life.as_secs_f64().recip(),
+            frequency: Box::new(std::array::from_fn(|count| frequency(count as u64))),
+        }
     }
 
     /// The recency of a candidate, as the power of two that it is.
     #[inline(always)]
     fn log2_recency(&self, now: i64, created_at: i64) -> f32 {
-        (-(now.saturating_sub(created_at).max(0) as f64) * self.decay) as f32
+        (now.saturating_sub(created_at).max(0) as f64 * self.growth) as f32
     }
 
     #[inline(always)]

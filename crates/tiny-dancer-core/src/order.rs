@@ -15,8 +15,8 @@ const RANKED: usize = 128;
 /// Over vectors rather than lanes, since compilers would rather make vectors of the outer loop.
 struct Rank<'a> {
     n: usize,
-    values: &'a [f32; RANKED],
-    places: &'a mut [u32; RANKED],
+    values: &'a [f32],
+    places: &'a mut [u32],
 }
 
 impl WithSimd for Rank<'_> {
@@ -73,37 +73,58 @@ fn precedes<S: Simd, const OR_EQUAL: bool>(simd: S, other: f32, mine: S::f32s) -
 /// Each lane's number, for vectors of up to sixteen.
 const LANE: [u32; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 
-/// The place of each value in ascending order, ties by index. `values` are at most [`RANKED`], none of them NaN.
+/// Calls with the index of each value and its place in ascending order, ties by index. `values` are at most `N`, none of
+/// them NaN.
 #[inline]
-fn ascending(kernel: Kernel, values: impl ExactSizeIterator<Item = f32>, places: &mut [u32; RANKED]) {
-    let (n, mut padded) = (values.len(), [0.0; RANKED]);
+fn ascending<const N: usize>(
+    kernel: Kernel,
+    values: impl ExactSizeIterator<Item = f32>,
+    mut take: impl FnMut(usize, usize),
+) {
+    let (n, mut padded, mut places) = (values.len(), [0.0; N], [0; N]);
     for (to, value) in padded.iter_mut().zip(values) {
         *to = value;
     }
-    kernel.dispatch(Rank { n, values: &padded, places });
+    kernel.dispatch(Rank { n, values: &padded, places: &mut places });
+    for (index, &place) in places[..n].iter().enumerate() {
+        take(index, place as usize);
+    }
+}
+
+/// The same for any number of values up to [`RANKED`], with no more room than a few of them need; false beyond.
+#[inline]
+fn ranked(
+    kernel: Kernel,
+    values: impl ExactSizeIterator<Item = f32>,
+    take: impl FnMut(usize, usize),
+) -> bool {
+    match values.len() {
+        0..=16 => ascending::<16>(kernel, values, take),
+        17..=RANKED => ascending::<RANKED>(kernel, values, take),
+        _ => return false,
+    }
+    true
 }
 
 /// The candidates that are read together: the nearest, in ascending similarity, ties by index.
 #[derive(Debug)]
 pub(crate) struct JointOrder {
-    candidates: [u32; RANKED],
-    from: usize,
-    to: usize,
+    candidates: [u32; JOINT_CANDIDATES],
+    len: usize,
 }
 
 impl JointOrder {
     /// Picks them from the similarities of all candidates, none of which is NaN.
     pub(crate) fn new(kernel: Kernel, similarity: &[f32]) -> Self {
-        let mut order = Self { candidates: [0; RANKED], from: 0, to: 0 };
-        if similarity.len() <= RANKED {
-            let mut places = [0; RANKED];
-            ascending(kernel, similarity.iter().copied(), &mut places);
-            for (candidate, &place) in (0..).zip(&places[..similarity.len()]) {
-                order.candidates[place as usize] = candidate;
+        let mut order =
+            Self { candidates: [0; JOINT_CANDIDATES], len: similarity.len().min(JOINT_CANDIDATES) };
+        let farther = similarity.len() - order.len;
+        let ranked = ranked(kernel, similarity.iter().copied(), |candidate, place| {
+            if place >= farther {
+                order.candidates[place - farther] = candidate as u32;
             }
-            order.to = similarity.len();
-            order.from = order.to.saturating_sub(JOINT_CANDIDATES);
-        } else {
+        });
+        if !ranked {
             order.insert_all(similarity);
         }
         order
@@ -112,37 +133,36 @@ impl JointOrder {
     /// Keeps the nearest so far sorted. Of many candidates in any order few are near enough to be inserted.
     fn insert_all(&mut self, similarity: &[f32]) {
         let farther = |a: u32, b: u32| (similarity[a as usize], a) < (similarity[b as usize], b);
+        let mut len = 0;
         for candidate in 0..similarity.len() as u32 {
-            let nearest = &mut self.candidates[..JOINT_CANDIDATES];
-            if self.to == JOINT_CANDIDATES {
+            let nearest = &mut self.candidates;
+            if len == JOINT_CANDIDATES {
                 if farther(candidate, nearest[0]) {
                     continue;
                 }
                 nearest.copy_within(1.., 0);
-                self.to -= 1;
+                len -= 1;
             }
-            let place = nearest[..self.to].partition_point(|&other| farther(other, candidate));
-            nearest.copy_within(place..self.to, place + 1);
+            let place = nearest[..len].partition_point(|&other| farther(other, candidate));
+            nearest.copy_within(place..len, place + 1);
             nearest[place] = candidate;
-            self.to += 1;
+            len += 1;
         }
     }
 
     /// Their places in the request, farthest first.
     pub(crate) fn candidates(&self) -> &[u32] {
-        &self.candidates[self.from..self.to]
+        &self.candidates[..self.len]
     }
 }
 
-/// The place of each value in descending order, ties by index; `None` where there are so many that sorting is cheaper.
+/// Calls with the index of each value and its place in descending order, ties by index; false where there are so many
+/// that sorting is cheaper.
 ///
 /// `values` are finite.
-pub(crate) fn descending(kernel: Kernel, values: &[f32]) -> Option<[u32; RANKED]> {
-    (values.len() <= RANKED).then(|| {
-        let mut places = [0; RANKED];
-        ascending(kernel, values.iter().map(|value| -value), &mut places);
-        places
-    })
+#[inline]
+pub(crate) fn descending(kernel: Kernel, values: &[f32], take: impl FnMut(usize, usize)) -> bool {
+    ranked(kernel, values.iter().map(|value| -value), take)
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ use arc_swap::ArcSwap;
 use observed::Observed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+#[cfg(any(test, feature = "testing"))]
+mod by_hand;
 mod observed;
 
 /// Decides for each request whether the lightweight model suffices.
@@ -495,25 +497,25 @@ fn estimate(kernel: Kernel, serving: &Serving, evidence: &Evidence, response: &m
     let similarity = features.column(Feature::Similarity);
     let (alone, together) = (serving.model.alone(), serving.model.together());
     let one = alone.count_bin(1);
-    let decision = |(candidate, (&similarity, &confidence))| {
-        let uncertainty = alone.uncertainty_in(alone.similarity_bin(similarity) + one, confidence);
-        let use_lightweight = serving.reason(confidence, uncertainty) == Reason::Confident;
-        RoutingDecision { candidate, confidence, uncertainty, use_lightweight }
-    };
-    let unordered = similarity.iter().zip(&*confidences).enumerate().map(decision);
     let decisions = &mut response.decisions;
-    if let Some(places) = order::descending(kernel, confidences) {
-        // Every place is written anew.
-        decisions.resize(confidences.len(), RoutingDecision::default());
-        for (decision, &place) in unordered.zip(&places) {
-            decisions[place as usize] = decision;
-        }
-    } else {
-        decisions.clear();
-        decisions.extend(unordered);
+    // Every place is written anew.
+    decisions.resize(confidences.len(), RoutingDecision::default());
+    let ranked = order::descending(kernel, confidences, |candidate, place| {
+        decisions[place].candidate = candidate;
+    });
+    if !ranked {
+        (0..).zip(&mut *decisions).for_each(|(candidate, decision)| decision.candidate = candidate);
         decisions.sort_unstable_by(|a, b| {
-            b.confidence.total_cmp(&a.confidence).then(a.candidate.cmp(&b.candidate))
+            let confidences = (confidences[a.candidate], confidences[b.candidate]);
+            confidences.1.total_cmp(&confidences.0).then(a.candidate.cmp(&b.candidate))
         });
+    }
+    for decision in &mut *decisions {
+        let confidence = confidences[decision.candidate];
+        let bin = alone.similarity_bin(similarity[decision.candidate]) + one;
+        let uncertainty = alone.uncertainty_in(bin, confidence);
+        let use_lightweight = serving.reason(confidence, uncertainty) == Reason::Confident;
+        *decision = RoutingDecision { confidence, uncertainty, use_lightweight, ..*decision };
     }
     together.uncertainty(evidence.confidence, evidence.top_similarity, evidence.candidates)
 }

@@ -85,3 +85,26 @@ proptest! {
         prop_assert!(table.bin(similarity, candidates) < 12);
     }
 }
+
+proptest! {
+    #[test]
+    fn what_is_looked_up_is_the_p_value_of_the_definition(
+        // Many on a grid, so that ties with edges of cells are common, and the ends.
+        scores in proptest::collection::vec((0..=512_u16).prop_map(|x| f32::from(x) / 512.0), 40..300),
+        confidences in proptest::collection::vec(
+            prop_oneof![0.0..=1.0_f32, (0..=512_u16).prop_map(|x| f32::from(x) / 512.0)], 50,
+        ),
+    ) {
+        let rows = scores.iter().map(|&score| CalibrationRow {
+            confidence: 1.0 - score, sufficed: true, top_similarity: 0.5, candidates: 1,
+        });
+        let table = CalibrationTable::new(vec![0.2, 0.8], vec![8], rows);
+        let bin = table.bin(0.5, 1);
+        for confidence in confidences {
+            let score = nonconformity(confidence, true).max(nonconformity(confidence, false));
+            let expected = if scores.len() < MIN_BIN_ROWS { 1.0 } else { p_value(table.scores(bin), score) };
+            prop_assert_eq!(table.uncertainty(confidence, 0.5, 1), expected);
+            prop_assert_eq!(table.uncertainty(confidence, 0.9, 1), 1.0);
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! The model file: encoding, and every check of decoding.
 
 use super::TrainingFacts;
-use crate::conformal::CalibrationTable;
+use crate::conformal::{CalibrationTable, Lookup};
 use crate::fastgrnn::{FastGrnnWeights, MAX_HIDDEN_SIZE};
 use crate::features::Feature;
 use crate::guarantee::RiskStep;
@@ -389,7 +389,7 @@ impl<'a> Reader<'a> {
             count_edges: self.tensor(names.count_edges, Dtype::U32, None)?.map(integers).collect(),
             offsets: self.tensor(names.offsets, Dtype::U32, None)?.map(integers).collect(),
             scores: self.tensor(names.scores, Dtype::F32, None)?.map(floats).collect(),
-            starts: vec![],
+            lookup: Lookup::default(),
         };
         let (edges, offsets) = (&table.similarity_edges, &table.offsets);
         require(names.similarity_edges, edges, "finite and ascending", |i| {
@@ -419,7 +419,7 @@ impl<'a> Reader<'a> {
             (0.0..=1.0).contains(&table.scores[i])
                 && (i == 0 || starts(i) || table.scores[i - 1] <= table.scores[i])
         })?;
-        table.find_starts();
+        table.prepare();
         Ok(table)
     }
 }

@@ -51,9 +51,9 @@ pub fn joint_order(kernel: Kernel, similarity: &[f32]) -> Vec<u32> {
     JointOrder::new(kernel, similarity).candidates().to_vec()
 }
 
-/// The places that values take in descending order; `None` where they are so many that they are sorted instead.
-pub fn descending(kernel: Kernel, values: &[f32]) -> Option<u32> {
-    order::descending(kernel, values).map(|places| places[0])
+/// Writes the place of each value in descending order; false where they are so many that they are sorted instead.
+pub fn descending(kernel: Kernel, values: &[f32], places: &mut [usize]) -> bool {
+    order::descending(kernel, values, |index, place| places[index] = place)
 }
 
 /// One step of the cell for each of `candidates`, and the confidence at their end. NaN where that is no number.
