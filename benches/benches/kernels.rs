@@ -67,7 +67,8 @@ fn cell(criterion: &mut Criterion) {
                 bencher.iter(|| joint_order(kernel, black_box(&similarity)));
             });
             group.bench_function(id("descending"), |bencher| {
-                bencher.iter(|| descending(kernel, black_box(&similarity)));
+                let mut places = vec![0; candidates];
+                bencher.iter(|| descending(kernel, black_box(&similarity), &mut places));
             });
         }
     }

@@ -46,7 +46,7 @@ pub(crate) fn run(workspace: &Workspace, report: &mut Report, bless: bool, filte
             bail!("no benchmark of that name");
         }
         println!("\n    {key}, {}", counted.valgrind);
-        print!("{}{}", table(&lines), against_naive(&counted.counts));
+        print!("{}{}{}", table(&lines), against_naive(&counted.counts), against_by_hand(&counted.counts));
         if bless {
             record.renew(&key, &counted);
             return record.write(&workspace.root);
@@ -164,6 +164,19 @@ fn against_naive(counts: &[(String, u64)]) -> String {
         let ratio = *naive as f64 / *none as f64;
         let verdict = if ratio >= *goal { "holds" } else { "misses" };
         table + &format!("    {size:30} {ratio:>10.1} {goal:>10.0}  {verdict}\n")
+    })
+}
+
+/// How many times the instructions of its stages written out by hand an unobserved router takes.
+fn against_by_hand(counts: &[(String, u64)]) -> String {
+    let head = format!("\n    {:30} {:>10} {:>10}\n", "none / by hand", "counted", "goal");
+    counts.iter().fold(head, |table, (id, by_hand)| {
+        let Some(size) = id.strip_suffix("/by hand") else { return table };
+        let none = counts.iter().find(|(other, _)| other.strip_suffix("/none") == Some(size));
+        let Some((_, none)) = none else { return table };
+        let ratio = *none as f64 / *by_hand as f64;
+        let verdict = if ratio < 1.005 { "holds" } else { "misses" };
+        table + &format!("    {size:30} {ratio:>10.2} {:>10}  {verdict}\n", "1.00")
     })
 }
 

@@ -48,6 +48,7 @@ fn main() -> Result<()> {
     let tracing = TracingObserver::global;
     let metrics = || MetricsCollector::with_registry(&Registry::new());
     count("none", &mut observed(())?, &mut benchmarks);
+    count("by hand", &mut by_hand()?, &mut benchmarks);
     count("metrics", &mut observed(metrics()?)?, &mut benchmarks);
     count("tracing", &mut observed(tracing())?, &mut benchmarks);
     count("both", &mut observed((tracing(), metrics()?))?, &mut benchmarks);
@@ -68,6 +69,16 @@ fn count(name: &str, route: &mut Route, benchmarks: &mut Vec<Value>) {
         let id = format!("route_into/{candidates}x{dimensions}/{name}");
         benchmarks.push(json!({ "id": id, "requests": TURNS }));
     }
+}
+
+/// The stages without the seam that observers hear them through.
+fn by_hand() -> Result<Route> {
+    let router = Router::new(RouterConfig::default())?;
+    let mut response = RoutingResponse::default();
+    Ok(Box::new(move |case| {
+        router.route_by_hand(case.request(), &mut response).expect("the request is a good one");
+        black_box(&response);
+    }))
 }
 
 /// Routes under this observer, into a response that is kept.

@@ -181,7 +181,7 @@ impl<O: Observer> Router<O> {
     }
 
     /// Decides, and tells.
-    #[inline]
+    #[inline(always)]
     fn answer(
         &self,
         operation: Operation,
@@ -332,6 +332,7 @@ impl<O: Observer> Router<O> {
     }
 
     /// The four stages, and the decision.
+    #[inline(always)]
     fn decide(
         &self,
         asked: &Asked<'_>,
@@ -383,6 +384,7 @@ impl<O: Observer> Router<O> {
     }
 
     /// Asks both circuits. `None` is the fallback of an open one.
+    #[inline]
     fn check_circuits(&self) -> Result<Option<Leases<'_, O>>, RouteError> {
         let mut leases = Leases { router: self, inference: false, lightweight: false };
         for circuit in Circuit::ALL {

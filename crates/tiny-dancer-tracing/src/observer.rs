@@ -14,8 +14,8 @@ use opentelemetry::{Array, Context, ContextGuard, KeyValue, Value};
 use opentelemetry_sdk::trace::Span;
 use std::sync::Arc;
 use tiny_dancer_core::observer::{
-    BreakerTransition, Decided as Decision, Detail, Failed, ModelReload, Observer, OutcomeReported,
-    PromiseBroken, RequestEnd, RequestStart, Stage as StageName, StageEnd, StageStart,
+    BatchStart, BreakerTransition, Decided as Decision, Detail, Failed, ModelReload, Observer,
+    OutcomeReported, PromiseBroken, RequestEnd, RequestStart, Stage as StageName, StageEnd, StageStart,
 };
 use tiny_dancer_core::{CircuitState, ErrorKind, Feature, ModelType, Reason};
 use tracing::Level;
@@ -107,6 +107,17 @@ pub struct Step(bool);
 impl Observer for TracingObserver {
     type Request = Request;
     type Stage = Step;
+
+    /// Takes the caller's context along, and the span that its log lines stand in.
+    fn on_batch_start(&self, _: &BatchStart) -> impl Fn(&mut dyn FnMut()) + Send + Sync {
+        let (span, context) = (tracing::Span::current(), Context::current());
+        move |route: &mut dyn FnMut()| {
+            span.in_scope(|| {
+                let _parent = context.clone().attach();
+                route();
+            });
+        }
+    }
 
     fn on_request_start(&self, event: &RequestStart<'_>) -> Request {
         let pipeline = self.pipeline().filter(|pipeline| pipeline.samples());

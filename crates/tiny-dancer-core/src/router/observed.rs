@@ -51,7 +51,7 @@ impl<'a, O: Observer> Observed<'a, O> {
     }
 
     /// Runs a whole stage.
-    #[inline]
+    #[inline(always)]
     pub(super) fn stage<T>(&mut self, stage: Stage, run: impl FnOnce(&mut Self) -> T) -> T {
         self.stage = stage;
         if self.detail < Detail::Stages {
@@ -61,7 +61,7 @@ impl<'a, O: Observer> Observed<'a, O> {
     }
 
     /// Whether each candidate's step is told.
-    #[inline]
+    #[inline(always)]
     pub(super) fn hears_steps(&self) -> bool {
         self.detail >= Detail::Candidates
     }

@@ -690,14 +690,14 @@ fn each_request_of_a_batch_is_routed_within_the_callers_context() {
 #[test]
 fn the_stages_by_hand_decide_the_same() {
     let router = Router::new(RouterConfig::default()).unwrap();
-    let (mut routed, mut by_hand) = (RoutingResponse::default(), RoutingResponse::default());
+    let (mut expected, mut by_hand) = (RoutingResponse::default(), RoutingResponse::default());
     for n in [1, 10, 100, 300] {
         let candidates: Vec<_> =
             (0..n).map(|i| candidate("", i as f32 / 300.0, (i % 3) as f32 / 2.0)).collect();
         let request = RoutingRequest { now: Some(NOW), ..RoutingRequest::new(&QUERY, &candidates) };
-        router.route_into(request, &mut routed).unwrap();
+        router.route_into(request, &mut expected).unwrap();
         assert_eq!(router.route_by_hand(request, &mut by_hand), Some(()));
-        assert_eq!(by_hand, routed);
+        assert_eq!(by_hand, expected);
     }
     router.force_open(Circuit::Lightweight);
     assert_eq!(router.route_by_hand(RoutingRequest::new(&QUERY, &[]), &mut by_hand), None);

@@ -129,8 +129,13 @@ fn a_client_that_reads_nothing_is_dropped() {
     let mut stream = connect(server.address());
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
     stream.read_exact(&mut [0; 16]).unwrap();
-    // It is being answered. This returns once the connection is gone.
-    server.shutdown();
+    // It is being answered. A shutdown ends once the connection is gone, which is within the timeout.
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        server.shutdown();
+        done.send(())
+    });
+    ended.recv_timeout(Duration::from_secs(60)).expect("the client is dropped");
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     assert!(answer.len() < 32 << 20, "all of it was sent");

@@ -5,6 +5,8 @@ use crate::collector::Collector;
 use crate::export::{assert_trees, route};
 use opentelemetry::trace::Tracer;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use tiny_dancer_core::testing::candidate;
+use tiny_dancer_core::{Router, RouterConfig, RoutingRequest};
 use tiny_dancer_tracing::{TraceContext, TracingConfig, TracingObserver, TracingSystem};
 use tracing::Instrument;
 use tracing_subscriber::layer::SubscriberExt;
@@ -54,6 +56,21 @@ fn a_rayon_pool_that_attaches_a_context_routes_below_it_and_keeps_none() {
                 let _there = here.attach();
                 route(observer.clone(), 1);
             });
+        });
+    });
+    assert!(pool.broadcast(|_| TraceContext::from_current()).iter().all(Option::is_none));
+}
+
+#[test]
+fn a_batch_is_routed_below_the_context_of_its_caller() {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+    all_are_below_the_caller(|observer| {
+        let router = Router::with_observer(RouterConfig::default(), observer.clone()).unwrap();
+        let candidates = [candidate("", 0.9, 1.0)];
+        let requests = [RoutingRequest::new(&[1.0, 0.0], &candidates); CALLS];
+        pool.install(|| {
+            let _here = caller().attach();
+            assert!(router.route_batch(&requests).iter().all(Result::is_ok));
         });
     });
     assert!(pool.broadcast(|_| TraceContext::from_current()).iter().all(Option::is_none));
