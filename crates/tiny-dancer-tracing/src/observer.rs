@@ -18,7 +18,7 @@ use tiny_dancer_core::observer::{
     OutcomeReported, PromiseBroken, RequestEnd, RequestStart, Stage as StageName, StageEnd, StageStart,
 };
 use tiny_dancer_core::{CircuitState, ErrorKind, Feature, ModelType, Reason};
-use tracing::Level;
+use tracing::{Level, dispatcher};
 
 /// Makes spans and log lines of what a router does.
 ///
@@ -108,13 +108,16 @@ impl Observer for TracingObserver {
     type Request = Request;
     type Stage = Step;
 
-    /// Takes the caller's context along, and the span that its log lines stand in.
+    /// Takes the caller's context along, and the subscriber and the span that its log lines go to.
     fn on_batch_start(&self, _: &BatchStart) -> impl Fn(&mut dyn FnMut()) + Send + Sync {
         let (span, context) = (tracing::Span::current(), Context::current());
+        let subscriber = dispatcher::get_default(Clone::clone);
         move |route: &mut dyn FnMut()| {
-            span.in_scope(|| {
-                let _parent = context.clone().attach();
-                route();
+            dispatcher::with_default(&subscriber, || {
+                span.in_scope(|| {
+                    let _parent = context.clone().attach();
+                    route();
+                });
             });
         }
     }
