@@ -165,17 +165,17 @@ impl FastGrnn {
         Ok(confidence[0])
     }
 
-    /// One step of the first `PADDED` units, from a state that is all zero where `ALONE` says so.
+    /// One step from the state `h`, which is all zero where `ALONE` says so.
     #[inline(always)]
     fn step<S: Simd, const PADDED: usize, const SHARED: bool, const ALONE: bool>(
         &self,
         simd: S,
         x: [f32; Feature::COUNT],
-        state: &State,
-    ) -> State {
-        let mut next = State::ZERO;
-        let (to, _) = S::as_mut_simd_f32s(&mut next.0);
-        let (from, _) = S::as_simd_f32s(&state.0);
+        h: &[f32; PADDED],
+    ) -> [f32; PADDED] {
+        let mut next = [0.0; PADDED];
+        let (to, _) = S::as_mut_simd_f32s(&mut next);
+        let (from, _) = S::as_simd_f32s(h);
         let zero = simd.splat_f32s(0.0);
         for v in 0..PADDED / S::F32_LANES {
             // Four sums, so that an addition need not wait for the one before.
@@ -188,8 +188,7 @@ impl FastGrnn {
             if !ALONE {
                 for unit in 0..PADDED {
                     let weight = vector::<S>(&self.u[unit], v);
-                    sums[unit % 4] =
-                        simd.mul_add_e_f32s(weight, simd.splat_f32s(state.0[unit]), sums[unit % 4]);
+                    sums[unit % 4] = simd.mul_add_e_f32s(weight, simd.splat_f32s(h[unit]), sums[unit % 4]);
                 }
             }
             let pairs = [simd.add_f32s(sums[0], sums[1]), simd.add_f32s(sums[2], sums[3])];
@@ -200,13 +199,13 @@ impl FastGrnn {
         next
     }
 
-    /// The head: the logit of a state, of which the first `PADDED` units matter.
+    /// The head: the logit of a state.
     #[inline(always)]
-    fn logit<S: Simd>(&self, simd: S, padded: usize, state: &State) -> f32 {
+    fn logit<S: Simd>(&self, simd: S, h: &[f32]) -> f32 {
         let mut sum = simd.splat_f32s(0.0);
-        let (h, _) = S::as_simd_f32s(&state.0);
-        for v in 0..padded / S::F32_LANES {
-            sum = simd.mul_add_e_f32s(vector::<S>(&self.head_weight, v), h[v], sum);
+        let (vectors, _) = S::as_simd_f32s(h);
+        for (v, &h) in vectors.iter().enumerate() {
+            sum = simd.mul_add_e_f32s(vector::<S>(&self.head_weight, v), h, sum);
         }
         self.head_bias + simd.reduce_sum_f32s(sum)
     }
@@ -263,8 +262,8 @@ impl Alone<'_> {
         let features = self.features.first(self.confidences.len());
         for (candidate, logit) in self.confidences.iter_mut().enumerate() {
             let x = features.row(candidate);
-            let state = self.cell.step::<S, PADDED, SHARED, true>(simd, x, &State::ZERO);
-            *logit = self.cell.logit(simd, PADDED, &state);
+            let h = self.cell.step::<S, PADDED, SHARED, true>(simd, x, &[0.0; PADDED]);
+            *logit = self.cell.logit(simd, &h);
         }
     }
 }
@@ -281,10 +280,13 @@ impl WithSimd for Alone<'_> {
 impl Read<'_> {
     #[inline(always)]
     fn sized<S: Simd, const PADDED: usize, const SHARED: bool>(self, simd: S) {
+        let state = self.state.0.first_chunk_mut::<PADDED>().expect("at most MAX_HIDDEN_SIZE");
+        let mut h = *state;
         for &candidate in self.candidates {
             let x = self.features.row(candidate as usize);
-            *self.state = self.cell.step::<S, PADDED, SHARED, false>(simd, x, self.state);
+            h = self.cell.step::<S, PADDED, SHARED, false>(simd, x, &h);
         }
+        *state = h;
     }
 }
 
@@ -308,7 +310,7 @@ impl WithSimd for Head<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> f32 {
-        self.cell.logit(simd, self.cell.padded, self.state)
+        self.cell.logit(simd, &self.state.0[..self.cell.padded])
     }
 }
 
