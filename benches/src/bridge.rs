@@ -16,7 +16,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 /// Candidates with a span of their own, as many as by default.
 const CANDIDATE_SPANS: usize = 8;
 
-/// The observer. It makes its spans where [`Bridge::within`] says.
+/// The observer. It makes its spans where [`Subscriber::within`] says.
 #[derive(Clone, Copy, Debug)]
 pub struct Bridge;
 
