@@ -24,7 +24,7 @@ impl Scratch {
     }
 }
 
-/// What [`engineer`] keeps between requests.
+/// What [`Engineer::features`] keeps between requests.
 #[derive(Debug)]
 pub struct Engineer(Scales);
 
