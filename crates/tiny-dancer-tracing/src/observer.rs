@@ -229,7 +229,7 @@ impl Observer for TracingObserver {
         if let Some(recording) = &request.recording {
             recording.context.span().set_attribute(KeyValue::new(fields::STATUS, status));
         }
-        let (candidates, duration) = (event.candidates as i64, event.duration.as_secs_f64());
+        let candidates = event.candidates as i64;
         if let Some((model, reason, confidence, uncertainty)) = request.decision {
             tracing::debug!(
                 target: TARGET,
@@ -240,7 +240,7 @@ impl Observer for TracingObserver {
                     { fields::CONFIDENCE } = double(confidence),
                     { fields::UNCERTAINTY } = double(uncertainty),
                     { fields::CANDIDATES } = candidates,
-                    { fields::DURATION } = duration,
+                    { fields::DURATION } = event.duration.as_secs_f64(),
                 },
                 "request decided"
             );
@@ -250,7 +250,7 @@ impl Observer for TracingObserver {
                 {
                     { fields::STATUS } = status,
                     { fields::CANDIDATES } = candidates,
-                    { fields::DURATION } = duration,
+                    { fields::DURATION } = event.duration.as_secs_f64(),
                 },
                 "request failed"
             );
