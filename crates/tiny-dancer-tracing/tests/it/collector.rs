@@ -130,9 +130,10 @@ pub(crate) fn patient() -> TracingConfig {
     TracingConfig { shutdown_timeout: Duration::from_secs(120), ..Default::default() }
 }
 
-/// A configuration that exports to where nobody listens.
+/// A configuration that exports to where nobody listens: a port that is handed out to nobody, unlike one that was just
+/// given back, which another test may get.
 pub(crate) fn dead() -> TracingConfig {
-    silent().1
+    TracingConfig { otlp_endpoint: Some("http://127.0.0.1:1".to_owned()), ..patient() }
 }
 
 /// A span's attribute.

@@ -211,7 +211,8 @@ fn spans_arrive_again_once_a_collector_answers_well() {
 
 #[test]
 fn spans_arrive_once_an_absent_collector_is_there() {
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // No other test listens on this address, so that the port stays free until it is taken again.
+    let address = TcpListener::bind("127.0.0.2:0").unwrap().local_addr().unwrap();
     // Nobody listens there, so that an attempt fails at once; the one that succeeds may take its time.
     let config = TracingConfig { export_timeout: Duration::from_secs(60), ..to(address) };
     let system = TracingSystem::new(config);
