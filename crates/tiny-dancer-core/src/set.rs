@@ -88,9 +88,9 @@ impl CandidateSet {
 
     /// A copy of a candidate, with its embedding.
     pub fn candidate(&self, candidate: usize) -> Option<Candidate> {
-        let from = candidate * self.dimensions;
-        let embedding = self.embeddings.get(from..from + self.dimensions)?.to_vec();
-        Some(Candidate { embedding, ..self.candidates.get(candidate)?.clone() })
+        let facts = self.candidates.get(candidate)?.clone();
+        let embedding = self.embeddings[candidate * self.dimensions..][..self.dimensions].to_vec();
+        Some(Candidate { embedding, ..facts })
     }
 
     /// The places of the `k` nearest candidates and their similarities, nearest first, ties by place.

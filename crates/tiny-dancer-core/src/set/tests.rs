@@ -69,6 +69,7 @@ fn a_set_gives_its_candidates_back() {
     assert_eq!((set.len(), set.dimensions(), set.is_empty()), (20_000, 2, false));
     assert_eq!(set.candidate(17).as_ref(), Some(&candidates[17]));
     assert_eq!((set.id(17), set.id(20_000), set.candidate(20_000)), (Some("17"), None, None));
+    assert_eq!((set.id(usize::MAX), set.candidate(usize::MAX)), (None, None));
 }
 
 #[test]
