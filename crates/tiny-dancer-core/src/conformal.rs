@@ -87,11 +87,11 @@ pub(crate) struct Lookup {
 const CELLS: usize = 257;
 
 /// Which one a score of 0 to 1 lies in: the first bits behind the point, once it is between 1 and 2. That sum may round
-/// up, but never puts a smaller score after a larger one.
+/// up, but never puts a smaller score after a larger one. What is no such score lies in the last one.
 #[inline(always)]
 fn cell(score: f32) -> usize {
     const ONE: u32 = 1.0_f32.to_bits() >> 15;
-    ((score + 1.0).to_bits() >> 15).wrapping_sub(ONE) as usize
+    (((score + 1.0).to_bits() >> 15).wrapping_sub(ONE) as usize).min(CELLS - 1)
 }
 
 impl Lookup {

@@ -108,3 +108,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_confidence_that_is_none_panics_nowhere() {
+    let rows = (0..60).map(|i| CalibrationRow {
+        confidence: i as f32 / 60.0,
+        sufficed: true,
+        top_similarity: 0.5,
+        candidates: 1,
+    });
+    let table = CalibrationTable::new(vec![0.2], vec![8], rows);
+    for confidence in [2.0, -1.0, f32::INFINITY, f32::NEG_INFINITY] {
+        assert_eq!(table.uncertainty(confidence, 0.5, 1), 1.0 / 61.0, "{confidence}");
+    }
+    assert!((0.0..=1.0).contains(&table.uncertainty(f32::NAN, 0.5, 1)));
+}
