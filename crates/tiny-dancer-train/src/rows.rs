@@ -13,14 +13,13 @@
 //! Other fields are ignored. The embeddings are a safetensors file with one tensor `embeddings`, f16 or f32, of shape
 //! `n x d`, in the order of the lines.
 
+use crate::lines;
 use ndarray::{Array2, ArrayRef2, Axis};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensorError, SafeTensors};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeSet, HashSet};
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 /// The embeddings' one tensor.
@@ -285,21 +284,10 @@ fn part(id: &str, split: Option<Split>) -> Part {
 
 /// The rows, how many lacked a split, and how many an outcome of the powerful model.
 fn read_rows(path: &Path) -> Result<(Vec<Row>, [usize; 2]), ReadError> {
-    let io = |source| ReadError::Io { path: path.to_owned(), source };
-    let file = BufReader::new(File::open(path).map_err(io)?);
-    let reader: Box<dyn Read> = if path.extension().is_some_and(|extension| extension == "zst") {
-        Box::new(zstd::Decoder::with_buffer(file).map_err(io)?)
-    } else {
-        Box::new(file)
-    };
     let (mut rows, mut ids, mut lacking) = (vec![], HashSet::new(), [0, 0]);
-    for (index, text) in BufReader::new(reader).lines().enumerate() {
+    for (index, line) in lines::read::<Line>(path)?.into_iter().enumerate() {
+        let Line { id, subject, split, lightweight_correct, powerful_correct } = line;
         let (path, line) = (path.to_owned(), index + 1);
-        let Line { id, subject, split, lightweight_correct, powerful_correct } =
-            match serde_json::from_str(&text.map_err(io)?) {
-                Ok(row) => row,
-                Err(source) => return Err(ReadError::Line { path, line, source }),
-            };
         let (lightweight, powerful) = (lightweight_correct, powerful_correct.unwrap_or(1.0));
         for (field, value) in [("lightweight_correct", lightweight), ("powerful_correct", powerful)] {
             if !(0.0..=1.0).contains(&value) {
