@@ -20,7 +20,7 @@
 //!
 //! The weights are kept padded to whole vectors. A padded unit has weight zero everywhere, hence state zero for ever.
 
-use crate::activation::{SHARED_DIFFERENCE, gated_update, gates, sigmoid};
+use crate::activation::{SHARED_DIFFERENCE, gated_update, sigmoid};
 use crate::features::{Feature, Features};
 use crate::kernel::Kernel;
 use pulp::{Simd, WithSimd};
@@ -54,7 +54,7 @@ pub struct FastGrnnWeights {
 /// A number for each unit, padded.
 type Units = [f32; MAX_HIDDEN_SIZE];
 
-/// A cell ready to run: its weights scaled so that a sum over them is the exponent of its [`gates`].
+/// A cell ready to run: its weights scaled so that a sum over them is the exponent of its [`gated_update`].
 #[derive(Clone, Debug)]
 pub(crate) struct FastGrnn {
     /// Hidden units, in whole [`PADDED`] steps.
@@ -65,7 +65,7 @@ pub(crate) struct FastGrnn {
     w: [Units; Feature::COUNT],
     /// Columns of `-log2(e) U`: for each unit, the weights that it sends out. Padded, too.
     u: Vec<Units>,
-    /// Where the exponent's sum begins, and what [`gates`] makes of it.
+    /// Where the exponent's sum begins, and what [`gated_update`] makes of it.
     centre: Units,
     gate: Units,
     update: Units,
@@ -175,26 +175,55 @@ impl FastGrnn {
     ) -> [f32; PADDED] {
         let mut next = [0.0; PADDED];
         let (to, _) = S::as_mut_simd_f32s(&mut next);
-        let (from, _) = S::as_simd_f32s(h);
-        let zero = simd.splat_f32s(0.0);
-        for v in 0..PADDED / S::F32_LANES {
-            // Four sums, so that an addition need not wait for the one before.
-            let mut sums = [vector::<S>(&self.centre, v), zero, zero, zero];
-            for feature in 0..Feature::COUNT {
-                let weight = vector::<S>(&self.w[feature], v);
-                sums[feature % 4] =
-                    simd.mul_add_e_f32s(weight, simd.splat_f32s(x[feature]), sums[feature % 4]);
+        // Two vectors side by side, so that neither waits for the other.
+        if let ([one], _) = to.as_chunks_mut::<1>() {
+            *one = self.units::<S, PADDED, SHARED, ALONE, 1>(simd, x, h, 0);
+        } else {
+            for (pair, to) in to.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+                *to = self.units::<S, PADDED, SHARED, ALONE, 2>(simd, x, h, 2 * pair);
             }
-            if !ALONE {
-                for unit in 0..PADDED {
-                    let weight = vector::<S>(&self.u[unit], v);
-                    sums[unit % 4] = simd.mul_add_e_f32s(weight, simd.splat_f32s(h[unit]), sums[unit % 4]);
+        }
+        next
+    }
+
+    /// Some of the step's vectors, of which `first` is the first.
+    #[inline(always)]
+    fn units<S: Simd, const PADDED: usize, const SHARED: bool, const ALONE: bool, const VECTORS: usize>(
+        &self,
+        simd: S,
+        x: [f32; Feature::COUNT],
+        h: &[f32; PADDED],
+        first: usize,
+    ) -> [S::f32s; VECTORS] {
+        let zero = simd.splat_f32s(0.0);
+        // Four sums, so that an addition need not wait for the one before.
+        let mut sums = [[zero; 4]; VECTORS];
+        for v in 0..VECTORS {
+            sums[v][0] = vector::<S>(&self.centre, first + v);
+        }
+        for feature in 0..Feature::COUNT {
+            let x = simd.splat_f32s(x[feature]);
+            for v in 0..VECTORS {
+                let (weight, sum) = (vector::<S>(&self.w[feature], first + v), &mut sums[v][feature % 4]);
+                *sum = simd.mul_add_e_f32s(weight, x, *sum);
+            }
+        }
+        if !ALONE {
+            for unit in 0..PADDED {
+                let h = simd.splat_f32s(h[unit]);
+                for v in 0..VECTORS {
+                    let (weight, sum) = (vector::<S>(&self.u[unit], first + v), &mut sums[v][unit % 4]);
+                    *sum = simd.mul_add_e_f32s(weight, h, *sum);
                 }
             }
-            let pairs = [simd.add_f32s(sums[0], sums[1]), simd.add_f32s(sums[2], sums[3])];
-            let x = simd.add_f32s(pairs[0], pairs[1]);
-            let gates = gates::<S, SHARED>(simd, x, vector::<S>(&self.gate, v), vector::<S>(&self.update, v));
-            to[v] = gated_update(simd, gates, self.zeta, self.nu, if ALONE { zero } else { from[v] });
+        }
+        let mut next = [zero; VECTORS];
+        for v in 0..VECTORS {
+            let [a, b, c, d] = sums[v];
+            let x = simd.add_f32s(simd.add_f32s(a, b), simd.add_f32s(c, d));
+            let biases = (vector::<S>(&self.gate, first + v), vector::<S>(&self.update, first + v));
+            let h = if ALONE { zero } else { S::as_simd_f32s(h).0[first + v] };
+            next[v] = gated_update::<S, SHARED>(simd, x, biases, (self.zeta, self.nu), h);
         }
         next
     }

@@ -10,7 +10,8 @@ use pulp::{Simd, WithSimd};
 /// Beyond, the square of the number of values outweighs the logarithm.
 const RANKED: usize = 128;
 
-/// The place of each of `n` values in ascending order, ties by index: how many are smaller, or equal and before.
+/// The place of each of `n` values in ascending order, ties by index: how many are smaller, or equal and before. Behind them
+/// is infinity, which is smaller than nothing.
 ///
 /// Over vectors rather than lanes, since compilers would rather make vectors of the outer loop.
 struct Rank<'a> {
@@ -24,44 +25,49 @@ impl WithSimd for Rank<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let (one, zero) = (simd.splat_u32s(1), simd.splat_u32s(0));
         let lanes = S::as_simd_u32s(&LANE).0[0];
         let (vectors, _) = S::as_simd_f32s(self.values);
         let (counts, _) = S::as_mut_simd_u32s(self.places);
-        let values = &self.values[..self.n];
-        for ((i, &mine), count_of) in
-            vectors.iter().enumerate().zip(counts).take(self.n.div_ceil(S::F32_LANES))
-        {
+        let end = self.n.next_multiple_of(S::F32_LANES);
+        let values = &self.values[..end];
+        for ((i, &mine), count_of) in vectors.iter().enumerate().zip(counts).take(end / S::F32_LANES) {
             let (before, rest) = values.split_at(i * S::F32_LANES);
-            let (beside, after) = rest.split_at(rest.len().min(S::F32_LANES));
+            let (beside, after) = rest.split_at(S::F32_LANES);
             let mut places = count::<S, true>(simd, before, mine);
-            for (j, &other) in (0..).zip(beside) {
-                let other = simd.splat_f32s(other);
-                let before = simd.less_than_u32s(simd.splat_u32s(j), lanes);
+            for lane in 0..S::F32_LANES {
+                let other = simd.splat_f32s(beside[lane]);
+                let before = simd.less_than_u32s(simd.splat_u32s(lane as u32), lanes);
                 let equal = simd.and_m32s(before, simd.less_than_or_equal_f32s(other, mine));
                 let smaller = simd.or_m32s(equal, simd.less_than_f32s(other, mine));
-                places = simd.add_u32s(places, simd.select_u32s(smaller, one, zero));
+                places = one_less_where(simd, places, smaller);
             }
-            *count_of = simd.add_u32s(places, count::<S, false>(simd, after, mine));
+            places = simd.add_u32s(places, count::<S, false>(simd, after, mine));
+            *count_of = simd.sub_u32s(simd.splat_u32s(0), places);
         }
     }
 }
 
-/// How many of `others` are smaller than each of mine, or not greater.
+/// How many of `others`, which are whole vectors, are smaller than each of mine, or not greater.
 #[inline(always)]
 fn count<S: Simd, const OR_EQUAL: bool>(simd: S, others: &[f32], mine: S::f32s) -> S::u32s {
-    let (one, zero) = (simd.splat_u32s(1), simd.splat_u32s(0));
-    // Two counts, so that an addition need not wait for the one before.
-    let (mut even, mut odd) = (zero, zero);
-    let (pairs, rest) = others.as_chunks::<2>();
-    for &[a, b] in pairs {
-        even = simd.add_u32s(even, simd.select_u32s(precedes::<S, OR_EQUAL>(simd, a, mine), one, zero));
-        odd = simd.add_u32s(odd, simd.select_u32s(precedes::<S, OR_EQUAL>(simd, b, mine), one, zero));
+    let mut counts = simd.splat_u32s(0);
+    let (fours, rest) = others.as_chunks::<4>();
+    for &[a, b, c, d] in fours {
+        counts = one_less_where(simd, counts, precedes::<S, OR_EQUAL>(simd, a, mine));
+        counts = one_less_where(simd, counts, precedes::<S, OR_EQUAL>(simd, b, mine));
+        counts = one_less_where(simd, counts, precedes::<S, OR_EQUAL>(simd, c, mine));
+        counts = one_less_where(simd, counts, precedes::<S, OR_EQUAL>(simd, d, mine));
     }
-    if let &[a] = rest {
-        even = simd.add_u32s(even, simd.select_u32s(precedes::<S, OR_EQUAL>(simd, a, mine), one, zero));
+    for &a in rest {
+        counts = one_less_where(simd, counts, precedes::<S, OR_EQUAL>(simd, a, mine));
     }
-    simd.add_u32s(even, odd)
+    counts
+}
+
+/// Counts downwards: a comparison leaves -1 in a lane, so that adding it is all.
+#[inline(always)]
+fn one_less_where<S: Simd>(simd: S, counts: S::u32s, here: S::m32s) -> S::u32s {
+    simd.add_u32s(counts, simd.select_u32s(here, simd.splat_u32s(u32::MAX), simd.splat_u32s(0)))
 }
 
 #[inline(always)]
@@ -81,7 +87,7 @@ fn ascending<const N: usize>(
     values: impl ExactSizeIterator<Item = f32>,
     mut take: impl FnMut(usize, usize),
 ) {
-    let (n, mut padded, mut places) = (values.len(), [0.0; N], [0; N]);
+    let (n, mut padded, mut places) = (values.len(), [f32::INFINITY; N], [0; N]);
     for (to, value) in padded.iter_mut().zip(values) {
         *to = value;
     }

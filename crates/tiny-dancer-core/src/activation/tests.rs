@@ -39,15 +39,16 @@ impl WithSimd for Call {
                 let exponent = |x: f64| -std::f64::consts::LOG2_E * x;
                 let (gate, update) = (f64::from(bias_gate), f64::from(bias_update));
                 let x = f64::from(x);
-                let gates = if shared {
+                let (scales, h) = ((zeta, nu), simd.splat_f32s(h));
+                if shared {
                     let difference = gate - update;
                     let centred = splat(exponent(x + f64::midpoint(gate, update)));
-                    gates::<S, true>(simd, centred, splat((-difference / 2.0).exp()), splat(difference.exp()))
+                    let biases = (splat((-difference / 2.0).exp()), splat(difference.exp()));
+                    gated_update::<S, true>(simd, centred, biases, scales, h)
                 } else {
-                    let (gate, update) = (splat(exponent(gate)), splat(exponent(2.0 * update)));
-                    gates::<S, false>(simd, splat(exponent(x)), gate, update)
-                };
-                gated_update(simd, gates, zeta, nu, simd.splat_f32s(h))
+                    let biases = (splat(exponent(gate)), splat(exponent(2.0 * update)));
+                    gated_update::<S, false>(simd, splat(exponent(x)), biases, scales, h)
+                }
             }
         };
         first::<S>(result)
