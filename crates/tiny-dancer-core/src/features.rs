@@ -106,8 +106,9 @@ impl<'a> Features<'a> {
     }
 }
 
-/// The memory for one request's columns: the five features and, after them, each candidate's own confidence.
-#[derive(Clone, Default)]
+/// The memory for one request's columns: the five features and, after them, each candidate's own confidence and its
+/// uncertainty.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Columns {
     values: Vec<f32>,
     candidates: usize,
@@ -117,7 +118,7 @@ impl Columns {
     /// Makes room for `candidates`; allocates, and clears, only when there were never so many.
     fn resize(&mut self, candidates: usize) {
         self.candidates = candidates;
-        let length = candidates * (Feature::COUNT + 1);
+        let length = candidates * (Feature::COUNT + 2);
         if self.values.len() < length {
             self.values.resize(length, 0.0);
         }
@@ -140,12 +141,13 @@ impl Columns {
         std::array::from_fn(|_| rest.split_off_mut(..self.candidates).unwrap_or_default())
     }
 
-    /// The five features, and room for a confidence each.
-    pub(crate) fn features_and_confidences(&mut self) -> (Features<'_>, &mut [f32]) {
+    /// The five features, and room for a confidence each and for its uncertainty.
+    pub(crate) fn split(&mut self) -> (Features<'_>, &mut [f32], &mut [f32]) {
         let n = self.candidates;
-        let (features, confidences) =
-            self.values[..(Feature::COUNT + 1) * n].split_at_mut(Feature::COUNT * n);
-        (Features { columns: std::array::from_fn(|f| &features[f * n..(f + 1) * n]) }, confidences)
+        let (features, rest) = self.values.split_at_mut(Feature::COUNT * n);
+        let (confidences, rest) = rest.split_at_mut(n);
+        let features = Features { columns: std::array::from_fn(|f| &features[f * n..(f + 1) * n]) };
+        (features, confidences, &mut rest[..n])
     }
 }
 

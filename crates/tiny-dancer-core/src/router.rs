@@ -468,7 +468,7 @@ fn infer<O: Observer>(
     response: &mut RoutingResponse,
 ) -> Result<Evidence, RouteError> {
     let cell = model.cell();
-    let (features, confidences) = response.columns.features_and_confidences();
+    let (features, confidences, _) = response.columns.split();
     cell.alone(kernel, features, confidences)
         .map_err(|(candidate, value)| RouteError::NonFiniteOutput { candidate: Some(candidate), value })?;
 
@@ -495,29 +495,31 @@ fn infer<O: Observer>(
 
 /// What the confidences are worth: writes the candidates' decisions, and returns the request's uncertainty.
 fn estimate(kernel: Kernel, serving: &Serving, evidence: &Evidence, response: &mut RoutingResponse) -> f32 {
-    let (features, confidences) = response.columns.features_and_confidences();
+    let (features, confidences, uncertainties) = response.columns.split();
+    let confidences: &[f32] = confidences;
     let similarity = features.column(Feature::Similarity);
     let (alone, together) = (serving.model.alone(), serving.model.together());
     let one = alone.count_bin(1);
+    for ((uncertainty, &confidence), &similarity) in uncertainties.iter_mut().zip(confidences).zip(similarity)
+    {
+        *uncertainty = alone.uncertainty_in(alone.similarity_bin(similarity) + one, confidence);
+    }
+    let decide = |candidate| {
+        let (confidence, uncertainty): (f32, f32) = (confidences[candidate], uncertainties[candidate]);
+        let use_lightweight = serving.reason(confidence, uncertainty) == Reason::Confident;
+        RoutingDecision { candidate, confidence, uncertainty, use_lightweight }
+    };
     let decisions = &mut response.decisions;
     // Every place is written anew.
     decisions.resize(confidences.len(), RoutingDecision::default());
     let ranked = order::descending(kernel, confidences, |candidate, place| {
-        decisions[place].candidate = candidate;
+        decisions[place] = decide(candidate);
     });
     if !ranked {
-        (0..).zip(&mut *decisions).for_each(|(candidate, decision)| decision.candidate = candidate);
+        (0..).zip(&mut *decisions).for_each(|(candidate, decision)| *decision = decide(candidate));
         decisions.sort_unstable_by(|a, b| {
-            let confidences = (confidences[a.candidate], confidences[b.candidate]);
-            confidences.1.total_cmp(&confidences.0).then(a.candidate.cmp(&b.candidate))
+            b.confidence.total_cmp(&a.confidence).then(a.candidate.cmp(&b.candidate))
         });
-    }
-    for decision in &mut *decisions {
-        let confidence = confidences[decision.candidate];
-        let bin = alone.similarity_bin(similarity[decision.candidate]) + one;
-        let uncertainty = alone.uncertainty_in(bin, confidence);
-        let use_lightweight = serving.reason(confidence, uncertainty) == Reason::Confident;
-        *decision = RoutingDecision { confidence, uncertainty, use_lightweight, ..*decision };
     }
     together.uncertainty(evidence.confidence, evidence.top_similarity, evidence.candidates)
 }

@@ -232,7 +232,7 @@ impl<O: Observer> Observer for ContractChecker<O> {
         request.check_thread();
         assert_eq!(request.open, [], "decided within a stage");
         assert!(!std::mem::replace(&mut request.told, true), "decided twice");
-        assert_eq!(event.decisions.len(), event.features.len(), "one decision a candidate");
+        assert_eq!(event.decisions.len(), event.features().len(), "one decision a candidate");
         self.inner.on_decision(&mut request.inner, event);
     }
 

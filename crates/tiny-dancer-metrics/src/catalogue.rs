@@ -429,18 +429,14 @@ const STAGE_BUCKETS: &[f64] = &[
     2.5e-3, 5e-3, 10e-3, 50e-3, 250e-3,
 ];
 
-/// Even, and finer above 0.85, where the threshold stands by default.
-const CONFIDENCE_BUCKETS: &[f64] = &[
-    0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.875, 0.9,
-    0.925, 0.95, 0.975, 0.99, 1.0,
-];
+/// Even, and finer above 0.8, where the threshold stands by default. Sixteen bounds are as many as one or two vectors hold.
+const CONFIDENCE_BUCKETS: &[f64] =
+    &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.875, 0.9, 0.925, 0.95, 0.975, 0.99, 1.0];
 
-/// Finer below 0.15, the most that the lightweight model may have by default. 1 is a bin with too little calibration
+/// Finer below 0.2: 0.15 is the most that the lightweight model may have by default. 1 is a bin with too little calibration
 /// data; little else is above one half.
-const UNCERTAINTY_BUCKETS: &[f64] = &[
-    0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.125, 0.15, 0.175, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6,
-    0.7, 0.8, 0.9, 0.99, 1.0,
-];
+const UNCERTAINTY_BUCKETS: &[f64] =
+    &[0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 0.99, 1.0];
 
 /// How many candidates a request has, as a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

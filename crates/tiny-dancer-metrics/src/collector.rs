@@ -234,15 +234,15 @@ impl Observer for MetricsCollector {
 
     #[inline]
     fn on_stage_end(&self, request: &mut InFlight, (): (), event: &StageEnd) {
-        let (writer, distributions) = (&request.writer, &self.families.distributions);
+        let (shard, distributions) = (&*request.writer, &self.families.distributions);
         match event.stage {
             Stage::FeatureEngineering => {
                 let size = BatchSize::of(event.candidates) as usize;
                 let distribution = &distributions.feature_engineering;
-                distribution.observe(writer, FEATURE_DURATIONS, size, event.duration);
+                distribution.observe(shard, FEATURE_DURATIONS, size, event.duration);
             }
             Stage::ModelInference => {
-                distributions.model_inference.observe(writer, INFERENCE_DURATIONS, 0, event.duration);
+                distributions.model_inference.observe(shard, INFERENCE_DURATIONS, 0, event.duration);
             }
             Stage::CircuitBreakerCheck | Stage::UncertaintyEstimation => {}
         }
@@ -250,10 +250,11 @@ impl Observer for MetricsCollector {
 
     #[inline]
     fn on_decision(&self, request: &mut InFlight, event: &Decided<'_>) {
-        let (writer, candidates) = (&request.writer, event.decisions.len());
-        writer.increment(DECISIONS, event.reason as usize, 1);
-        writer.increment(CANDIDATES, BatchSize::of(candidates) as usize, candidates as u64);
-        candidates::record(&self.families.distributions, writer, event.decisions);
+        let (shard, candidates) = (&*request.writer, event.decisions.len());
+        shard.increment(DECISIONS, event.reason as usize, 1);
+        shard.increment(CANDIDATES, BatchSize::of(candidates) as usize, candidates as u64);
+        let Families { arch, distributions, .. } = &*self.families;
+        candidates::record(*arch, distributions, shard, event.decisions, event.confidence_threshold);
     }
 
     #[inline]
@@ -263,9 +264,10 @@ impl Observer for MetricsCollector {
 
     #[inline]
     fn on_request_end(&self, request: InFlight, event: &RequestEnd) {
-        request.writer.increment(REQUESTS, event.status as usize, 1);
+        let shard = &*request.writer;
+        shard.increment(REQUESTS, event.status as usize, 1);
         let latency = &self.families.distributions.latency;
-        latency.observe(&request.writer, LATENCIES, event.operation as usize, event.duration);
+        latency.observe(shard, LATENCIES, event.operation as usize, event.duration);
     }
 
     fn on_outcome(&self, event: &OutcomeReported) {

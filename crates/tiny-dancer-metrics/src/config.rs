@@ -12,8 +12,7 @@ pub struct MetricsConfig {
     /// name.
     ///
     /// At most 48, rising. Durations are in seconds, from 2 ns to 2.1 s, each at least 1/32 above the one before;
-    /// probabilities are above 0 and up to 1, at least 1/128 from each other. The alert on the 95th percentile needs
-    /// bounds around 10 ms.
+    /// probabilities are above 0 and up to 1. The alert on the 95th percentile needs bounds around 10 ms.
     pub buckets: BTreeMap<String, Vec<f64>>,
     /// What a request costs. Without it, no family of costs is shown.
     pub prices: Option<Prices>,

@@ -1,23 +1,23 @@
-//! A family of histograms to observe into: where its cells are, and which bucket a value is for.
+//! The families of histograms: where their cells are, and which bucket a value is for.
 
 use crate::catalogue::{
     CONFIDENCE_SCORES, FEATURE_ENGINEERING_DURATION, Family, Kind, MODEL_INFERENCE_DURATION, ROUTING_LATENCY,
     UNCERTAINTY_ESTIMATES, Unit,
 };
 use crate::error::RegisterError;
-use crate::grid::Grid;
-use crate::shard::{Histograms, Shards, Writer};
+use crate::grid::{Grid, MOST_BOUNDS};
+use crate::shard::{Histograms, Shard, Shards};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// All families of histograms.
 #[derive(Debug)]
 pub(crate) struct Distributions {
-    pub(crate) latency: Distribution,
-    pub(crate) feature_engineering: Distribution,
-    pub(crate) model_inference: Distribution,
-    pub(crate) confidence: Distribution,
-    pub(crate) uncertainty: Distribution,
+    pub(crate) latency: Durations,
+    pub(crate) feature_engineering: Durations,
+    pub(crate) model_inference: Durations,
+    pub(crate) confidence: Probabilities,
+    pub(crate) uncertainty: Probabilities,
 }
 
 impl Distributions {
@@ -25,11 +25,11 @@ impl Distributions {
     pub(crate) fn new(buckets: &BTreeMap<String, Vec<f64>>) -> Result<Self, RegisterError> {
         let new = |family| Distribution::new(family, buckets.get(family.name).map(Vec::as_slice));
         let all = Self {
-            latency: new(&ROUTING_LATENCY)?,
-            feature_engineering: new(&FEATURE_ENGINEERING_DURATION)?,
-            model_inference: new(&MODEL_INFERENCE_DURATION)?,
-            confidence: new(&CONFIDENCE_SCORES)?,
-            uncertainty: new(&UNCERTAINTY_ESTIMATES)?,
+            latency: Durations::new(new(&ROUTING_LATENCY))?,
+            feature_engineering: Durations::new(new(&FEATURE_ENGINEERING_DURATION))?,
+            model_inference: Durations::new(new(&MODEL_INFERENCE_DURATION))?,
+            confidence: Probabilities::new(new(&CONFIDENCE_SCORES))?,
+            uncertainty: Probabilities::new(new(&UNCERTAINTY_ESTIMATES))?,
         };
         match buckets.keys().find(|name| all.of(name).is_none()) {
             None => Ok(all),
@@ -41,59 +41,34 @@ impl Distributions {
 
     /// That of a family.
     pub(crate) fn of(&self, name: &str) -> Option<&Distribution> {
-        let all = [
-            &self.latency,
-            &self.feature_engineering,
-            &self.model_inference,
-            &self.confidence,
-            &self.uncertainty,
-        ];
-        all.into_iter().find(|distribution| distribution.family.name == name)
+        let durations = [&self.latency, &self.feature_engineering, &self.model_inference];
+        let probabilities = [&self.confidence, &self.uncertainty];
+        let all = durations.map(|it| &it.distribution).into_iter();
+        all.chain(probabilities.map(|it| &it.distribution)).find(|it| it.family.name == name)
     }
 }
 
-/// Observes into the histograms of a family.
+/// A family of histograms, to be read.
 #[derive(Debug)]
 pub(crate) struct Distribution {
     family: &'static Family,
     histograms: Histograms,
     /// The inclusive upper bounds, as they are shown.
     pub(crate) bounds: Vec<f64>,
-    grid: Grid,
 }
 
 impl Distribution {
     /// With the catalogue's bounds where there are no others.
-    pub(crate) fn new(family: &'static Family, bounds: Option<&[f64]>) -> Result<Self, RegisterError> {
+    fn new(family: &'static Family, bounds: Option<&[f64]>) -> Self {
         let catalogued = match family.kind {
             Kind::Histogram { buckets } => buckets,
             Kind::Counter | Kind::Gauge => &[],
         };
-        let bounds = bounds.unwrap_or(catalogued);
-        let grid = match family.unit {
-            Unit::Seconds => Grid::of_durations(bounds),
-            _ => Grid::of_probabilities(bounds),
-        };
-        let refused = |expected| RegisterError::Buckets { family: family.name.to_owned(), expected };
-        let grid = grid.map_err(refused)?;
-        Ok(Self { family, histograms: Histograms::of(family), bounds: bounds.to_vec(), grid })
+        Self { family, histograms: Histograms::of(family), bounds: bounds.unwrap_or(catalogued).to_vec() }
     }
 
-    /// One observation of a duration. The sum is kept in nanoseconds, as the clock has them.
-    ///
-    /// The histograms are those of this family. Where they are named the compiler knows their cells.
-    #[inline]
-    pub(crate) fn observe(&self, writer: &Writer, histograms: Histograms, series: usize, duration: Duration) {
-        // 584 years fit.
-        let nanoseconds = duration.as_secs() * 1_000_000_000 + u64::from(duration.subsec_nanos());
-        writer.observe(histograms, 0, series, self.grid.duration(nanoseconds));
-        writer.add_to_sum(histograms, series, nanoseconds);
-    }
-
-    /// The bucket of a probability.
-    #[inline]
-    pub(crate) fn bucket(&self, probability: f32) -> usize {
-        self.grid.probability(probability)
+    fn refused(&self, expected: &'static str) -> RegisterError {
+        RegisterError::Buckets { family: self.family.name.to_owned(), expected }
     }
 
     /// How many observations each bucket has, the one up to infinity included.
@@ -107,5 +82,83 @@ impl Distribution {
             Unit::Seconds => shards.sum(self.histograms, series) as f64 / 1e9,
             _ => shards.float_sum(self.histograms, series),
         }
+    }
+}
+
+/// A family of histograms to observe durations into.
+#[derive(Debug)]
+pub(crate) struct Durations {
+    distribution: Distribution,
+    grid: Grid,
+}
+
+impl Durations {
+    fn new(distribution: Distribution) -> Result<Self, RegisterError> {
+        let grid = Grid::new(&distribution.bounds).map_err(|expected| distribution.refused(expected))?;
+        Ok(Self { distribution, grid })
+    }
+
+    /// One observation. The sum is kept in nanoseconds, as the clock has them.
+    ///
+    /// The histograms are those of this family. Where they are named the compiler knows their cells.
+    #[inline]
+    pub(crate) fn observe(&self, shard: &Shard, histograms: Histograms, series: usize, duration: Duration) {
+        // 584 years fit.
+        let nanoseconds = duration.as_secs() * 1_000_000_000 + u64::from(duration.subsec_nanos());
+        shard.observe(histograms, series, self.grid.bucket(nanoseconds), 1);
+        shard.add_to_sum(histograms, series, nanoseconds);
+    }
+}
+
+/// A family of histograms to observe probabilities into, those of all candidates of a request in one go.
+#[derive(Debug)]
+pub(crate) struct Probabilities {
+    distribution: Distribution,
+    /// Rounded as what is observed was: 0.85 is in the bucket up to 0.85. The last block is filled up with infinity.
+    pub(crate) bounds: Vec<Block>,
+}
+
+/// As many bounds as are compared at a time: no vector holds more.
+pub(crate) type Block = [f32; BLOCK];
+pub(crate) const BLOCK: usize = 16;
+
+impl Probabilities {
+    fn new(distribution: Distribution) -> Result<Self, RegisterError> {
+        let bounds: Vec<_> = distribution.bounds.iter().map(|&bound| bound as f32).collect();
+        if !bounds.iter().all(|&bound| bound > 0.0 && bound <= 1.0) {
+            return Err(distribution.refused("bounds above 0 and up to 1"));
+        }
+        if !(1..=MOST_BOUNDS).contains(&bounds.len()) || !bounds.is_sorted_by(|a, b| a < b) {
+            return Err(distribution.refused("rising bounds, and at most 48 of them"));
+        }
+        let filled = |few: &[f32]| std::array::from_fn(|i| few.get(i).copied().unwrap_or(f32::INFINITY));
+        Ok(Self { distribution, bounds: bounds.chunks(BLOCK).map(filled).collect() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_of_probabilities_that_cannot_be_told_apart_or_held_are_refused() {
+        let new = |bounds: &[f64]| Probabilities::new(Distribution::new(&CONFIDENCE_SCORES, Some(bounds)));
+        let refused: [&[f64]; 8] = [
+            &[0.5, 0.500_000_01],
+            &[0.25, 0.75, 0.5, 1.0],
+            &[0.5, 0.5],
+            &[0.0, 0.5],
+            &[0.5, 1.5],
+            &[-0.5],
+            &[f64::NAN],
+            &[],
+        ];
+        for bounds in refused {
+            assert!(new(bounds).is_err(), "{bounds:?}");
+        }
+        let so_many = |count| (1..=count).map(|i| i as f64 / 64.0).collect::<Vec<_>>();
+        assert!(new(&so_many(MOST_BOUNDS)).is_ok());
+        assert!(new(&so_many(MOST_BOUNDS + 1)).is_err());
+        assert!(new(&[0.5, 0.501]).is_ok());
     }
 }

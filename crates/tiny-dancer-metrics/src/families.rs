@@ -15,6 +15,7 @@ use crate::spans::{Spans, Watched};
 use prometheus::Registry;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
+use pulp::Arch;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,6 +29,8 @@ pub(crate) struct Families {
     pub(crate) circuits: Circuits,
     pub(crate) promises: Promises,
     pub(crate) distributions: Distributions,
+    /// The vector instructions of this machine.
+    pub(crate) arch: Arch,
     pub(crate) spans: Watched,
     prices: Option<Prices>,
     model_version: Mutex<Option<String>>,
@@ -42,6 +45,7 @@ impl Families {
             circuits: Circuits::default(),
             promises: Promises::default(),
             distributions: Distributions::new(&config.buckets)?,
+            arch: Arch::new(),
             spans: Watched::default(),
             prices: config.prices.map(check_prices).transpose()?,
             model_version: Mutex::default(),

@@ -6,20 +6,17 @@
 //! and no cache line that two threads fight over. A reader adds up the cells of all shards. Each cell only rises, so
 //! what a reader sees never falls, and the count of a histogram is the sum of its buckets, so the two always agree.
 
-use crate::catalogue::{CATALOGUE, Family, Kind, Presence, Unit};
+use crate::catalogue::{CATALOGUE, Family, Kind, Presence};
 use crate::slot::{Pool, Slot};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// Room for the buckets and the sum of a histogram, so that an index below it needs no check.
+/// Room for buckets, so that an index below it needs no check.
 pub(crate) const BUCKETS: usize = 64;
 
-/// Where the sum is, behind as many buckets as there may be.
-const SUM: usize = BUCKETS - 1;
-
-const _: () = assert!(crate::grid::MOST_BOUNDS < SUM);
+const _: () = assert!(crate::grid::MOST_BOUNDS < BUCKETS);
 
 /// How many cells a shard has.
 const CELLS: usize = first_cell(None);
@@ -37,42 +34,30 @@ impl Counters {
     }
 }
 
-/// The histograms of a family, one a series and lane.
+/// The histograms of a family, one a series.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Histograms {
     first: usize,
     series: usize,
-    lanes: usize,
 }
 
 impl Histograms {
     pub(crate) const fn of(family: &Family) -> Self {
         assert!(matches!(family.kind, Kind::Histogram { .. }));
-        Self { first: first_cell(Some(family)), series: family.series(), lanes: lanes(family) }
+        Self { first: first_cell(Some(family)), series: family.series() }
     }
 
-    /// A request's observations fall into few buckets, so what a bucket has of all lanes and series lies side by side: a
-    /// request of a hundred candidates has pushed everything out of the nearest cache, and fetches fewer lines.
+    /// A request's observations fall into few buckets, so what a bucket has of all series lies side by side: a request of a
+    /// hundred candidates has pushed everything out of the nearest cache, and fetches fewer lines.
     #[inline]
-    const fn cell(self, lane: usize, series: usize, bucket: usize) -> usize {
-        self.first + (bucket * self.lanes + lane) * self.series + series
+    const fn cell(self, series: usize, bucket: usize) -> usize {
+        self.first + (1 + bucket) * self.series + series
     }
 
-    /// Sums are kept in the first lane.
+    /// Before the buckets, of which there are fewer than there is room for.
     #[inline]
     const fn sum(self, series: usize) -> usize {
-        self.cell(0, series, SUM)
-    }
-}
-
-/// Observations that come many at a time take turns between two lanes, for an increment of a cell has to wait for the
-/// one before of the same cell.
-pub(crate) const LANES: usize = 2;
-
-const fn lanes(family: &Family) -> usize {
-    match family.unit {
-        Unit::Probability => LANES,
-        _ => 1,
+        self.first + series
     }
 }
 
@@ -83,7 +68,7 @@ const fn cells(family: &Family) -> usize {
         Kind::Counter if matches!(family.presence, Presence::WithPrices | Presence::WithTraces) => 0,
         Kind::Counter => family.series(),
         Kind::Gauge => 0,
-        Kind::Histogram { .. } => family.series() * lanes(family) * BUCKETS,
+        Kind::Histogram { .. } => family.series() * (1 + BUCKETS),
     }
 }
 
@@ -117,7 +102,7 @@ const fn is_same(a: &str, b: &str) -> bool {
 /// One thread's cells. Aligned to two cache lines, which processors like to fetch in pairs.
 #[derive(Debug)]
 #[repr(align(128))]
-struct Shard {
+pub(crate) struct Shard {
     cells: [AtomicU64; CELLS],
     in_flight: AtomicU64,
 }
@@ -125,6 +110,41 @@ struct Shard {
 impl Default for Shard {
     fn default() -> Self {
         Self { cells: [const { AtomicU64::new(0) }; CELLS], in_flight: AtomicU64::new(0) }
+    }
+}
+
+/// For its thread alone. Who does several things at once takes the shard out of the writer first, so that it need not be
+/// found for each of them.
+impl Shard {
+    #[inline]
+    pub(crate) fn increment(&self, counters: Counters, series: usize, by: u64) {
+        add(&self.cells[counters.first + series], by);
+    }
+
+    /// Observations' part in their bucket.
+    #[inline]
+    pub(crate) fn observe(&self, histograms: Histograms, series: usize, bucket: usize, observations: u64) {
+        add(&self.cells[histograms.cell(series, bucket)], observations);
+    }
+
+    /// Observations' part in a sum of whole numbers.
+    #[inline]
+    pub(crate) fn add_to_sum(&self, histograms: Histograms, series: usize, values: u64) {
+        add(&self.cells[histograms.sum(series)], values);
+    }
+
+    /// Observations' part in a sum of floats.
+    #[inline]
+    pub(crate) fn add_to_float_sum(&self, histograms: Histograms, series: usize, values: f64) {
+        let sum = &self.cells[histograms.sum(series)];
+        let more = f64::from_bits(sum.load(Ordering::Relaxed)) + values;
+        sum.store(more.to_bits(), Ordering::Relaxed);
+    }
+
+    /// One more request, or one less.
+    #[inline]
+    pub(crate) fn add_in_flight(&self, change: i64) {
+        add(&self.in_flight, change.cast_unsigned());
     }
 }
 
@@ -149,36 +169,12 @@ thread_local! {
     static WRITERS: RefCell<Vec<Option<Writer>>> = const { RefCell::new(Vec::new()) };
 }
 
-impl Writer {
-    #[inline]
-    pub(crate) fn increment(&self, counters: Counters, series: usize, by: u64) {
-        add(&self.0.shard.cells[counters.first + series], by);
-    }
+impl std::ops::Deref for Writer {
+    type Target = Shard;
 
-    /// One observation's part in its bucket.
     #[inline]
-    pub(crate) fn observe(&self, histograms: Histograms, lane: usize, series: usize, bucket: usize) {
-        add(&self.0.shard.cells[histograms.cell(lane, series, bucket)], 1);
-    }
-
-    /// Observations' part in a sum of whole numbers.
-    #[inline]
-    pub(crate) fn add_to_sum(&self, histograms: Histograms, series: usize, values: u64) {
-        add(&self.0.shard.cells[histograms.sum(series)], values);
-    }
-
-    /// Observations' part in a sum of floats.
-    #[inline]
-    pub(crate) fn add_to_float_sum(&self, histograms: Histograms, series: usize, values: f64) {
-        let sum = &self.0.shard.cells[histograms.sum(series)];
-        let more = f64::from_bits(sum.load(Ordering::Relaxed)) + values;
-        sum.store(more.to_bits(), Ordering::Relaxed);
-    }
-
-    /// One more request, or one less.
-    #[inline]
-    pub(crate) fn add_in_flight(&self, change: i64) {
-        add(&self.0.shard.in_flight, change.cast_unsigned());
+    fn deref(&self) -> &Shard {
+        &self.0.shard
     }
 }
 
@@ -256,8 +252,7 @@ impl Shards {
 
     /// How many observations each bucket of so many bounds has, the one up to infinity included.
     pub(crate) fn buckets(&self, histograms: Histograms, series: usize, bounds: usize) -> Vec<u64> {
-        let lanes = |bucket| (0..histograms.lanes).map(move |lane| histograms.cell(lane, series, bucket));
-        (0..=bounds).map(|bucket| lanes(bucket).map(|cell| self.total(cell)).sum()).collect()
+        (0..=bounds).map(|bucket| self.total(histograms.cell(series, bucket))).collect()
     }
 
     /// The sum of observations that are whole numbers.

@@ -365,7 +365,7 @@ fn replay(event: &Decision<'_>) -> Vec<KeyValue> {
     if !event.reason.is_fallback() {
         let candidates = event.joint_candidates();
         for (feature, key) in Feature::ALL.into_iter().zip(fields::REPLAY_FEATURES) {
-            let column = event.features.column(feature);
+            let column = event.features().column(feature);
             let values = candidates.iter().map(|&candidate| f64::from(column[candidate])).collect();
             attributes.push(KeyValue::new(key, Value::Array(Array::F64(values))));
         }

@@ -60,7 +60,7 @@ const MEMBERS: &[Member] = &[
     Member {
         name: "tiny-dancer-metrics",
         members: &["tiny-dancer-core"],
-        packages: &["axum", "flate2", "hyper", "hyper-util", "prometheus", "thiserror", "tokio"],
+        packages: &["axum", "flate2", "hyper", "hyper-util", "prometheus", "pulp", "thiserror", "tokio"],
     },
     Member {
         name: "tiny-dancer-tracing",

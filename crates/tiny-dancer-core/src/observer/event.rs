@@ -1,7 +1,7 @@
 //! The events, and their closed vocabularies.
 
 use crate::breaker::{Cause, Circuit, CircuitState};
-use crate::features::{Feature, Features};
+use crate::features::{Columns, Feature, Features};
 use crate::guarantee::PromiseState;
 use crate::kernel::Kernel;
 use crate::model::{LoadError, Model};
@@ -200,8 +200,6 @@ pub struct Decided<'a> {
     pub reason: Reason,
     /// What each candidate says by itself, highest confidence first. Empty on a fallback.
     pub decisions: &'a [RoutingDecision],
-    /// The features, in the request's order. Empty on a fallback.
-    pub features: Features<'a>,
     /// The confidence that lightweight needed.
     pub confidence_threshold: f32,
     /// The uncertainty that lightweight might have.
@@ -212,6 +210,7 @@ pub struct Decided<'a> {
     pub kernel: Kernel,
     /// The configuration's [`digest`](crate::RouterConfig::digest).
     pub config_digest: &'a str,
+    pub(crate) columns: &'a Columns,
     pub(crate) names: Names<'a>,
 }
 
@@ -234,6 +233,11 @@ impl<'a> Names<'a> {
 
 /// Places of candidates are those in the request; of a set, those among the candidates that were found in it, in its order.
 impl<'a> Decided<'a> {
+    /// The features, in the request's order. Empty on a fallback.
+    pub fn features(&self) -> Features<'a> {
+        self.columns.features()
+    }
+
     /// A candidate's name. Never a label; in logs only at `DEBUG` and below.
     pub fn candidate_id(&self, candidate: usize) -> Option<&'a str> {
         self.names.get(candidate)
@@ -241,7 +245,7 @@ impl<'a> Decided<'a> {
 
     /// The candidates that were read together, as places in the request, farthest first. Empty on a fallback.
     pub fn joint_candidates(&self) -> Vec<usize> {
-        let order = JointOrder::new(self.kernel, self.features.column(Feature::Similarity));
+        let order = JointOrder::new(self.kernel, self.features().column(Feature::Similarity));
         order.candidates().iter().map(|&candidate| candidate as usize).collect()
     }
 

@@ -15,7 +15,7 @@ impl Observer for Keeps {
     fn on_request_start(&self, _: &RequestStart<'_>) {}
     fn on_stage_start(&self, (): &mut (), _: &StageStart<'_>) {}
     fn on_decision(&self, (): &mut (), event: &Decided<'_>) {
-        let rows = event.joint_candidates().into_iter().map(|place| event.features.row(place)).collect();
+        let rows = event.joint_candidates().into_iter().map(|place| event.features().row(place)).collect();
         let recorded = Recorded {
             rows,
             confidence_threshold: event.confidence_threshold,

@@ -20,7 +20,7 @@ impl Router {
         let now = request.now.unwrap_or_else(|| self.config.clock.unix_seconds());
         features::engineer(self.kernel, &request, now, &self.scales, &mut response.columns).ok()?;
         let cell = serving.model.cell();
-        let (features, confidences) = response.columns.features_and_confidences();
+        let (features, confidences, _) = response.columns.split();
         cell.alone(self.kernel, features, confidences).ok()?;
         let similarity = features.column(Feature::Similarity);
         let order = JointOrder::new(self.kernel, similarity);

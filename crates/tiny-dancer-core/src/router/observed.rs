@@ -107,7 +107,7 @@ impl<'a, O: Observer> Observed<'a, O> {
             uncertainty: response.uncertainty,
             reason: response.reason,
             decisions: &response.decisions,
-            features: response.features(),
+            columns: &response.columns,
             confidence_threshold: serving.confidence_threshold,
             max_uncertainty: serving.max_uncertainty,
             model_version: serving.model.version(),

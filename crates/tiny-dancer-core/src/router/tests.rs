@@ -522,7 +522,7 @@ fn the_checker_notices_a_second_decision() {
         uncertainty: 1.0,
         reason: response.reason,
         decisions: &[],
-        features: response.features(),
+        columns: &response.columns,
         confidence_threshold: 0.85,
         max_uncertainty: 0.15,
         model_version: model.version(),

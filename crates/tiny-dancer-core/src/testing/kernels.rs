@@ -65,7 +65,7 @@ pub fn together(kernel: Kernel, model: &Model, scratch: &Scratch, candidates: &[
 
 /// Each candidate's own confidence; NaN in the first place where one is no number.
 pub fn alone<'a>(kernel: Kernel, model: &Model, scratch: &'a mut Scratch) -> &'a [f32] {
-    let (features, confidences) = scratch.0.features_and_confidences();
+    let (features, confidences, _) = scratch.0.split();
     if model.cell().alone(kernel, features, confidences).is_err() {
         confidences[0] = f32::NAN;
     }

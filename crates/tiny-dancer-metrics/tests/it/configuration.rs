@@ -37,7 +37,7 @@ fn configured_buckets_take_the_place_of_the_catalogues() {
     };
     assert_eq!(["0.4", "0.6", "1", "+Inf"].map(up_to), [1.0, 2.0, 3.0, 3.0]);
     // The others are the catalogue's.
-    assert_eq!(shown.series("tiny_dancer_uncertainty_estimates_bucket").count(), 2 * 24);
+    assert_eq!(shown.series("tiny_dancer_uncertainty_estimates_bucket").count(), 2 * 17);
 }
 
 #[test]

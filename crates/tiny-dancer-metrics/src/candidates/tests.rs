@@ -1,0 +1,89 @@
+use super::*;
+use crate::catalogue::CONFIDENCE_SCORES;
+use crate::shard::Shards;
+use std::collections::BTreeMap;
+
+/// The instructions that this machine has, the plainest too.
+fn archs() -> [Arch; 2] {
+    [Arch::Scalar, Arch::new()]
+}
+
+fn with_bounds(confidence: Vec<f64>) -> Distributions {
+    Distributions::new(&BTreeMap::from([(CONFIDENCE_SCORES.name.to_owned(), confidence)])).unwrap()
+}
+
+/// Some numbers, the bounds among them, that anybody can have again.
+fn decisions(count: usize, bounds: &[f64]) -> Vec<RoutingDecision> {
+    let mut state = count as u64 + 1;
+    let mut number = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let bound = bounds[(state >> 60) as usize % bounds.len()] as f32;
+        let any = (state >> 40) as f32 / (1 << 24) as f32;
+        [any, bound, bound.next_up().min(1.0), bound.next_down()][(state >> 33) as usize % 4]
+    };
+    let mut decisions: Vec<_> = (0..count)
+        .map(|candidate| {
+            let (confidence, uncertainty) = (number(), number());
+            let use_lightweight = confidence >= THRESHOLD && uncertainty <= 0.5;
+            RoutingDecision { candidate, confidence, uncertainty, use_lightweight }
+        })
+        .collect();
+    decisions.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
+    decisions
+}
+
+const THRESHOLD: f32 = 0.6;
+
+/// Every bucket and every sum is what comes out one by one.
+#[test]
+fn what_is_recorded_in_one_go_is_what_a_search_finds() {
+    let catalogued = Distributions::new(&BTreeMap::new()).unwrap();
+    let few = with_bounds(vec![0.4, 0.6]);
+    let full = with_bounds((1..=16).map(|i| f64::from(i) / 32.0).collect());
+    let many = with_bounds((1..=48).map(|i| f64::from(i) / 64.0).collect());
+    for distributions in [catalogued, few, full, many] {
+        for (arch, count) in
+            archs().into_iter().flat_map(|arch| [0, 1, 2, 3, 10, 100, 300].map(|n| (arch, n)))
+        {
+            let bounds = &distributions.of(CONFIDENCE_SCORES.name).unwrap().bounds;
+            let decisions = decisions(count, bounds);
+            let shards = Shards::default();
+            record(arch, &distributions, &shards.writer(), &decisions, THRESHOLD);
+            for model in ModelType::ALL {
+                let of_model =
+                    decisions.iter().filter(|it| it.use_lightweight == (model == ModelType::Lightweight));
+                let values: [fn(&RoutingDecision) -> f32; 2] = [|it| it.confidence, |it| it.uncertainty];
+                for (family, value) in [&CONFIDENCE_SCORES, &UNCERTAINTY_ESTIMATES].into_iter().zip(values) {
+                    let distribution = distributions.of(family.name).unwrap();
+                    let mut expected = vec![0; distribution.bounds.len() + 1];
+                    for value in of_model.clone().map(value) {
+                        expected
+                            [distribution.bounds.iter().filter(|&&bound| (bound as f32) < value).count()] +=
+                            1;
+                    }
+                    let what = format!("{count} {} {}", family.name, model.name());
+                    assert_eq!(distribution.buckets(&shards, model as usize), expected, "{what}");
+                    let expected: f64 = of_model.clone().map(|it| f64::from(value(it))).sum();
+                    assert!((distribution.sum(&shards, model as usize) - expected).abs() < 1e-12, "{what}");
+                }
+            }
+        }
+    }
+}
+
+/// A sum that is a difference must not fall by a rounding.
+#[test]
+fn sums_never_fall() {
+    let distributions = Distributions::new(&BTreeMap::new()).unwrap();
+    let shards = Shards::default();
+    let mut before = [0.0; 4];
+    for count in 0..300 {
+        record(Arch::new(), &distributions, &shards.writer(), &decisions(count, &[0.6, 1e-9]), THRESHOLD);
+        let families =
+            [&CONFIDENCE_SCORES, &UNCERTAINTY_ESTIMATES].map(|it| distributions.of(it.name).unwrap());
+        let now = [0, 1, 2, 3].map(|i| families[i / 2].sum(&shards, i % 2));
+        assert!(before.iter().zip(now).all(|(before, now)| *before <= now), "{before:?} {now:?}");
+        before = now;
+    }
+    assert!(before.iter().all(|&sum| sum > 0.0));
+}
