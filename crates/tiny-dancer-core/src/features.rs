@@ -299,27 +299,30 @@ impl WithSimd for Fill<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
-        let Self { engineer, first, candidates, columns: [similarity, others @ ..] } = self;
-        let (cosine, dimensions) = (&engineer.cosine, engineer.cosine.dimensions());
-        let mut good = true;
-        let (pairs, last) = candidates.as_chunks::<2>();
-        let (similarities, last_similarity) = similarity.as_chunks_mut::<2>();
-        for ([a, b], similarities) in pairs.iter().zip(similarities) {
-            if a.embedding.len() != dimensions || b.embedding.len() != dimensions {
-                return Err(engineer.first_error(first, candidates));
-            }
-            *similarities = cosine.similarities(simd, [&a.embedding, &b.embedding]);
-            good &= !similarities[0].is_nan() && !similarities[1].is_nan();
-        }
-        if let ([candidate], [similarity]) = (last, last_similarity) {
-            if candidate.embedding.len() != dimensions {
-                return Err(engineer.first_error(first, candidates));
-            }
-            [*similarity] = cosine.similarities(simd, [&candidate.embedding]);
-            good &= !similarity.is_nan();
-        }
-        good &= FillOthers { engineer, candidates: candidates.iter(), columns: others }.with_simd(simd);
+        let Self { engineer, first, candidates, columns: [similarities, others @ ..] } = self;
+        let similar = FillSimilarities { cosine: &engineer.cosine, candidates, similarities }.with_simd(simd);
+        let good = similar
+            && FillOthers { engineer, candidates: candidates.iter(), columns: others }.with_simd(simd);
         if good { Ok(()) } else { Err(engineer.first_error(first, candidates)) }
+    }
+}
+
+/// The cosines of some candidates. Says whether all embeddings were good.
+pub(crate) struct FillSimilarities<'a> {
+    pub(crate) cosine: &'a Cosine<'a>,
+    pub(crate) candidates: &'a [Candidate],
+    pub(crate) similarities: &'a mut [f32],
+}
+
+impl WithSimd for FillSimilarities<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> bool {
+        let Self { cosine, candidates, similarities } = self;
+        let dimensions = cosine.dimensions();
+        candidates.iter().all(|candidate| candidate.embedding.len() == dimensions)
+            && cosine.similarities(simd, candidates, |candidate| candidate.embedding.as_slice(), similarities)
     }
 }
 

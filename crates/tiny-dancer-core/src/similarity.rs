@@ -10,6 +10,9 @@ use pulp::{Simd, WithSimd};
 /// A squared norm in this range is as precise as f32 gets; outside, squares over- or underflow, and f64 takes over.
 const PLAIN: std::ops::RangeInclusive<f32> = 1e-30..=1e30;
 
+/// How many rows are finished together: a square root and a division for each would take as long as a third of its sums.
+const BLOCK: usize = 32;
+
 /// A checked query, ready to be compared.
 #[derive(Clone, Copy)]
 pub(crate) struct Cosine<'a> {
@@ -37,24 +40,68 @@ impl<'a> Cosine<'a> {
         self.embedding.len()
     }
 
-    /// Cosines with rows of the query's length; NaN where a row has no direction.
+    /// Cosines with the rows of some things, each of the query's length; NaN where a row has no direction. Says whether all
+    /// have one.
     #[inline(always)]
-    pub(crate) fn similarities<S: Simd, const ROWS: usize>(
+    pub(crate) fn similarities<S: Simd, T>(
         &self,
         simd: S,
-        rows: [&[f32]; ROWS],
-    ) -> [f32; ROWS] {
-        let products = products::<S, ROWS, true>(simd, self.embedding, rows);
-        let mut similarities = [0.0; ROWS];
-        for row in 0..ROWS {
-            let (dot, squared_norm) = products[row];
-            similarities[row] = if PLAIN.contains(&squared_norm) {
-                self.cosine(dot, squared_norm.sqrt(), rows[row])
+        things: &[T],
+        row: impl Fn(&T) -> &[f32],
+        similarities: &mut [f32],
+    ) -> bool {
+        let mut good = true;
+        for (things, block) in things.chunks(BLOCK).zip(similarities.chunks_mut(BLOCK)) {
+            let mut squared_norms = [1.0; BLOCK];
+            let (pairs, rest) = things.as_chunks::<2>();
+            let squared_norm_pairs = squared_norms.as_chunks_mut::<2>().0.iter_mut();
+            let product_pairs = block.as_chunks_mut::<2>().0.iter_mut().zip(squared_norm_pairs);
+            for ([a, b], (products_of, squared_norms_of)) in pairs.iter().zip(product_pairs) {
+                let two = products::<S, 2, true>(simd, self.embedding, [row(a), row(b)]);
+                [(products_of[0], squared_norms_of[0]), (products_of[1], squared_norms_of[1])] = two;
+            }
+            if let ([one], Some(product)) = (rest, block.last_mut()) {
+                let squared_norm = &mut squared_norms[things.len() - 1];
+                [(*product, *squared_norm)] = products::<S, 1, true>(simd, self.embedding, [row(one)]);
+            }
+            let mut plain = self.plain;
+            for squared_norm in &squared_norms[..things.len()] {
+                plain &= PLAIN.contains(squared_norm);
+            }
+            if plain {
+                self.divide(simd, block, &squared_norms);
             } else {
-                similarity_f64(self.embedding, rows[row])
-            };
+                for ((similarity, squared_norm), thing) in block.iter_mut().zip(squared_norms).zip(things) {
+                    let norm = if PLAIN.contains(&squared_norm) { squared_norm.sqrt() } else { 0.0 };
+                    *similarity = self.cosine(*similarity, norm, row(thing));
+                    good &= !similarity.is_nan();
+                }
+            }
         }
-        similarities
+        good
+    }
+
+    /// Makes cosines of products, where all squared norms are in f32's range: as [`cosine`](Self::cosine) does, for as many
+    /// as fit a vector at a time.
+    #[inline(always)]
+    fn divide<S: Simd>(&self, simd: S, products: &mut [f32], squared_norms: &[f32; BLOCK]) {
+        let (vectors, rest) = S::as_mut_simd_f32s(products);
+        let (squared_norms, _) = S::as_simd_f32s(squared_norms);
+        let whole = vectors.len();
+        for (product, &squared_norm) in vectors.iter_mut().zip(squared_norms) {
+            *product = self.quotient(simd, *product, squared_norm);
+        }
+        if !rest.is_empty() {
+            let quotient = self.quotient(simd, simd.partial_load_f32s(rest), squared_norms[whole]);
+            simd.partial_store_f32s(rest, quotient);
+        }
+    }
+
+    #[inline(always)]
+    fn quotient<S: Simd>(&self, simd: S, product: S::f32s, squared_norm: S::f32s) -> S::f32s {
+        let norms = simd.mul_f32s(simd.splat_f32s(self.norm), simd.sqrt_f32s(squared_norm));
+        let cosine = simd.div_f32s(product, norms);
+        simd.min_f32s(simd.splat_f32s(1.0), simd.max_f32s(simd.splat_f32s(-1.0), cosine))
     }
 
     /// The same where norms are known; 0 stands for one outside of f32's range.
@@ -68,18 +115,14 @@ impl<'a> Cosine<'a> {
         let products = products::<S, ROWS, false>(simd, self.embedding, rows);
         let mut similarities = [0.0; ROWS];
         for row in 0..ROWS {
-            similarities[row] = if norms[row] > 0.0 {
-                self.cosine(products[row].0, norms[row], rows[row])
-            } else {
-                similarity_f64(self.embedding, rows[row])
-            };
+            similarities[row] = self.cosine(products[row].0, norms[row], rows[row]);
         }
         similarities
     }
 
     #[inline(always)]
     fn cosine(&self, dot: f32, norm: f32, row: &[f32]) -> f32 {
-        if self.plain {
+        if self.plain && norm > 0.0 {
             (dot / (self.norm * norm)).clamp(-1.0, 1.0)
         } else {
             similarity_f64(self.embedding, row)

@@ -50,7 +50,9 @@ fn a_large_set_is_searched_like_the_definition_says() {
             type Output = f32;
             #[inline(always)]
             fn with_simd<S: Simd>(self, simd: S) -> f32 {
-                self.0.similarities(simd, [self.1])[0]
+                let mut similarity = [0.0];
+                self.0.similarities(simd, &[self.1], |row| row, &mut similarity);
+                similarity[0]
             }
         }
         kernel.dispatch(One(cosine, &candidate.embedding))

@@ -1,11 +1,11 @@
 use super::*;
 use proptest::prelude::*;
 
-/// Similarities of rows, two at a time or one by one, with norms that are known or not.
+/// Similarities of rows, together or one by one, with norms that are known or not.
 #[derive(Clone, Copy)]
 enum How {
     ByNorm,
-    Paired,
+    Together,
     Single,
 }
 
@@ -35,18 +35,15 @@ impl WithSimd for Similarities<'_> {
                     }
                 }
             }
-            How::Paired => {
-                for two in rows.chunks(2) {
-                    match two {
-                        [a, b] => similarities.extend(query.similarities(simd, [a, b])),
-                        [a] => similarities.extend(query.similarities(simd, [a])),
-                        _ => {}
-                    }
-                }
+            How::Together => {
+                similarities.resize(rows.len(), 0.0);
+                query.similarities(simd, rows, Vec::as_slice, &mut similarities);
             }
             How::Single => {
                 for row in rows {
-                    similarities.extend(query.similarities(simd, [row]));
+                    let mut similarity = [0.0];
+                    query.similarities(simd, &[row], |row| row.as_slice(), &mut similarity);
+                    similarities.extend(similarity);
                 }
             }
         }
@@ -63,7 +60,7 @@ fn scaled() -> impl Strategy<Value = (Vec<f32>, Vec<Vec<f32>>)> {
             })
             .prop_filter("a direction", |values| values.iter().any(|&x| x != 0.0))
     };
-    (1..70_usize).prop_flat_map(move |n| (vector(n), proptest::collection::vec(vector(n), 1..10)))
+    (1..70_usize).prop_flat_map(move |n| (vector(n), proptest::collection::vec(vector(n), 1..40)))
 }
 
 proptest! {
@@ -78,7 +75,7 @@ proptest! {
                 prop_assert!((-1.0..=1.0).contains(similarity));
             }
             let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<_>>();
-            prop_assert_eq!(bits(similarities(How::Paired)), bits(single.clone()));
+            prop_assert_eq!(bits(similarities(How::Together)), bits(single.clone()));
             prop_assert_eq!(bits(similarities(How::ByNorm)), bits(single));
         }
     }
@@ -89,7 +86,7 @@ fn a_row_without_direction_has_no_similarity() {
     for kernel in Kernel::available() {
         let query = Cosine::new(kernel, &[1.0, 2.0]).unwrap();
         let rows = [vec![0.0, 0.0], vec![f32::NAN, 1.0], vec![f32::INFINITY, 1.0]];
-        for how in [How::ByNorm, How::Paired, How::Single] {
+        for how in [How::ByNorm, How::Together, How::Single] {
             let similarities = kernel.dispatch(Similarities(how, kernel, query, &rows));
             assert!(similarities.iter().all(|similarity| similarity.is_nan()), "{similarities:?}");
         }

@@ -1,10 +1,11 @@
 //! The kernels by themselves, for benchmarks and for comparing one instruction set with another.
 
 use crate::fastgrnn::{Sigmoid, State};
-use crate::features::{self, Columns, Feature, Scales};
+use crate::features::{self, Columns, Feature, FillSimilarities, Scales};
 use crate::kernel::Kernel;
 use crate::order::{self, JointOrder};
-use crate::{Model, RouteError, RoutingRequest};
+use crate::similarity::Cosine;
+use crate::{Candidate, Model, RouteError, RoutingRequest};
 use std::time::Duration;
 
 /// The features of a request, and room for each candidate's own confidence.
@@ -44,6 +45,17 @@ impl Engineer {
     ) -> Result<(), RouteError> {
         features::engineer(kernel, request, request.now.unwrap_or_default(), &self.0, &mut scratch.0)
     }
+}
+
+/// The cosines of a query and of all candidates, norms included, their embeddings checked. False where one is no good.
+pub fn cosines(
+    kernel: Kernel,
+    query: &[f32],
+    candidates: &[Candidate],
+    similarities: &mut [f32],
+) -> Result<bool, RouteError> {
+    let cosine = &Cosine::new(kernel, query)?;
+    Ok(kernel.dispatch(FillSimilarities { cosine, candidates, similarities }))
 }
 
 /// The places of the candidates that are read together, farthest first.
