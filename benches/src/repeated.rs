@@ -25,6 +25,10 @@ impl<O: Observer, const N: usize> Observer for Repeated<O, N> {
         requests.iter().map(|request| self.0.detail(request)).max().unwrap_or(Detail::Off)
     }
 
+    fn hears(&self, event: &StageStart<'_>) -> bool {
+        self.0.hears(event)
+    }
+
     fn on_stage_end(&self, requests: &mut Self::Request, stages: Self::Stage, event: &StageEnd) {
         for (request, stage) in requests.iter_mut().zip(stages) {
             self.0.on_stage_end(request, stage, event);

@@ -16,6 +16,7 @@
 //! ```
 //!
 //! - [`Detail::Off`] hears nothing more of that request, not even its end; its context is dropped.
+//! - A stage that nobody [hears](Observer::hears) is not timed: what it takes counts to the next one that somebody hears.
 //! - The router holds no lock in a callback.
 //! - If the router unwinds, contexts are dropped and nothing is called: what must be undone belongs in a `Drop`.
 //! - [`on_outcome`](Observer::on_outcome), [`on_promise_broken`](Observer::on_promise_broken),
@@ -92,6 +93,15 @@ pub trait Observer: Send + Sync + 'static {
     fn detail(&self, request: &Self::Request) -> Detail {
         let _ = request;
         Detail::Stages
+    }
+
+    /// Whether it wants to hear of a stage, or of one candidate's step, where it hears of such at all. Always the same.
+    ///
+    /// Reading the clock takes as long as some stages do, and steps that nobody hears are done in one go.
+    #[inline]
+    fn hears(&self, event: &StageStart<'_>) -> bool {
+        let _ = event;
+        true
     }
 
     /// A stage, or one candidate's step, ended, well or not.

@@ -7,7 +7,7 @@ use crate::features::{self, Feature, Scales};
 use crate::guarantee::{self, CoverageMonitor, PromiseState};
 use crate::kernel::Kernel;
 use crate::model::{LoadError, Model};
-use crate::observer::{BatchStart, Names, Observer, Operation, Stage};
+use crate::observer::{BatchStart, CandidateStep, Names, Observer, Operation, Stage};
 use crate::order::{self, JointOrder};
 use crate::response::{Outcome, OutcomeResult, RoutingDecision, RoutingResponse};
 use crate::set::Nearest;
@@ -340,11 +340,11 @@ impl<O: Observer> Router<O> {
         observed: &mut Observed<'_, O>,
         response: &mut RoutingResponse,
     ) -> Result<(), RouteError> {
-        let leases = observed.stage(Stage::CircuitBreakerCheck, |_| self.check_circuits())?;
-        let Some(mut leases) = leases else {
+        let mut leases = Leases { router: self, inference: false, lightweight: false };
+        if !observed.stage(Stage::CircuitBreakerCheck, |_| self.check_circuits(&mut leases))? {
             response.fall_back(Reason::CircuitOpen);
             return Ok(());
-        };
+        }
         observed.stage(Stage::FeatureEngineering, |_| {
             let now = asked.now().unwrap_or_else(|| self.config.clock.unix_seconds());
             let (scales, columns) = (&self.scales, &mut response.columns);
@@ -383,10 +383,9 @@ impl<O: Observer> Router<O> {
         Ok(())
     }
 
-    /// Asks both circuits. `None` is the fallback of an open one.
+    /// Asks both circuits; false is the fallback of an open one.
     #[inline]
-    fn check_circuits(&self) -> Result<Option<Leases<'_, O>>, RouteError> {
-        let mut leases = Leases { router: self, inference: false, lightweight: false };
+    fn check_circuits(&self, leases: &mut Leases<'_, O>) -> Result<bool, RouteError> {
         for circuit in Circuit::ALL {
             let (permit, transition) = self.breaker(circuit).permit();
             match permit {
@@ -394,14 +393,14 @@ impl<O: Observer> Router<O> {
                 Permit::Lease => *leases.of(circuit) = true,
                 Permit::Refused { retry_after } => {
                     return match self.config.circuit_breaker.on_open {
-                        OnOpen::Fallback => Ok(None),
+                        OnOpen::Fallback => Ok(false),
                         OnOpen::Reject => Err(RouteError::CircuitOpen { circuit, retry_after }),
                     };
                 }
             }
             observed::transition(&self.observer, circuit, transition);
         }
-        Ok(Some(leases))
+        Ok(true)
     }
 }
 
@@ -478,11 +477,19 @@ fn infer<O: Observer>(
     let mut state = State::ZERO;
     if observed.hears_steps() {
         let names = asked.names(&response.nearest);
-        for (farther, one) in candidates.chunks(1).enumerate() {
-            let (candidate, rank) = (one[0] as usize, candidates.len() - 1 - farther);
-            let id = names.get(candidate).unwrap_or_default();
-            observed.step(candidate, id, rank, || cell.read(kernel, features, one, &mut state));
+        let mut unread = candidates;
+        for (farther, &place) in candidates.iter().enumerate() {
+            let (candidate, rank) = (place as usize, candidates.len() - 1 - farther);
+            let step = CandidateStep { candidate, id: names.get(candidate).unwrap_or_default(), rank };
+            if observed.hears_step(step) {
+                let (unheard, from_here) = unread.split_at(unread.len() - 1 - rank);
+                let (one, rest) = from_here.split_at(1);
+                cell.read(kernel, features, unheard, &mut state);
+                observed.step(step, || cell.read(kernel, features, one, &mut state));
+                unread = rest;
+            }
         }
+        cell.read(kernel, features, unread, &mut state);
     } else {
         cell.read(kernel, features, candidates, &mut state);
     }

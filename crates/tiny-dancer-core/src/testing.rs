@@ -196,10 +196,15 @@ impl<O: Observer> Observer for ContractChecker<O> {
         detail
     }
 
+    fn hears(&self, event: &StageStart<'_>) -> bool {
+        self.inner.hears(event)
+    }
+
     fn on_stage_start(&self, request: &mut Self::Request, event: &StageStart<'_>) -> Self::Stage {
         request.check_thread();
         let wanted = *request.detail.get_or_insert_with(|| self.inner.detail(&request.inner));
         assert!(event.detail() <= wanted, "{event:?} was told to an observer that wants {wanted:?}");
+        assert!(self.inner.hears(event), "{event:?} was told to an observer that doesn't hear it");
         assert!(!request.told, "{event:?} began after the decision or the error");
         let is_step = event.step.is_some();
         if is_step {

@@ -233,6 +233,11 @@ impl Observer for MetricsCollector {
     }
 
     #[inline]
+    fn hears(&self, event: &StageStart<'_>) -> bool {
+        matches!(event.stage, Stage::FeatureEngineering | Stage::ModelInference) && event.step.is_none()
+    }
+
+    #[inline]
     fn on_stage_end(&self, request: &mut InFlight, (): (), event: &StageEnd) {
         let (shard, distributions) = (&*request.writer, &self.families.distributions);
         match event.stage {

@@ -100,13 +100,9 @@ struct Recording {
     detail: Detail,
 }
 
-/// Whether a candidate's step has a span of its own.
-#[derive(Clone, Copy, Debug)]
-pub struct Step(bool);
-
 impl Observer for TracingObserver {
     type Request = Request;
-    type Stage = Step;
+    type Stage = ();
 
     /// Takes the caller's context along, and the subscriber and the span that its log lines go to.
     fn on_batch_start(&self, _: &BatchStart) -> impl Fn(&mut dyn FnMut()) + Send + Sync {
@@ -128,18 +124,26 @@ impl Observer for TracingObserver {
         Request { candidates: event.candidates, decision: None, recording }
     }
 
+    /// How long an unsampled request took is asked only where its line at `DEBUG` is written.
     fn detail(&self, request: &Request) -> Detail {
-        request.recording.as_ref().map_or(Detail::Request, |recording| recording.detail)
+        match &request.recording {
+            Some(recording) => recording.detail,
+            None if tracing::enabled!(target: TARGET, Level::DEBUG) => Detail::Request,
+            None => Detail::Untimed,
+        }
     }
 
-    fn on_stage_start(&self, request: &mut Request, event: &StageStart<'_>) -> Step {
-        let (Some(recording), Some(pipeline)) = (&mut request.recording, self.pipeline()) else {
-            return Step(false);
-        };
+    /// All stages, and the steps of as many of the nearest candidates as are to have a span of their own.
+    fn hears(&self, event: &StageStart<'_>) -> bool {
+        let Some(step) = event.step else { return true };
+        self.pipeline().is_some_and(|pipeline| step.rank < pipeline.candidate_spans())
+    }
+
+    fn on_stage_start(&self, request: &mut Request, event: &StageStart<'_>) {
+        let (Some(recording), Some(pipeline)) = (&mut request.recording, self.pipeline()) else { return };
         let attributes = match event.step {
             None if event.stage == StageName::CircuitBreakerCheck => vec![],
             None => vec![int(fields::CANDIDATES, event.candidates)],
-            Some(step) if step.rank >= pipeline.candidate_spans() => return Step(false),
             Some(step) => {
                 vec![int(fields::CANDIDATE_INDEX, step.candidate), int(fields::CANDIDATE_RANK, step.rank)]
             }
@@ -147,11 +151,10 @@ impl Observer for TracingObserver {
         // What the candidates without a span of their own needed ends before the first that has one begins.
         recording.stage = None;
         recording.stage = Some(pipeline.span(event.stage.name(), attributes, &recording.context));
-        Step(event.step.is_some())
     }
 
-    fn on_stage_end(&self, request: &mut Request, Step(has_span): Step, event: &StageEnd) {
-        if let (Some(recording), true) = (&mut request.recording, has_span || !event.is_step) {
+    fn on_stage_end(&self, request: &mut Request, (): (), _: &StageEnd) {
+        if let Some(recording) = &mut request.recording {
             recording.stage = None;
         }
     }

@@ -49,6 +49,11 @@ impl<O: Observer> Observer for Arc<O> {
     }
 
     #[inline]
+    fn hears(&self, event: &StageStart<'_>) -> bool {
+        O::hears(self, event)
+    }
+
+    #[inline]
     fn on_stage_end(&self, request: &mut O::Request, stage: O::Stage, event: &StageEnd) {
         O::on_stage_end(self, request, stage, event);
     }
@@ -119,6 +124,11 @@ impl<O: Observer> Observer for Option<O> {
         self.as_ref()
             .zip(request.as_ref())
             .map_or(Detail::Off, |(observer, request)| observer.detail(request))
+    }
+
+    #[inline]
+    fn hears(&self, event: &StageStart<'_>) -> bool {
+        self.as_ref().is_some_and(|observer| observer.hears(event))
     }
 
     #[inline]
@@ -199,7 +209,8 @@ impl<R> Part<R> {
         observer: &O,
         event: &StageStart<'_>,
     ) -> Option<O::Stage> {
-        (self.detail >= event.detail()).then(|| observer.on_stage_start(&mut self.request, event))
+        let hears = self.detail >= event.detail() && observer.hears(event);
+        hears.then(|| observer.on_stage_start(&mut self.request, event))
     }
 
     #[inline]
@@ -263,6 +274,11 @@ macro_rules! tuple {
             #[inline]
             fn detail(&self, request: &Self::Request) -> Detail {
                 Detail::Off$(.max(request.$index.detail))+
+            }
+
+            #[inline]
+            fn hears(&self, event: &StageStart<'_>) -> bool {
+                $(self.$index.hears(event))||+
             }
 
             #[inline]

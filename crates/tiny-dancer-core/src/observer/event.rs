@@ -15,9 +15,11 @@ use std::time::Duration;
 pub enum Detail {
     /// Nothing more.
     Off,
-    /// The decision or the error, and the end.
+    /// The decision or the error, and the end, but not how long it took.
+    Untimed,
+    /// ... and how long it took.
     Request,
-    /// ... and the four stages.
+    /// ... and the stages that it [hears](super::Observer::hears).
     Stages,
     /// ... and each candidate's step of the joint pass, as a `model_inference` of its own within the stage's.
     Candidates,
@@ -282,7 +284,7 @@ pub struct RequestEnd {
     pub candidates: usize,
     /// How it ended.
     pub status: Status,
-    /// How long it took.
+    /// How long it took; 0 where everybody wanted [`Detail::Untimed`].
     pub duration: Duration,
 }
 

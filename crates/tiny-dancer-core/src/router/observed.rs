@@ -11,6 +11,7 @@ use crate::observer::{
     OutcomeReported, PromiseBroken, RequestEnd, RequestStart, Stage, StageEnd, StageStart, Status,
 };
 use crate::{Outcome, RouteError, RoutingResponse};
+use std::time::Duration;
 
 /// One request as its observer sees it. If the router unwinds, the context is dropped with it and nothing is called.
 pub(super) struct Observed<'a, O: Observer> {
@@ -45,7 +46,7 @@ impl<'a, O: Observer> Observed<'a, O> {
             model_version: model.version(),
         });
         let detail = observer.detail(&context);
-        let start = (detail > Detail::Off).then(|| clock.tick());
+        let start = (detail > Detail::Untimed).then(|| clock.tick());
         let stage = Stage::CircuitBreakerCheck;
         Self { observer, clock, operation, candidates, request: context, detail, stage, start, last: start }
     }
@@ -54,21 +55,30 @@ impl<'a, O: Observer> Observed<'a, O> {
     #[inline(always)]
     pub(super) fn stage<T>(&mut self, stage: Stage, run: impl FnOnce(&mut Self) -> T) -> T {
         self.stage = stage;
-        if self.detail < Detail::Stages {
-            return run(self);
-        }
-        self.timed(None, run)
+        if self.hears(None) { self.timed(None, run) } else { run(self) }
     }
 
-    /// Whether each candidate's step is told.
+    /// Whether somebody hears of the stage, or of a candidate's step in it.
+    #[inline(always)]
+    fn hears(&self, step: Option<CandidateStep<'_>>) -> bool {
+        let event = StageStart { stage: self.stage, candidates: self.candidates, step };
+        self.detail >= event.detail() && self.observer.hears(&event)
+    }
+
+    /// Whether anybody may hear of candidates' steps.
     #[inline(always)]
     pub(super) fn hears_steps(&self) -> bool {
         self.detail >= Detail::Candidates
     }
 
+    /// Whether somebody hears of this one.
+    pub(super) fn hears_step(&self, step: CandidateStep<'_>) -> bool {
+        self.hears(Some(step))
+    }
+
     /// Runs one candidate's step of the joint pass, within the stage `model_inference`, for somebody who hears it.
-    pub(super) fn step(&mut self, candidate: usize, id: &str, rank: usize, run: impl FnOnce()) {
-        self.timed(Some(CandidateStep { candidate, id, rank }), |_| run());
+    pub(super) fn step(&mut self, step: CandidateStep<'_>, run: impl FnOnce()) {
+        self.timed(Some(step), |_| run());
     }
 
     #[inline]
@@ -97,10 +107,12 @@ impl<'a, O: Observer> Observed<'a, O> {
         serving: &Serving,
         response: &RoutingResponse,
     ) {
-        let Some(start) = self.start else { return };
+        if self.detail == Detail::Off {
+            return;
+        }
         // Where nobody traces, a request ends with its last stage, for the same reason: what is left is a comparison.
-        let last = self.last.filter(|_| self.detail == Detail::Stages);
-        let duration = self.clock.between(start, last.unwrap_or_else(|| self.clock.tick()));
+        let last = self.last.filter(|_| self.detail == Detail::Stages && self.hears(None));
+        let duration = self.duration(last);
         let event = Decided {
             model: response.model,
             confidence: response.confidence,
@@ -122,14 +134,23 @@ impl<'a, O: Observer> Observed<'a, O> {
     /// Tells the error and the end.
     #[cold]
     pub(super) fn failed(mut self, error: &RouteError) {
-        let Some(start) = self.start else { return };
-        let duration = self.clock.since(start);
+        if self.detail == Detail::Off {
+            return;
+        }
+        let duration = self.duration(None);
         self.observer.on_error(&mut self.request, &Failed { error, stage: self.stage });
         self.end(Status::Failure, duration);
     }
 
+    /// How long the request took, up to a moment or to now, for those who asked.
     #[inline]
-    fn end(self, status: Status, duration: std::time::Duration) {
+    fn duration(&self, until: Option<Tick>) -> Duration {
+        let took = |start| self.clock.between(start, until.unwrap_or_else(|| self.clock.tick()));
+        self.start.map_or(Duration::ZERO, took)
+    }
+
+    #[inline]
+    fn end(self, status: Status, duration: Duration) {
         let Self { observer, operation, candidates, request, .. } = self;
         observer.on_request_end(request, &RequestEnd { operation, candidates, status, duration });
     }

@@ -3,7 +3,7 @@ use crate::observer::{
     BreakerTransition, Decided, Detail, Failed, RequestEnd, RequestStart, StageEnd, StageStart,
 };
 use crate::testing::{self, ContractChecker, NOW, broken_model, candidate, router, toy_model};
-use crate::{Candidate, CircuitBreakerConfig, Clock, ErrorKind};
+use crate::{Candidate, CircuitBreakerConfig, Clock, ErrorKind, ManualClock};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -408,10 +408,97 @@ fn off_hears_nothing_more() {
 
 #[test]
 fn request_hears_decision_or_error_and_the_end() {
-    let good = told(Detail::Request, &[candidate("a", 0.9, 1.0)]);
-    assert_eq!(good, ["start 1", "lightweight because confident", "end success"]);
-    let bad = told(Detail::Request, &[candidate("a", 0.9, 2.0)]);
-    assert_eq!(bad, ["start 1", "invalid_success_rate in feature_engineering", "end failure"]);
+    for detail in [Detail::Untimed, Detail::Request] {
+        let good = told(detail, &[candidate("a", 0.9, 1.0)]);
+        assert_eq!(good, ["start 1", "lightweight because confident", "end success"]);
+        let bad = told(detail, &[candidate("a", 0.9, 2.0)]);
+        assert_eq!(bad, ["start 1", "invalid_success_rate in feature_engineering", "end failure"]);
+    }
+}
+
+/// Hears one stage, before which time passes, and the end.
+struct Choosy {
+    detail: Detail,
+    hears: Stage,
+    hand: ManualClock,
+    heard: Mutex<Vec<(&'static str, Duration)>>,
+}
+
+impl Observer for Choosy {
+    type Request = ();
+    type Stage = ();
+
+    fn on_request_start(&self, _: &RequestStart<'_>) {}
+
+    fn detail(&self, (): &()) -> Detail {
+        self.detail
+    }
+
+    fn hears(&self, event: &StageStart<'_>) -> bool {
+        event.stage == self.hears && event.step.is_none_or(|step| step.rank < 2)
+    }
+
+    fn on_stage_start(&self, (): &mut (), _: &StageStart<'_>) {
+        self.hand.advance(Duration::from_secs(1));
+    }
+
+    fn on_stage_end(&self, (): &mut (), (): (), event: &StageEnd) {
+        self.heard.lock().unwrap().push((event.stage.name(), event.duration));
+        self.hand.advance(Duration::from_secs(2));
+    }
+
+    fn on_request_end(&self, (): (), event: &RequestEnd) {
+        self.heard.lock().unwrap().push(("end", event.duration));
+    }
+}
+
+/// What a router that is watched so tells, and how often it reads the clock.
+fn choosy(detail: Detail, hears: Stage) -> (Vec<(&'static str, Duration)>, u64) {
+    let (clock, hand) = Clock::manual(NOW);
+    let observer = Choosy { detail, hears, hand: hand.clone(), heard: Mutex::default() };
+    let config = RouterConfig { clock, ..Default::default() };
+    let router = Router::with_observer(config, observer).unwrap();
+    let before = hand.reads();
+    let candidates = [candidate("a", 0.9, 1.0)];
+    router.route(RoutingRequest { now: Some(NOW), ..RoutingRequest::new(&QUERY, &candidates) }).unwrap();
+    let heard = std::mem::take(&mut *router.observer().heard.lock().unwrap());
+    (heard, hand.reads() - before)
+}
+
+#[test]
+fn a_stage_that_nobody_hears_is_not_timed() {
+    let seconds = Duration::from_secs;
+    // The start, the end of the stage, the end.
+    let (heard, reads) = choosy(Detail::Stages, Stage::ModelInference);
+    assert_eq!((heard, reads), (vec![("model_inference", seconds(1)), ("end", seconds(3))], 3));
+    // It ends with its last stage where somebody hears that.
+    let (heard, reads) = choosy(Detail::Stages, Stage::UncertaintyEstimation);
+    assert_eq!((heard, reads), (vec![("uncertainty_estimation", seconds(1)), ("end", seconds(1))], 2));
+}
+
+/// The others are read in one go, to the same bits.
+#[test]
+fn of_candidates_only_those_are_told_that_somebody_hears() {
+    let candidates: Vec<_> =
+        (0..70_u8).map(|i| candidate("", f32::from(i) / 70.0, f32::from(i % 3) / 2.0)).collect();
+    let (clock, hand) = Clock::manual(NOW);
+    let (detail, hears, heard) = (Detail::Candidates, Stage::ModelInference, Mutex::default());
+    let config = RouterConfig { clock, ..Default::default() };
+    let watched = Router::with_observer(config.clone(), Choosy { detail, hears, hand, heard }).unwrap();
+    let request = RoutingRequest { now: Some(NOW), ..RoutingRequest::new(&QUERY, &candidates) };
+    let response = watched.route(request).unwrap();
+    assert_eq!(response, Router::new(config).unwrap().route(request).unwrap());
+    let heard = watched.observer().heard.lock().unwrap().iter().map(|(name, _)| *name).collect::<Vec<_>>();
+    // Two steps, and the stage around them.
+    assert_eq!(heard, ["model_inference", "model_inference", "model_inference", "end"]);
+}
+
+#[test]
+fn who_wants_no_time_gets_none_and_the_clock_is_not_read() {
+    let (heard, reads) = choosy(Detail::Untimed, Stage::ModelInference);
+    assert_eq!((heard, reads), (vec![("end", Duration::ZERO)], 0));
+    let (heard, reads) = choosy(Detail::Request, Stage::ModelInference);
+    assert_eq!((heard, reads), (vec![("end", Duration::ZERO)], 2));
 }
 
 #[test]
@@ -477,7 +564,7 @@ fn a_fallback_skips_the_stages_that_are_not_needed() {
 
 #[test]
 fn each_member_of_a_tuple_hears_only_what_it_asked_for() {
-    let all = [Detail::Off, Detail::Request, Detail::Stages, Detail::Candidates];
+    let all = [Detail::Off, Detail::Untimed, Detail::Stages, Detail::Candidates];
     let candidates = [candidate("near", 0.9, 1.0), candidate("far", 0.1, 1.0)];
     let (router, _) = router(
         toy_model(),
@@ -498,7 +585,7 @@ fn each_member_of_a_tuple_hears_only_what_it_asked_for() {
 
 #[test]
 fn the_contract_holds_at_every_detail() {
-    for detail in [Detail::Off, Detail::Request, Detail::Stages, Detail::Candidates] {
+    for detail in [Detail::Off, Detail::Untimed, Detail::Request, Detail::Stages, Detail::Candidates] {
         let counts = testing::exercise(Scribe::new(detail)).counts();
         assert_eq!(counts.stages > 0, detail >= Detail::Stages);
         assert_eq!(counts.steps > 0, detail >= Detail::Candidates);
