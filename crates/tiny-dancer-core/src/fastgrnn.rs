@@ -219,8 +219,8 @@ impl FastGrnn {
         }
         let mut next = [zero; VECTORS];
         for v in 0..VECTORS {
-            let [a, b, c, d] = sums[v];
-            let x = simd.add_f32s(simd.add_f32s(a, b), simd.add_f32s(c, d));
+            let pairs = [simd.add_f32s(sums[v][0], sums[v][1]), simd.add_f32s(sums[v][2], sums[v][3])];
+            let x = simd.add_f32s(pairs[0], pairs[1]);
             let biases = (vector::<S>(&self.gate, first + v), vector::<S>(&self.update, first + v));
             let h = if ALONE { zero } else { S::as_simd_f32s(h).0[first + v] };
             next[v] = gated_update::<S, SHARED>(simd, x, biases, (self.zeta, self.nu), h);

@@ -60,6 +60,50 @@ impl TracingObserver {
         self.system().filter(|pipeline| pipeline.is_running())
     }
 
+    /// Whether the request that begins now is recorded.
+    fn samples(&self) -> bool {
+        self.pipeline().is_some_and(Pipeline::samples)
+    }
+
+    #[cold]
+    fn record(&self, event: &RequestStart<'_>) -> Option<Box<Recording>> {
+        self.pipeline().map(|pipeline| Box::new(Recording::start(pipeline, event)))
+    }
+
+    /// Writes a decision into the spans and lines that want it.
+    #[cold]
+    fn tell_decision(&self, request: &Request, event: &Decision<'_>) {
+        if let Some(recording) = &request.recording {
+            let span = recording.context.span();
+            span.set_attributes([
+                KeyValue::new(fields::DECISION_MODEL, event.model.name()),
+                KeyValue::new(fields::DECISION_REASON, event.reason.name()),
+                KeyValue::new(fields::CONFIDENCE, double(event.confidence)),
+                KeyValue::new(fields::CONFIDENCE_THRESHOLD, double(event.confidence_threshold)),
+                KeyValue::new(fields::UNCERTAINTY, double(event.uncertainty)),
+                KeyValue::new(fields::MAX_UNCERTAINTY, double(event.max_uncertainty)),
+            ]);
+            if let Some(name) = self.system().and_then(|system| system.model_name(event.model)) {
+                span.set_attribute(KeyValue::new(fields::GEN_AI_REQUEST_MODEL, name.to_owned()));
+            }
+            span.add_event(fields::ROUTING_DECISION.name, replay(event));
+        }
+        let reason = event.reason;
+        if reason.is_fallback() && self.writes(Repeated::Fallback(reason), "fallback", reason.name()) {
+            tracing::warn!(
+                target: TARGET,
+                {
+                    { fields::DECISION_REASON } = reason.name(),
+                    { fields::CANDIDATES } = request.candidates as i64,
+                },
+                "fallback"
+            );
+        }
+        if tracing::enabled!(target: TARGET, Level::TRACE) {
+            log_candidates(event, self.system().is_some_and(Pipeline::redacts_ids));
+        }
+    }
+
     /// Whether to write a line that every request might repeat. Before the first after a flood, tells how many of
     /// them were left out.
     fn writes(&self, line: Repeated, message: &'static str, kind: &'static str) -> bool {
@@ -83,6 +127,8 @@ impl TracingObserver {
 #[derive(Debug)]
 pub struct Request {
     candidates: usize,
+    /// Whether its line at `DEBUG` is written. Asked once, since that line tells how long the request took.
+    has_line: bool,
     decision: Option<(ModelType, Reason, f32, f32)>,
     /// In a box: an unsampled request is moved about, too, and would carry the room for spans that it has not.
     recording: Option<Box<Recording>>,
@@ -118,17 +164,21 @@ impl Observer for TracingObserver {
         }
     }
 
+    // What an unsampled request needs is compiled into the router; the rest is a call.
+
+    #[inline]
     fn on_request_start(&self, event: &RequestStart<'_>) -> Request {
-        let pipeline = self.pipeline().filter(|pipeline| pipeline.samples());
-        let recording = pipeline.map(|pipeline| Box::new(Recording::start(pipeline, event)));
-        Request { candidates: event.candidates, decision: None, recording }
+        let recording = if self.samples() { self.record(event) } else { None };
+        let has_line = tracing::enabled!(target: TARGET, Level::DEBUG);
+        Request { candidates: event.candidates, has_line, decision: None, recording }
     }
 
     /// How long an unsampled request took is asked only where its line at `DEBUG` is written.
+    #[inline]
     fn detail(&self, request: &Request) -> Detail {
         match &request.recording {
             Some(recording) => recording.detail,
-            None if tracing::enabled!(target: TARGET, Level::DEBUG) => Detail::Request,
+            None if request.has_line => Detail::Request,
             None => Detail::Untimed,
         }
     }
@@ -159,36 +209,12 @@ impl Observer for TracingObserver {
         }
     }
 
+    #[inline]
     fn on_decision(&self, request: &mut Request, event: &Decision<'_>) {
         request.decision = Some((event.model, event.reason, event.confidence, event.uncertainty));
-        if let Some(recording) = &request.recording {
-            let span = recording.context.span();
-            span.set_attributes([
-                KeyValue::new(fields::DECISION_MODEL, event.model.name()),
-                KeyValue::new(fields::DECISION_REASON, event.reason.name()),
-                KeyValue::new(fields::CONFIDENCE, double(event.confidence)),
-                KeyValue::new(fields::CONFIDENCE_THRESHOLD, double(event.confidence_threshold)),
-                KeyValue::new(fields::UNCERTAINTY, double(event.uncertainty)),
-                KeyValue::new(fields::MAX_UNCERTAINTY, double(event.max_uncertainty)),
-            ]);
-            if let Some(name) = self.system().and_then(|system| system.model_name(event.model)) {
-                span.set_attribute(KeyValue::new(fields::GEN_AI_REQUEST_MODEL, name.to_owned()));
-            }
-            span.add_event(fields::ROUTING_DECISION.name, replay(event));
-        }
-        let reason = event.reason;
-        if reason.is_fallback() && self.writes(Repeated::Fallback(reason), "fallback", reason.name()) {
-            tracing::warn!(
-                target: TARGET,
-                {
-                    { fields::DECISION_REASON } = reason.name(),
-                    { fields::CANDIDATES } = request.candidates as i64,
-                },
-                "fallback"
-            );
-        }
-        if tracing::enabled!(target: TARGET, Level::TRACE) {
-            log_candidates(event, self.system().is_some_and(Pipeline::redacts_ids));
+        let is_recorded = request.recording.is_some();
+        if is_recorded || event.reason.is_fallback() || tracing::enabled!(target: TARGET, Level::TRACE) {
+            self.tell_decision(request, event);
         }
     }
 
@@ -227,39 +253,10 @@ impl Observer for TracingObserver {
         }
     }
 
+    #[inline]
     fn on_request_end(&self, request: Request, event: &RequestEnd) {
-        let status = event.status.name();
-        if let Some(recording) = &request.recording {
-            recording.context.span().set_attribute(KeyValue::new(fields::STATUS, status));
-        }
-        let candidates = event.candidates as i64;
-        if let Some((model, reason, confidence, uncertainty)) = request.decision {
-            tracing::debug!(
-                target: TARGET,
-                {
-                    { fields::STATUS } = status,
-                    { fields::DECISION_MODEL } = model.name(),
-                    { fields::DECISION_REASON } = reason.name(),
-                    { fields::CONFIDENCE } = double(confidence),
-                    { fields::UNCERTAINTY } = double(uncertainty),
-                    { fields::CANDIDATES } = candidates,
-                    { fields::DURATION } = event.duration.as_secs_f64(),
-                },
-                "request decided"
-            );
-        } else {
-            tracing::debug!(
-                target: TARGET,
-                {
-                    { fields::STATUS } = status,
-                    { fields::CANDIDATES } = candidates,
-                    { fields::DURATION } = event.duration.as_secs_f64(),
-                },
-                "request failed"
-            );
-        }
-        if let Some(recording) = request.recording {
-            recording.context.span().end();
+        if request.recording.is_some() || request.has_line {
+            tell_end(request, event);
         }
     }
 
@@ -334,15 +331,55 @@ impl Observer for TracingObserver {
     }
 }
 
+/// Ends the spans of a request, and writes its line.
+#[cold]
+fn tell_end(request: Request, event: &RequestEnd) {
+    let status = event.status.name();
+    if let Some(recording) = &request.recording {
+        recording.context.span().set_attribute(KeyValue::new(fields::STATUS, status));
+    }
+    let candidates = event.candidates as i64;
+    if let Some((model, reason, confidence, uncertainty)) = request.decision {
+        tracing::debug!(
+            target: TARGET,
+            {
+                { fields::STATUS } = status,
+                { fields::DECISION_MODEL } = model.name(),
+                { fields::DECISION_REASON } = reason.name(),
+                { fields::CONFIDENCE } = double(confidence),
+                { fields::UNCERTAINTY } = double(uncertainty),
+                { fields::CANDIDATES } = candidates,
+                { fields::DURATION } = event.duration.as_secs_f64(),
+            },
+            "request decided"
+        );
+    } else {
+        tracing::debug!(
+            target: TARGET,
+            {
+                { fields::STATUS } = status,
+                { fields::CANDIDATES } = candidates,
+                { fields::DURATION } = event.duration.as_secs_f64(),
+            },
+            "request failed"
+        );
+    }
+    if let Some(recording) = request.recording {
+        recording.context.span().end();
+    }
+}
+
 impl Recording {
     fn start(pipeline: &Pipeline, event: &RequestStart<'_>) -> Self {
         let parent = Context::current();
-        let attributes = vec![
+        // With room for what the decision and the end will add.
+        let mut attributes = Vec::with_capacity(16);
+        attributes.extend([
             KeyValue::new(fields::OPERATION, event.operation.name()),
             int(fields::CANDIDATES, event.candidates),
             int(fields::DIMENSIONS, event.dimensions),
             KeyValue::new(fields::MODEL_VERSION, event.model_version.to_owned()),
-        ];
+        ]);
         let span = pipeline.span(RequestStart::NAME, attributes, &parent.with_value(Decided));
         let context = parent.with_span(span);
         let detail = if pipeline.candidate_spans() == 0 { Detail::Stages } else { Detail::Candidates };

@@ -30,7 +30,7 @@ pub(super) struct Observed<'a, O: Observer> {
 }
 
 impl<'a, O: Observer> Observed<'a, O> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn start(
         observer: &'a O,
         clock: &'a Clock,
@@ -99,7 +99,7 @@ impl<'a, O: Observer> Observed<'a, O> {
     }
 
     /// Tells the decision and the end.
-    #[inline]
+    #[inline(always)]
     pub(super) fn decided(
         mut self,
         asked: &Asked<'_>,
@@ -149,7 +149,7 @@ impl<'a, O: Observer> Observed<'a, O> {
         self.start.map_or(Duration::ZERO, took)
     }
 
-    #[inline]
+    #[inline(always)]
     fn end(self, status: Status, duration: Duration) {
         let Self { observer, operation, candidates, request, .. } = self;
         observer.on_request_end(request, &RequestEnd { operation, candidates, status, duration });

@@ -419,9 +419,9 @@ fn request_hears_decision_or_error_and_the_end() {
 /// Hears one stage, before which time passes, and the end.
 struct Choosy {
     detail: Detail,
-    hears: Stage,
+    stage: Stage,
     hand: ManualClock,
-    heard: Mutex<Vec<(&'static str, Duration)>>,
+    told: Mutex<Vec<(&'static str, Duration)>>,
 }
 
 impl Observer for Choosy {
@@ -435,7 +435,7 @@ impl Observer for Choosy {
     }
 
     fn hears(&self, event: &StageStart<'_>) -> bool {
-        event.stage == self.hears && event.step.is_none_or(|step| step.rank < 2)
+        event.stage == self.stage && event.step.is_none_or(|step| step.rank < 2)
     }
 
     fn on_stage_start(&self, (): &mut (), _: &StageStart<'_>) {
@@ -443,26 +443,26 @@ impl Observer for Choosy {
     }
 
     fn on_stage_end(&self, (): &mut (), (): (), event: &StageEnd) {
-        self.heard.lock().unwrap().push((event.stage.name(), event.duration));
+        self.told.lock().unwrap().push((event.stage.name(), event.duration));
         self.hand.advance(Duration::from_secs(2));
     }
 
     fn on_request_end(&self, (): (), event: &RequestEnd) {
-        self.heard.lock().unwrap().push(("end", event.duration));
+        self.told.lock().unwrap().push(("end", event.duration));
     }
 }
 
 /// What a router that is watched so tells, and how often it reads the clock.
-fn choosy(detail: Detail, hears: Stage) -> (Vec<(&'static str, Duration)>, u64) {
+fn choosy(detail: Detail, stage: Stage) -> (Vec<(&'static str, Duration)>, u64) {
     let (clock, hand) = Clock::manual(NOW);
-    let observer = Choosy { detail, hears, hand: hand.clone(), heard: Mutex::default() };
+    let observer = Choosy { detail, stage, hand: hand.clone(), told: Mutex::default() };
     let config = RouterConfig { clock, ..Default::default() };
     let router = Router::with_observer(config, observer).unwrap();
     let before = hand.reads();
     let candidates = [candidate("a", 0.9, 1.0)];
     router.route(RoutingRequest { now: Some(NOW), ..RoutingRequest::new(&QUERY, &candidates) }).unwrap();
-    let heard = std::mem::take(&mut *router.observer().heard.lock().unwrap());
-    (heard, hand.reads() - before)
+    let told = std::mem::take(&mut *router.observer().told.lock().unwrap());
+    (told, hand.reads() - before)
 }
 
 #[test]
@@ -482,15 +482,15 @@ fn of_candidates_only_those_are_told_that_somebody_hears() {
     let candidates: Vec<_> =
         (0..70_u8).map(|i| candidate("", f32::from(i) / 70.0, f32::from(i % 3) / 2.0)).collect();
     let (clock, hand) = Clock::manual(NOW);
-    let (detail, hears, heard) = (Detail::Candidates, Stage::ModelInference, Mutex::default());
+    let (detail, stage, told) = (Detail::Candidates, Stage::ModelInference, Mutex::default());
     let config = RouterConfig { clock, ..Default::default() };
-    let watched = Router::with_observer(config.clone(), Choosy { detail, hears, hand, heard }).unwrap();
+    let watched = Router::with_observer(config.clone(), Choosy { detail, stage, hand, told }).unwrap();
     let request = RoutingRequest { now: Some(NOW), ..RoutingRequest::new(&QUERY, &candidates) };
     let response = watched.route(request).unwrap();
     assert_eq!(response, Router::new(config).unwrap().route(request).unwrap());
-    let heard = watched.observer().heard.lock().unwrap().iter().map(|(name, _)| *name).collect::<Vec<_>>();
+    let told = watched.observer().told.lock().unwrap().iter().map(|(name, _)| *name).collect::<Vec<_>>();
     // Two steps, and the stage around them.
-    assert_eq!(heard, ["model_inference", "model_inference", "model_inference", "end"]);
+    assert_eq!(told, ["model_inference", "model_inference", "model_inference", "end"]);
 }
 
 #[test]
@@ -564,7 +564,7 @@ fn a_fallback_skips_the_stages_that_are_not_needed() {
 
 #[test]
 fn each_member_of_a_tuple_hears_only_what_it_asked_for() {
-    let all = [Detail::Off, Detail::Untimed, Detail::Stages, Detail::Candidates];
+    let all = [Detail::Off, Detail::Untimed, Detail::Request, Detail::Stages, Detail::Candidates];
     let candidates = [candidate("near", 0.9, 1.0), candidate("far", 0.1, 1.0)];
     let (router, _) = router(
         toy_model(),
@@ -573,13 +573,13 @@ fn each_member_of_a_tuple_hears_only_what_it_asked_for() {
             Scribe::new(all[0]),
             Scribe::new(all[1]),
             Some(std::sync::Arc::new(Scribe::new(all[2]))),
-            (Scribe::new(all[3]), None::<Scribe>),
+            (Scribe::new(all[3]), Scribe::new(all[4]), None::<Scribe>),
         ),
     );
     router.route(RoutingRequest::new(&QUERY, &candidates)).unwrap();
-    let (off, request, stages, (steps, _)) = router.observer();
-    let stages = stages.as_ref().unwrap();
-    let heard = [off.take(), request.take(), stages.take(), steps.take()];
+    let (off, untimed, request, (stages, steps, _)) = router.observer();
+    let request = request.as_ref().unwrap();
+    let heard = [off.take(), untimed.take(), request.take(), stages.take(), steps.take()];
     assert_eq!(heard, all.map(|detail| told(detail, &candidates)));
 }
 
