@@ -129,6 +129,11 @@ impl Columns {
         self.candidates = 0;
     }
 
+    /// Whether there are no candidates.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.candidates == 0
+    }
+
     /// The five features.
     pub(crate) fn features(&self) -> Features<'_> {
         let n = self.candidates;

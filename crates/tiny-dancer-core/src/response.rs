@@ -1,6 +1,6 @@
 //! What the router answers, and what the caller reports back.
 
-use crate::features::{Columns, Features};
+use crate::features::Columns;
 use crate::set::Nearest;
 
 /// Which of the two language models a request goes to.
@@ -136,11 +136,6 @@ impl RoutingResponse {
         self.decide(reason, 0.0, 1.0);
         self.decisions.clear();
         self.columns.clear();
-    }
-
-    /// The features of the candidates, in the request's order; none after a fallback or an error.
-    pub(crate) fn features(&self) -> Features<'_> {
-        self.columns.features()
     }
 }
 

@@ -364,7 +364,7 @@ impl<O: Observer> Router<O> {
                 }
             }
         })?;
-        if response.features().is_empty() {
+        if response.columns.is_empty() {
             response.fall_back(Reason::NoEvidence);
             return Ok(());
         }
@@ -384,7 +384,7 @@ impl<O: Observer> Router<O> {
     }
 
     /// Asks both circuits; false is the fallback of an open one.
-    #[inline]
+    #[inline(always)]
     fn check_circuits(&self, leases: &mut Leases<'_, O>) -> Result<bool, RouteError> {
         for circuit in Circuit::ALL {
             let (permit, transition) = self.breaker(circuit).permit();
@@ -567,10 +567,11 @@ impl<O: Observer> Leases<'_, O> {
 
 impl<O: Observer> Drop for Leases<'_, O> {
     fn drop(&mut self) {
-        for circuit in Circuit::ALL {
-            if *self.of(circuit) {
-                self.router.breaker(circuit).return_unused();
-            }
+        if self.inference {
+            self.router.inference.return_unused();
+        }
+        if self.lightweight {
+            self.router.lightweight.return_unused();
         }
     }
 }

@@ -104,7 +104,7 @@ fn recency_is_measured_from_the_request_or_else_from_the_clock() {
         let mut response = RoutingResponse::default();
         let request = RoutingRequest { now, ..RoutingRequest::new(&QUERY, &candidates) };
         router.route_into(request, &mut response).unwrap();
-        response.features().column(Feature::Recency)[0]
+        response.columns.features().column(Feature::Recency)[0]
     };
     assert!((ask(Some(NOW)) - 1.0).abs() < 1e-6);
     assert!((ask(Some(NOW + 7 * 86400)) - 0.5).abs() < 1e-6);
