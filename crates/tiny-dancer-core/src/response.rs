@@ -117,7 +117,10 @@ pub struct RoutingResponse {
     /// Memory of the router's, kept here so that a reused response costs no allocation.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub(crate) columns: Columns,
-    /// The same for those that were found in a set; none where the request brought its own.
+    /// The candidates that were read together, farthest first, where an observer hears of their steps.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(crate) joint: Vec<u32>,
+    /// The memory for those that were found in a set; none where the request brought its own.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub(crate) nearest: Nearest,
 }
@@ -136,6 +139,7 @@ impl RoutingResponse {
         self.decide(reason, 0.0, 1.0);
         self.decisions.clear();
         self.columns.clear();
+        self.joint.clear();
     }
 }
 
@@ -149,6 +153,7 @@ impl Default for RoutingResponse {
             reason: Reason::NoEvidence,
             decisions: Vec::new(),
             columns: Columns::default(),
+            joint: Vec::new(),
             nearest: Nearest::default(),
         }
     }

@@ -475,7 +475,9 @@ fn infer<O: Observer>(
     let order = JointOrder::new(kernel, similarity);
     let candidates = order.candidates();
     let mut state = State::ZERO;
+    response.joint.clear();
     if observed.hears_steps() {
+        response.joint.extend_from_slice(candidates);
         let names = asked.names(&response.nearest);
         let mut unread = candidates;
         for (farther, &place) in candidates.iter().enumerate() {

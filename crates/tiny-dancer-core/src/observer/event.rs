@@ -213,6 +213,7 @@ pub struct Decided<'a> {
     /// The configuration's [`digest`](crate::RouterConfig::digest).
     pub config_digest: &'a str,
     pub(crate) columns: &'a Columns,
+    pub(crate) joint: &'a [u32],
     pub(crate) names: Names<'a>,
 }
 
@@ -246,9 +247,15 @@ impl<'a> Decided<'a> {
     }
 
     /// The candidates that were read together, as places in the request, farthest first. Empty on a fallback.
+    ///
+    /// They are found again, but for a request of which somebody hears at [`Detail::Candidates`].
     pub fn joint_candidates(&self) -> Vec<usize> {
-        let order = JointOrder::new(self.kernel, self.features().column(Feature::Similarity));
-        order.candidates().iter().map(|&candidate| candidate as usize).collect()
+        let places = |places: &[u32]| places.iter().map(|&place| place as usize).collect();
+        if self.joint.is_empty() {
+            let order = JointOrder::new(self.kernel, self.features().column(Feature::Similarity));
+            return places(order.candidates());
+        }
+        places(self.joint)
     }
 
     /// How the request ended.

@@ -120,6 +120,7 @@ impl<'a, O: Observer> Observed<'a, O> {
             reason: response.reason,
             decisions: &response.decisions,
             columns: &response.columns,
+            joint: &response.joint,
             confidence_threshold: serving.confidence_threshold,
             max_uncertainty: serving.max_uncertainty,
             model_version: serving.model.version(),

@@ -610,6 +610,7 @@ fn the_checker_notices_a_second_decision() {
         reason: response.reason,
         decisions: &[],
         columns: &response.columns,
+        joint: &response.joint,
         confidence_threshold: 0.85,
         max_uncertainty: 0.15,
         model_version: model.version(),
