@@ -10,7 +10,7 @@ use pulp::{Simd, WithSimd};
 /// A squared norm in this range is as precise as f32 gets; outside, squares over- or underflow, and f64 takes over.
 const PLAIN: std::ops::RangeInclusive<f32> = 1e-30..=1e30;
 
-/// How many rows are finished together: a square root and a division for each would take as long as a third of its sums.
+/// How many rows are finished together: a square root and a division are as slow for one of them as for a vector of them.
 const BLOCK: usize = 32;
 
 /// A checked query, ready to be compared.
