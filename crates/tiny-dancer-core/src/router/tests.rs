@@ -4,6 +4,7 @@ use crate::observer::{
 };
 use crate::testing::{self, ContractChecker, NOW, broken_model, candidate, router, toy_model};
 use crate::{Candidate, CircuitBreakerConfig, Clock, ErrorKind, ManualClock};
+use std::ops::Range;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -420,6 +421,7 @@ fn request_hears_decision_or_error_and_the_end() {
 struct Choosy {
     detail: Detail,
     stage: Stage,
+    ranks: Range<usize>,
     hand: ManualClock,
     told: Mutex<Vec<(&'static str, Duration)>>,
 }
@@ -435,7 +437,7 @@ impl Observer for Choosy {
     }
 
     fn hears(&self, event: &StageStart<'_>) -> bool {
-        event.stage == self.stage && event.step.is_none_or(|step| step.rank < 2)
+        event.stage == self.stage && event.step.is_none_or(|step| self.ranks.contains(&step.rank))
     }
 
     fn on_stage_start(&self, (): &mut (), _: &StageStart<'_>) {
@@ -455,7 +457,7 @@ impl Observer for Choosy {
 /// What a router that is watched so tells, and how often it reads the clock.
 fn choosy(detail: Detail, stage: Stage) -> (Vec<(&'static str, Duration)>, u64) {
     let (clock, hand) = Clock::manual(NOW);
-    let observer = Choosy { detail, stage, hand: hand.clone(), told: Mutex::default() };
+    let observer = Choosy { detail, stage, ranks: 0..2, hand: hand.clone(), told: Mutex::default() };
     let config = RouterConfig { clock, ..Default::default() };
     let router = Router::with_observer(config, observer).unwrap();
     let before = hand.reads();
@@ -481,16 +483,20 @@ fn a_stage_that_nobody_hears_is_not_timed() {
 fn of_candidates_only_those_are_told_that_somebody_hears() {
     let candidates: Vec<_> =
         (0..70_u8).map(|i| candidate("", f32::from(i) / 70.0, f32::from(i % 3) / 2.0)).collect();
-    let (clock, hand) = Clock::manual(NOW);
-    let (detail, stage, told) = (Detail::Candidates, Stage::ModelInference, Mutex::default());
-    let config = RouterConfig { clock, ..Default::default() };
-    let watched = Router::with_observer(config.clone(), Choosy { detail, stage, hand, told }).unwrap();
-    let request = RoutingRequest { now: Some(NOW), ..RoutingRequest::new(&QUERY, &candidates) };
-    let response = watched.route(request).unwrap();
-    assert_eq!(response, Router::new(config).unwrap().route(request).unwrap());
-    let told = watched.observer().told.lock().unwrap().iter().map(|(name, _)| *name).collect::<Vec<_>>();
-    // Two steps, and the stage around them.
-    assert_eq!(told, ["model_inference", "model_inference", "model_inference", "end"]);
+    // The nearest two, and two from among the others.
+    for ranks in [0..2, 5..7] {
+        let (clock, hand) = Clock::manual(NOW);
+        let (detail, stage, told) = (Detail::Candidates, Stage::ModelInference, Mutex::default());
+        let config = RouterConfig { clock, ..Default::default() };
+        let observer = Choosy { detail, stage, ranks, hand, told };
+        let watched = Router::with_observer(config.clone(), observer).unwrap();
+        let request = RoutingRequest { now: Some(NOW), ..RoutingRequest::new(&QUERY, &candidates) };
+        let response = watched.route(request).unwrap();
+        assert_eq!(response, Router::new(config).unwrap().route(request).unwrap());
+        let told = watched.observer().told.lock().unwrap().iter().map(|(name, _)| *name).collect::<Vec<_>>();
+        // Two steps, and the stage around them.
+        assert_eq!(told, ["model_inference", "model_inference", "model_inference", "end"]);
+    }
 }
 
 #[test]
