@@ -95,7 +95,8 @@ pub trait Observer: Send + Sync + 'static {
         Detail::Stages
     }
 
-    /// Whether it wants to hear of a stage, or of one candidate's step, where it hears of such at all. Always the same.
+    /// Whether it wants to hear of a stage, or of one candidate's step, where it hears of such at all. The same throughout a
+    /// request.
     ///
     /// Reading the clock takes as long as some stages do, and steps that nobody hears are done in one go.
     #[inline]

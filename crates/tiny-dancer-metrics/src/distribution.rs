@@ -5,8 +5,8 @@ use crate::catalogue::{
     UNCERTAINTY_ESTIMATES, Unit,
 };
 use crate::error::RegisterError;
-use crate::grid::{Grid, MOST_BOUNDS};
-use crate::shard::{Histograms, Shard, Shards};
+use crate::grid::Grid;
+use crate::shard::{Histograms, MOST_BOUNDS, Shard, Shards};
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -10,10 +10,7 @@
 //!
 //! So the bucket is the upper half of entry and number added up: one look into a table, one addition, no comparison.
 
-use crate::shard::BUCKETS;
-
-/// The most bounds that a histogram may have.
-pub(crate) const MOST_BOUNDS: usize = 48;
+use crate::shard::{BUCKETS, MOST_BOUNDS};
 
 /// How many bits of an `f32` don't matter for its cell. What is left cuts each power of two into 64.
 const SHIFT: u32 = 23 - 6;

@@ -13,10 +13,13 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+/// The most bounds that a histogram may have.
+pub(crate) const MOST_BOUNDS: usize = 48;
+
 /// Room for buckets, so that an index below it needs no check.
 pub(crate) const BUCKETS: usize = 64;
 
-const _: () = assert!(crate::grid::MOST_BOUNDS < BUCKETS);
+const _: () = assert!(MOST_BOUNDS < BUCKETS);
 
 /// How many cells a shard has.
 const CELLS: usize = first_cell(None);

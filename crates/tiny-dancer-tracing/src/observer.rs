@@ -186,7 +186,7 @@ impl Observer for TracingObserver {
     /// All stages, and the steps of as many of the nearest candidates as are to have a span of their own.
     fn hears(&self, event: &StageStart<'_>) -> bool {
         let Some(step) = event.step else { return true };
-        self.pipeline().is_some_and(|pipeline| step.rank < pipeline.candidate_spans())
+        self.system().is_some_and(|system| step.rank < system.candidate_spans())
     }
 
     fn on_stage_start(&self, request: &mut Request, event: &StageStart<'_>) {
