@@ -240,13 +240,15 @@ impl Breaker {
         }
     }
 
+    #[inline]
     pub(crate) fn state(&self) -> CircuitState {
-        self.load().state
+        Word::state(self.word.load(Ordering::Acquire))
     }
 
     /// Asks to pass. The closed path is one load.
+    #[inline]
     pub(crate) fn permit(&self) -> (Permit, Option<Transition>) {
-        if self.load().state == CircuitState::Closed {
+        if self.state() == CircuitState::Closed {
             return (Permit::Free, None);
         }
         self.permit_unless_closed()
@@ -298,7 +300,7 @@ impl Breaker {
         if counted {
             self.window.record(self.now(), false);
         }
-        if self.load().state != CircuitState::HalfOpen {
+        if self.state() != CircuitState::HalfOpen {
             return None;
         }
         let ((), transition) = self.update(|word, _| {
@@ -392,10 +394,6 @@ impl Breaker {
                 Err(newer) => bits = newer,
             }
         }
-    }
-
-    fn load(&self) -> Word {
-        Word::unpack(self.word.load(Ordering::Acquire))
     }
 
     /// Milliseconds since the circuit was made.

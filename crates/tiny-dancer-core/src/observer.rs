@@ -15,7 +15,8 @@
 //! on_request_end
 //! ```
 //!
-//! - [`Detail::Off`] hears nothing more of that request, not even its end; its context is dropped.
+//! - [`Detail::Off`] hears nothing more of that request, not even its end; its context is dropped. Nor does
+//!   [`Detail::Unsuccessful`] where the request is a success.
 //! - A stage that nobody [hears](Observer::hears) is not timed: what it takes counts to the next one that somebody hears.
 //! - The router holds no lock in a callback.
 //! - If the router unwinds, contexts are dropped and nothing is called: what must be undone belongs in a `Drop`.

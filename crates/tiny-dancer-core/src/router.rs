@@ -3,7 +3,7 @@
 use crate::breaker::{Breaker, Cause, Circuit, CircuitState, OnOpen, Permit, Trip};
 use crate::config::{ConfigError, RouterConfig};
 use crate::fastgrnn::State;
-use crate::features::{self, Feature, Scales};
+use crate::features::{self, Columns, Feature, Features, Scales};
 use crate::guarantee::{self, CoverageMonitor, PromiseState};
 use crate::kernel::Kernel;
 use crate::model::{LoadError, Model};
@@ -191,7 +191,11 @@ impl<O: Observer> Router<O> {
         let serving = self.serving.load();
         let mut observed =
             Observed::start(&self.observer, &self.config.clock, operation, asked, &serving.model);
-        let result = self.decide(asked, &serving, &mut observed, response);
+        let result = if observed.hears_stages() {
+            self.decide::<true>(asked, &serving, &mut observed, response)
+        } else {
+            self.decide::<false>(asked, &serving, &mut observed, response)
+        };
         match &result {
             Ok(()) => observed.decided(asked, self.kernel, &serving, response),
             Err(error) => {
@@ -331,9 +335,9 @@ impl<O: Observer> Router<O> {
         }
     }
 
-    /// The four stages, and the decision.
+    /// The four stages, and the decision. Compiled twice: most requests of an observer that samples are heard by nobody.
     #[inline(always)]
-    fn decide(
+    fn decide<const STAGES: bool>(
         &self,
         asked: &Asked<'_>,
         serving: &Serving,
@@ -341,11 +345,11 @@ impl<O: Observer> Router<O> {
         response: &mut RoutingResponse,
     ) -> Result<(), RouteError> {
         let mut leases = Leases { router: self, inference: false, lightweight: false };
-        if !observed.stage(Stage::CircuitBreakerCheck, |_| self.check_circuits(&mut leases))? {
+        if !observed.stage::<STAGES, _>(Stage::CircuitBreakerCheck, |_| self.check_circuits(&mut leases))? {
             response.fall_back(Reason::CircuitOpen);
             return Ok(());
         }
-        observed.stage(Stage::FeatureEngineering, |_| {
+        observed.stage::<STAGES, _>(Stage::FeatureEngineering, |_| {
             let now = asked.now().unwrap_or_else(|| self.config.clock.unix_seconds());
             let (scales, columns) = (&self.scales, &mut response.columns);
             match asked {
@@ -368,14 +372,19 @@ impl<O: Observer> Router<O> {
             response.fall_back(Reason::NoEvidence);
             return Ok(());
         }
-        let inferred = observed.stage(Stage::ModelInference, |observed| {
-            infer(self.kernel, asked, &serving.model, observed, response)
+        let inferred = observed.stage::<STAGES, _>(Stage::ModelInference, |observed| {
+            if STAGES && observed.hears_steps() {
+                infer_in_steps(self.kernel, asked, &serving.model, observed, response)
+            } else {
+                infer(self.kernel, &serving.model, response)
+            }
         });
         leases.return_inference(inferred.is_ok());
         let evidence = inferred?;
         let (confidence, uncertainty) = (evidence.confidence, {
-            observed
-                .stage(Stage::UncertaintyEstimation, |_| estimate(self.kernel, serving, &evidence, response))
+            observed.stage::<STAGES, _>(Stage::UncertaintyEstimation, |_| {
+                estimate(self.kernel, serving, &evidence, response)
+            })
         });
         let reason = serving.reason(confidence, uncertainty);
         response.decide(reason, confidence, uncertainty);
@@ -459,26 +468,25 @@ struct Evidence {
 }
 
 /// Runs the cell on candidates alone, whose confidences it keeps in the response, and together.
-fn infer<O: Observer>(
+fn infer(kernel: Kernel, model: &Model, response: &mut RoutingResponse) -> Result<Evidence, RouteError> {
+    response.joint.clear();
+    infer_by(kernel, model, &mut response.columns, |features, candidates, state| {
+        model.cell().read(kernel, features, candidates, state);
+    })
+}
+
+/// [`infer`], for somebody who hears of candidates' steps, and may ask which candidates were read together.
+fn infer_in_steps<O: Observer>(
     kernel: Kernel,
     asked: &Asked<'_>,
     model: &Model,
     observed: &mut Observed<'_, O>,
     response: &mut RoutingResponse,
 ) -> Result<Evidence, RouteError> {
-    let cell = model.cell();
-    let (features, confidences, _) = response.columns.split();
-    cell.alone(kernel, features, confidences)
-        .map_err(|(candidate, value)| RouteError::NonFiniteOutput { candidate: Some(candidate), value })?;
-
-    let similarity = features.column(Feature::Similarity);
-    let order = JointOrder::new(kernel, similarity);
-    let candidates = order.candidates();
-    let mut state = State::ZERO;
-    response.joint.clear();
-    if observed.hears_steps() {
-        response.joint.extend_from_slice(candidates);
-        let names = asked.names(&response.nearest);
+    let (cell, names, joint) = (model.cell(), asked.names(&response.nearest), &mut response.joint);
+    infer_by(kernel, model, &mut response.columns, |features, candidates, state| {
+        joint.clear();
+        joint.extend_from_slice(candidates);
         let mut unread = candidates;
         for (farther, &place) in candidates.iter().enumerate() {
             let (candidate, rank) = (place as usize, candidates.len() - 1 - farther);
@@ -486,15 +494,32 @@ fn infer<O: Observer>(
             if observed.hears_step(step) {
                 let (unheard, from_here) = unread.split_at(unread.len() - 1 - rank);
                 let (one, rest) = from_here.split_at(1);
-                cell.read(kernel, features, unheard, &mut state);
-                observed.step(step, || cell.read(kernel, features, one, &mut state));
+                cell.read(kernel, features, unheard, state);
+                observed.step(step, || cell.read(kernel, features, one, state));
                 unread = rest;
             }
         }
-        cell.read(kernel, features, unread, &mut state);
-    } else {
-        cell.read(kernel, features, candidates, &mut state);
-    }
+        cell.read(kernel, features, unread, state);
+    })
+}
+
+/// Runs the cell on candidates alone, and on those that `read` reads together.
+#[inline(always)]
+fn infer_by(
+    kernel: Kernel,
+    model: &Model,
+    columns: &mut Columns,
+    read: impl FnOnce(Features<'_>, &[u32], &mut State),
+) -> Result<Evidence, RouteError> {
+    let cell = model.cell();
+    let (features, confidences, _) = columns.split();
+    cell.alone(kernel, features, confidences)
+        .map_err(|(candidate, value)| RouteError::NonFiniteOutput { candidate: Some(candidate), value })?;
+    let similarity = features.column(Feature::Similarity);
+    let order = JointOrder::new(kernel, similarity);
+    let candidates = order.candidates();
+    let mut state = State::ZERO;
+    read(features, candidates, &mut state);
     let confidence = cell
         .confidence(kernel, &state)
         .map_err(|value| RouteError::NonFiniteOutput { candidate: None, value })?;

@@ -145,12 +145,22 @@ impl<O> ContractChecker<O> {
         assert_eq!(counts.requests, self.ended.load(Ordering::SeqCst), "requests that began and that ended");
     }
 
+    /// A decision or an error was told, so that the end is still to come.
+    fn expect_end<R>(&self, request: &Checked<R>, wanted: Detail, least: Detail) {
+        request.check_thread();
+        assert!(least <= wanted, "an observer that wants {wanted:?} was told what needs {least:?}");
+        if wanted <= Detail::Unsuccessful {
+            self.ended.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
     fn count(&self, event: usize) {
         self.told[event].fetch_add(1, Ordering::SeqCst);
     }
 }
 
-/// A request under check. Dropped without an end it counts as ended only if the thread unwinds or it was `Off`.
+/// A request under check. Dropped without an end it counts as ended only if it was `Off`, or was `Unsuccessful` and is told
+/// nothing.
 #[derive(Debug)]
 pub struct Checked<R> {
     inner: R,
@@ -190,7 +200,7 @@ impl<O: Observer> Observer for ContractChecker<O> {
     fn detail(&self, request: &Self::Request) -> Detail {
         request.check_thread();
         let detail = self.inner.detail(&request.inner);
-        if detail == Detail::Off {
+        if detail <= Detail::Unsuccessful {
             self.ended.fetch_add(1, Ordering::SeqCst);
         }
         detail
@@ -234,7 +244,7 @@ impl<O: Observer> Observer for ContractChecker<O> {
 
     fn on_decision(&self, request: &mut Self::Request, event: &Decided<'_>) {
         self.count(3);
-        request.check_thread();
+        self.expect_end(request, self.inner.detail(&request.inner), event.detail());
         assert_eq!(request.open, [], "decided within a stage");
         assert!(!std::mem::replace(&mut request.told, true), "decided twice");
         assert_eq!(event.decisions.len(), event.features().len(), "one decision a candidate");
@@ -243,7 +253,7 @@ impl<O: Observer> Observer for ContractChecker<O> {
 
     fn on_error(&self, request: &mut Self::Request, event: &Failed<'_>) {
         self.count(4);
-        request.check_thread();
+        self.expect_end(request, self.inner.detail(&request.inner), Detail::Unsuccessful);
         assert_eq!(request.open, [], "failed within a stage");
         assert!(!std::mem::replace(&mut request.told, true), "failed after a decision or an error");
         self.inner.on_error(&mut request.inner, event);

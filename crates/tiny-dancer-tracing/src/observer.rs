@@ -127,8 +127,8 @@ impl TracingObserver {
 #[derive(Debug)]
 pub struct Request {
     candidates: usize,
-    /// Whether its line at `DEBUG` is written. Asked once, since that line tells how long the request took.
-    has_line: bool,
+    /// Whether it has lines at `DEBUG` or below. Asked once, since one tells how long the request took.
+    has_lines: bool,
     decision: Option<(ModelType, Reason, f32, f32)>,
     /// In a box: an unsampled request is moved about, too, and would carry the room for spans that it has not.
     recording: Option<Box<Recording>>,
@@ -169,17 +169,18 @@ impl Observer for TracingObserver {
     #[inline]
     fn on_request_start(&self, event: &RequestStart<'_>) -> Request {
         let recording = if self.samples() { self.record(event) } else { None };
-        let has_line = tracing::enabled!(target: TARGET, Level::DEBUG);
-        Request { candidates: event.candidates, has_line, decision: None, recording }
+        let has_lines = tracing::enabled!(target: TARGET, Level::DEBUG)
+            || tracing::enabled!(target: TARGET, Level::TRACE);
+        Request { candidates: event.candidates, has_lines, decision: None, recording }
     }
 
-    /// How long an unsampled request took is asked only where its line at `DEBUG` is written.
+    /// An unsampled request is heard of only where it has a line: for failing, for a fallback, or at `DEBUG` and below.
     #[inline]
     fn detail(&self, request: &Request) -> Detail {
         match &request.recording {
             Some(recording) => recording.detail,
-            None if request.has_line => Detail::Request,
-            None => Detail::Untimed,
+            None if request.has_lines => Detail::Request,
+            None => Detail::Unsuccessful,
         }
     }
 
@@ -212,10 +213,7 @@ impl Observer for TracingObserver {
     #[inline]
     fn on_decision(&self, request: &mut Request, event: &Decision<'_>) {
         request.decision = Some((event.model, event.reason, event.confidence, event.uncertainty));
-        let is_recorded = request.recording.is_some();
-        if is_recorded || event.reason.is_fallback() || tracing::enabled!(target: TARGET, Level::TRACE) {
-            self.tell_decision(request, event);
-        }
+        self.tell_decision(request, event);
     }
 
     fn on_error(&self, request: &mut Request, event: &Failed<'_>) {
@@ -255,7 +253,7 @@ impl Observer for TracingObserver {
 
     #[inline]
     fn on_request_end(&self, request: Request, event: &RequestEnd) {
-        if request.recording.is_some() || request.has_line {
+        if request.recording.is_some() || request.has_lines {
             tell_end(request, event);
         }
     }

@@ -51,16 +51,20 @@ impl Word {
             | self.deadline.min(Self::MAX_DEADLINE) << 27
     }
 
+    /// The state alone.
     #[inline]
-    pub(super) fn unpack(bits: u64) -> Self {
-        let state = match bits & 3 {
+    pub(super) fn state(bits: u64) -> CircuitState {
+        match bits & 3 {
             0 => CircuitState::Closed,
             1 => CircuitState::HalfOpen,
             _ => CircuitState::Open,
-        };
+        }
+    }
+
+    pub(super) fn unpack(bits: u64) -> Self {
         let count = |shift: u32| (bits >> shift) as u32 & Self::MAX_COUNT;
         Self {
-            state,
+            state: Self::state(bits),
             forced: (bits >> 2) & 1 == 1,
             openings: count(3),
             leases: count(11),
@@ -84,6 +88,7 @@ mod tests {
             let state = CircuitState::ALL[state];
             let word = Word { state, forced, openings, leases, successes, deadline };
             prop_assert_eq!(Word::unpack(word.pack()), word);
+            prop_assert_eq!(Word::state(word.pack()), word.state);
         }
     }
 }

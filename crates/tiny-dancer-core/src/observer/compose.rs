@@ -225,15 +225,15 @@ impl<R> Part<R> {
         }
     }
 
-    /// The request, if the member wants to hear what all but `Off` hear.
+    /// The request, if the member wants to hear what needs this detail.
     #[inline]
-    fn heard(&mut self) -> Option<&mut R> {
-        (self.detail > Detail::Off).then_some(&mut self.request)
+    fn heard(&mut self, detail: Detail) -> Option<&mut R> {
+        (self.detail >= detail).then_some(&mut self.request)
     }
 
     #[inline]
     fn end<O: Observer<Request = R>>(self, observer: &O, event: &RequestEnd) {
-        if self.detail > Detail::Off {
+        if self.detail >= event.detail() {
             observer.on_request_end(self.request, event);
         }
     }
@@ -288,14 +288,14 @@ macro_rules! tuple {
 
             #[inline]
             fn on_decision(&self, request: &mut Self::Request, event: &Decided<'_>) {
-                $(if let Some(request) = request.$index.heard() {
+                $(if let Some(request) = request.$index.heard(event.detail()) {
                     self.$index.on_decision(request, event);
                 })+
             }
 
             #[inline]
             fn on_error(&self, request: &mut Self::Request, event: &Failed<'_>) {
-                $(if let Some(request) = request.$index.heard() {
+                $(if let Some(request) = request.$index.heard(Detail::Unsuccessful) {
                     self.$index.on_error(request, event);
                 })+
             }

@@ -15,9 +15,9 @@ use std::time::Duration;
 pub enum Detail {
     /// Nothing more.
     Off,
-    /// The decision or the error, and the end, but not how long it took.
-    Untimed,
-    /// ... and how long it took.
+    /// Only what is no success: an error or a fallback, and its end, but not how long it took.
+    Unsuccessful,
+    /// Every decision or error, and the end with how long it took.
     Request,
     /// ... and the stages that it [hears](super::Observer::hears).
     Stages,
@@ -106,6 +106,16 @@ impl Status {
             Self::Fallback => "fallback",
             Self::Success => "success",
         }
+    }
+
+    /// How a request ends that was decided for this reason.
+    pub(crate) fn of(reason: Reason) -> Self {
+        if reason.is_fallback() { Self::Fallback } else { Self::Success }
+    }
+
+    /// The least detail that hears of such an end.
+    pub(crate) fn detail(self) -> Detail {
+        if self == Self::Success { Detail::Request } else { Detail::Unsuccessful }
     }
 }
 
@@ -260,7 +270,12 @@ impl<'a> Decided<'a> {
 
     /// How the request ended.
     pub fn status(&self) -> Status {
-        if self.reason.is_fallback() { Status::Fallback } else { Status::Success }
+        Status::of(self.reason)
+    }
+
+    /// The least detail that hears it.
+    pub fn detail(&self) -> Detail {
+        self.status().detail()
     }
 }
 
@@ -291,8 +306,15 @@ pub struct RequestEnd {
     pub candidates: usize,
     /// How it ended.
     pub status: Status,
-    /// How long it took; 0 where everybody wanted [`Detail::Untimed`].
+    /// How long it took; 0 where nobody wanted more than [`Detail::Unsuccessful`].
     pub duration: Duration,
+}
+
+impl RequestEnd {
+    /// The least detail that hears it.
+    pub fn detail(&self) -> Detail {
+        self.status.detail()
+    }
 }
 
 /// The caller reported how the chosen model did.

@@ -1,38 +1,47 @@
 //! The stages written out without an observer: what `Router<()>` must cost no more than.
 
-use super::{Evidence, Router, estimate};
-use crate::breaker::{Circuit, Permit};
-use crate::fastgrnn::State;
-use crate::features::{self, Feature};
-use crate::order::JointOrder;
-use crate::{RoutingRequest, RoutingResponse};
+use super::{Leases, Router, estimate, infer};
+use crate::{Reason, RouteError, RoutingRequest, RoutingResponse, features};
 
 impl Router {
-    /// Decides as [`route_into`](Self::route_into) does, while both circuits are closed and the request is a good one; `None`
-    /// where it isn't so.
-    pub fn route_by_hand(&self, request: RoutingRequest<'_>, response: &mut RoutingResponse) -> Option<()> {
+    /// Does what [`route_into`](Self::route_into) does.
+    pub fn route_by_hand(
+        &self,
+        request: RoutingRequest<'_>,
+        response: &mut RoutingResponse,
+    ) -> Result<(), RouteError> {
+        let result = self.decide_by_hand(&request, response);
+        if result.is_err() {
+            response.fall_back(Reason::NoEvidence);
+        }
+        result
+    }
+
+    #[inline(always)]
+    fn decide_by_hand(
+        &self,
+        request: &RoutingRequest<'_>,
+        response: &mut RoutingResponse,
+    ) -> Result<(), RouteError> {
         let serving = self.serving.load();
-        for circuit in Circuit::ALL {
-            if !matches!(self.breaker(circuit).permit(), (Permit::Free, None)) {
-                return None;
-            }
+        let mut leases = Leases { router: self, inference: false, lightweight: false };
+        if !self.check_circuits(&mut leases)? {
+            response.fall_back(Reason::CircuitOpen);
+            return Ok(());
         }
         let now = request.now.unwrap_or_else(|| self.config.clock.unix_seconds());
-        features::engineer(self.kernel, &request, now, &self.scales, &mut response.columns).ok()?;
-        let cell = serving.model.cell();
-        let (features, confidences, _) = response.columns.split();
-        cell.alone(self.kernel, features, confidences).ok()?;
-        let similarity = features.column(Feature::Similarity);
-        let order = JointOrder::new(self.kernel, similarity);
-        let mut state = State::ZERO;
-        cell.read(self.kernel, features, order.candidates(), &mut state);
-        let confidence = cell.confidence(self.kernel, &state).ok()?;
-        let &nearest = order.candidates().last()?;
-        let (top_similarity, candidates) = (similarity[nearest as usize], order.candidates().len());
-        let evidence = Evidence { confidence, top_similarity, candidates };
+        features::engineer(self.kernel, request, now, &self.scales, &mut response.columns)?;
+        if response.columns.is_empty() {
+            response.fall_back(Reason::NoEvidence);
+            return Ok(());
+        }
+        let inferred = infer(self.kernel, &serving.model, response);
+        leases.return_inference(inferred.is_ok());
+        let evidence = inferred?;
         let uncertainty = estimate(self.kernel, &serving, &evidence, response);
-        let reason = serving.reason(confidence, uncertainty);
-        response.decide(reason, confidence, uncertainty);
-        Some(())
+        let reason = serving.reason(evidence.confidence, uncertainty);
+        response.decide(reason, evidence.confidence, uncertainty);
+        leases.return_lightweight(reason.model());
+        Ok(())
     }
 }

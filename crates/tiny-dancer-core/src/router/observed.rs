@@ -46,16 +46,26 @@ impl<'a, O: Observer> Observed<'a, O> {
             model_version: model.version(),
         });
         let detail = observer.detail(&context);
-        let start = (detail > Detail::Untimed).then(|| clock.tick());
+        let start = (detail >= Detail::Request).then(|| clock.tick());
         let stage = Stage::CircuitBreakerCheck;
         Self { observer, clock, operation, candidates, request: context, detail, stage, start, last: start }
     }
 
-    /// Runs a whole stage.
+    /// Whether anybody may hear of stages.
     #[inline(always)]
-    pub(super) fn stage<T>(&mut self, stage: Stage, run: impl FnOnce(&mut Self) -> T) -> T {
+    pub(super) fn hears_stages(&self) -> bool {
+        self.detail >= Detail::Stages
+    }
+
+    /// Runs a whole stage. Where it is known that nobody hears of `STAGES`, nothing is left of the question.
+    #[inline(always)]
+    pub(super) fn stage<const STAGES: bool, T>(
+        &mut self,
+        stage: Stage,
+        run: impl FnOnce(&mut Self) -> T,
+    ) -> T {
         self.stage = stage;
-        if self.hears(None) { self.timed(None, run) } else { run(self) }
+        if STAGES && self.hears(None) { self.timed(None, run) } else { run(self) }
     }
 
     /// Whether somebody hears of the stage, or of a candidate's step in it.
@@ -107,7 +117,8 @@ impl<'a, O: Observer> Observed<'a, O> {
         serving: &Serving,
         response: &RoutingResponse,
     ) {
-        if self.detail == Detail::Off {
+        let status = Status::of(response.reason);
+        if self.detail < status.detail() {
             return;
         }
         // Where nobody traces, a request ends with its last stage, for the same reason: what is left is a comparison.
@@ -129,7 +140,7 @@ impl<'a, O: Observer> Observed<'a, O> {
             names: asked.names(&response.nearest),
         };
         self.observer.on_decision(&mut self.request, &event);
-        self.end(event.status(), duration);
+        self.end(status, duration);
     }
 
     /// Tells the error and the end.

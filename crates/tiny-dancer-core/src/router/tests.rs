@@ -408,13 +408,23 @@ fn off_hears_nothing_more() {
 }
 
 #[test]
+fn unsuccessful_hears_errors_and_fallbacks_and_their_end() {
+    let told = |candidates: &[Candidate]| told(Detail::Unsuccessful, candidates);
+    assert_eq!(told(&[candidate("a", 0.9, 1.0)]), ["start 1"]);
+    assert_eq!(told(&[candidate("a", 0.9, 0.0)]), ["start 1"], "powerful, but the model's own decision");
+    assert_eq!(told(&[]), ["start 0", "powerful because no_evidence", "end fallback"]);
+    assert_eq!(
+        told(&[candidate("a", 0.9, 2.0)]),
+        ["start 1", "invalid_success_rate in feature_engineering", "end failure"]
+    );
+}
+
+#[test]
 fn request_hears_decision_or_error_and_the_end() {
-    for detail in [Detail::Untimed, Detail::Request] {
-        let good = told(detail, &[candidate("a", 0.9, 1.0)]);
-        assert_eq!(good, ["start 1", "lightweight because confident", "end success"]);
-        let bad = told(detail, &[candidate("a", 0.9, 2.0)]);
-        assert_eq!(bad, ["start 1", "invalid_success_rate in feature_engineering", "end failure"]);
-    }
+    let good = told(Detail::Request, &[candidate("a", 0.9, 1.0)]);
+    assert_eq!(good, ["start 1", "lightweight because confident", "end success"]);
+    let bad = told(Detail::Request, &[candidate("a", 0.9, 2.0)]);
+    assert_eq!(bad, ["start 1", "invalid_success_rate in feature_engineering", "end failure"]);
 }
 
 /// Hears one stage, before which time passes, and the end.
@@ -455,26 +465,25 @@ impl Observer for Choosy {
 }
 
 /// What a router that is watched so tells, and how often it reads the clock.
-fn choosy(detail: Detail, stage: Stage) -> (Vec<(&'static str, Duration)>, u64) {
+fn choosy(detail: Detail, stage: Stage, candidates: &[Candidate]) -> (Vec<(&'static str, Duration)>, u64) {
     let (clock, hand) = Clock::manual(NOW);
     let observer = Choosy { detail, stage, ranks: 0..2, hand: hand.clone(), told: Mutex::default() };
     let config = RouterConfig { clock, ..Default::default() };
     let router = Router::with_observer(config, observer).unwrap();
     let before = hand.reads();
-    let candidates = [candidate("a", 0.9, 1.0)];
-    router.route(RoutingRequest { now: Some(NOW), ..RoutingRequest::new(&QUERY, &candidates) }).unwrap();
+    router.route(RoutingRequest { now: Some(NOW), ..RoutingRequest::new(&QUERY, candidates) }).unwrap();
     let told = std::mem::take(&mut *router.observer().told.lock().unwrap());
     (told, hand.reads() - before)
 }
 
 #[test]
 fn a_stage_that_nobody_hears_is_not_timed() {
-    let seconds = Duration::from_secs;
+    let (seconds, candidates) = (Duration::from_secs, [candidate("a", 0.9, 1.0)]);
     // The start, the end of the stage, the end.
-    let (heard, reads) = choosy(Detail::Stages, Stage::ModelInference);
+    let (heard, reads) = choosy(Detail::Stages, Stage::ModelInference, &candidates);
     assert_eq!((heard, reads), (vec![("model_inference", seconds(1)), ("end", seconds(3))], 3));
     // It ends with its last stage where somebody hears that.
-    let (heard, reads) = choosy(Detail::Stages, Stage::UncertaintyEstimation);
+    let (heard, reads) = choosy(Detail::Stages, Stage::UncertaintyEstimation, &candidates);
     assert_eq!((heard, reads), (vec![("uncertainty_estimation", seconds(1)), ("end", seconds(1))], 2));
 }
 
@@ -501,9 +510,12 @@ fn of_candidates_only_those_are_told_that_somebody_hears() {
 
 #[test]
 fn who_wants_no_time_gets_none_and_the_clock_is_not_read() {
-    let (heard, reads) = choosy(Detail::Untimed, Stage::ModelInference);
+    let candidates = [candidate("a", 0.9, 1.0)];
+    let (heard, reads) = choosy(Detail::Unsuccessful, Stage::ModelInference, &[]);
     assert_eq!((heard, reads), (vec![("end", Duration::ZERO)], 0));
-    let (heard, reads) = choosy(Detail::Request, Stage::ModelInference);
+    let (heard, reads) = choosy(Detail::Unsuccessful, Stage::ModelInference, &candidates);
+    assert_eq!((heard, reads), (vec![], 0));
+    let (heard, reads) = choosy(Detail::Request, Stage::ModelInference, &candidates);
     assert_eq!((heard, reads), (vec![("end", Duration::ZERO)], 2));
 }
 
@@ -570,8 +582,7 @@ fn a_fallback_skips_the_stages_that_are_not_needed() {
 
 #[test]
 fn each_member_of_a_tuple_hears_only_what_it_asked_for() {
-    let all = [Detail::Off, Detail::Untimed, Detail::Request, Detail::Stages, Detail::Candidates];
-    let candidates = [candidate("near", 0.9, 1.0), candidate("far", 0.1, 1.0)];
+    let all = [Detail::Off, Detail::Unsuccessful, Detail::Request, Detail::Stages, Detail::Candidates];
     let (router, _) = router(
         toy_model(),
         CircuitBreakerConfig::default(),
@@ -582,20 +593,28 @@ fn each_member_of_a_tuple_hears_only_what_it_asked_for() {
             (Scribe::new(all[3]), Scribe::new(all[4]), None::<Scribe>),
         ),
     );
-    router.route(RoutingRequest::new(&QUERY, &candidates)).unwrap();
-    let (off, untimed, request, (stages, steps, _)) = router.observer();
+    let (off, unsuccessful, request, (stages, steps, _)) = router.observer();
     let request = request.as_ref().unwrap();
-    let heard = [off.take(), untimed.take(), request.take(), stages.take(), steps.take()];
-    assert_eq!(heard, all.map(|detail| told(detail, &candidates)));
+    let success = [candidate("near", 0.9, 1.0), candidate("far", 0.1, 1.0)];
+    for candidates in [&success[..], &[], &[candidate("bad", 0.9, 2.0)]] {
+        let _ = router.route(RoutingRequest::new(&QUERY, candidates));
+        let heard = [off, unsuccessful, request, stages, steps].map(Scribe::take);
+        assert_eq!(heard, all.map(|detail| told(detail, candidates)));
+    }
 }
 
 #[test]
 fn the_contract_holds_at_every_detail() {
-    for detail in [Detail::Off, Detail::Untimed, Detail::Request, Detail::Stages, Detail::Candidates] {
+    for detail in [Detail::Off, Detail::Unsuccessful, Detail::Request, Detail::Stages, Detail::Candidates] {
         let counts = testing::exercise(Scribe::new(detail)).counts();
         assert_eq!(counts.stages > 0, detail >= Detail::Stages);
         assert_eq!(counts.steps > 0, detail >= Detail::Candidates);
-        assert_eq!(counts.decisions + counts.errors, if detail == Detail::Off { 0 } else { counts.requests });
+        let told = counts.decisions + counts.errors;
+        match detail {
+            Detail::Off => assert_eq!(told, 0),
+            Detail::Unsuccessful => assert!(0 < told && told < counts.requests, "{counts:?}"),
+            _ => assert_eq!(told, counts.requests),
+        }
         assert_eq!(counts.broken_promises, 1);
         assert_eq!((counts.requests, counts.outcomes, counts.reloads), (21, 115, 6));
     }
@@ -604,7 +623,7 @@ fn the_contract_holds_at_every_detail() {
 #[test]
 #[should_panic(expected = "decided twice")]
 fn the_checker_notices_a_second_decision() {
-    let checker = ContractChecker::new(());
+    let checker = ContractChecker::new(Scribe::new(Detail::Request));
     let model = toy_model();
     let start = RequestStart { operation: Operation::Route, candidates: 0, dimensions: 2, model_version: "" };
     let mut request = checker.on_request_start(&start);
@@ -783,16 +802,43 @@ fn each_request_of_a_batch_is_routed_within_the_callers_context() {
 
 #[test]
 fn the_stages_by_hand_decide_the_same() {
-    let router = Router::new(RouterConfig::default()).unwrap();
     let (mut expected, mut by_hand) = (RoutingResponse::default(), RoutingResponse::default());
-    for n in [1, 10, 100, 300] {
-        let candidates: Vec<_> =
-            (0..n).map(|i| candidate("", i as f32 / 300.0, (i % 3) as f32 / 2.0)).collect();
-        let request = RoutingRequest { now: Some(NOW), ..RoutingRequest::new(&QUERY, &candidates) };
-        router.route_into(request, &mut expected).unwrap();
-        assert_eq!(router.route_by_hand(request, &mut by_hand), Some(()));
+    let mut same = |[a, b]: [&Router; 2], candidates: &[Candidate]| {
+        let request = RoutingRequest { now: Some(NOW), ..RoutingRequest::new(&QUERY, candidates) };
+        assert_eq!(b.route_by_hand(request, &mut by_hand), a.route_into(request, &mut expected));
         assert_eq!(by_hand, expected);
+        let states = |router: &Router| Circuit::ALL.map(|circuit| router.circuit_state(circuit));
+        assert_eq!(states(a), states(b));
+    };
+    for on_open in [OnOpen::Fallback, OnOpen::Reject] {
+        let config = CircuitBreakerConfig { on_open, ..Default::default() };
+        let ((a, a_time), (b, b_time)) =
+            (router(toy_model(), config.clone(), ()), router(toy_model(), config.clone(), ()));
+        let routers = [&a, &b];
+        for n in [0, 1, 10, 100, 300] {
+            let candidates: Vec<_> =
+                (0..n).map(|i| candidate("", i as f32 / 300.0, (i % 3) as f32 / 2.0)).collect();
+            same(routers, &candidates);
+        }
+        same(routers, &[candidate("", 0.9, 2.0)]);
+        // Open, and then half-open: probes until there are no more leases, since no outcome brings one back.
+        for _ in 0..config.lightweight_min_calls {
+            let failed = Outcome { model: ModelType::Lightweight, result: OutcomeResult::CallFailed };
+            for router in routers {
+                router.record_outcome(failed);
+            }
+        }
+        same(routers, &[candidate("", 0.9, 1.0)]);
+        assert_eq!(a.circuit_state(Circuit::Lightweight), CircuitState::Open);
+        a_time.advance(config.open_for);
+        b_time.advance(config.open_for);
+        for success_rate in [0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0] {
+            same(routers, &[candidate("", 0.9, success_rate)]);
+            assert_eq!(a.circuit_state(Circuit::Lightweight), CircuitState::HalfOpen);
+        }
+        for router in routers {
+            router.force_open(Circuit::Lightweight);
+        }
+        same(routers, &[]);
     }
-    router.force_open(Circuit::Lightweight);
-    assert_eq!(router.route_by_hand(RoutingRequest::new(&QUERY, &[]), &mut by_hand), None);
 }
