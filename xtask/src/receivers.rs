@@ -174,7 +174,7 @@ fn check_batch(batch: &Value) -> Result<()> {
     if request["tags"]["tiny_dancer.candidates"] != 3
         || !request["tags"]["tiny_dancer.confidence"].is_f64()
         || event["event"] != "routing_decision"
-        || serde_json::from_str::<[f64; 3]>(event["tiny_dancer.replay.similarity"].as_str().unwrap_or(""))
+        || serde_json::from_str::<[i64; 3]>(event["tiny_dancer.replay.candidates"].as_str().unwrap_or(""))
             .is_err()
     {
         bail!("the request's span says {request}");

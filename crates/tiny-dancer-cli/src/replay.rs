@@ -9,9 +9,9 @@ use serde_json::Value;
 use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tiny_dancer::core::Kernel;
 use tiny_dancer::core::replay::Recorded;
-use tiny_dancer::tracing::fields;
+use tiny_dancer::core::{Feature, Kernel};
+use tiny_dancer::tracing::{fields, rows};
 use tiny_dancer::{Model, Reason};
 
 mod printed;
@@ -25,6 +25,9 @@ pub(crate) struct ReplayArgs {
     /// The model that decided; the embedded one where none is named.
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
+    /// Print the features that each decision was made of, too: a line a candidate, the farthest first.
+    #[arg(long)]
+    features: bool,
 }
 
 /// Prints a line a decision, and fails where one is not what it was.
@@ -35,15 +38,41 @@ pub(crate) fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
         std::fs::read_to_string(&args.spans).with_context(|| args.spans.display().to_string())?
     };
     let model = args.model.as_ref().map_or_else(|| Ok(Model::embedded()), Model::load)?;
-    let verdicts = replay_all(&text, &model)?;
     let mut exit = ExitCode::SUCCESS;
-    for (span, verdict) in &verdicts {
-        println!("{span}: {verdict}");
-        if !verdict.is_good() {
+    for replayed in replay_all(&text, &model)? {
+        println!("{}: {}", replayed.span, replayed.verdict);
+        if args.features {
+            print!("{}", table(&replayed.candidates));
+        }
+        if !replayed.verdict.is_good() {
             exit = ExitCode::FAILURE;
         }
     }
     Ok(exit)
+}
+
+/// One decision that was found.
+#[derive(Debug)]
+struct Replayed {
+    /// Its trace and span.
+    span: String,
+    verdict: Verdict,
+    /// The candidates that were read together, farthest first; none where the event can't be read.
+    candidates: Vec<Candidate>,
+}
+
+/// A candidate's place in the request, and its features.
+type Candidate = (i64, [f32; Feature::COUNT]);
+
+/// A line a candidate, under a head; nothing for none.
+fn table(candidates: &[Candidate]) -> String {
+    let line = |first: String, cells: [String; Feature::COUNT]| {
+        let cells = cells.map(|cell| format!("{cell:>18}")).concat();
+        format!("    {first:>9}{cells}\n")
+    };
+    let head = line("candidate".to_owned(), Feature::ALL.map(|feature| feature.name().to_owned()));
+    let rows = candidates.iter().map(|(place, row)| line(place.to_string(), row.map(|it| format!("{it:?}"))));
+    if candidates.is_empty() { String::new() } else { std::iter::once(head).chain(rows).collect() }
 }
 
 /// What a replay found.
@@ -94,8 +123,8 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Every decision in the text, named by its trace and span.
-fn replay_all(text: &str, model: &Model) -> anyhow::Result<Vec<(String, Verdict)>> {
+/// Every decision in the text.
+fn replay_all(text: &str, model: &Model) -> anyhow::Result<Vec<Replayed>> {
     let mut found = Vec::new();
     if text.trim_start().starts_with(['{', '[']) {
         for (number, value) in serde_json::Deserializer::from_str(text).into_iter::<Value>().enumerate() {
@@ -115,7 +144,7 @@ fn replay_all(text: &str, model: &Model) -> anyhow::Result<Vec<(String, Verdict)
 }
 
 /// Looks for spans at any depth.
-fn visit(value: &Value, model: &Model, found: &mut Vec<(String, Verdict)>) {
+fn visit(value: &Value, model: &Model, found: &mut Vec<Replayed>) {
     match value {
         Value::Array(values) => values.iter().for_each(|value| visit(value, model, found)),
         Value::Object(members) => {
@@ -124,7 +153,10 @@ fn visit(value: &Value, model: &Model, found: &mut Vec<(String, Verdict)>) {
                     let id = |key| value[key].as_str().unwrap_or("?");
                     let verdict =
                         judge(event, model).unwrap_or_else(|error| Verdict::Unreadable(format!("{error:#}")));
-                    found.push((format!("trace {} span {}", id("traceId"), id("spanId")), verdict));
+                    let span = format!("trace {} span {}", id("traceId"), id("spanId"));
+                    // Why there are none, the verdict says.
+                    let candidates = candidates(event).unwrap_or_default();
+                    found.push(Replayed { span, verdict, candidates });
                 }
             }
             members.values().for_each(|value| visit(value, model, found));
@@ -147,17 +179,8 @@ fn judge(event: &Value, model: &Model) -> anyhow::Result<Verdict> {
     let same = Kernel::available().into_iter().find(|kernel| kernel.name() == name);
     let kernel = same.unwrap_or_else(Kernel::detect);
 
-    let mut columns = Vec::new();
-    for key in fields::REPLAY_FEATURES {
-        columns.push(doubles(event, key)?);
-    }
-    let columns: [Vec<f32>; 5] = columns.try_into().unwrap_or_default();
-    if columns.iter().any(|column| column.len() != columns[0].len() || column.is_empty()) {
-        bail!("the features are not of as many candidates");
-    }
-    let row = |row| columns.each_ref().map(|column| column[row]);
     let recorded = Recorded {
-        rows: (0..columns[0].len()).map(row).collect(),
+        rows: candidates(event)?.into_iter().map(|(_, row)| row).collect(),
         confidence_threshold: double(event, fields::REPLAY_CONFIDENCE_THRESHOLD)?,
         max_uncertainty: double(event, fields::REPLAY_MAX_UNCERTAINTY)?,
     };
@@ -203,10 +226,21 @@ fn double(event: &Value, key: &str) -> anyhow::Result<f32> {
     single(attribute(event, key)?).with_context(|| format!("{key} is not an f32"))
 }
 
-fn doubles(event: &Value, key: &str) -> anyhow::Result<Vec<f32>> {
-    let values = attribute(event, key)?["arrayValue"]["values"].as_array();
-    let values = values.with_context(|| format!("{key} is not a list"))?;
-    values.iter().map(|value| single(value).with_context(|| format!("{key} holds something else"))).collect()
+/// The candidates that were read together, farthest first.
+fn candidates(event: &Value) -> anyhow::Result<Vec<Candidate>> {
+    let rows = rows::decode(text(event, fields::REPLAY_FEATURES)?).context(fields::REPLAY_FEATURES)?;
+    let places = attribute(event, fields::REPLAY_CANDIDATES)?["arrayValue"]["values"].as_array();
+    let places = places.with_context(|| format!("{} is not a list", fields::REPLAY_CANDIDATES))?;
+    if rows.is_empty() || rows.len() != places.len() {
+        bail!("there are {} candidates and the features of {}", places.len(), rows.len());
+    }
+    let place = |value: &Value| {
+        // OTLP's JSON has integers as text.
+        let value = &value["intValue"];
+        let place = value.as_i64().or_else(|| value.as_str()?.parse().ok());
+        place.with_context(|| format!("{} holds something else", fields::REPLAY_CANDIDATES))
+    };
+    places.iter().zip(rows).map(|(value, row)| Ok((place(value)?, row))).collect()
 }
 
 /// A double that holds an `f32`. The last bit of a double may be lost where JSON is read, far below those of an `f32`.

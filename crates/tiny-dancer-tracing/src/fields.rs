@@ -4,7 +4,6 @@
 //! `docs/spans.md` is made from this module, and tests hold what is emitted against it.
 
 use crate::environment;
-use tiny_dancer_core::Feature;
 use tiny_dancer_core::observer::{RequestStart, Stage};
 use tracing::Level;
 
@@ -19,11 +18,9 @@ pub enum Kind {
     Bool,
     /// a floating-point number
     Double,
-    /// a list of them
-    Doubles,
     /// an integer
     Int,
-    /// a list of them
+    /// a list of integers
     Ints,
     /// text
     String,
@@ -96,12 +93,9 @@ fields! {
         read together, at most 64, farthest first";
     REPLAY_CONFIDENCE: Double = "tiny_dancer.replay.confidence", "the confidence, to the last bit";
     REPLAY_CONFIDENCE_THRESHOLD: Double = "tiny_dancer.replay.confidence_threshold", "the same of its threshold";
-    REPLAY_FREQUENCY: Doubles = "tiny_dancer.replay.frequency", "a feature of these candidates";
+    REPLAY_FEATURES: String = "tiny_dancer.replay.features", "their features: five `f32` each, little-endian, in base64 \
+        (`tiny_dancer_tracing::rows`)";
     REPLAY_MAX_UNCERTAINTY: Double = "tiny_dancer.replay.max_uncertainty", "the same of the uncertainty's limit";
-    REPLAY_METADATA_OVERLAP: Doubles = "tiny_dancer.replay.metadata_overlap", "a feature of these candidates";
-    REPLAY_RECENCY: Doubles = "tiny_dancer.replay.recency", "a feature of these candidates";
-    REPLAY_SIMILARITY: Doubles = "tiny_dancer.replay.similarity", "a feature of these candidates";
-    REPLAY_SUCCESS_RATE: Doubles = "tiny_dancer.replay.success_rate", "a feature of these candidates";
     REPLAY_UNCERTAINTY: Double = "tiny_dancer.replay.uncertainty", "the uncertainty, to the last bit";
     SPANS_LOST: Int = "tiny_dancer.spans.lost", "how many spans never arrived";
     STATUS: String = "tiny_dancer.status", "`success`, `fallback` or `failure`";
@@ -161,10 +155,6 @@ pub const SPANS: &[Span] = &[
     },
 ];
 
-/// The keys of the features in [`Feature::ALL`]'s order.
-pub const REPLAY_FEATURES: [&str; Feature::COUNT] =
-    [REPLAY_SIMILARITY, REPLAY_RECENCY, REPLAY_FREQUENCY, REPLAY_SUCCESS_RATE, REPLAY_METADATA_OVERLAP];
-
 /// The event on the request's span that says what was decided, and holds what it takes to decide it again.
 pub const ROUTING_DECISION: Span = Span {
     name: "routing_decision",
@@ -177,11 +167,7 @@ pub const ROUTING_DECISION: Span = Span {
         KERNEL,
         CONFIG_DIGEST,
         REPLAY_CANDIDATES,
-        REPLAY_SIMILARITY,
-        REPLAY_RECENCY,
-        REPLAY_FREQUENCY,
-        REPLAY_SUCCESS_RATE,
-        REPLAY_METADATA_OVERLAP,
+        REPLAY_FEATURES,
         REPLAY_CONFIDENCE,
         REPLAY_CONFIDENCE_THRESHOLD,
         REPLAY_UNCERTAINTY,

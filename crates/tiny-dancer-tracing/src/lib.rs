@@ -61,6 +61,7 @@ mod jaeger;
 mod log;
 mod observer;
 mod repeats;
+pub mod rows;
 mod sampler;
 mod span;
 mod system;

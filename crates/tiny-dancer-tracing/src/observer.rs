@@ -7,6 +7,7 @@
 use crate::export::{Pipeline, SpanCounts};
 use crate::fields::{self, TARGET};
 use crate::repeats::{Repeated, Repeats};
+use crate::rows;
 use crate::sampler::Decided;
 use crate::system;
 use opentelemetry::trace::{Status as SpanStatus, TraceContextExt};
@@ -17,7 +18,7 @@ use tiny_dancer_core::observer::{
     BatchStart, BreakerTransition, Decided as Decision, Detail, Failed, ModelReload, Observer,
     OutcomeReported, PromiseBroken, RequestEnd, RequestStart, Stage as StageName, StageEnd, StageStart,
 };
-use tiny_dancer_core::{CircuitState, ErrorKind, Feature, ModelType, Reason};
+use tiny_dancer_core::{CircuitState, ErrorKind, ModelType, Reason};
 use tracing::{Level, dispatcher};
 
 /// Makes spans and log lines of what a router does.
@@ -402,11 +403,9 @@ fn replay(event: &Decision<'_>) -> Vec<KeyValue> {
     ]);
     if !event.reason.is_fallback() {
         let candidates = event.joint_candidates();
-        for (feature, key) in Feature::ALL.into_iter().zip(fields::REPLAY_FEATURES) {
-            let column = event.features().column(feature);
-            let values = candidates.iter().map(|&candidate| f64::from(column[candidate])).collect();
-            attributes.push(KeyValue::new(key, Value::Array(Array::F64(values))));
-        }
+        let features = event.features();
+        let rows = candidates.iter().map(|&candidate| features.row(candidate));
+        attributes.push(KeyValue::new(fields::REPLAY_FEATURES, rows::encode(rows)));
         let places = candidates.into_iter().map(|candidate| candidate as i64).collect();
         attributes.push(KeyValue::new(fields::REPLAY_CANDIDATES, Value::Array(Array::I64(places))));
     }

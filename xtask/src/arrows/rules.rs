@@ -66,6 +66,7 @@ const MEMBERS: &[Member] = &[
         name: "tiny-dancer-tracing",
         members: &["tiny-dancer-core"],
         packages: &[
+            "base64",
             "http",
             "opentelemetry",
             "opentelemetry-http",

@@ -11,7 +11,7 @@
 //!          ->  tiny_dancer.candidates: I64(2)
 //!     Event #0
 //!     Name      : routing_decision
-//!          ->  tiny_dancer.replay.frequency: Array(F64([0.0, 0.25]))
+//!          ->  tiny_dancer.replay.candidates: Array(I64([1, 0]))
 //! ```
 
 use serde_json::{Value, json};

@@ -64,7 +64,7 @@ fn otlp(value: impl Into<f64>) -> Value {
 }
 
 fn verdicts(text: &str) -> Vec<Verdict> {
-    replay_all(text, &Model::embedded()).unwrap().into_iter().map(|(_, verdict)| verdict).collect()
+    replay_all(text, &Model::embedded()).unwrap().into_iter().map(|replayed| replayed.verdict).collect()
 }
 
 /// The verdict on a decision after something in the export was changed.
@@ -86,7 +86,7 @@ fn what_was_exported_is_equal_however_many_candidates_and_however_it_is_laid_out
 #[test]
 fn a_verdict_is_named_by_trace_and_span() {
     let mut export = export(3);
-    let (named, _) = replay_all(&export.to_string(), &Model::embedded()).unwrap().remove(0);
+    let named = replay_all(&export.to_string(), &Model::embedded()).unwrap().remove(0).span;
     let mut id = |key: &str| request(&mut export)[key].as_str().unwrap().to_owned();
     assert_eq!((id("traceId").len(), id("spanId").len()), (32, 16));
     assert_eq!(named, format!("trace {} span {}", id("traceId"), id("spanId")));
@@ -114,19 +114,22 @@ fn printed() -> Option<String> {
 fn what_enable_stdout_prints_is_read_too() {
     let Some(printed) = printed() else { return };
     assert_eq!(verdicts(&printed), [Verdict::Equal, Verdict::Fallback]);
-    let named = replay_all(&printed, &Model::embedded()).unwrap().remove(0).0;
+    let named = replay_all(&printed, &Model::embedded()).unwrap().remove(0).span;
     let root = printed.lines().skip_while(|line| !line.ends_with(": routing_request"));
     let id = |key: &str| {
         root.clone().find_map(|line| line.trim().strip_prefix(key)).unwrap().trim_matches([' ', ':'])
     };
     assert_eq!(named, format!("trace {} span {}", id("TraceId"), id("SpanId")));
 
-    // A changed digit is a difference here as well, and a line that is gone is missed.
-    let row = printed.lines().find(|line| line.contains(fields::REPLAY_SUCCESS_RATE)).unwrap();
-    let changed = printed.replace(row, &row.replacen("0.0", "0.5", 1));
-    assert!(matches!(verdicts(&changed)[0], Verdict::Different(_)), "{row}");
-    let cut = printed.replace(row, "");
-    assert!(verdicts(&cut)[0].to_string().contains("success_rate is missing"), "{}", verdicts(&cut)[0]);
+    assert_eq!(places(&printed), [0, 1, 2, 4, 3]);
+
+    // Another number is a difference here as well, and a line that is gone is missed.
+    let line = |key| printed.lines().find(|line| line.contains(key)).unwrap();
+    let confidence = line(fields::REPLAY_CONFIDENCE);
+    let changed = printed.replace(confidence, &format!(" -> {}: F64(0.5)", fields::REPLAY_CONFIDENCE));
+    assert!(matches!(verdicts(&changed)[0], Verdict::Different(_)), "{confidence}");
+    let cut = printed.replace(line(fields::REPLAY_FEATURES), "");
+    assert!(verdicts(&cut)[0].to_string().contains("features is missing"), "{}", verdicts(&cut)[0]);
 }
 
 #[test]
@@ -142,8 +145,12 @@ fn a_last_bit_is_a_difference_and_is_named() {
 
 #[test]
 fn a_changed_row_and_a_changed_reason_are_differences() {
-    let row = |value: &mut Value| value["arrayValue"]["values"][19] = otlp(0.125_f32);
-    assert!(matches!(changed(fields::REPLAY_SUCCESS_RATE, row), Verdict::Different(_)));
+    let row = |value: &mut Value| {
+        let mut read = rows::decode(value["stringValue"].as_str().unwrap()).unwrap();
+        read[19][Feature::SuccessRate as usize] = 0.125;
+        value["stringValue"] = json!(rows::encode(read));
+    };
+    assert!(matches!(changed(fields::REPLAY_FEATURES, row), Verdict::Different(_)));
     let threshold = |value: &mut Value| *value = otlp(0.0_f32);
     let verdict = changed(fields::REPLAY_CONFIDENCE_THRESHOLD, threshold);
     assert!(verdict.to_string().contains("reason was low_confidence"), "{verdict}");
@@ -163,10 +170,38 @@ fn another_model_a_fallback_and_another_kernel_are_said_to_be_so() {
 fn what_the_router_does_not_write_is_unreadable() {
     let verdict = changed(fields::REPLAY_CONFIDENCE, |value| *value = json!({ "doubleValue": 0.1 }));
     assert!(verdict.to_string().contains("is not an f32"), "{verdict}");
-    let verdict = changed(fields::REPLAY_RECENCY, |value| {
+    let verdict = changed(fields::REPLAY_CANDIDATES, |value| {
         value["arrayValue"]["values"].as_array_mut().unwrap().pop();
     });
-    assert!(matches!(verdict, Verdict::Unreadable(_)), "{verdict}");
+    assert_eq!(verdict.to_string(), "unreadable: there are 19 candidates and the features of 20");
+    let verdict = changed(fields::REPLAY_CANDIDATES, |value| value["arrayValue"]["values"][3] = otlp(0.5));
+    assert_eq!(verdict.to_string(), "unreadable: tiny_dancer.replay.candidates holds something else");
+    let verdict = changed(fields::REPLAY_FEATURES, |value| value["stringValue"] = json!("AACAPw=="));
+    assert_eq!(
+        verdict.to_string(),
+        "unreadable: tiny_dancer.replay.features: 4 bytes are not a whole number of rows of 20"
+    );
     assert!(replay_all("{}", &Model::embedded()).unwrap_err().to_string().contains("routing_decision"));
     assert!(replay_all("{", &Model::embedded()).is_err());
+}
+
+/// The places of the candidates that a decision read.
+fn places(text: &str) -> Vec<i64> {
+    let replayed = replay_all(text, &Model::embedded()).unwrap().remove(0);
+    replayed.candidates.iter().map(|(place, _)| *place).collect()
+}
+
+#[test]
+fn features_are_printed_a_line_a_candidate() {
+    let export = export(5).to_string();
+    // Of the five directions the fourth is the query's.
+    assert_eq!(places(&export), [0, 1, 2, 4, 3]);
+    let table = table(&replay_all(&export, &Model::embedded()).unwrap()[0].candidates);
+    let lines: Vec<_> = table.lines().collect();
+    let head: Vec<_> = lines[0].split_whitespace().collect();
+    assert_eq!(head, ["candidate", "similarity", "recency", "frequency", "success_rate", "metadata_overlap"]);
+    let fifth: Vec<_> = lines[5].split_whitespace().collect();
+    assert_eq!((lines.len(), fifth[0], fifth[1], fifth[4]), (6, "3", "1.0", "0.3"));
+    assert!(lines.iter().all(|line| line.len() == lines[0].len()), "{table}");
+    assert_eq!(super::table(&[]), "");
 }

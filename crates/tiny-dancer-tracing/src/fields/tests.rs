@@ -32,10 +32,3 @@ fn every_key_that_is_listed_exists() {
         assert!(ALL.iter().any(|field| field.key == *key), "{key}");
     }
 }
-
-#[test]
-fn the_keys_of_features_are_named_as_they_are_and_in_their_order() {
-    for (feature, key) in Feature::ALL.into_iter().zip(REPLAY_FEATURES) {
-        assert_eq!(key, format!("tiny_dancer.replay.{}", feature.name()));
-    }
-}

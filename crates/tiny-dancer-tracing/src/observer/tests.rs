@@ -105,7 +105,6 @@ fn spans_and_lines_hold_the_keys_that_are_listed_for_them_and_no_others() {
         of_events.extend(of_events_here.clone().map(|attribute| attribute.key.as_str()));
         for attribute in span.attributes.iter().chain(of_events_here) {
             let kind = match attribute.value {
-                Value::Array(Array::F64(_)) => fields::Kind::Doubles,
                 Value::Array(Array::I64(_)) => fields::Kind::Ints,
                 Value::F64(_) => fields::Kind::Double,
                 Value::I64(_) => fields::Kind::Int,
@@ -439,24 +438,20 @@ fn decision(candidates: &[Candidate]) -> Vec<KeyValue> {
     request(&spans).events[0].attributes.clone()
 }
 
-fn doubles<'a>(attributes: &'a [KeyValue], key: &str) -> &'a [f64] {
-    match attributes.iter().find(|attribute| attribute.key.as_str() == key).map(|found| &found.value) {
-        Some(Value::Array(Array::F64(values))) => values,
-        Some(Value::F64(value)) => std::slice::from_ref(value),
-        other => panic!("{key}: {other:?}"),
-    }
-}
-
 #[test]
 fn the_event_of_a_decision_holds_what_it_takes_to_decide_it_again() {
     use tiny_dancer_core::{Kernel, replay::Recorded};
     for n in [1, 3, 100] {
         let attributes = decision(&candidates(n));
-        let columns = fields::REPLAY_FEATURES.map(|key| doubles(&attributes, key));
-        assert!(columns.iter().all(|column| column.len() == usize::from(n).min(64)));
-        let one = |key| doubles(&attributes, key)[0] as f32;
+        let value = |key: &str| &attributes.iter().find(|it| it.key.as_str() == key).unwrap().value;
+        let one = |key| match value(key) {
+            Value::F64(value) => *value as f32,
+            other => panic!("{key}: {other:?}"),
+        };
+        let rows = rows::decode(&value(fields::REPLAY_FEATURES).as_str()).unwrap();
+        assert_eq!(rows.len(), usize::from(n).min(64));
         let recorded = Recorded {
-            rows: (0..columns[0].len()).map(|row| columns.map(|column| column[row] as f32)).collect(),
+            rows,
             confidence_threshold: one(fields::REPLAY_CONFIDENCE_THRESHOLD),
             max_uncertainty: one(fields::REPLAY_MAX_UNCERTAINTY),
         };
@@ -471,7 +466,5 @@ fn the_event_of_a_decision_holds_what_it_takes_to_decide_it_again() {
 fn the_event_of_a_fallback_holds_no_features() {
     let attributes = decision(&[]);
     let has = |key: &str| attributes.iter().any(|attribute| attribute.key.as_str() == key);
-    assert!(
-        has(fields::DECISION_REASON) && !has(fields::REPLAY_SIMILARITY) && !has(fields::REPLAY_CANDIDATES)
-    );
+    assert!(has(fields::DECISION_REASON) && !has(fields::REPLAY_FEATURES) && !has(fields::REPLAY_CANDIDATES));
 }

@@ -1,0 +1,62 @@
+//! How a trace keeps the rows of features that a decision was made of: as text.
+//!
+//! Five `f32` a candidate in the order of [`Feature::ALL`], little-endian, one candidate after the other, in base64. In a list
+//! of doubles each would be a message of its own, and take longer to export than the rest of a request's spans.
+//!
+//! ```
+//! use tiny_dancer_tracing::rows;
+//!
+//! let read = vec![[0.7, 1.0, 0.1, 1.0, 0.0], [0.8, 1.0, 0.1, 1.0, 0.0]];
+//! assert_eq!(rows::decode(&rows::encode(read.clone()))?, read);
+//! # Ok::<(), rows::RowsError>(())
+//! ```
+//!
+//! In Python: `numpy.frombuffer(base64.b64decode(text), "<f4").reshape(-1, 5)`.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use tiny_dancer_core::Feature;
+
+/// The features of one candidate.
+type Row = [f32; Feature::COUNT];
+
+/// The bytes of a row.
+const BYTES: usize = size_of::<Row>();
+
+/// The text of rows.
+pub fn encode(rows: impl IntoIterator<Item = Row>) -> String {
+    let bytes: Vec<u8> = rows.into_iter().flat_map(|row| row.map(f32::to_le_bytes)).flatten().collect();
+    BASE64_STANDARD.encode(bytes)
+}
+
+/// The rows of a text, to the last bit.
+pub fn decode(text: &str) -> Result<Vec<Row>, RowsError> {
+    let bytes = BASE64_STANDARD.decode(text)?;
+    let (rows, rest) = bytes.as_chunks::<BYTES>();
+    if !rest.is_empty() {
+        return Err(RowsError::NotWhole { bytes: bytes.len() });
+    }
+    let row = |row: &[u8; BYTES]| {
+        let (values, _) = row.as_chunks::<4>();
+        std::array::from_fn(|feature| f32::from_le_bytes(values[feature]))
+    };
+    Ok(rows.iter().map(row).collect())
+}
+
+/// Why a text holds no rows.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RowsError {
+    /// It is not base64.
+    #[error("not base64: {0}")]
+    Text(#[from] base64::DecodeError),
+    /// It ends within a row.
+    #[error("{bytes} bytes are not a whole number of rows of {BYTES}")]
+    NotWhole {
+        /// How many bytes there are.
+        bytes: usize,
+    },
+}
+
+#[cfg(test)]
+mod tests;

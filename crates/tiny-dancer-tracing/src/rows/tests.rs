@@ -1,0 +1,23 @@
+use super::*;
+
+#[test]
+fn rows_survive_to_the_last_bit() {
+    let odd = [f32::MIN_POSITIVE, -0.0, 1.0e-45, f32::from_bits(0x3f7f_ffff), 1.0];
+    for rows in [vec![], vec![odd], (0..64_u8).map(|i| odd.map(|x| x * f32::from(i))).collect()] {
+        let bits = |rows: &[Row]| rows.iter().flatten().map(|value| value.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&decode(&encode(rows.clone())).unwrap()), bits(&rows));
+    }
+}
+
+/// What other programs rely on.
+#[test]
+fn the_text_is_base64_of_little_endian_numbers_row_by_row() {
+    let text = encode([[1.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, -2.0]]);
+    assert_eq!(text, "AACAPwAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAwA==");
+}
+
+#[test]
+fn what_is_no_text_of_rows_is_said_to_be_none() {
+    assert!(matches!(decode("?"), Err(RowsError::Text(_))));
+    assert_eq!(decode("AACAPw=="), Err(RowsError::NotWhole { bytes: 4 }));
+}
