@@ -93,7 +93,7 @@ fields! {
         read together, at most 64, farthest first";
     REPLAY_CONFIDENCE: Double = "tiny_dancer.replay.confidence", "the confidence, to the last bit";
     REPLAY_CONFIDENCE_THRESHOLD: Double = "tiny_dancer.replay.confidence_threshold", "the same of its threshold";
-    REPLAY_FEATURES: String = "tiny_dancer.replay.features", "their features: five `f32` each, little-endian, in base64 \
+    REPLAY_FEATURES: String = "tiny_dancer.replay.features", "their features: five `f32` each, of eight hexadecimal digits \
         (`tiny_dancer_tracing::rows`)";
     REPLAY_MAX_UNCERTAINTY: Double = "tiny_dancer.replay.max_uncertainty", "the same of the uncertainty's limit";
     REPLAY_UNCERTAINTY: Double = "tiny_dancer.replay.uncertainty", "the uncertainty, to the last bit";

@@ -1,7 +1,7 @@
 //! How a trace keeps the rows of features that a decision was made of: as text.
 //!
-//! Five `f32` a candidate in the order of [`Feature::ALL`], little-endian, one candidate after the other, in base64. In a list
-//! of doubles each would be a message of its own, and take longer to export than the rest of a request's spans.
+//! Five `f32` a candidate in the order of [`Feature::ALL`], one candidate after the other, each number eight hexadecimal digits. In
+//! a list of doubles each would be a message of its own, and take longer to export than the rest of a request's spans.
 //!
 //! ```
 //! use tiny_dancer_tracing::rows;
@@ -11,10 +11,8 @@
 //! # Ok::<(), rows::RowsError>(())
 //! ```
 //!
-//! In Python: `numpy.frombuffer(base64.b64decode(text), "<f4").reshape(-1, 5)`.
+//! In Python: `numpy.frombuffer(bytes.fromhex(text), ">f4").reshape(-1, 5)`.
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use tiny_dancer_core::Feature;
 
 /// The features of one candidate.
@@ -25,20 +23,24 @@ const BYTES: usize = size_of::<Row>();
 
 /// The text of rows.
 pub fn encode(rows: impl IntoIterator<Item = Row>) -> String {
-    let bytes: Vec<u8> = rows.into_iter().flat_map(|row| row.map(f32::to_le_bytes)).flatten().collect();
-    BASE64_STANDARD.encode(bytes)
+    let rows = rows.into_iter();
+    let mut bytes = Vec::with_capacity(rows.size_hint().0 * BYTES);
+    for row in rows {
+        bytes.extend_from_slice(row.map(f32::to_be_bytes).as_flattened());
+    }
+    const_hex::encode(bytes)
 }
 
 /// The rows of a text, to the last bit.
 pub fn decode(text: &str) -> Result<Vec<Row>, RowsError> {
-    let bytes = BASE64_STANDARD.decode(text)?;
+    let bytes = const_hex::decode(text)?;
     let (rows, rest) = bytes.as_chunks::<BYTES>();
     if !rest.is_empty() {
         return Err(RowsError::NotWhole { bytes: bytes.len() });
     }
     let row = |row: &[u8; BYTES]| {
         let (values, _) = row.as_chunks::<4>();
-        std::array::from_fn(|feature| f32::from_le_bytes(values[feature]))
+        std::array::from_fn(|feature| f32::from_be_bytes(values[feature]))
     };
     Ok(rows.iter().map(row).collect())
 }
@@ -47,9 +49,9 @@ pub fn decode(text: &str) -> Result<Vec<Row>, RowsError> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RowsError {
-    /// It is not base64.
-    #[error("not base64: {0}")]
-    Text(#[from] base64::DecodeError),
+    /// It is not of hexadecimal digits, two a byte.
+    #[error("not hexadecimal: {0}")]
+    Text(#[from] const_hex::FromHexError),
     /// It ends within a row.
     #[error("{bytes} bytes are not a whole number of rows of {BYTES}")]
     NotWhole {

@@ -66,7 +66,7 @@ const MEMBERS: &[Member] = &[
         name: "tiny-dancer-tracing",
         members: &["tiny-dancer-core"],
         packages: &[
-            "base64",
+            "const-hex",
             "http",
             "opentelemetry",
             "opentelemetry-http",

@@ -11,13 +11,13 @@ fn rows_survive_to_the_last_bit() {
 
 /// What other programs rely on.
 #[test]
-fn the_text_is_base64_of_little_endian_numbers_row_by_row() {
-    let text = encode([[1.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, -2.0]]);
-    assert_eq!(text, "AACAPwAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAwA==");
+fn the_text_is_the_digits_of_the_bits_row_by_row() {
+    let text = encode([[1.0, 0.0, 0.5, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, -2.0]]);
+    assert_eq!(text, "3f800000000000003f0000000000000000000000".to_owned() + &"0".repeat(32) + "c0000000");
 }
 
 #[test]
 fn what_is_no_text_of_rows_is_said_to_be_none() {
-    assert!(matches!(decode("?"), Err(RowsError::Text(_))));
-    assert_eq!(decode("AACAPw=="), Err(RowsError::NotWhole { bytes: 4 }));
+    assert!(matches!(decode("3f8000000?"), Err(RowsError::Text(_))));
+    assert_eq!(decode("3f800000"), Err(RowsError::NotWhole { bytes: 4 }));
 }
