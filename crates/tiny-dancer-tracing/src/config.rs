@@ -280,8 +280,12 @@ pub(crate) struct Checked {
     pub(crate) disabled: bool,
     /// Whether the global propagator is installed.
     pub(crate) propagate: bool,
-    /// How many spans may wait for an exporter.
+    /// How many attributes a span may have.
+    pub(crate) attribute_limit: u32,
+    /// How many requests and other spans may wait for an exporter.
     pub(crate) queue_size: usize,
+    /// How many spans are sent at once.
+    pub(crate) batch_size: usize,
 }
 
 impl Checked {
@@ -297,7 +301,7 @@ impl TracingConfig {
 
     /// Checks it together with what the environment says.
     pub(crate) fn check_in(self, read: impl Fn(&str) -> Option<String>) -> Result<Checked, InitError> {
-        let Heard { config, traces_endpoint, disabled, propagate, queue_size } =
+        let Heard { config, traces_endpoint, disabled, propagate, attribute_limit, queue_size, batch_size } =
             environment::hear(self, read)?;
         if config.service_name.is_empty() {
             return Err(InitError::ServiceNameEmpty);
@@ -331,7 +335,7 @@ impl TracingConfig {
             }
             (None, None) => None,
         };
-        Ok(Checked { config, traces_url, disabled, propagate, queue_size })
+        Ok(Checked { config, traces_url, disabled, propagate, attribute_limit, queue_size, batch_size })
     }
 
     /// The filter of log lines. The SDK's own are off unless asked for: what they have to say of a dead collector, they

@@ -33,6 +33,7 @@ const PROTOCOL: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTE
 const TIMEOUT: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"];
 const COMPRESSION: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"];
 const HEADERS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"];
+const ATTRIBUTE_LIMIT: &str = "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT";
 const QUEUE_SIZE: &str = "OTEL_BSP_MAX_QUEUE_SIZE";
 const BATCH_SIZE: &str = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE";
 const SCHEDULE_DELAY: &str = "OTEL_BSP_SCHEDULE_DELAY";
@@ -77,8 +78,12 @@ pub const VARIABLES: &[Variable] = &[
         it names the same",
     ),
     variable(HEADERS[1], "the same for all signals"),
-    variable(QUEUE_SIZE, "how many spans may wait; 2048"),
-    variable(BATCH_SIZE, "how many are sent at once; 512"),
+    variable(ATTRIBUTE_LIMIT, "how many attributes a span may have, at least 32; 128"),
+    variable(QUEUE_SIZE, "how many requests, each with its stages, and other spans may wait; 2048"),
+    variable(
+        BATCH_SIZE,
+        "how many wait at most before they are sent, and how many spans are sent at once; 512",
+    ),
     variable(SCHEDULE_DELAY, "milliseconds that spans wait for others; 5000"),
 ];
 
@@ -90,7 +95,9 @@ pub(crate) struct Heard {
     pub(crate) traces_endpoint: Option<String>,
     pub(crate) disabled: bool,
     pub(crate) propagate: bool,
+    pub(crate) attribute_limit: u32,
     pub(crate) queue_size: usize,
+    pub(crate) batch_size: usize,
 }
 
 /// As the process has them.
@@ -156,11 +163,20 @@ pub(crate) fn hear(
             _ => return refuse(variable, value, "gzip or none"),
         };
     }
-    let queue_size = match read(QUEUE_SIZE).map(|value| (value.parse(), value)) {
-        None => 2048,
-        Some((Ok(size), _)) if size > 0 => size,
-        Some((_, value)) => return refuse(QUEUE_SIZE, value, "a number of spans, 1 or more"),
+    let attribute_limit = match read(ATTRIBUTE_LIMIT).map(|value| (value.parse::<u32>(), value)) {
+        None => 128,
+        // The router's own must fit.
+        Some((Ok(limit), _)) => limit.max(32),
+        Some((_, value)) => return refuse(ATTRIBUTE_LIMIT, value, "a number of attributes"),
     };
+    let size = |variable, silent| match read(variable).map(|value| (value.parse(), value)) {
+        None => Ok(silent),
+        Some((Ok(size), _)) if size > 0 => Ok(size),
+        Some((_, value)) => {
+            Err(InitError::Variable { variable, value, expected: "a number of spans, 1 or more" })
+        }
+    };
+    let (queue_size, batch_size) = (size(QUEUE_SIZE, 2048)?, size(BATCH_SIZE, 512)?);
 
     let mut traces_endpoint = None;
     let is_silent = config.otlp_endpoint.is_none()
@@ -186,7 +202,7 @@ pub(crate) fn hear(
             }));
         }
     }
-    Ok(Heard { config, traces_endpoint, disabled, propagate, queue_size })
+    Ok(Heard { config, traces_endpoint, disabled, propagate, attribute_limit, queue_size, batch_size })
 }
 
 fn list(value: &str) -> impl Iterator<Item = &str> {

@@ -1,10 +1,12 @@
 //! From an ended span to the collector: a bounded queue, a thread of its own, and a count of what was lost.
 //!
 //! ```text
-//! span ends ──> Counted processor ──> SDK's queue ──(its thread)──> Counted exporter ──> collector
-//!                  made += 1           waiting                        flushed or failed += n
-//!                  full: dropped += 1
+//! span ends ──> Counted processor ──> SDK's queue ──(its thread)──> Unpacking exporter ──> collector
+//!                  made += n           waiting                        flushed or failed += n
+//!                  full: dropped += n
 //! ```
+//!
+//! A request goes through it as one span that carries its stages, and takes one place: it is kept whole or lost whole.
 //!
 //! Whatever became neither flushed nor failed in the end was dropped: the queue was full, or time ran out. The SDK logs
 //! such things and counts them nowhere, so the places in its queue are counted here, and a span for which there is none
@@ -12,7 +14,7 @@
 
 use crate::config::{Checked, InitError};
 use crate::fields::{self, TARGET};
-use crate::{client, jaeger, sampler};
+use crate::{client, jaeger, sampler, stages};
 use opentelemetry::trace::{SpanBuilder, SpanKind, TracerProvider};
 use opentelemetry::{Context, InstrumentationScope, KeyValue};
 use opentelemetry_otlp::{Compression, Protocol, WithExportConfig, WithHttpConfig};
@@ -64,7 +66,7 @@ impl std::fmt::Display for ShutdownReport {
 pub struct SpanCounts {
     /// Spans that ended.
     pub made: u64,
-    /// Spans that wait to be sent: never more than the queue holds.
+    /// Spans that wait to be sent: of no more requests, and no more of others, than the queue holds.
     pub waiting: u64,
     /// Spans that a collector took, or that were printed.
     pub flushed: u64,
@@ -94,7 +96,7 @@ pub(crate) struct Pipeline {
 
 impl Pipeline {
     pub(crate) fn start(checked: &Checked) -> Result<Self, InitError> {
-        let mut exporters = Exporters::new(checked.queue_size);
+        let mut exporters = Exporters::new(checked.queue_size, checked.batch_size);
         if checked.disabled {
             return Ok(Self::new(checked, exporters));
         }
@@ -132,6 +134,7 @@ impl Pipeline {
         let config = &checked.config;
         let mut builder = SdkTracerProvider::builder()
             .with_sampler(sampler::sampler(checked.sampling_ratio()))
+            .with_max_attributes_per_span(checked.attribute_limit)
             .with_resource(Resource::builder().with_service_name(config.service_name.clone()).build());
         for processor in exporters.processors {
             builder = builder.with_span_processor(processor);
@@ -244,22 +247,28 @@ impl Pipeline {
 /// Exporters, each behind a queue and a thread of its own, so that a dead one holds up no other.
 #[derive(Debug)]
 pub(crate) struct Exporters {
-    /// How many spans may wait for each.
+    /// How many requests, each with its stages, and other spans may wait for each.
     queue_size: usize,
-    processors: Vec<Counted<BatchSpanProcessor>>,
+    /// How many spans are sent at once.
+    batch_size: usize,
+    processors: Vec<Counted>,
     ledgers: Vec<Arc<Ledger>>,
 }
 
 impl Exporters {
-    pub(crate) fn new(queue_size: usize) -> Self {
-        Self { queue_size, processors: vec![], ledgers: vec![] }
+    pub(crate) fn new(queue_size: usize, batch_size: usize) -> Self {
+        Self { queue_size, batch_size, processors: vec![], ledgers: vec![] }
     }
 
     /// Adds an exporter, which says in `refused` how many spans of a batch did not arrive though others did.
     pub(crate) fn add(&mut self, exporter: impl SpanExporter + 'static, refused: Refused) {
         let ledger = Arc::new(Ledger { places: self.queue_size as u64, refused, ..Default::default() });
-        let exporter = Counted { inner: exporter, ledger: Arc::clone(&ledger) };
-        let batches = BatchConfigBuilder::default().with_max_queue_size(self.queue_size).build();
+        let exporter =
+            Unpacking { inner: exporter, batch_size: self.batch_size, ledger: Arc::clone(&ledger) };
+        let batches = BatchConfigBuilder::default()
+            .with_max_queue_size(self.queue_size)
+            .with_max_export_batch_size(self.batch_size)
+            .build();
         let processor = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
         self.processors.push(Counted { inner: processor, ledger: Arc::clone(&ledger) });
         self.ledgers.push(ledger);
@@ -283,8 +292,9 @@ impl Refused {
 /// What one exporter was given, and what came of it.
 #[derive(Debug, Default)]
 struct Ledger {
-    /// How many spans may wait.
+    /// How many may wait: requests, each with its stages, and other spans.
     places: u64,
+    taken: AtomicU64,
     made: AtomicU64,
     waiting: AtomicU64,
     dropped: AtomicU64,
@@ -296,15 +306,20 @@ struct Ledger {
 }
 
 impl Ledger {
-    /// Counts a span, and says whether there is a place for it.
-    fn admit(&self) -> bool {
-        self.made.fetch_add(1, Ordering::SeqCst);
-        let free = |waiting| (waiting < self.places).then_some(waiting + 1);
-        let admitted = self.waiting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, free).is_ok();
-        if !admitted {
-            self.dropped.fetch_add(1, Ordering::SeqCst);
-        }
+    /// Counts so many spans, and says whether there is a place for them.
+    fn admit(&self, spans: u64) -> bool {
+        self.made.fetch_add(spans, Ordering::SeqCst);
+        let free = |taken| (taken < self.places).then_some(taken + 1);
+        let admitted = self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, free).is_ok();
+        let counter = if admitted { &self.waiting } else { &self.dropped };
+        counter.fetch_add(spans, Ordering::SeqCst);
         admitted
+    }
+
+    /// So many spans leave their places.
+    fn leave(&self, places: u64, spans: u64) {
+        self.taken.fetch_sub(places, Ordering::SeqCst);
+        self.waiting.fetch_sub(spans, Ordering::SeqCst);
     }
 
     /// Books a batch. The log hears of the first failure and of the end of the trouble, not of each batch between.
@@ -332,20 +347,20 @@ impl Ledger {
     }
 }
 
-/// A processor or an exporter, with a ledger of what passes.
+/// A processor, with a ledger of what passes.
 #[derive(Debug)]
-struct Counted<T> {
-    inner: T,
+struct Counted {
+    inner: BatchSpanProcessor,
     ledger: Arc<Ledger>,
 }
 
-impl SpanProcessor for Counted<BatchSpanProcessor> {
+impl SpanProcessor for Counted {
     fn on_start(&self, span: &mut Span, parent: &Context) {
         self.inner.on_start(span, parent);
     }
 
     fn on_end(&self, span: SpanData) {
-        if self.ledger.admit() {
+        if self.ledger.admit(stages::spans(&span)) {
             self.inner.on_end(span);
         }
     }
@@ -363,13 +378,32 @@ impl SpanProcessor for Counted<BatchSpanProcessor> {
     }
 }
 
-impl<E: SpanExporter> SpanExporter for Counted<E> {
+/// An exporter, which is handed requests with their stages made into spans, with a ledger of what becomes of them.
+#[derive(Debug)]
+struct Unpacking<E> {
+    inner: E,
+    batch_size: usize,
+    ledger: Arc<Ledger>,
+}
+
+impl<E: SpanExporter> SpanExporter for Unpacking<E> {
+    /// Sends all, so many at once, and fails with the first that failed.
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        let spans = batch.len() as u64;
-        self.ledger.waiting.fetch_sub(spans, Ordering::SeqCst);
-        let result = self.inner.export(batch).await;
-        self.ledger.book(spans, &result);
-        result
+        let (places, mut spans) = (batch.len() as u64, Vec::with_capacity(batch.len()));
+        for span in batch {
+            stages::unpack(span, &mut spans);
+        }
+        self.ledger.leave(places, spans.len() as u64);
+        let mut all = Ok(());
+        while !spans.is_empty() {
+            let rest = spans.split_off(spans.len().min(self.batch_size));
+            let batch = std::mem::replace(&mut spans, rest);
+            let spans = batch.len() as u64;
+            let result = self.inner.export(batch).await;
+            self.ledger.book(spans, &result);
+            all = all.and(result);
+        }
+        all
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {

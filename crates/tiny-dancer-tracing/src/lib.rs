@@ -64,6 +64,7 @@ mod repeats;
 pub mod rows;
 mod sampler;
 mod span;
+mod stages;
 mod system;
 #[cfg(test)]
 mod testing;

@@ -9,14 +9,15 @@ use crate::fields::{self, TARGET};
 use crate::repeats::{Repeated, Repeats};
 use crate::rows;
 use crate::sampler::Decided;
+use crate::stages::Stages;
 use crate::system;
 use opentelemetry::trace::{Status as SpanStatus, TraceContextExt};
 use opentelemetry::{Array, Context, ContextGuard, KeyValue, Value};
-use opentelemetry_sdk::trace::Span;
 use std::sync::Arc;
+use tiny_dancer_core::fastgrnn::JOINT_CANDIDATES;
 use tiny_dancer_core::observer::{
     BatchStart, BreakerTransition, Decided as Decision, Detail, Failed, ModelReload, Observer,
-    OutcomeReported, PromiseBroken, RequestEnd, RequestStart, Stage as StageName, StageEnd, StageStart,
+    OutcomeReported, PromiseBroken, RequestEnd, RequestStart, Stage, StageEnd, StageStart,
 };
 use tiny_dancer_core::{CircuitState, ErrorKind, ModelType, Reason};
 use tracing::{Level, dispatcher};
@@ -135,12 +136,10 @@ pub struct Request {
     recording: Option<Box<Recording>>,
 }
 
-/// The spans of a request under way. Dropped, it ends them.
+/// The span of a request under way, and its stages. Dropped, it ends them.
 #[derive(Debug)]
 struct Recording {
-    /// The whole stage that runs; within `model_inference`, until the first of the nearest candidates, whose spans are
-    /// here one after the other.
-    stage: Option<Span>,
+    stages: Stages,
     _attached: ContextGuard,
     /// The request's span, and the parent of all others.
     context: Context,
@@ -192,22 +191,14 @@ impl Observer for TracingObserver {
     }
 
     fn on_stage_start(&self, request: &mut Request, event: &StageStart<'_>) {
-        let (Some(recording), Some(pipeline)) = (&mut request.recording, self.pipeline()) else { return };
-        let attributes = match event.step {
-            None if event.stage == StageName::CircuitBreakerCheck => vec![],
-            None => vec![int(fields::CANDIDATES, event.candidates)],
-            Some(step) => {
-                vec![int(fields::CANDIDATE_INDEX, step.candidate), int(fields::CANDIDATE_RANK, step.rank)]
-            }
-        };
-        // What the candidates without a span of their own needed ends before the first that has one begins.
-        recording.stage = None;
-        recording.stage = Some(pipeline.span(event.stage.name(), attributes, &recording.context));
+        if let Some(recording) = &mut request.recording {
+            recording.stages.start(event);
+        }
     }
 
-    fn on_stage_end(&self, request: &mut Request, (): (), _: &StageEnd) {
+    fn on_stage_end(&self, request: &mut Request, (): (), event: &StageEnd) {
         if let Some(recording) = &mut request.recording {
-            recording.stage = None;
+            recording.stages.end(event);
         }
     }
 
@@ -255,7 +246,7 @@ impl Observer for TracingObserver {
     #[inline]
     fn on_request_end(&self, request: Request, event: &RequestEnd) {
         if request.recording.is_some() || request.has_lines {
-            tell_end(request, event);
+            tell_end(&request, event);
         }
     }
 
@@ -330,9 +321,9 @@ impl Observer for TracingObserver {
     }
 }
 
-/// Ends the spans of a request, and writes its line.
+/// Says in the span of a request how it ended, and writes its line.
 #[cold]
-fn tell_end(request: Request, event: &RequestEnd) {
+fn tell_end(request: &Request, event: &RequestEnd) {
     let status = event.status.name();
     if let Some(recording) = &request.recording {
         recording.context.span().set_attribute(KeyValue::new(fields::STATUS, status));
@@ -363,9 +354,6 @@ fn tell_end(request: Request, event: &RequestEnd) {
             "request failed"
         );
     }
-    if let Some(recording) = request.recording {
-        recording.context.span().end();
-    }
 }
 
 impl Recording {
@@ -382,7 +370,17 @@ impl Recording {
         let span = pipeline.span(RequestStart::NAME, attributes, &parent.with_value(Decided));
         let context = parent.with_span(span);
         let detail = if pipeline.candidate_spans() == 0 { Detail::Stages } else { Detail::Candidates };
-        Self { stage: None, _attached: context.clone().attach(), context, detail }
+        let stages =
+            Stages::with_room_for(Stage::ALL.len() + pipeline.candidate_spans().min(JOINT_CANDIDATES));
+        Self { stages, _attached: context.clone().attach(), context, detail }
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        let span = self.context.span();
+        span.set_attribute(self.stages.pack());
+        span.end();
     }
 }
 

@@ -16,6 +16,12 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Memory(Arc<Mutex<Vec<SpanData>>>);
 
+impl Memory {
+    pub(crate) fn take(&self) -> Vec<SpanData> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
 impl SpanExporter for Memory {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         self.0.lock().unwrap().extend(batch);
@@ -31,7 +37,7 @@ pub(crate) struct Recorder {
 
 impl Recorder {
     pub(crate) fn new(config: TracingConfig) -> Self {
-        let (memory, mut exporters) = (Memory::default(), Exporters::new(100_000));
+        let (memory, mut exporters) = (Memory::default(), Exporters::new(100_000, 512));
         exporters.add(memory.clone(), Refused::default());
         Self { pipeline: Arc::new(Pipeline::new(&config.check().unwrap(), exporters)), memory }
     }
@@ -40,10 +46,10 @@ impl Recorder {
         TracingObserver::of(Arc::clone(&self.pipeline))
     }
 
-    /// All spans that ended, in the order in which they did.
+    /// All spans that ended, in the order in which they did, a request behind its stages.
     pub(crate) fn finish(self) -> Vec<SpanData> {
         assert_eq!(self.pipeline.shutdown().lost(), 0);
-        std::mem::take(&mut self.memory.0.lock().unwrap())
+        self.memory.take()
     }
 }
 

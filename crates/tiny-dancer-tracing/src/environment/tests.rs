@@ -21,7 +21,7 @@ fn silence_changes_nothing() {
         let checked = heard(variables);
         assert_eq!(checked.config, TracingConfig::default());
         assert_eq!((checked.traces_url, checked.disabled, checked.propagate), (None, false, true));
-        assert_eq!(checked.queue_size, 2048);
+        assert_eq!((checked.queue_size, checked.batch_size, checked.attribute_limit), (2048, 512, 128));
     }
 }
 
@@ -61,6 +61,8 @@ fn the_rest_is_heard_too() {
     let timeouts = [(TIMEOUT[0], "300"), (TIMEOUT[1], "250")];
     assert_eq!(heard(&timeouts).config.export_timeout, Duration::from_millis(300));
     assert_eq!(heard(&[(QUEUE_SIZE, "7")]).queue_size, 7);
+    assert_eq!(heard(&[(BATCH_SIZE, "7")]).batch_size, 7);
+    assert_eq!(["7", "50"].map(|limit| heard(&[(ATTRIBUTE_LIMIT, limit)]).attribute_limit), [32, 50]);
     assert!(!heard(&[(PROPAGATORS, "none")]).propagate);
     assert!(heard(&[(PROPAGATORS, "tracecontext,baggage")]).propagate);
     assert!(heard(&[(PROTOCOL[1], "http/protobuf"), (COMPRESSION[1], "none")]).traces_url.is_none());
@@ -104,6 +106,8 @@ fn what_a_variable_can_t_say_is_refused_by_its_name() {
         (PROTOCOL[0], "grpc"),
         (COMPRESSION[0], "zstd"),
         (QUEUE_SIZE, "0"),
+        (BATCH_SIZE, "many"),
+        (ATTRIBUTE_LIMIT, "-1"),
         (EXPORTER, "zipkin"),
     ] {
         let error = check(&[(variable, value)], |_| ()).unwrap_err();

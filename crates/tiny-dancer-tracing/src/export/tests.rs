@@ -83,7 +83,7 @@ fn spans_that_arrive_are_flushed() {
 
 #[test]
 fn spans_that_are_refused_have_failed() {
-    let mut exporters = Exporters::new(2048);
+    let mut exporters = Exporters::new(2048, 512);
     exporters.add(Refuses, Refused::default());
     let pipeline = Pipeline::new(&checked(Duration::from_secs(60)), exporters);
     open_spans(&pipeline, 3);
@@ -93,7 +93,7 @@ fn spans_that_are_refused_have_failed() {
 #[test]
 fn a_hanging_exporter_costs_a_bounded_queue_and_no_more_than_the_deadline() {
     let (let_go, held) = mpsc::channel();
-    let mut exporters = Exporters::new(2048);
+    let mut exporters = Exporters::new(2048, 512);
     exporters.add(Hangs(Mutex::new(held)), Refused::default());
     let pipeline = Pipeline::new(&checked(Duration::from_millis(50)), exporters);
     // More than the queue holds: opening them all returns.
@@ -123,7 +123,7 @@ impl Drop for Lingers {
 #[test]
 fn an_exporter_that_does_not_go_away_holds_up_a_shutdown_no_longer_than_the_deadline() {
     let (let_go, held) = mpsc::channel();
-    let mut exporters = Exporters::new(2048);
+    let mut exporters = Exporters::new(2048, 512);
     exporters.add(Lingers(Mutex::new(held)), Refused::default());
     let pipeline = Pipeline::new(&checked(Duration::from_millis(500)), exporters);
     open_spans(&pipeline, 1);
@@ -134,7 +134,7 @@ fn an_exporter_that_does_not_go_away_holds_up_a_shutdown_no_longer_than_the_dead
 #[test]
 fn one_exporter_in_trouble_holds_up_no_other() {
     let (let_go, held) = mpsc::channel();
-    let mut exporters = Exporters::new(2048);
+    let mut exporters = Exporters::new(2048, 512);
     let memory = crate::testing::Memory::default();
     exporters.add(memory, Refused::default());
     exporters.add(Hangs(Mutex::new(held)), Refused::default());

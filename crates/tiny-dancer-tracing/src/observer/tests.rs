@@ -63,7 +63,7 @@ fn each_event_of_the_contract_leaves_its_span_or_its_line() {
 
     let spans_of = |name| named(&spans, name).len() as u64;
     assert_eq!(spans_of(RequestStart::NAME), counts.requests);
-    let stages: u64 = StageName::ALL.iter().map(|stage| spans_of(stage.name())).sum();
+    let stages: u64 = Stage::ALL.iter().map(|stage| spans_of(stage.name())).sum();
     assert_eq!(stages, counts.stages + counts.steps);
     let names: BTreeSet<&str> = spans.iter().map(|span| &*span.name).collect();
     assert_eq!(names.len(), 5, "{names:?}");
@@ -158,7 +158,7 @@ fn the_nearest_candidates_have_spans_of_their_own_and_the_rest_share_one() {
     let recorder = recorder(1.0, 2);
     route(recorder.observer(), &candidates(5));
     let spans = recorder.finish();
-    let inference = named(&spans, StageName::ModelInference.name());
+    let inference = named(&spans, Stage::ModelInference.name());
     let [rest, second, nearest] = inference[..] else { panic!("{} spans", inference.len()) };
     assert_eq!(number(rest, fields::CANDIDATES), 5);
     assert!(rest.end_time <= second.start_time && second.end_time <= nearest.start_time);
@@ -187,7 +187,7 @@ fn the_shared_span_lasts_until_the_last_of_the_far_candidates() {
     let (recorder, began) = (recorder(1.0, 2), Began::default());
     route((recorder.observer(), began.clone()), &candidates(5));
     let spans = recorder.finish();
-    let shared = named(&spans, StageName::ModelInference.name())[0];
+    let shared = named(&spans, Stage::ModelInference.name())[0];
     assert!(shared.end_time >= began.0.lock().unwrap().unwrap());
 }
 
@@ -223,9 +223,9 @@ fn an_error_is_the_status_of_the_request_s_span() {
     let root = request(&spans);
     assert!(matches!(root.status, SpanStatus::Error { .. }));
     assert_eq!(text(root, fields::ERROR_TYPE), ErrorKind::NonFiniteOutput.name());
-    assert_eq!(text(root, fields::ERROR_STAGE), StageName::ModelInference.name());
+    assert_eq!(text(root, fields::ERROR_STAGE), Stage::ModelInference.name());
     assert_eq!(text(root, fields::STATUS), "failure");
-    assert_eq!(named(&spans, StageName::UncertaintyEstimation.name()).len(), 0);
+    assert_eq!(named(&spans, Stage::UncertaintyEstimation.name()).len(), 0);
 }
 
 #[test]
@@ -315,7 +315,7 @@ fn a_request_that_unwinds_ends_its_spans_and_leaves_no_context_behind() {
         type Stage = ();
         fn on_request_start(&self, _: &RequestStart<'_>) {}
         fn on_stage_start(&self, (): &mut (), event: &StageStart<'_>) {
-            assert_ne!(event.stage, StageName::UncertaintyEstimation, "a panic on purpose");
+            assert_ne!(event.stage, Stage::UncertaintyEstimation, "a panic on purpose");
         }
     }
     let recorder = recorder(1.0, 8);

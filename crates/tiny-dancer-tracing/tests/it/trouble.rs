@@ -17,11 +17,13 @@ use tiny_dancer_core::{CircuitBreakerConfig, RoutingRequest, RoutingResponse};
 use tiny_dancer_tracing::{TraceContext, TracingConfig, TracingObserver, TracingSystem};
 
 /// More than the queue holds, three times over.
-const REQUESTS: usize = 1_000;
+const REQUESTS: usize = 6_200;
 /// Spans of a request with two candidates.
 const SPANS: u64 = 7;
-/// Spans that may wait.
+/// Requests that may wait.
 const QUEUE: u64 = 2_048;
+/// Requests of which some are sent at once.
+const MORE_THAN_A_BATCH: usize = 520;
 
 /// What a collector does with a connection.
 type Treatment = fn(TcpStream) -> std::io::Result<()>;
@@ -101,7 +103,7 @@ fn to(address: SocketAddr) -> TracingConfig {
     }
 }
 
-/// Routes in a process of its own, and checks that each request is answered, that no more spans wait than the queue
+/// Routes in a process of its own, and checks that each request is answered, that no more requests wait than the queue
 /// holds, that each is accounted for, and that one line tells of the trouble.
 fn nothing_is_felt(name: &str, config: fn() -> TracingConfig) {
     let output = alone(module_path!(), name, &[], || {
@@ -112,7 +114,7 @@ fn nothing_is_felt(name: &str, config: fn() -> TracingConfig) {
         for _ in 0..REQUESTS {
             router.route_into(RoutingRequest::new(&[1.0, 0.0], &candidates), &mut response).unwrap();
             assert_eq!(response.decisions.len(), 2);
-            assert!(system.counts().unwrap().waiting <= QUEUE);
+            assert!(system.counts().unwrap().waiting <= QUEUE * SPANS);
         }
         let (made, counts) = (REQUESTS as u64 * SPANS, system.counts().unwrap());
         assert_eq!(counts.made, made);
@@ -177,9 +179,11 @@ fn a_request_waits_for_no_export() {
     let system = TracingSystem::new(config);
     route(system.observer().unwrap(), REQUESTS);
     let counts = system.counts().unwrap();
-    assert_eq!((counts.made, counts.flushed, counts.failed), (7_000, 0, 0));
+    let made = REQUESTS as u64 * SPANS;
+    assert_eq!((counts.made, counts.flushed, counts.failed), (made, 0, 0));
     // What neither waits nor is being sent was dropped at once, and counted.
-    assert!(counts.waiting <= QUEUE && counts.dropped >= 7_000 - QUEUE - 512, "{counts:?}");
+    assert!(counts.waiting <= QUEUE * SPANS, "{counts:?}");
+    assert!(counts.dropped >= made - (QUEUE + 512) * SPANS, "{counts:?}");
     assert!(system.shutdown().timed_out);
 }
 
@@ -191,17 +195,16 @@ fn spans_arrive_again_once_a_collector_answers_well() {
         collector.answer(500);
         let system = TracingSystem::new(collector.config());
         system.init().unwrap();
-        // More than a batch, so that one is sent at once.
-        route(TracingObserver::global(), 80);
+        route(TracingObserver::global(), MORE_THAN_A_BATCH);
         collector.next();
         while system.counts().unwrap().failed == 0 {
             std::thread::yield_now();
         }
         collector.answer(200);
-        route(TracingObserver::global(), 80);
+        route(TracingObserver::global(), MORE_THAN_A_BATCH);
         let report = system.shutdown();
         assert!(report.failed >= 512 && report.flushed >= 512, "{report}");
-        assert_eq!(report.flushed + report.failed, 1_120);
+        assert_eq!(report.flushed + report.failed, 2 * MORE_THAN_A_BATCH as u64 * SPANS);
     });
     if let Some(output) = output {
         assert_eq!(output.stderr.matches("spans can't be exported").count(), 1, "{}", output.stderr);
@@ -216,12 +219,12 @@ fn spans_arrive_once_an_absent_collector_is_there() {
     // Nobody listens there, so that an attempt fails at once; the one that succeeds may take its time.
     let config = TracingConfig { export_timeout: Duration::from_secs(60), ..to(address) };
     let system = TracingSystem::new(config);
-    route(system.observer().unwrap(), 80);
+    route(system.observer().unwrap(), MORE_THAN_A_BATCH);
     while system.counts().unwrap().failed == 0 {
         std::thread::yield_now();
     }
     let collector = Collector::start_at(address, vec![]);
-    route(system.observer().unwrap(), 80);
+    route(system.observer().unwrap(), MORE_THAN_A_BATCH);
     let report = system.shutdown();
     assert_eq!(collector.spans().len() as u64, report.flushed);
     assert!(report.flushed >= 512, "{report}");
@@ -313,6 +316,34 @@ fn batches_are_as_large_as_the_environment_says() {
         let sizes: Vec<_> =
             collector.requests().into_iter().map(|request| spans_of(request).count()).collect();
         assert_eq!(sizes, [3, 3, 1]);
+    });
+}
+
+#[test]
+fn a_request_that_finds_no_place_is_lost_whole() {
+    let name = "a_request_that_finds_no_place_is_lost_whole";
+    alone(module_path!(), name, &[("OTEL_BSP_MAX_QUEUE_SIZE", "5")], || {
+        let collector = Collector::start();
+        let system = TracingSystem::new(collector.config());
+        route(system.observer().unwrap(), 1_000);
+        let report = system.shutdown();
+        assert_eq!((report.flushed + report.dropped, report.failed), (1_000 * SPANS, 0));
+        assert!(report.dropped > 0, "{report}");
+        let spans = collector.spans();
+        let requests = spans.iter().filter(|span| span.name == "routing_request").count() as u64;
+        assert_eq!((spans.len() as u64, report.flushed), (requests * SPANS, requests * SPANS));
+    });
+}
+
+#[test]
+fn a_limit_of_attributes_takes_no_stage_away() {
+    let name = "a_limit_of_attributes_takes_no_stage_away";
+    alone(module_path!(), name, &[("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "1")], || {
+        let collector = Collector::start();
+        let system = TracingSystem::new(collector.config());
+        route(system.observer().unwrap(), 1);
+        assert_eq!(system.shutdown().flushed, SPANS);
+        assert!(collector.spans().iter().all(|span| span.dropped_attributes_count == 0));
     });
 }
 

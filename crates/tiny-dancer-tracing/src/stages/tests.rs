@@ -1,0 +1,70 @@
+use super::*;
+use crate::TracingConfig;
+use crate::export::{Exporters, Pipeline, Refused};
+use crate::observer::TracingObserver;
+use crate::testing::{Memory, Recorder};
+use opentelemetry::Context;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use tiny_dancer_core::testing::{candidate, router, toy_model};
+use tiny_dancer_core::{CircuitBreakerConfig, RoutingRequest};
+
+/// Routes a request with two candidates.
+fn route(observer: TracingObserver) {
+    let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), observer);
+    let candidates = [candidate("a", 0.9, 1.0), candidate("b", 0.8, 1.0)];
+    router.route(RoutingRequest::new(&[1.0, 0.0], &candidates)).unwrap();
+}
+
+/// A span that somebody opened, with this value under our key.
+fn with_value(value: Value) -> SpanData {
+    let recorder = Recorder::new(TracingConfig::default());
+    drop(recorder.pipeline.span("a span", vec![KeyValue::new(KEY, value)], &Context::new()));
+    recorder.finish().remove(0)
+}
+
+#[test]
+fn each_exporter_sends_the_same_spans() {
+    let (first, second, mut exporters) = (Memory::default(), Memory::default(), Exporters::new(10, 512));
+    exporters.add(first.clone(), Refused::default());
+    exporters.add(second.clone(), Refused::default());
+    let pipeline = Arc::new(Pipeline::new(&TracingConfig::default().check().unwrap(), exporters));
+    route(TracingObserver::of(Arc::clone(&pipeline)));
+    assert_eq!(pipeline.shutdown().flushed, 14);
+    let (first, second) = (first.take(), second.take());
+    assert_eq!(first, second);
+    let ids: BTreeSet<_> = first.iter().map(|span| span.span_context.span_id().to_bytes()).collect();
+    assert_eq!(ids.len(), 7);
+}
+
+#[test]
+fn a_span_counts_as_many_as_it_becomes() {
+    for numbers in [vec![], vec![1, 100, WHOLE, 5, 7], vec![0, 3, WHOLE, 5, 7, 2, 1, 0, 8, 9]] {
+        let carried = numbers.len() / NUMBERS;
+        let mut span = with_value("nothing of ours".into());
+        span.attributes = vec![KeyValue::new(KEY, Value::Array(Array::I64(numbers)))];
+        let (counted, mut spans) = (self::spans(&span), vec![]);
+        unpack(span, &mut spans);
+        assert_eq!((counted as usize, spans.len()), (carried + 1, carried + 1));
+        assert!(spans.iter().all(|span| span.attributes.iter().all(|it| it.key.as_str() != KEY)));
+    }
+}
+
+#[test]
+fn what_somebody_else_keeps_under_the_key_is_left_alone() {
+    let numbers = |numbers: &[i64]| Value::Array(Array::I64(numbers.to_vec()));
+    for value in ["text".into(), numbers(&[1, 2, 3]), numbers(&[4, 1, 1, 1, 1]), numbers(&[-1, 1, 1, 1, 1])] {
+        let span = with_value(value.clone());
+        assert_eq!(span.attributes, [KeyValue::new(KEY, value)]);
+        assert_eq!(spans(&span), 1);
+    }
+}
+
+#[test]
+fn ids_differ_from_place_to_place_and_are_never_nothing() {
+    for request in [1, 7, u64::MAX, 0x9e37_79b9_7f4a_7c15_u64.wrapping_neg()] {
+        let ids: BTreeSet<_> = (1..=68).map(|place| id(SpanId::from(request), place).to_bytes()).collect();
+        assert_eq!(ids.len(), 68);
+        assert!(!ids.contains(&[0; 8]));
+    }
+}
