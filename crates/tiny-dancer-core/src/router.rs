@@ -490,7 +490,7 @@ fn infer_in_steps<O: Observer>(
         let mut unread = candidates;
         for (farther, &place) in candidates.iter().enumerate() {
             let (candidate, rank) = (place as usize, candidates.len() - 1 - farther);
-            let step = CandidateStep { candidate, id: names.get(candidate).unwrap_or_default(), rank };
+            let step = CandidateStep { candidate, rank, names };
             if observed.hears_step(step) {
                 let (unheard, from_here) = unread.split_at(unread.len() - 1 - rank);
                 let (one, rest) = from_here.split_at(1);

@@ -8,7 +8,6 @@ use crate::export::{Pipeline, SpanCounts};
 use crate::fields::{self, TARGET};
 use crate::repeats::{Repeated, Repeats};
 use crate::rows;
-use crate::sampler::Decided;
 use crate::stages::Stages;
 use crate::system;
 use opentelemetry::trace::{Status as SpanStatus, TraceContextExt};
@@ -148,7 +147,8 @@ struct Recording {
 
 impl Observer for TracingObserver {
     type Request = Request;
-    type Stage = ();
+    /// Its place among the request's spans, where that is recorded.
+    type Stage = usize;
 
     /// Takes the caller's context along, and the subscriber and the span that its log lines go to.
     fn on_batch_start(&self, _: &BatchStart) -> impl Fn(&mut dyn FnMut()) + Send + Sync {
@@ -185,20 +185,19 @@ impl Observer for TracingObserver {
     }
 
     /// All stages, and the steps of as many of the nearest candidates as are to have a span of their own.
+    #[inline]
     fn hears(&self, event: &StageStart<'_>) -> bool {
         let Some(step) = event.step else { return true };
         self.system().is_some_and(|system| step.rank < system.candidate_spans())
     }
 
-    fn on_stage_start(&self, request: &mut Request, event: &StageStart<'_>) {
-        if let Some(recording) = &mut request.recording {
-            recording.stages.start(event);
-        }
+    fn on_stage_start(&self, request: &mut Request, event: &StageStart<'_>) -> usize {
+        request.recording.as_mut().map_or(0, |recording| recording.stages.begin(event))
     }
 
-    fn on_stage_end(&self, request: &mut Request, (): (), event: &StageEnd) {
+    fn on_stage_end(&self, request: &mut Request, place: usize, event: &StageEnd) {
         if let Some(recording) = &mut request.recording {
-            recording.stages.end(event);
+            recording.stages.end(place, event);
         }
     }
 
@@ -367,8 +366,7 @@ impl Recording {
             int(fields::DIMENSIONS, event.dimensions),
             KeyValue::new(fields::MODEL_VERSION, event.model_version.to_owned()),
         ]);
-        let span = pipeline.span(RequestStart::NAME, attributes, &parent.with_value(Decided));
-        let context = parent.with_span(span);
+        let context = parent.with_span(pipeline.span(RequestStart::NAME, attributes, &parent));
         let detail = if pipeline.candidate_spans() == 0 { Detail::Stages } else { Detail::Candidates };
         let stages =
             Stages::with_room_for(Stage::ALL.len() + pipeline.candidate_spans().min(JOINT_CANDIDATES));
@@ -403,7 +401,7 @@ fn replay(event: &Decision<'_>) -> Vec<KeyValue> {
         let candidates = event.joint_candidates();
         let features = event.features();
         let rows = candidates.iter().map(|&candidate| features.row(candidate));
-        attributes.push(KeyValue::new(fields::REPLAY_FEATURES, rows::encode(rows)));
+        attributes.push(KeyValue::new(fields::REPLAY_FEATURES, rows::numbers(rows)));
         let places = candidates.into_iter().map(|candidate| candidate as i64).collect();
         attributes.push(KeyValue::new(fields::REPLAY_CANDIDATES, Value::Array(Array::I64(places))));
     }

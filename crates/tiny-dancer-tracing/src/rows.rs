@@ -13,6 +13,9 @@
 //!
 //! In Python: `numpy.frombuffer(bytes.fromhex(text), ">f4").reshape(-1, 5)`.
 
+use crate::fields;
+use opentelemetry::trace::Event;
+use opentelemetry::{Array, Value};
 use tiny_dancer_core::Feature;
 
 /// The features of one candidate.
@@ -29,6 +32,30 @@ pub fn encode(rows: impl IntoIterator<Item = Row>) -> String {
         bytes.extend_from_slice(row.map(f32::to_be_bytes).as_flattened());
     }
     const_hex::encode(bytes)
+}
+
+/// Rows as a list of numbers: what an event carries until the exporter's thread has [`write`] it as text.
+pub(crate) fn numbers(rows: impl IntoIterator<Item = Row>) -> Value {
+    let rows = rows.into_iter();
+    let mut numbers = Vec::with_capacity(rows.size_hint().0 * Feature::COUNT);
+    for row in rows {
+        numbers.extend_from_slice(&row.map(f64::from));
+    }
+    Value::Array(Array::F64(numbers))
+}
+
+/// Writes the rows of all decisions among the events as text.
+pub(crate) fn write(events: &mut [Event]) {
+    let decisions = events.iter_mut().filter(|event| event.name == fields::ROUTING_DECISION.name);
+    for attribute in decisions.flat_map(|event| &mut event.attributes) {
+        if attribute.key.as_str() == fields::REPLAY_FEATURES
+            && let Value::Array(Array::F64(numbers)) = &attribute.value
+        {
+            let (rows, _) = numbers.as_chunks();
+            attribute.value =
+                encode(rows.iter().map(|row: &[f64; Feature::COUNT]| row.map(|it| it as f32))).into();
+        }
+    }
 }
 
 /// The rows of a text, to the last bit.

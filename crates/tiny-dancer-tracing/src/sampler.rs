@@ -1,10 +1,11 @@
 //! Who decides which traces are recorded, and when.
 //!
 //! For a routed request it is decided here, by [`samples`], before any span exists: an unsampled request must not pay
-//! for a span only to be told that nobody wants it. The SDK's own sampler, [`sampler`], then sees a context marked as
-//! [`Decided`] and agrees. It tosses only for the roots that users open themselves, each once: a span with a parent,
+//! for a span only to be told that nobody wants it. The SDK's own sampler, [`sampler`], then sees a span with a request's
+//! first attribute and agrees. It tosses only for the roots that users open themselves, each once: a span with a parent,
 //! ours or a remote one, follows it.
 
+use crate::fields;
 use opentelemetry::trace::{Link, SpanKind, TraceContextExt, TraceId};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{ParentBasedSampler, Sampler, SamplingResult, ShouldSample};
@@ -22,10 +23,6 @@ pub(crate) fn samples(ratio: f64) -> bool {
         if parent.is_valid() { parent.is_sampled() } else { random() < ratio }
     })
 }
-
-/// Marks a context in which a root span is recorded, because it was decided beforehand.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Decided;
 
 /// The SDK's sampler: a valid parent is obeyed, what was decided is recorded, other roots as often as `ratio` says.
 ///
@@ -48,7 +45,8 @@ impl ShouldSample for Roots {
         attributes: &[KeyValue],
         links: &[Link],
     ) -> SamplingResult {
-        let decided = parent.is_some_and(|parent| parent.get::<Decided>().is_some());
+        // Only requests that are recorded have spans, and all of these begin with this attribute.
+        let decided = attributes.first().is_some_and(|first| first.key.as_str() == fields::OPERATION);
         let sampler = if decided { &Sampler::AlwaysOn } else { &self.0 };
         sampler.should_sample(parent, trace_id, name, kind, attributes, links)
     }

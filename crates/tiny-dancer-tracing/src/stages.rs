@@ -5,7 +5,7 @@
 //! attribute, through one place in the queue, and [`unpack`] takes it out again. Their ids follow from the request's, so that
 //! each exporter sends the same ones.
 
-use crate::fields;
+use crate::{fields, rows};
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status};
 use opentelemetry::{Array, KeyValue, Value};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
@@ -15,56 +15,69 @@ use tiny_dancer_core::observer::{Stage, StageEnd, StageStart};
 /// The key of the attribute. It never leaves the process.
 const KEY: &str = "tiny_dancer.stages";
 
-/// Numbers a span: [`Stage`]; how many candidates it is about, or the place of the one; that one's rank; start and end, in
-/// nanoseconds since 1970.
-const NUMBERS: usize = 5;
+/// What is kept of a span: which [`Stage`]; how many candidates it is about, or the place of the one; that one's rank; start
+/// and end, in nanoseconds since 1970.
+type Numbers = [i64; 5];
 
 /// The rank where a span is about a whole stage.
 const WHOLE: i64 = -1;
 
-/// The end of a span that has none yet.
-const RUNNING: i64 = -1;
+/// Start and end of a span that runs.
+const RUNNING: [i64; 2] = [-1; 2];
 
 /// The stages of a request under way.
 #[derive(Debug)]
-pub(crate) struct Stages(Vec<i64>);
+pub(crate) struct Stages {
+    /// When the request began, as the first stage that ended tells.
+    start: Option<i64>,
+    spans: Vec<Numbers>,
+}
 
 impl Stages {
     /// With room for so many spans; more only take longer.
     pub(crate) fn with_room_for(spans: usize) -> Self {
-        Self(Vec::with_capacity(spans * NUMBERS))
+        Self { start: None, spans: Vec::with_capacity(spans) }
     }
 
-    /// A stage, or one candidate's step, begins. What still runs ends: within `model_inference` that is what the candidates
-    /// without a span of their own needed.
-    pub(crate) fn start(&mut self, event: &StageStart<'_>) {
-        let begin = now();
-        self.end_at(|_| begin);
+    /// A stage, or one candidate's step, begins: its place among the spans.
+    pub(crate) fn begin(&mut self, event: &StageStart<'_>) -> usize {
         let (about, rank) =
             event.step.map_or((event.candidates, WHOLE), |step| (step.candidate, step.rank as i64));
-        self.0.extend([event.stage as i64, about as i64, rank, begin, RUNNING]);
+        let [start, end] = RUNNING;
+        self.spans.push([event.stage as i64, about as i64, rank, start, end]);
+        self.spans.len() - 1
     }
 
-    /// What ran ended.
-    pub(crate) fn end(&mut self, event: &StageEnd) {
-        self.end_at(|start| {
-            start.saturating_add(i64::try_from(event.duration.as_nanos()).unwrap_or(i64::MAX))
-        });
-    }
-
-    /// Ends what runs, if anything does, at a moment that may depend on when it began.
-    fn end_at(&mut self, moment: impl FnOnce(i64) -> i64) {
-        if let [.., start, end] = self.0.as_mut_slice()
-            && *end == RUNNING
-        {
-            *end = moment(*start);
+    /// The one at this place ended.
+    pub(crate) fn end(&mut self, place: usize, event: &StageEnd) {
+        let [start, duration] =
+            [event.start, event.duration].map(|it| i64::try_from(it.as_nanos()).unwrap_or(i64::MAX));
+        let now_after = start.saturating_add(duration);
+        let request = *self.start.get_or_insert_with(|| now().saturating_sub(now_after));
+        let start = request.saturating_add(start);
+        // Within `model_inference`, what the candidates without a span of their own needed ends where the first that has one
+        // begins.
+        let end = match self.spans.get(place + 1) {
+            Some(&[.., step, _]) => step,
+            None => start.saturating_add(duration),
+        };
+        if let Some([.., starts, ends]) = self.spans.get_mut(place) {
+            (*starts, *ends) = (start, end);
         }
     }
 
-    /// The attribute that carries them, after whatever ran has ended.
+    /// The attribute that carries them.
     pub(crate) fn pack(&mut self) -> KeyValue {
-        self.end_at(|_| now());
-        KeyValue::new(KEY, Value::Array(Array::I64(std::mem::take(&mut self.0))))
+        let mut last = self.start.unwrap_or_else(now);
+        for [.., start, end] in &mut self.spans {
+            // The router unwinds.
+            if [*start, *end] == RUNNING {
+                (*start, *end) = (last, now());
+            }
+            last = *end;
+        }
+        let numbers = std::mem::take(&mut self.spans).into_flattened();
+        KeyValue::new(KEY, Value::Array(Array::I64(numbers)))
     }
 }
 
@@ -73,7 +86,8 @@ pub(crate) fn spans(span: &SpanData) -> u64 {
     1 + packed(&span.attributes).map_or(0, |(_, stages)| stages.len() as u64)
 }
 
-/// Makes spans of the stages that a span carries, and puts them behind the others, and it behind them.
+/// Makes spans of the stages that a span carries, and puts them behind the others, and it behind them. What else it carries
+/// as numbers becomes text.
 pub(crate) fn unpack(mut span: SpanData, spans: &mut Vec<SpanData>) {
     let attributes = std::mem::take(&mut span.attributes);
     let packed = packed(&attributes);
@@ -85,21 +99,22 @@ pub(crate) fn unpack(mut span: SpanData, spans: &mut Vec<SpanData>) {
     if let Some(place) = place {
         span.attributes.remove(place);
     }
+    rows::write(&mut span.events.events);
     spans.push(span);
 }
 
 /// The stages among the attributes, where they were added last, and which attribute it is.
-fn packed(attributes: &[KeyValue]) -> Option<(usize, &[[i64; NUMBERS]])> {
+fn packed(attributes: &[KeyValue]) -> Option<(usize, &[Numbers])> {
     let place = attributes.iter().rposition(|attribute| attribute.key.as_str() == KEY)?;
     let Value::Array(Array::I64(numbers)) = &attributes[place].value else { return None };
     let (stages, rest) = numbers.as_chunks();
     // A user's own attribute may have this key.
-    let known = |[stage, ..]: &[i64; NUMBERS]| (0..Stage::ALL.len() as i64).contains(stage);
+    let known = |[stage, ..]: &Numbers| (0..Stage::ALL.len() as i64).contains(stage);
     (rest.is_empty() && stages.iter().all(known)).then_some((place, stages))
 }
 
 /// The span of one of the stages of a request, from 1.
-fn stage(request: &SpanData, [stage, about, rank, start, end]: [i64; NUMBERS], place: u64) -> SpanData {
+fn stage(request: &SpanData, [stage, about, rank, start, end]: Numbers, place: u64) -> SpanData {
     let stage = Stage::ALL[stage as usize];
     let attributes = match rank {
         WHOLE if stage == Stage::CircuitBreakerCheck => vec![],

@@ -171,10 +171,16 @@ impl StageStart<'_> {
 pub struct CandidateStep<'a> {
     /// The candidate's place in the request.
     pub candidate: usize,
-    /// The candidate's name. Never a label; in logs only at `DEBUG` and below.
-    pub id: &'a str,
     /// How many candidates are nearer: 0 is the nearest, which is read last.
     pub rank: usize,
+    pub(crate) names: Names<'a>,
+}
+
+impl<'a> CandidateStep<'a> {
+    /// The candidate's name. Never a label; in logs only at `DEBUG` and below.
+    pub fn id(&self) -> &'a str {
+        self.names.get(self.candidate).unwrap_or_default()
+    }
 }
 
 /// A stage, or one candidate's step, ended.
@@ -187,6 +193,8 @@ pub struct StageEnd {
     pub candidates: usize,
     /// Whether this was a candidate's step rather than the whole stage.
     pub is_step: bool,
+    /// How long after the request it began.
+    pub start: Duration,
     /// How long it took.
     pub duration: Duration,
 }

@@ -82,6 +82,7 @@ impl<'a, O: Observer> Observed<'a, O> {
     }
 
     /// Whether somebody hears of this one.
+    #[inline]
     pub(super) fn hears_step(&self, step: CandidateStep<'_>) -> bool {
         self.hears(Some(step))
     }
@@ -103,7 +104,9 @@ impl<'a, O: Observer> Observed<'a, O> {
         let result = run(self);
         let now = self.clock.tick();
         self.last = Some(now);
-        let end = StageEnd { stage, candidates, is_step, duration: self.clock.between(start, now) };
+        let began = self.start.map_or(Duration::ZERO, |first| self.clock.between(first, start));
+        let duration = self.clock.between(start, now);
+        let end = StageEnd { stage, candidates, is_step, start: began, duration };
         self.observer.on_stage_end(&mut self.request, context, &end);
         result
     }

@@ -367,7 +367,7 @@ impl Observer for Scribe {
     }
 
     fn on_stage_start(&self, (): &mut (), event: &StageStart<'_>) {
-        let step = event.step.map(|step| format!(" {} rank {}", step.id, step.rank));
+        let step = event.step.map(|step| format!(" {} rank {}", step.id(), step.rank));
         self.note(format!("{}{}", event.stage.name(), step.unwrap_or_default()));
     }
 
@@ -506,6 +506,49 @@ fn of_candidates_only_those_are_told_that_somebody_hears() {
         // Two steps, and the stage around them.
         assert_eq!(told, ["model_inference", "model_inference", "model_inference", "end"]);
     }
+}
+
+/// Takes a second before each stage, and two after, and hears when they began.
+struct Slow(ManualClock, Mutex<Vec<(Stage, Duration, Duration)>>);
+
+impl Observer for Slow {
+    type Request = ();
+    type Stage = ();
+
+    fn on_request_start(&self, _: &RequestStart<'_>) {}
+
+    fn detail(&self, (): &()) -> Detail {
+        Detail::Candidates
+    }
+
+    fn on_stage_start(&self, (): &mut (), _: &StageStart<'_>) {
+        self.0.advance(Duration::from_secs(1));
+    }
+
+    fn on_stage_end(&self, (): &mut (), (): (), event: &StageEnd) {
+        self.1.lock().unwrap().push((event.stage, event.start, event.duration));
+        self.0.advance(Duration::from_secs(2));
+    }
+}
+
+#[test]
+fn a_stage_says_how_long_after_the_request_it_began() {
+    let (clock, hand) = Clock::manual(NOW);
+    let config = RouterConfig { clock, ..Default::default() };
+    let router = Router::with_observer(config, Slow(hand, Mutex::default())).unwrap();
+    router.route(RoutingRequest::new(&QUERY, &[candidate("a", 0.9, 1.0)])).unwrap();
+    let seconds = Duration::from_secs;
+    assert_eq!(
+        *router.observer().1.lock().unwrap(),
+        [
+            (Stage::CircuitBreakerCheck, seconds(1), seconds(0)),
+            (Stage::FeatureEngineering, seconds(4), seconds(0)),
+            // The candidate's step, and the stage around it.
+            (Stage::ModelInference, seconds(8), seconds(0)),
+            (Stage::ModelInference, seconds(7), seconds(3)),
+            (Stage::UncertaintyEstimation, seconds(13), seconds(0)),
+        ]
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use opentelemetry_sdk::trace::SpanData;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tiny_dancer_core::testing::{broken_model, candidate, exercise, router, toy_model};
-use tiny_dancer_core::{Candidate, CircuitBreakerConfig, RoutingRequest};
+use tiny_dancer_core::{Candidate, CircuitBreakerConfig, Router, RouterConfig, RoutingRequest};
 
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331";
 
@@ -185,10 +185,18 @@ fn the_shared_span_lasts_until_the_last_of_the_far_candidates() {
         }
     }
     let (recorder, began) = (recorder(1.0, 2), Began::default());
-    route((recorder.observer(), began.clone()), &candidates(5));
+    // Stages have the router's time, which in the other tests stands still.
+    let router =
+        Router::with_observer(RouterConfig::default(), (recorder.observer(), began.clone())).unwrap();
+    router.route(RoutingRequest::new(&[1.0, 0.0], &candidates(5))).unwrap();
     let spans = recorder.finish();
     let shared = named(&spans, Stage::ModelInference.name())[0];
     assert!(shared.end_time >= began.0.lock().unwrap().unwrap());
+    let root = request(&spans);
+    for span in &spans {
+        assert!(root.start_time <= span.start_time && span.start_time < span.end_time, "{span:?}");
+        assert!(span.end_time <= root.end_time, "{span:?}");
+    }
 }
 
 #[test]

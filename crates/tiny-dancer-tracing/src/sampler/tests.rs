@@ -4,12 +4,16 @@ use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceState};
 use opentelemetry_sdk::trace::SamplingDecision;
 
 fn decide(ratio: f64, context: &Context, trace_id: u128) -> bool {
+    decide_with(ratio, context, trace_id, &[])
+}
+
+fn decide_with(ratio: f64, context: &Context, trace_id: u128, attributes: &[KeyValue]) -> bool {
     let result = sampler(ratio).should_sample(
         Some(context),
         TraceId::from(trace_id),
         "a span",
         &SpanKind::Internal,
-        &[],
+        attributes,
         &[],
     );
     result.decision == SamplingDecision::RecordAndSample
@@ -20,19 +24,24 @@ fn parent(flags: TraceFlags, remote: bool) -> Context {
     Context::new().with_remote_span_context(parent)
 }
 
+/// What a request's span has, and no other.
+fn request() -> KeyValue {
+    KeyValue::new(fields::OPERATION, "route")
+}
+
 #[test]
 fn a_parent_is_obeyed_whatever_the_ratio() {
     for remote in [true, false] {
         assert!(decide(0.0, &parent(TraceFlags::SAMPLED, remote), 7));
         assert!(!decide(1.0, &parent(TraceFlags::default(), remote), 7));
-        // Even in a context where a root would have been recorded.
-        assert!(!decide(1.0, &parent(TraceFlags::default(), remote).with_value(Decided), 7));
+        // Even of what would be recorded as a root.
+        assert!(!decide_with(1.0, &parent(TraceFlags::default(), remote), 7, &[request()]));
     }
 }
 
 #[test]
 fn what_was_decided_is_recorded_without_another_toss() {
-    assert!((1..100).all(|id| decide(0.0, &Context::new().with_value(Decided), id << 64 | id)));
+    assert!((1..100).all(|id| decide_with(0.0, &Context::new(), id << 64 | id, &[request()])));
 }
 
 #[test]
