@@ -1,4 +1,4 @@
-//! Sets to search, and what it takes to read as many bytes once.
+//! Sets to search, and what it takes to read their bytes once.
 
 use anyhow::Result;
 use rand::{RngExt as _, SeedableRng as _};
@@ -14,12 +14,6 @@ pub fn remembered(candidates: usize, dimensions: usize) -> Result<(CandidateSet,
     let query = embedding();
     let candidate = |_| Candidate { embedding: embedding(), success_rate: 0.5, ..Default::default() };
     Ok((CandidateSet::new((0..candidates).map(candidate).collect())?, query))
-}
-
-/// As many numbers as a set's embeddings have, somewhere else in memory.
-pub fn as_many(candidates: usize, dimensions: usize) -> Vec<f32> {
-    // Not zeros: the system would show one and the same page for all of them.
-    vec![1.0; candidates * dimensions]
 }
 
 /// Reads all of it once, front to back, and does no more with it than a compiler needs to see.
@@ -38,12 +32,13 @@ pub fn read(numbers: &[f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tiny_dancer_core::testing::kernels::embeddings;
 
     #[test]
-    fn a_set_has_as_many_numbers_as_are_read() {
+    fn a_search_and_a_reading_see_the_same_numbers() {
         let (set, query) = remembered(50, 12).unwrap();
-        assert_eq!(set.len() * set.dimensions(), as_many(50, 12).len());
+        assert_eq!(embeddings(&set).len(), 50 * 12);
         assert_eq!(set.nearest(&query, 8).unwrap().len(), 8);
-        read(&as_many(50, 12));
+        read(embeddings(&set));
     }
 }

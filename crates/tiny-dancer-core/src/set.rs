@@ -106,6 +106,12 @@ impl CandidateSet {
             .collect())
     }
 
+    /// All embeddings, one after the other.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn embeddings(&self) -> &[f32] {
+        &self.embeddings
+    }
+
     /// A candidate whose embedding is empty.
     pub(crate) fn without_embedding(&self, candidate: usize) -> &Candidate {
         &self.candidates[candidate]

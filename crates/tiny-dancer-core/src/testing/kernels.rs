@@ -5,7 +5,7 @@ use crate::features::{self, Columns, Feature, FillSimilarities, Scales};
 use crate::kernel::Kernel;
 use crate::order::{self, JointOrder};
 use crate::similarity::Cosine;
-use crate::{Candidate, Model, RouteError, RoutingRequest};
+use crate::{Candidate, CandidateSet, Model, RouteError, RoutingRequest};
 use std::time::Duration;
 
 /// The features of a request, and room for each candidate's own confidence.
@@ -45,6 +45,11 @@ impl Engineer {
     ) -> Result<(), RouteError> {
         features::engineer(kernel, request, request.now.unwrap_or_default(), &self.0, &mut scratch.0)
     }
+}
+
+/// What a search of the set reads.
+pub fn embeddings(set: &CandidateSet) -> &[f32] {
+    set.embeddings()
 }
 
 /// The cosines of a query and of all candidates, norms included, their embeddings checked. False where one is no good.
