@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask bench | lint | test | ci | codegen | screenshot`.
+//! The project's own commands: `cargo xtask bench | lint | test | miri | ci | codegen | screenshot`.
 //!
 //! Each command is a list of steps. A step prints a headline and its command, and passes, fails or is skipped for a
 //! stated reason; a failure never hides the steps after it. At the end stands a table of all steps and a closing line,
@@ -12,6 +12,7 @@ mod codegen;
 mod codemap;
 mod instructions;
 mod lint;
+mod miri;
 mod receivers;
 mod report;
 mod screenshot;
@@ -43,6 +44,8 @@ enum Task {
     Codegen,
     /// rustfmt, clippy, the dependency arrows, and what no compiler sees
     Lint,
+    /// Core's tests under Miri, as far as it can run them; has rustup install it with a nightly toolchain
+    Miri,
     /// A picture of one trace in a web page; fetches a browser
     Screenshot(screenshot::Arguments),
     /// Unit, integration and documentation tests, then the product against real services
@@ -67,6 +70,7 @@ fn run(arguments: Arguments) -> Result<Report> {
         Task::Ci(arguments) => ci::run(&workspace, &mut report, arguments),
         Task::Codegen => codegen::run(&workspace, &mut report),
         Task::Lint => lint::run(&workspace, &mut report),
+        Task::Miri => miri::run(&mut report),
         Task::Screenshot(arguments) => screenshot::run(&workspace, &mut report, &arguments),
         Task::Test(arguments) => test::run(&workspace, &mut report, arguments),
     }
