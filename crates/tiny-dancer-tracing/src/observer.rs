@@ -2,7 +2,7 @@
 //!
 //! Spans are made through OpenTelemetry's own interface rather than as `tracing` spans: a span costs less that way, its
 //! name comes from core as it is, and an unsampled request needs none. The request's context is OpenTelemetry's
-//! current one while it is routed, so that log lines within carry its ids.
+//! current one while it is routed, so that log lines within carry its ids. Its [`Stages`] become spans later.
 
 use crate::export::{Pipeline, SpanCounts};
 use crate::fields::{self, TARGET};
