@@ -1,9 +1,9 @@
 //! `cargo xtask miri`: core's tests under Miri, which finds what the language does not allow, as far as it can run them.
 //!
 //! Core has no `unsafe` of its own. What Miri looks at is the plain kernel's way through `pulp`, and the breaker's word under
-//! threads, whose loads and stores it lets come in other orders than this machine would. It knows no vector instructions
-//! and no assembly, which the hash of a model file and the tick counter need, and it is a thousand times slower; so these are
-//! the modules that neither load a model nor have tests of a million numbers.
+//! threads, whose loads and stores it lets come in other orders than this machine would. Under it `pulp` finds no vector
+//! instructions. It can't run assembly, which the hash of a model file and the tick counter need, and is slow; so these are the modules
+//! that neither load a model nor have tests of very many numbers.
 
 use crate::report::Report;
 use std::process::Command;

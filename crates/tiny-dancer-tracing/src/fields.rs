@@ -102,6 +102,9 @@ fields! {
     UNCERTAINTY: Double = "tiny_dancer.uncertainty", "the conformal uncertainty: 0 certain, 1 nothing known";
 }
 
+/// The key of what a request's span carries to the exporter's thread. It never leaves the process, so it is in no table.
+pub(crate) const STAGES: &str = "tiny_dancer.stages";
+
 /// One kind of span.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]

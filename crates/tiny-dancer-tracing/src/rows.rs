@@ -1,7 +1,7 @@
 //! How a trace keeps the rows of features that a decision was made of: as text.
 //!
 //! Five `f32` a candidate in the order of [`Feature::ALL`], one candidate after the other, each number eight hexadecimal digits. In
-//! a list of doubles each would be a message of its own, and take longer to export than the rest of a request's spans.
+//! a list of doubles each would be a message of its own, with a length to compute at each level around it.
 //!
 //! ```
 //! use tiny_dancer_tracing::rows;
@@ -51,9 +51,8 @@ pub(crate) fn write(events: &mut [Event]) {
         if attribute.key.as_str() == fields::REPLAY_FEATURES
             && let Value::Array(Array::F64(numbers)) = &attribute.value
         {
-            let (rows, _) = numbers.as_chunks();
-            attribute.value =
-                encode(rows.iter().map(|row: &[f64; Feature::COUNT]| row.map(|it| it as f32))).into();
+            let (rows, _) = numbers.as_chunks::<{ Feature::COUNT }>();
+            attribute.value = encode(rows.iter().map(|row| row.map(|it| it as f32))).into();
         }
     }
 }

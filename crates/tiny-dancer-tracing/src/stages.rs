@@ -1,7 +1,7 @@
 //! The stages of a recorded request: a few numbers each, until the exporter's thread makes spans of them.
 //!
-//! A dozen spans, made one by one while the request waits, would take most of what a sampled request costs. Nobody needs
-//! them before they are exported: no stage's span is ever a current one. So the request's span carries them as an
+//! The caller would wait for a dozen spans to be made. Nobody needs them before they are exported: no stage's span is ever a
+//! current one. So the request's span carries them as an
 //! attribute, through one place in the queue, and [`unpack`] takes it out again. Their ids follow from the request's, so that
 //! each exporter sends the same ones.
 
@@ -11,9 +11,6 @@ use opentelemetry::{Array, KeyValue, Value};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use std::time::{Duration, SystemTime};
 use tiny_dancer_core::observer::{Stage, StageEnd, StageStart};
-
-/// The key of the attribute. It never leaves the process.
-const KEY: &str = "tiny_dancer.stages";
 
 /// What is kept of a span: which [`Stage`]; how many candidates it is about, or the place of the one; that one's rank; start
 /// and end, in nanoseconds since 1970.
@@ -77,7 +74,7 @@ impl Stages {
             last = *end;
         }
         let numbers = std::mem::take(&mut self.spans).into_flattened();
-        KeyValue::new(KEY, Value::Array(Array::I64(numbers)))
+        KeyValue::new(fields::STAGES, Value::Array(Array::I64(numbers)))
     }
 }
 
@@ -105,7 +102,7 @@ pub(crate) fn unpack(mut span: SpanData, spans: &mut Vec<SpanData>) {
 
 /// The stages among the attributes, where they were added last, and which attribute it is.
 fn packed(attributes: &[KeyValue]) -> Option<(usize, &[Numbers])> {
-    let place = attributes.iter().rposition(|attribute| attribute.key.as_str() == KEY)?;
+    let place = attributes.iter().rposition(|attribute| attribute.key.as_str() == fields::STAGES)?;
     let Value::Array(Array::I64(numbers)) = &attributes[place].value else { return None };
     let (stages, rest) = numbers.as_chunks();
     // A user's own attribute may have this key.

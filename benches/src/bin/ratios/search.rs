@@ -14,7 +14,7 @@ const NEAREST: usize = 64;
 pub(crate) fn measure(run: &Run) -> Result<()> {
     for candidates in [10_000, 100_000, 1_000_000] {
         let id = format!("search/{candidates}x384");
-        // A million rows are 1.5 GB, and take a minute to make.
+        // A million rows are 1.5 GB, and take long to make.
         if !run.wants(&id) || (candidates == 1_000_000 && !run.full) {
             continue;
         }

@@ -175,11 +175,14 @@ fn what_the_router_does_not_write_is_unreadable() {
     });
     assert_eq!(verdict.to_string(), "unreadable: there are 19 candidates and the features of 20");
     let verdict = changed(fields::REPLAY_CANDIDATES, |value| value["arrayValue"]["values"][3] = otlp(0.5));
-    assert_eq!(verdict.to_string(), "unreadable: tiny_dancer.replay.candidates holds something else");
+    assert_eq!(
+        verdict.to_string(),
+        format!("unreadable: {} holds something else", fields::REPLAY_CANDIDATES)
+    );
     let verdict = changed(fields::REPLAY_FEATURES, |value| value["stringValue"] = json!("3f800000"));
     assert_eq!(
         verdict.to_string(),
-        "unreadable: tiny_dancer.replay.features: 4 bytes are not a whole number of rows of 20"
+        format!("unreadable: {}: 4 bytes are not a whole number of rows of 20", fields::REPLAY_FEATURES)
     );
     assert!(replay_all("{}", &Model::embedded()).unwrap_err().to_string().contains("routing_decision"));
     assert!(replay_all("{", &Model::embedded()).is_err());

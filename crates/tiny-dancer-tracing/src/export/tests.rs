@@ -1,8 +1,10 @@
 use super::*;
 use crate::testing::{Line, Recorder, lines};
-use crate::{TracingConfig, TracingSystem};
+use crate::{TracingConfig, TracingObserver, TracingSystem};
 use opentelemetry_sdk::error::OTelSdkError;
 use std::sync::Mutex;
+use tiny_dancer_core::testing::{candidate, router, toy_model};
+use tiny_dancer_core::{CircuitBreakerConfig, RoutingRequest};
 
 fn checked(shutdown_timeout: Duration) -> Checked {
     TracingConfig { shutdown_timeout, ..Default::default() }.check().unwrap()
@@ -101,6 +103,28 @@ fn a_hanging_exporter_costs_a_bounded_queue_and_no_more_than_the_deadline() {
     let report = pipeline.shutdown();
     assert_eq!(report, ShutdownReport { dropped: 5_000, timed_out: true, ..Default::default() });
     drop(let_go);
+}
+
+#[test]
+fn a_request_that_finds_no_place_is_lost_whole() {
+    const SPANS: u64 = 7;
+    let (let_go, held) = mpsc::channel();
+    let mut exporters = Exporters::new(1, 512);
+    exporters.add(Hangs(Mutex::new(held)), Refused::default());
+    let pipeline = Arc::new(Pipeline::new(&checked(Duration::from_secs(60)), exporters));
+    let observer = TracingObserver::of(Arc::clone(&pipeline));
+    let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), observer);
+    let candidates = [candidate("a", 0.9, 1.0), candidate("b", 0.8, 1.0)];
+    for _ in 0..10 {
+        router.route(RoutingRequest::new(&[1.0, 0.0], &candidates)).unwrap();
+    }
+    // One may hang in the export, and one waits.
+    let counts = pipeline.counts();
+    assert_eq!((counts.made, counts.dropped % SPANS), (10 * SPANS, 0));
+    assert!(counts.dropped >= 8 * SPANS, "{counts:?}");
+    drop(let_go);
+    let report = pipeline.shutdown();
+    assert_eq!((report.flushed, report.dropped), (10 * SPANS - counts.dropped, counts.dropped));
 }
 
 /// Takes everything, and then does not go away until it is let go.

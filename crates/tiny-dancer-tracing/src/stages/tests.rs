@@ -19,7 +19,7 @@ fn route(observer: TracingObserver) {
 /// A span that somebody opened, with this value under our key.
 fn with_value(value: Value) -> SpanData {
     let recorder = Recorder::new(TracingConfig::default());
-    drop(recorder.pipeline.span("a span", vec![KeyValue::new(KEY, value)], &Context::new()));
+    drop(recorder.pipeline.span("a span", vec![KeyValue::new(fields::STAGES, value)], &Context::new()));
     recorder.finish().remove(0)
 }
 
@@ -42,11 +42,11 @@ fn a_span_counts_as_many_as_it_becomes() {
     for numbers in [vec![], vec![1, 100, WHOLE, 5, 7], vec![0, 3, WHOLE, 5, 7, 2, 1, 0, 8, 9]] {
         let carried = numbers.len() / 5;
         let mut span = with_value("nothing of ours".into());
-        span.attributes = vec![KeyValue::new(KEY, Value::Array(Array::I64(numbers)))];
+        span.attributes = vec![KeyValue::new(fields::STAGES, Value::Array(Array::I64(numbers)))];
         let (counted, mut spans) = (self::spans(&span), vec![]);
         unpack(span, &mut spans);
         assert_eq!((counted as usize, spans.len()), (carried + 1, carried + 1));
-        assert!(spans.iter().all(|span| span.attributes.iter().all(|it| it.key.as_str() != KEY)));
+        assert!(spans.iter().all(|span| span.attributes.iter().all(|it| it.key.as_str() != fields::STAGES)));
     }
 }
 
@@ -55,7 +55,7 @@ fn what_somebody_else_keeps_under_the_key_is_left_alone() {
     let numbers = |numbers: &[i64]| Value::Array(Array::I64(numbers.to_vec()));
     for value in ["text".into(), numbers(&[1, 2, 3]), numbers(&[4, 1, 1, 1, 1]), numbers(&[-1, 1, 1, 1, 1])] {
         let span = with_value(value.clone());
-        assert_eq!(span.attributes, [KeyValue::new(KEY, value)]);
+        assert_eq!(span.attributes, [KeyValue::new(fields::STAGES, value)]);
         assert_eq!(spans(&span), 1);
     }
 }

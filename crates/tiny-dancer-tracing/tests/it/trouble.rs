@@ -320,22 +320,6 @@ fn batches_are_as_large_as_the_environment_says() {
 }
 
 #[test]
-fn a_request_that_finds_no_place_is_lost_whole() {
-    let name = "a_request_that_finds_no_place_is_lost_whole";
-    alone(module_path!(), name, &[("OTEL_BSP_MAX_QUEUE_SIZE", "5")], || {
-        let collector = Collector::start();
-        let system = TracingSystem::new(collector.config());
-        route(system.observer().unwrap(), 1_000);
-        let report = system.shutdown();
-        assert_eq!((report.flushed + report.dropped, report.failed), (1_000 * SPANS, 0));
-        assert!(report.dropped > 0, "{report}");
-        let spans = collector.spans();
-        let requests = spans.iter().filter(|span| span.name == "routing_request").count() as u64;
-        assert_eq!((spans.len() as u64, report.flushed), (requests * SPANS, requests * SPANS));
-    });
-}
-
-#[test]
 fn a_limit_of_attributes_takes_no_stage_away() {
     let name = "a_limit_of_attributes_takes_no_stage_away";
     alone(module_path!(), name, &[("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "1")], || {
