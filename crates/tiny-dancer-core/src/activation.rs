@@ -18,14 +18,14 @@ const C: [f32; 6] =
 /// `2^x` of each lane, for `x` clamped to -62..62. No lane may be NaN: the model file bounds all weights.
 #[inline(always)]
 pub(crate) fn exp2<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    let x = simd.min_f32s(simd.splat_f32s(LIMIT), simd.max_f32s(simd.splat_f32s(-LIMIT), x));
     let (p, scale) = exp2_parts(simd, x);
     simd.mul_f32s(p, scale)
 }
 
-/// The same as a number of 0.7 to 1.42 and a whole power of two, which is there sooner.
+/// `2^x` for `x` of -126 to 127, as a number of 0.7 to 1.42 and a whole power of two, which is there sooner.
 #[inline(always)]
 fn exp2_parts<S: Simd>(simd: S, x: S::f32s) -> (S::f32s, S::f32s) {
-    let x = simd.min_f32s(simd.splat_f32s(LIMIT), simd.max_f32s(simd.splat_f32s(-LIMIT), x));
     let round = simd.splat_f32s(ROUND);
     let shifted = simd.add_f32s(x, round);
     let r = simd.sub_f32s(x, simd.sub_f32s(shifted, round));
@@ -48,56 +48,87 @@ pub(crate) fn sigmoid<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     simd.div_f32s(one, simd.add_f32s(one, power))
 }
 
-/// The largest difference between a unit's two biases where one power of two serves both.
-pub(crate) const SHARED_DIFFERENCE: f32 = 16.0;
-/// Beyond, the tanh has long been -1.
-const FLAT: f32 = 1_125_899_906_842_624.0; // 2^50
-
 /// The cell's update of each lane, in one division, from the exponent `x` of `A = e^-(pre + bias_gate)` and
 /// `B = e^-2(pre + bias_update)`:
 ///
 /// ```text
 /// z  = sigmoid(pre + bias_gate) = 1 / (1 + A)      h~ = tanh(pre + bias_update) = (1 - B) / (1 + B)
 /// h' = (zeta (1 - z) + nu) h~ + z h
-///    = (let_in (1 - B) + h (1 + B)) / ((1 + A) (1 + B))      let_in = zeta A + nu (1 + A)
+///    = (let_in (1 - B) + h (1 + B)) / ((1 + A) (1 + B))      let_in = nu + (zeta + nu) A
 /// ```
 ///
-/// Where the two biases of each unit are near each other, which is what `SHARED` says, both follow from one power of two:
-/// `x` is `-log2(e) (pre + c)` with the biases' mean `c`, and for their difference `d` of at most [`SHARED_DIFFERENCE`]
+/// Where neither can leave f32's range, which is what `BOUNDED` says (see [`bounded`]), both follow from one power of two:
+/// `x` is `-log2(e) (pre + c)` with the biases' mean `c`, and with their difference `d`
 ///
 /// ```text
 /// A = gate 2^x      gate = e^-(d/2)
 /// B = update 2^2x   update = e^d
 /// ```
 ///
-/// `A` stays below `2^74`, and `B` is cut at `2^51`, so that `(1 + A) (1 + B)` is a number. Otherwise `x` is
-/// `-log2(e) pre`, and `gate` and `update` are what the biases add to the two exponents.
+/// Otherwise `x` is `-log2(e) pre`, and `gate` and `update` are what the biases add to the two exponents.
 ///
-/// Each step of the joint pass waits for the one before, so what counts is how long the chain from `x` is.
+/// Each step of the joint pass waits for the one before, so what counts is how long the chain from `x` is: everything is
+/// a polynomial in the part of `2^x` that is there last. [`first_update`] is the same for `h = 0`, where nothing waits, and
+/// what counts is how much there is to do.
 #[inline(always)]
-pub(crate) fn gated_update<S: Simd, const SHARED: bool>(
+pub(crate) fn gated_update<S: Simd, const BOUNDED: bool>(
     simd: S,
     x: S::f32s,
-    (gate, update): (S::f32s, S::f32s),
+    biases: (S::f32s, S::f32s),
     (zeta, nu): (f32, f32),
     h: S::f32s,
 ) -> S::f32s {
-    let (zeta_nu, nu) = (simd.splat_f32s(zeta + nu), simd.splat_f32s(nu));
-    let (a, b, let_in) = if SHARED {
+    let (p, a, b) = powers::<S, BOUNDED>(simd, x, biases);
+    let (one, nu, of_a) = (simd.splat_f32s(1.0), simd.splat_f32s(nu), simd.splat_f32s(zeta + nu));
+    // A = a p, B = b p^2, let_in = nu + c p
+    let c = simd.mul_f32s(a, of_a);
+    let p2 = simd.mul_f32s(p, p);
+    let below = simd.mul_add_e_f32s(p, simd.mul_f32s(a, b), b);
+    let below = simd.mul_add_e_f32s(p2, below, simd.mul_add_e_f32s(p, a, one));
+    let above = simd.negate_mul_add_e_f32s(p, simd.mul_f32s(b, c), simd.mul_f32s(b, simd.sub_f32s(h, nu)));
+    let above = simd.mul_add_e_f32s(p2, above, simd.mul_add_e_f32s(p, c, simd.add_f32s(h, nu)));
+    simd.div_f32s(above, below)
+}
+
+/// [`gated_update`] of `h = 0`.
+#[inline(always)]
+pub(crate) fn first_update<S: Simd, const BOUNDED: bool>(
+    simd: S,
+    x: S::f32s,
+    biases: (S::f32s, S::f32s),
+    (zeta, nu): (f32, f32),
+) -> S::f32s {
+    let (p, a, b) = powers::<S, BOUNDED>(simd, x, biases);
+    let (one, nu, of_a) = (simd.splat_f32s(1.0), simd.splat_f32s(nu), simd.splat_f32s(zeta + nu));
+    let a = simd.mul_f32s(p, a);
+    let b = simd.mul_f32s(simd.mul_f32s(p, p), b);
+    let let_in = simd.mul_add_e_f32s(a, of_a, nu);
+    let one_a = simd.add_f32s(one, a);
+    simd.div_f32s(simd.negate_mul_add_e_f32s(b, let_in, let_in), simd.mul_add_e_f32s(one_a, b, one_a))
+}
+
+/// `(p, a, b)`, of which `A` is `a p` and `B` is `b p^2`.
+#[inline(always)]
+fn powers<S: Simd, const BOUNDED: bool>(
+    simd: S,
+    x: S::f32s,
+    (gate, update): (S::f32s, S::f32s),
+) -> (S::f32s, S::f32s, S::f32s) {
+    if BOUNDED {
         let (p, scale) = exp2_parts(simd, x);
-        let of_a = simd.mul_f32s(scale, gate);
-        let of_b = simd.mul_f32s(simd.mul_f32s(scale, scale), update);
-        let of_b = simd.min_f32s(simd.splat_f32s(FLAT), of_b);
-        let let_in = simd.mul_add_e_f32s(p, simd.mul_f32s(of_a, zeta_nu), nu);
-        (simd.mul_f32s(p, of_a), simd.mul_f32s(simd.mul_f32s(p, p), of_b), let_in)
+        (p, simd.mul_f32s(scale, gate), simd.mul_f32s(simd.mul_f32s(scale, scale), update))
     } else {
         let a = exp2(simd, simd.add_f32s(x, gate));
         let b = exp2(simd, simd.add_f32s(simd.add_f32s(x, x), update));
-        (a, b, simd.mul_add_e_f32s(a, zeta_nu, nu))
-    };
-    let one_a = simd.add_f32s(simd.splat_f32s(1.0), a);
-    let sum = simd.mul_add_e_f32s(b, simd.sub_f32s(h, let_in), simd.add_f32s(h, let_in));
-    simd.div_f32s(sum, simd.mul_add_e_f32s(one_a, b, one_a))
+        (simd.splat_f32s(1.0), a, b)
+    }
+}
+
+/// Whether `(1 + A) (1 + B)`, multiplied by a state below 128, stays a number while `|pre + c|` is at most `most`.
+pub(crate) fn bounded(most: f64, difference: f64) -> bool {
+    // A and B are e^(most + |d|/2) and e^(2 most + |d|) at most.
+    let (a, b) = ((most + difference.abs() / 2.0).exp(), (2.0 * most + difference.abs()).exp());
+    128.0 * (1.0 + a) * (1.0 + b) < f64::from(f32::MAX)
 }
 
 #[cfg(test)]

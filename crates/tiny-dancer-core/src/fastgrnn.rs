@@ -18,9 +18,9 @@
 //!
 //! The cell never sees an embedding, so its weights do not depend on where embeddings come from.
 //!
-//! The weights are kept padded to whole vectors. A padded unit has weight zero everywhere, hence state zero for ever.
+//! The weights are kept padded to whole vectors. A padded unit has weight zero everywhere, and nothing hears of it.
 
-use crate::activation::{SHARED_DIFFERENCE, gated_update, sigmoid};
+use crate::activation::{bounded, first_update, gated_update, sigmoid};
 use crate::features::{Feature, Features};
 use crate::kernel::Kernel;
 use pulp::{Simd, WithSimd};
@@ -51,20 +51,52 @@ pub struct FastGrnnWeights {
     pub head_bias: f32,
 }
 
-/// A number for each unit, padded.
-type Units = [f32; MAX_HIDDEN_SIZE];
+/// A number for each unit, padded. No vector of them lies across two lines of the cache.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+struct Units<const N: usize = MAX_HIDDEN_SIZE>([f32; N]);
+
+impl<const N: usize> Units<N> {
+    const ZERO: Self = Self([0.0; N]);
+
+    fn new(values: impl Iterator<Item = f64>) -> Self {
+        let mut units = Self::ZERO;
+        for (unit, value) in units.0.iter_mut().zip(values) {
+            *unit = value as f32;
+        }
+        units
+    }
+
+    /// One of the vectors that they are made of.
+    #[inline(always)]
+    fn vector<S: Simd>(&self, v: usize) -> S::f32s {
+        S::as_simd_f32s(&self.0).0[v]
+    }
+
+    /// The same to write to.
+    #[inline(always)]
+    fn vector_mut<S: Simd>(&mut self, v: usize) -> &mut S::f32s {
+        &mut S::as_mut_simd_f32s(&mut self.0).0[v]
+    }
+
+    /// One of them in all lanes.
+    #[inline(always)]
+    fn splat<S: Simd>(&self, simd: S, unit: usize) -> S::f32s {
+        simd.splat_f32s(self.0[unit])
+    }
+}
 
 /// A cell ready to run: its weights scaled so that a sum over them is the exponent of its [`gated_update`].
 #[derive(Clone, Debug)]
 pub(crate) struct FastGrnn {
     /// Hidden units, in whole [`PADDED`] steps.
     padded: usize,
-    /// Whether one power of two serves both gates of each unit.
-    shared: bool,
+    /// Whether nothing in an update can leave f32's range, so that one power of two serves both gates of each unit.
+    bounded: bool,
     /// Columns of `-log2(e) W`: for each feature, its weights by unit.
     w: [Units; Feature::COUNT],
     /// Columns of `-log2(e) U`: for each unit, the weights that it sends out. Padded, too.
-    u: Vec<Units>,
+    u: Box<[Units; MAX_HIDDEN_SIZE]>,
     /// Where the exponent's sum begins, and what [`gated_update`] makes of it.
     centre: Units,
     gate: Units,
@@ -86,7 +118,7 @@ pub(crate) struct State(Units);
 
 impl State {
     /// `h = 0`.
-    pub(crate) const ZERO: Self = Self([0.0; MAX_HIDDEN_SIZE]);
+    pub(crate) const ZERO: Self = Self(Units::ZERO);
 }
 
 impl FastGrnn {
@@ -97,41 +129,50 @@ impl FastGrnn {
         let exponent = |value: f64| -std::f64::consts::LOG2_E * value;
         let column = |matrix: &[f32], width: usize, column: usize| {
             let column = matrix.iter().skip(column).step_by(width);
-            units(column.map(|&weight| exponent(weight.into())))
+            Units::new(column.map(|&weight| exponent(weight.into())))
         };
         let biases = || {
             let biases = weights.bias_gate.iter().zip(&weights.bias_update);
             biases.map(|(&gate, &update)| (f64::from(gate), f64::from(update)))
         };
-        let shared = biases().all(|(gate, update)| (gate - update).abs() <= f64::from(SHARED_DIFFERENCE));
-        let (centre, gate, update) = if shared {
+        let sigmoid = |x: f32| 1.0 / (1.0 + f64::from(-x).exp());
+        let (zeta, nu) = (sigmoid(weights.zeta), sigmoid(weights.nu));
+        // A step adds nu at most to a state above zeta, and no feature is beyond 1.
+        let most_state = zeta + JOINT_CANDIDATES as f64 * nu;
+        let sum = |row: &[f32]| row.iter().map(|&weight| f64::from(weight).abs()).sum::<f64>();
+        let rows = weights.w.chunks(Feature::COUNT).zip(weights.u.chunks(h));
+        let bounded = biases().zip(rows).all(|((gate, update), (w, u))| {
+            bounded(f64::midpoint(gate, update).abs() + sum(w) + most_state * sum(u), gate - update)
+        });
+        let (centre, gate, update) = if bounded {
             (
-                units(biases().map(|(gate, update)| exponent(f64::midpoint(gate, update)))),
-                units(biases().map(|(gate, update)| ((update - gate) / 2.0).exp())),
-                units(biases().map(|(gate, update)| (gate - update).exp())),
+                Units::new(biases().map(|(gate, update)| exponent(f64::midpoint(gate, update)))),
+                Units::new(biases().map(|(gate, update)| ((update - gate) / 2.0).exp())),
+                Units::new(biases().map(|(gate, update)| (gate - update).exp())),
             )
         } else {
             (
-                units([].into_iter()),
-                units(biases().map(|(gate, _)| exponent(gate))),
-                units(biases().map(|(_, update)| exponent(2.0 * update))),
+                Units::ZERO,
+                Units::new(biases().map(|(gate, _)| exponent(gate))),
+                Units::new(biases().map(|(_, update)| exponent(2.0 * update))),
             )
         };
-        let mut u: Vec<_> = (0..h).map(|from| column(&weights.u, h, from)).collect();
-        u.resize(MAX_HIDDEN_SIZE, units([].into_iter()));
-        let sigmoid = |x: f32| (1.0 / (1.0 + f64::from(-x).exp())) as f32;
+        let mut u = Box::new([Units::ZERO; MAX_HIDDEN_SIZE]);
+        for (from, sent) in u.iter_mut().take(h).enumerate() {
+            *sent = column(&weights.u, h, from);
+        }
         Self {
             padded,
-            shared,
+            bounded,
             w: std::array::from_fn(|feature| column(&weights.w, Feature::COUNT, feature)),
             u,
             centre,
             gate,
             update,
-            head_weight: units(weights.head_weight.iter().map(|&weight| weight.into())),
+            head_weight: Units::new(weights.head_weight.iter().map(|&weight| weight.into())),
             head_bias: weights.head_bias,
-            zeta: sigmoid(weights.zeta),
-            nu: sigmoid(weights.nu),
+            zeta: zeta as f32,
+            nu: nu as f32,
         }
     }
 
@@ -142,120 +183,189 @@ impl FastGrnn {
         features: Features<'_>,
         confidences: &mut [f32],
     ) -> Result<(), (usize, f32)> {
-        kernel.dispatch(Alone { cell: self, features, confidences: &mut *confidences });
-        if let Some(candidate) = confidences.iter().position(|logit| !logit.is_finite()) {
-            return Err((candidate, confidences[candidate]));
+        if kernel.dispatch(Alone { cell: self, features, confidences: &mut *confidences }) {
+            return Ok(());
         }
-        kernel.dispatch(Sigmoid(confidences));
-        Ok(())
+        let candidate = confidences.iter().position(|logit| !logit.is_finite());
+        let candidate = candidate.expect("one of them is no number");
+        Err((candidate, confidences[candidate]))
     }
 
     /// Reads candidates into a state, one after the other.
     pub(crate) fn read(&self, kernel: Kernel, features: Features<'_>, candidates: &[u32], state: &mut State) {
-        kernel.dispatch(Read { cell: self, features, candidates, state });
+        let read = Read { cell: self, features, candidates, state };
+        // A step waits for the one before. Where two vectors hold a state, longer ones only take longer.
+        if self.padded == PADDED { kernel.dispatch_short(read) } else { kernel.dispatch(read) }
     }
 
     /// The confidence of a state, or its logit where that is no number.
     pub(crate) fn confidence(&self, kernel: Kernel, state: &State) -> Result<f32, f32> {
-        let mut confidence = [kernel.dispatch(Head { cell: self, state })];
-        if !confidence[0].is_finite() {
-            return Err(confidence[0]);
-        }
-        kernel.dispatch(Sigmoid(&mut confidence));
-        Ok(confidence[0])
+        let (logit, confidence) = kernel.dispatch(Head { cell: self, state });
+        if logit.is_finite() { Ok(confidence) } else { Err(logit) }
     }
 
-    /// One step from the state `h`, which is all zero where `ALONE` says so.
+    /// One step, of features `x`, from one of two states to the other.
+    ///
+    /// Each number of a state goes to all lanes, and from memory that costs nothing: a vector's lanes would have to be
+    /// turned about. That the states have places which nobody knows before is what keeps them in memory.
     #[inline(always)]
-    fn step<S: Simd, const PADDED: usize, const SHARED: bool, const ALONE: bool>(
+    fn step<S: Simd, const PADDED: usize, const BOUNDED: bool>(
         &self,
         simd: S,
         x: [f32; Feature::COUNT],
-        h: &[f32; PADDED],
-    ) -> [f32; PADDED] {
-        let mut next = [0.0; PADDED];
-        let (to, _) = S::as_mut_simd_f32s(&mut next);
-        // Two vectors side by side, so that neither waits for the other.
-        if let ([one], _) = to.as_chunks_mut::<1>() {
-            *one = self.units::<S, PADDED, SHARED, ALONE, 1>(simd, x, h, 0);
+        states: &mut [Units<PADDED>; 2],
+        from: usize,
+    ) {
+        let vectors = PADDED / S::F32_LANES;
+        // Two side by side, so that neither waits for the other.
+        if vectors == 1 {
+            self.units::<S, PADDED, BOUNDED, 1>(simd, x, states, from, 0);
         } else {
-            for (pair, to) in to.as_chunks_mut::<2>().0.iter_mut().enumerate() {
-                *to = self.units::<S, PADDED, SHARED, ALONE, 2>(simd, x, h, 2 * pair);
+            for pair in 0..vectors / 2 {
+                self.units::<S, PADDED, BOUNDED, 2>(simd, x, states, from, 2 * pair);
             }
         }
-        next
     }
 
     /// Some of the step's vectors, of which `first` is the first.
     #[inline(always)]
-    fn units<S: Simd, const PADDED: usize, const SHARED: bool, const ALONE: bool, const VECTORS: usize>(
+    fn units<S: Simd, const PADDED: usize, const BOUNDED: bool, const VECTORS: usize>(
         &self,
         simd: S,
         x: [f32; Feature::COUNT],
-        h: &[f32; PADDED],
+        states: &mut [Units<PADDED>; 2],
+        from: usize,
         first: usize,
-    ) -> [S::f32s; VECTORS] {
-        let zero = simd.splat_f32s(0.0);
+    ) {
         // Four sums, so that an addition need not wait for the one before.
-        let mut sums = [[zero; 4]; VECTORS];
+        let mut sums = [[simd.splat_f32s(0.0); 4]; VECTORS];
         for v in 0..VECTORS {
-            sums[v][0] = vector::<S>(&self.centre, first + v);
+            sums[v][0] = self.centre.vector::<S>(first + v);
         }
         for feature in 0..Feature::COUNT {
             let x = simd.splat_f32s(x[feature]);
             for v in 0..VECTORS {
-                let (weight, sum) = (vector::<S>(&self.w[feature], first + v), &mut sums[v][feature % 4]);
+                let (weight, sum) = (self.w[feature].vector::<S>(first + v), &mut sums[v][feature % 4]);
                 *sum = simd.mul_add_e_f32s(weight, x, *sum);
             }
         }
-        if !ALONE {
-            for unit in 0..PADDED {
-                let h = simd.splat_f32s(h[unit]);
+        for four in (0..PADDED).step_by(4) {
+            for i in 0..4 {
+                let h = states[from].splat(simd, four + i);
                 for v in 0..VECTORS {
-                    let (weight, sum) = (vector::<S>(&self.u[unit], first + v), &mut sums[v][unit % 4]);
-                    *sum = simd.mul_add_e_f32s(weight, h, *sum);
+                    let weight = self.u[four + i].vector::<S>(first + v);
+                    sums[v][i] = simd.mul_add_e_f32s(weight, h, sums[v][i]);
                 }
             }
         }
-        let mut next = [zero; VECTORS];
         for v in 0..VECTORS {
             let pairs = [simd.add_f32s(sums[v][0], sums[v][1]), simd.add_f32s(sums[v][2], sums[v][3])];
             let x = simd.add_f32s(pairs[0], pairs[1]);
-            let biases = (vector::<S>(&self.gate, first + v), vector::<S>(&self.update, first + v));
-            let h = if ALONE { zero } else { S::as_simd_f32s(h).0[first + v] };
-            next[v] = gated_update::<S, SHARED>(simd, x, biases, (self.zeta, self.nu), h);
+            let biases = (self.gate.vector::<S>(first + v), self.update.vector::<S>(first + v));
+            let h = states[from].vector::<S>(first + v);
+            *states[1 - from].vector_mut::<S>(first + v) =
+                gated_update::<S, BOUNDED>(simd, x, biases, (self.zeta, self.nu), h);
         }
-        next
     }
 
-    /// The head: the logit of a state.
+    /// The logit of one candidate alone, in all lanes: a step from `h = 0`, whose lanes are units.
     #[inline(always)]
-    fn logit<S: Simd>(&self, simd: S, h: &[f32]) -> f32 {
-        let mut sum = simd.splat_f32s(0.0);
-        let (vectors, _) = S::as_simd_f32s(h);
-        for (v, &h) in vectors.iter().enumerate() {
-            sum = simd.mul_add_e_f32s(vector::<S>(&self.head_weight, v), h, sum);
+    fn logit_alone<S: Simd, const PADDED: usize, const BOUNDED: bool>(
+        &self,
+        simd: S,
+        x: [f32; Feature::COUNT],
+    ) -> S::f32s {
+        let zero = simd.splat_f32s(0.0);
+        let (mut x_of, mut w_of) = ([zero; Feature::COUNT], [zero; Feature::COUNT]);
+        for feature in 0..Feature::COUNT {
+            x_of[feature] = simd.splat_f32s(x[feature]);
         }
-        self.head_bias + simd.reduce_sum_f32s(sum)
+        let mut h = Units::<PADDED>::ZERO;
+        for v in 0..PADDED / S::F32_LANES {
+            for feature in 0..Feature::COUNT {
+                w_of[feature] = self.w[feature].vector::<S>(v);
+            }
+            let biases = (self.gate.vector::<S>(v), self.update.vector::<S>(v));
+            let centre = self.centre.vector::<S>(v);
+            *h.vector_mut::<S>(v) = self.first_step::<S, BOUNDED>(simd, &x_of, &w_of, centre, biases);
+        }
+        self.logit(simd, &h)
+    }
+
+    /// The logits of a vector of candidates alone: the same numbers, in lanes that are candidates.
+    #[inline(always)]
+    fn logits_alone<S: Simd, const PADDED: usize, const BOUNDED: bool>(
+        &self,
+        simd: S,
+        x_of: &[S::f32s; Feature::COUNT],
+    ) -> S::f32s {
+        let zero = simd.splat_f32s(0.0);
+        let (mut sums, mut w_of) = ([zero; HEADS], [zero; Feature::COUNT]);
+        for first in (0..PADDED).step_by(HEADS) {
+            for head in 0..HEADS {
+                let unit = first + head;
+                for feature in 0..Feature::COUNT {
+                    w_of[feature] = self.w[feature].splat(simd, unit);
+                }
+                let biases = (self.gate.splat(simd, unit), self.update.splat(simd, unit));
+                let centre = self.centre.splat(simd, unit);
+                let h = self.first_step::<S, BOUNDED>(simd, x_of, &w_of, centre, biases);
+                sums[head] = simd.mul_add_e_f32s(self.head_weight.splat(simd, unit), h, sums[head]);
+            }
+        }
+        self.biased(simd, sums)
+    }
+
+    /// One step from `h = 0`. Nothing waits for it, so one sum will do.
+    #[inline(always)]
+    fn first_step<S: Simd, const BOUNDED: bool>(
+        &self,
+        simd: S,
+        x_of: &[S::f32s; Feature::COUNT],
+        w_of: &[S::f32s; Feature::COUNT],
+        centre: S::f32s,
+        biases: (S::f32s, S::f32s),
+    ) -> S::f32s {
+        let mut x = centre;
+        for feature in 0..Feature::COUNT {
+            x = simd.mul_add_e_f32s(w_of[feature], x_of[feature], x);
+        }
+        first_update::<S, BOUNDED>(simd, x, biases, (self.zeta, self.nu))
+    }
+
+    /// The head: the logit of a state, in all lanes.
+    #[inline(always)]
+    fn logit<S: Simd, const PADDED: usize>(&self, simd: S, h: &Units<PADDED>) -> S::f32s {
+        let mut sums = [simd.splat_f32s(0.0); HEADS];
+        for first in (0..PADDED).step_by(HEADS) {
+            for head in 0..HEADS {
+                let (weight, h) = (self.head_weight.splat(simd, first + head), h.splat(simd, first + head));
+                sums[head] = simd.mul_add_e_f32s(weight, h, sums[head]);
+            }
+        }
+        self.biased(simd, sums)
+    }
+
+    /// The head's sums together.
+    #[inline(always)]
+    fn biased<S: Simd>(&self, simd: S, sums: [S::f32s; HEADS]) -> S::f32s {
+        let pairs = [simd.add_f32s(sums[0], sums[1]), simd.add_f32s(sums[2], sums[3])];
+        simd.add_f32s(simd.splat_f32s(self.head_bias), simd.add_f32s(pairs[0], pairs[1]))
     }
 }
 
-/// Values by unit, padded with zeros.
-fn units(values: impl Iterator<Item = f64>) -> Units {
-    let mut units = [0.0; MAX_HIDDEN_SIZE];
-    for (unit, value) in units.iter_mut().zip(values) {
-        *unit = value as f32;
-    }
-    units
-}
+/// How many sums the head has, of every so manieth unit each.
+const HEADS: usize = 4;
 
-/// One of the vectors that units are made of.
+/// What is in all lanes.
 #[inline(always)]
-fn vector<S: Simd>(units: &Units, v: usize) -> S::f32s {
-    S::as_simd_f32s(units).0[v]
+fn first<S: Simd>(all: S::f32s) -> f32 {
+    let mut lanes = [0.0; PADDED];
+    S::as_mut_simd_f32s(&mut lanes).0[0] = all;
+    lanes[0]
 }
 
-/// All candidates alone: their logits.
+/// All candidates alone: their confidences. False where a logit is no number: then these are there instead.
 struct Alone<'a> {
     cell: &'a FastGrnn,
     features: Features<'a>,
@@ -270,10 +380,10 @@ struct Read<'a> {
     state: &'a mut State,
 }
 
-/// Runs a method for the cell's hidden size, and for whether its gates share a power.
+/// Runs a method for the cell's hidden size, and for whether its gates share a power of two.
 macro_rules! sized {
     ($self:ident, $simd:ident) => {
-        match ($self.cell.padded, $self.cell.shared) {
+        match ($self.cell.padded, $self.cell.bounded) {
             (16, true) => $self.sized::<S, 16, true>($simd),
             (32, true) => $self.sized::<S, 32, true>($simd),
             (48, true) => $self.sized::<S, 48, true>($simd),
@@ -286,36 +396,65 @@ macro_rules! sized {
 
 impl Alone<'_> {
     #[inline(always)]
-    fn sized<S: Simd, const PADDED: usize, const SHARED: bool>(self, simd: S) {
-        // As long as the confidences, which spares each candidate the question.
-        let features = self.features.first(self.confidences.len());
-        for (candidate, logit) in self.confidences.iter_mut().enumerate() {
-            let x = features.row(candidate);
-            let h = self.cell.step::<S, PADDED, SHARED, true>(simd, x, &[0.0; PADDED]);
-            *logit = self.cell.logit(simd, &h);
+    fn sized<S: Simd, const PADDED: usize, const BOUNDED: bool>(self, simd: S) -> bool {
+        let Self { cell, features, confidences } = self;
+        let zero = simd.splat_f32s(0.0);
+        // Stays zero but for a logit that is no number.
+        let mut zeros = zero;
+        let mut x_of = [zero; Feature::COUNT];
+        let (vectors, rest) = S::as_mut_simd_f32s(confidences);
+        let first_of_rest = vectors.len() * S::F32_LANES;
+        for (v, logits) in vectors.iter_mut().enumerate() {
+            for feature in 0..Feature::COUNT {
+                x_of[feature] = S::as_simd_f32s(features.columns()[feature]).0[v];
+            }
+            *logits = cell.logits_alone::<S, PADDED, BOUNDED>(simd, &x_of);
+            zeros = simd.mul_add_e_f32s(*logits, zero, zeros);
         }
+        if rest.len() > S::F32_LANES / 2 {
+            for feature in 0..Feature::COUNT {
+                x_of[feature] = simd.partial_load_f32s(&features.columns()[feature][first_of_rest..]);
+            }
+            simd.partial_store_f32s(rest, cell.logits_alone::<S, PADDED, BOUNDED>(simd, &x_of));
+            // Lanes without a candidate are not asked.
+            zeros = simd.mul_add_e_f32s(simd.partial_load_f32s(rest), zero, zeros);
+        } else {
+            // A vector would cost more than these do one by one.
+            for (candidate, logit) in (first_of_rest..).zip(rest) {
+                let logits = cell.logit_alone::<S, PADDED, BOUNDED>(simd, features.row(candidate));
+                zeros = simd.mul_add_e_f32s(logits, zero, zeros);
+                *logit = first::<S>(logits);
+            }
+        }
+        let numbers = simd.reduce_sum_f32s(zeros) == 0.0;
+        if numbers {
+            Sigmoid(confidences).with_simd(simd);
+        }
+        numbers
     }
 }
 
 impl WithSimd for Alone<'_> {
-    type Output = ();
+    type Output = bool;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        sized!(self, simd);
+    fn with_simd<S: Simd>(self, simd: S) -> bool {
+        sized!(self, simd)
     }
 }
 
 impl Read<'_> {
     #[inline(always)]
-    fn sized<S: Simd, const PADDED: usize, const SHARED: bool>(self, simd: S) {
-        let state = self.state.0.first_chunk_mut::<PADDED>().expect("at most MAX_HIDDEN_SIZE");
-        let mut h = *state;
+    fn sized<S: Simd, const PADDED: usize, const BOUNDED: bool>(self, simd: S) {
+        let state = self.state.0.0.first_chunk_mut::<PADDED>().expect("at most MAX_HIDDEN_SIZE");
+        let mut states = [Units(*state); 2];
+        let mut from = 0;
         for &candidate in self.candidates {
             let x = self.features.row(candidate as usize);
-            h = self.cell.step::<S, PADDED, SHARED, false>(simd, x, &h);
+            self.cell.step::<S, PADDED, BOUNDED>(simd, x, &mut states, from);
+            from = 1 - from;
         }
-        *state = h;
+        *state = states[from].0;
     }
 }
 
@@ -324,22 +463,31 @@ impl WithSimd for Read<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        sized!(self, simd);
+        sized!(self, simd)
     }
 }
 
-/// The logit of a state.
+/// The logit of a state, and its confidence.
 struct Head<'a> {
     cell: &'a FastGrnn,
     state: &'a State,
 }
 
+impl Head<'_> {
+    #[inline(always)]
+    fn sized<S: Simd, const PADDED: usize, const BOUNDED: bool>(self, simd: S) -> (f32, f32) {
+        let state = self.state.0.0.first_chunk::<PADDED>().expect("at most MAX_HIDDEN_SIZE");
+        let logit = self.cell.logit(simd, &Units(*state));
+        (first::<S>(logit), first::<S>(sigmoid(simd, logit)))
+    }
+}
+
 impl WithSimd for Head<'_> {
-    type Output = f32;
+    type Output = (f32, f32);
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> f32 {
-        self.cell.logit(simd, &self.state.0[..self.cell.padded])
+    fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
+        sized!(self, simd)
     }
 }
 

@@ -88,11 +88,10 @@ impl<'a> Features<'a> {
         ]
     }
 
-    /// Those of the first `n` candidates.
+    /// All columns, in the order of [`Feature::ALL`].
     #[inline(always)]
-    pub(crate) fn first(&self, n: usize) -> Self {
-        let [first, second, third, fourth, fifth] = &self.columns;
-        Self { columns: [&first[..n], &second[..n], &third[..n], &fourth[..n], &fifth[..n]] }
+    pub(crate) fn columns(&self) -> [&'a [f32]; Feature::COUNT] {
+        self.columns
     }
 
     /// How many candidates there are.

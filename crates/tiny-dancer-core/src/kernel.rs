@@ -6,7 +6,9 @@
 //! What holds a vector must be inlined into the function that `pulp` dispatches to. So there are no closures over
 //! vectors: passed to a function of the standard library, one is compiled for the plainest machine, and called.
 //!
-//! One kernel gives the same bits each time. Another one rounds differently and stays within 1e-5.
+//! One kernel gives the same bits each time, and `avx2` and `avx512` give the same as each other: what a sum is made of, and
+//! in which order, does not depend on how long the vectors are. `scalar` multiplies and adds in two steps, rounds
+//! differently and stays within 1e-5.
 
 /// Which instructions the arithmetic uses. Chosen when a router is made.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +51,17 @@ impl Kernel {
     #[inline]
     pub(crate) fn dispatch<W: pulp::WithSimd>(self, work: W) -> W::Output {
         self.0.dispatch(work)
+    }
+
+    /// The same with vectors of 256 bits at most, where longer ones are no faster: their divisions take longer, and their
+    /// comparisons are fewer at a time.
+    #[inline]
+    pub(crate) fn dispatch_short<W: pulp::WithSimd>(self, work: W) -> W::Output {
+        #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+        if let pulp::Arch::V4(simd) = self.0 {
+            return pulp::Simd::vectorize(*simd, work);
+        }
+        self.dispatch(work)
     }
 }
 

@@ -91,7 +91,7 @@ fn ascending<const N: usize>(
     for (to, value) in padded.iter_mut().zip(values) {
         *to = value;
     }
-    kernel.dispatch(Rank { n, values: &padded, places: &mut places });
+    kernel.dispatch_short(Rank { n, values: &padded, places: &mut places });
     for (index, &place) in places[..n].iter().enumerate() {
         take(index, place as usize);
     }
@@ -102,10 +102,12 @@ fn ascending<const N: usize>(
 fn ranked(
     kernel: Kernel,
     values: impl ExactSizeIterator<Item = f32>,
-    take: impl FnMut(usize, usize),
+    mut take: impl FnMut(usize, usize),
 ) -> bool {
     match values.len() {
-        0..=16 => ascending::<16>(kernel, values, take),
+        0 => {}
+        1 => take(0, 0),
+        2..=16 => ascending::<16>(kernel, values, take),
         17..=RANKED => ascending::<RANKED>(kernel, values, take),
         _ => return false,
     }

@@ -17,14 +17,14 @@
 //!     recorded.replay(&Model::embedded(), Kernel::detect())?,
 //! );
 //! assert_eq!(once, again);
-//! # Ok::<(), tiny_dancer_core::RouteError>(())
+//! # Ok::<(), tiny_dancer_core::replay::ReplayError>(())
 //! ```
 
-use crate::fastgrnn::State;
+use crate::Reason;
+use crate::fastgrnn::{JOINT_CANDIDATES, State};
 use crate::features::{Feature, Features};
 use crate::kernel::Kernel;
 use crate::model::Model;
-use crate::{Reason, RouteError};
 
 /// What was read of a request, and the thresholds that decided.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -48,12 +48,41 @@ pub struct Replayed {
     pub reason: Reason,
 }
 
+/// Why nothing can be replayed: no router recorded this.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplayError {
+    /// More rows than are ever read together.
+    #[error("there are {rows} rows, expected {JOINT_CANDIDATES} at most")]
+    TooManyRows {
+        /// How many there are.
+        rows: usize,
+    },
+    /// A feature outside -1 to 1, or NaN.
+    #[error("row {row}: {} is {value}, expected -1 to 1", feature.name())]
+    FeatureRange {
+        /// The row's place.
+        row: usize,
+        /// Which feature.
+        feature: Feature,
+        /// What it holds.
+        value: f32,
+    },
+    /// The model's output is NaN or infinite.
+    #[error("the model's logit is {value}")]
+    NonFiniteOutput {
+        /// The output.
+        value: f32,
+    },
+}
+
 impl Recorded {
     /// Decides again.
-    pub fn replay(&self, model: &Model, kernel: Kernel) -> Result<Replayed, RouteError> {
+    pub fn replay(&self, model: &Model, kernel: Kernel) -> Result<Replayed, ReplayError> {
         let Some(nearest) = self.rows.last() else {
             return Ok(Replayed { confidence: 0.0, uncertainty: 1.0, reason: Reason::NoEvidence });
         };
+        self.check()?;
         let column = |feature: Feature| self.rows.iter().map(|row| row[feature as usize]).collect::<Vec<_>>();
         let columns = Feature::ALL.map(column);
         let features = Features::from_columns(columns.each_ref().map(Vec::as_slice));
@@ -63,11 +92,28 @@ impl Recorded {
         let confidence = model
             .cell()
             .confidence(kernel, &state)
-            .map_err(|value| RouteError::NonFiniteOutput { candidate: None, value })?;
+            .map_err(|value| ReplayError::NonFiniteOutput { value })?;
         let top_similarity = nearest[Feature::Similarity as usize];
         let uncertainty = model.together().uncertainty(confidence, top_similarity, self.rows.len());
         let reason = Reason::of(confidence, uncertainty, self.confidence_threshold, self.max_uncertainty);
         Ok(Replayed { confidence, uncertainty, reason })
+    }
+
+    /// Whether a router may have read these rows.
+    fn check(&self) -> Result<(), ReplayError> {
+        // A recency is a power of two, which may round up.
+        const MOST: f32 = 1.0 + 1e-6;
+        if self.rows.len() > JOINT_CANDIDATES {
+            return Err(ReplayError::TooManyRows { rows: self.rows.len() });
+        }
+        for (row, features) in self.rows.iter().enumerate() {
+            for (feature, &value) in Feature::ALL.into_iter().zip(features) {
+                if !(-MOST..=MOST).contains(&value) {
+                    return Err(ReplayError::FeatureRange { row, feature, value });
+                }
+            }
+        }
+        Ok(())
     }
 }
 

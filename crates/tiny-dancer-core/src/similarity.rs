@@ -1,7 +1,7 @@
 //! Similarity: the cosine of a query with candidates' embeddings.
 //!
-//! Products are summed on vectors, in an order that does not depend on how many rows go together, so that a candidate
-//! has the same similarity in any company, and in a [`CandidateSet`](crate::CandidateSet) too.
+//! Products are summed on vectors, in an order that depends neither on how many rows go together nor on how long the vectors
+//! are. So a candidate has the same similarity in any company, and in a [`CandidateSet`](crate::CandidateSet) too.
 
 use crate::RouteError;
 use crate::kernel::Kernel;
@@ -9,6 +9,9 @@ use pulp::{Simd, WithSimd};
 
 /// A squared norm in this range is as precise as f32 gets; outside, squares over- or underflow, and f64 takes over.
 const PLAIN: std::ops::RangeInclusive<f32> = 1e-30..=1e30;
+
+/// How many sums make a product: the same ones on any machine, so that vectors of all lengths give the same bits.
+const SUMS: usize = 16;
 
 /// How many rows are finished together: a square root and a division are as slow for one of them as for a vector of them.
 const BLOCK: usize = 32;
@@ -50,22 +53,40 @@ impl<'a> Cosine<'a> {
         row: impl Fn(&T) -> &[f32],
         similarities: &mut [f32],
     ) -> bool {
+        // Longer vectors need fewer registers for a row.
+        if S::F32_LANES < SUMS {
+            self.similarities_of::<S, T, 2>(simd, things, row, similarities)
+        } else {
+            self.similarities_of::<S, T, 4>(simd, things, row, similarities)
+        }
+    }
+
+    /// The same, so many rows side by side.
+    #[inline(always)]
+    fn similarities_of<S: Simd, T, const ROWS: usize>(
+        &self,
+        simd: S,
+        things: &[T],
+        row: impl Fn(&T) -> &[f32],
+        similarities: &mut [f32],
+    ) -> bool {
         let mut good = true;
         for (things, block) in things.chunks(BLOCK).zip(similarities.chunks_mut(BLOCK)) {
             let mut squared_norms = [1.0; BLOCK];
-            let (pairs, rest) = things.as_chunks::<2>();
-            let squared_norm_pairs = squared_norms.as_chunks_mut::<2>().0.iter_mut();
-            let product_pairs = block.as_chunks_mut::<2>().0.iter_mut().zip(squared_norm_pairs);
-            for ([a, b], (products_of, squared_norms_of)) in pairs.iter().zip(product_pairs) {
-                let two = products::<S, 2, true>(simd, self.embedding, [row(a), row(b)]);
-                [(products_of[0], squared_norms_of[0]), (products_of[1], squared_norms_of[1])] = two;
+            let (groups, rest) = things.as_chunks::<ROWS>();
+            for (group, things) in groups.iter().enumerate() {
+                let rows: [&[f32]; ROWS] = std::array::from_fn(|of| row(&things[of]));
+                let products = products::<S, ROWS, true>(simd, self.embedding, rows);
+                for of in 0..ROWS {
+                    (block[group * ROWS + of], squared_norms[group * ROWS + of]) = products[of];
+                }
             }
-            if let ([one], Some(product)) = (rest, block.last_mut()) {
-                let squared_norm = &mut squared_norms[things.len() - 1];
-                [(*product, *squared_norm)] = products::<S, 1, true>(simd, self.embedding, [row(one)]);
+            for (of, thing) in (things.len() - rest.len()..).zip(rest) {
+                [(block[of], squared_norms[of])] = products::<S, 1, true>(simd, self.embedding, [row(thing)]);
             }
+            // Of all, since what no row has changed is 1.
             let mut plain = self.plain;
-            for squared_norm in &squared_norms[..things.len()] {
+            for squared_norm in &squared_norms {
                 plain &= PLAIN.contains(squared_norm);
             }
             if plain {
@@ -174,53 +195,79 @@ fn products<S: Simd, const ROWS: usize, const SQUARED: bool>(
     query: &[f32],
     rows: [&[f32]; ROWS],
 ) -> [(f32, f32); ROWS] {
-    if S::F32_LANES == 1 {
-        return rows.map(|row| plain_products(query, row));
+    // So many vectors have a lane for each sum.
+    match S::F32_LANES {
+        16 => products_by::<S, ROWS, SQUARED, 1>(simd, query, rows),
+        8 => products_by::<S, ROWS, SQUARED, 2>(simd, query, rows),
+        4 => products_by::<S, ROWS, SQUARED, 4>(simd, query, rows),
+        _ => rows.map(|row| plain_products(query, row)),
     }
+}
+
+/// The same with so many vectors at a time, so that an addition need not wait for the one before.
+#[inline(always)]
+fn products_by<S: Simd, const ROWS: usize, const SQUARED: bool, const VECTORS: usize>(
+    simd: S,
+    query: &[f32],
+    rows: [&[f32]; ROWS],
+) -> [(f32, f32); ROWS] {
     let zero = simd.splat_f32s(0.0);
-    // Two sums for each product, so that an addition need not wait for the one before.
-    let (mut dot, mut squared) = ([[zero; 2]; ROWS], [[zero; 2]; ROWS]);
+    let (mut dot, mut squared) = ([[zero; VECTORS]; ROWS], [[zero; VECTORS]; ROWS]);
     let (vectors, rest) = S::as_simd_f32s(query);
-    let (pairs, odd) = vectors.as_chunks::<2>();
+    let (groups, odd) = vectors.as_chunks::<VECTORS>();
     let heads: [_; ROWS] = std::array::from_fn(|row| &S::as_simd_f32s(rows[row]).0[..vectors.len()]);
-    let head_pairs: [_; ROWS] = std::array::from_fn(|row| &heads[row].as_chunks::<2>().0[..pairs.len()]);
+    let head_groups: [_; ROWS] =
+        std::array::from_fn(|row| &heads[row].as_chunks::<VECTORS>().0[..groups.len()]);
     // No closure may hold a vector: it would be compiled for the plainest machine.
-    for i in 0..pairs.len() {
+    for group in 0..groups.len() {
         for row in 0..ROWS {
-            for half in 0..2 {
-                let (a, b) = (pairs[i][half], head_pairs[row][i][half]);
-                dot[row][half] = simd.mul_add_e_f32s(a, b, dot[row][half]);
+            for v in 0..VECTORS {
+                let (a, b) = (groups[group][v], head_groups[row][group][v]);
+                dot[row][v] = simd.mul_add_e_f32s(a, b, dot[row][v]);
                 if SQUARED {
-                    squared[row][half] = simd.mul_add_e_f32s(b, b, squared[row][half]);
+                    squared[row][v] = simd.mul_add_e_f32s(b, b, squared[row][v]);
                 }
             }
         }
     }
     let mut products = [(0.0, 0.0); ROWS];
     for row in 0..ROWS {
-        if let [a] = odd {
-            let b = heads[row][vectors.len() - 1];
-            dot[row][0] = simd.mul_add_e_f32s(*a, b, dot[row][0]);
-            squared[row][0] = simd.mul_add_e_f32s(b, b, squared[row][0]);
+        for v in 0..odd.len() {
+            let (a, b) = (odd[v], heads[row][vectors.len() - odd.len() + v]);
+            dot[row][v] = simd.mul_add_e_f32s(a, b, dot[row][v]);
+            squared[row][v] = simd.mul_add_e_f32s(b, b, squared[row][v]);
         }
         if !rest.is_empty() {
             let a = simd.partial_load_f32s(rest);
             let b = simd.partial_load_f32s(&rows[row][query.len() - rest.len()..]);
-            dot[row][1] = simd.mul_add_e_f32s(a, b, dot[row][1]);
-            squared[row][1] = simd.mul_add_e_f32s(b, b, squared[row][1]);
+            let v = odd.len();
+            dot[row][v] = simd.mul_add_e_f32s(a, b, dot[row][v]);
+            squared[row][v] = simd.mul_add_e_f32s(b, b, squared[row][v]);
         }
-        products[row].0 = simd.reduce_sum_f32s(simd.add_f32s(dot[row][0], dot[row][1]));
+        products[row].0 = sum(simd, dot[row]);
         if SQUARED {
-            products[row].1 = simd.reduce_sum_f32s(simd.add_f32s(squared[row][0], squared[row][1]));
+            products[row].1 = sum(simd, squared[row]);
         }
     }
     products
 }
 
+/// All sums together, by halves: two vectors as if they were one of twice the length.
+#[inline(always)]
+fn sum<S: Simd, const VECTORS: usize>(simd: S, mut sums: [S::f32s; VECTORS]) -> f32 {
+    let mut vectors = VECTORS;
+    while vectors > 1 {
+        vectors /= 2;
+        for v in 0..vectors {
+            sums[v] = simd.add_f32s(sums[v], sums[vectors + v]);
+        }
+    }
+    simd.reduce_sum_f32s(sums[0])
+}
+
 /// The same without vectors, in as many sums, so that it is as precise.
 #[inline(always)]
 fn plain_products(query: &[f32], row: &[f32]) -> (f32, f32) {
-    const SUMS: usize = 16;
     let (mut dot, mut squared) = ([0.0_f32; SUMS], [0.0_f32; SUMS]);
     for (query, row) in query.chunks(SUMS).zip(row.chunks(SUMS)) {
         for (sum, (a, b)) in query.iter().zip(row).enumerate() {

@@ -15,13 +15,14 @@ fn inputs() -> impl Iterator<Item = f32> + Clone {
 #[derive(Clone, Copy, Debug)]
 enum Function {
     Exp2,
-    GatedUpdate { shared: bool, bias_gate: f32, bias_update: f32, zeta: f32, nu: f32, h: f32 },
+    FirstUpdate { bounded: bool, bias_gate: f32, bias_update: f32, zeta: f32, nu: f32 },
+    GatedUpdate { bounded: bool, bias_gate: f32, bias_update: f32, zeta: f32, nu: f32, h: f32 },
     Sigmoid,
 }
 
 /// tanh as the cell uses it: a gate that lets everything in, and a state that it forgets. Up to 60.
 const TANH: Function =
-    Function::GatedUpdate { shared: false, bias_gate: -100.0, bias_update: 0.0, zeta: 1.0, nu: 0.0, h: 0.0 };
+    Function::GatedUpdate { bounded: false, bias_gate: -100.0, bias_update: 0.0, zeta: 1.0, nu: 0.0, h: 0.0 };
 
 struct Call(Function, f32);
 
@@ -30,29 +31,50 @@ impl WithSimd for Call {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> f32 {
-        let splat = |x: f64| simd.splat_f32s(x as f32);
         let x = self.1;
         let result = match self.0 {
             Function::Exp2 => exp2(simd, simd.splat_f32s(x)),
             Function::Sigmoid => sigmoid(simd, simd.splat_f32s(x)),
-            Function::GatedUpdate { shared, bias_gate, bias_update, zeta, nu, h } => {
-                let exponent = |x: f64| -std::f64::consts::LOG2_E * x;
-                let (gate, update) = (f64::from(bias_gate), f64::from(bias_update));
-                let x = f64::from(x);
-                let (scales, h) = ((zeta, nu), simd.splat_f32s(h));
-                if shared {
-                    let difference = gate - update;
-                    let centred = splat(exponent(x + f64::midpoint(gate, update)));
-                    let biases = (splat((-difference / 2.0).exp()), splat(difference.exp()));
-                    gated_update::<S, true>(simd, centred, biases, scales, h)
+            Function::FirstUpdate { bounded, bias_gate, bias_update, zeta, nu } => {
+                let (x, biases) = exponent::<S>(simd, bounded, x, (bias_gate, bias_update));
+                if bounded {
+                    first_update::<S, true>(simd, x, biases, (zeta, nu))
                 } else {
-                    let biases = (splat(exponent(gate)), splat(exponent(2.0 * update)));
-                    gated_update::<S, false>(simd, splat(exponent(x)), biases, scales, h)
+                    first_update::<S, false>(simd, x, biases, (zeta, nu))
+                }
+            }
+            Function::GatedUpdate { bounded, bias_gate, bias_update, zeta, nu, h } => {
+                let (x, biases) = exponent::<S>(simd, bounded, x, (bias_gate, bias_update));
+                let h = simd.splat_f32s(h);
+                if bounded {
+                    gated_update::<S, true>(simd, x, biases, (zeta, nu), h)
+                } else {
+                    gated_update::<S, false>(simd, x, biases, (zeta, nu), h)
                 }
             }
         };
         first::<S>(result)
     }
+}
+
+/// The exponent and what goes with it, as the cell prepares them.
+#[inline(always)]
+fn exponent<S: Simd>(
+    simd: S,
+    bounded: bool,
+    x: f32,
+    (gate, update): (f32, f32),
+) -> (S::f32s, (S::f32s, S::f32s)) {
+    let (x, gate, update) = (f64::from(x), f64::from(gate), f64::from(update));
+    let exponent = |x: f64| -std::f64::consts::LOG2_E * x;
+    let [x, gate, update] = if bounded {
+        let difference = gate - update;
+        [exponent(x + f64::midpoint(gate, update)), (-difference / 2.0).exp(), difference.exp()]
+    } else {
+        [exponent(x), exponent(gate), exponent(2.0 * update)]
+    };
+    let (gate, update) = (simd.splat_f32s(gate as f32), simd.splat_f32s(update as f32));
+    (simd.splat_f32s(x as f32), (gate, update))
 }
 
 /// All lanes hold the same.
@@ -100,18 +122,23 @@ fn exp2_is_within_3e_7_of_libm_relative_to_its_size() {
 
 #[test]
 fn the_gated_update_equals_its_definition_with_libm() {
-    let values = [-90.0, -7.0, -1.0, -0.1, 0.0, 0.3, 2.0, 30.0, 120.0];
+    let values = [-90.0, -20.0, -7.0, -1.0, -0.1, 0.0, 0.3, 2.0, 19.0, 30.0, 120.0];
     let biases = [(0.0, 0.0), (4.1, -0.3), (-8.0, 8.0), (9.0, -7.0), (60.0, 50.0)];
     let (zeta, nu) = (0.73, 0.02);
+    let mut forms = [0; 2];
     for (bias_gate, bias_update) in biases {
         for (x, h) in values.into_iter().flat_map(|x| [-1.0, 0.0, 0.5, 40.0].map(|h| (x, h))) {
             let z = 1.0 / (1.0 + (-f64::from(x + bias_gate)).exp());
             let update = f64::from(x + bias_update).tanh();
             let expected = (f64::from(zeta) * (1.0 - z) + f64::from(nu)) * update + z * f64::from(h);
-            for (kernel, shared) in
-                Kernel::available().into_iter().flat_map(|kernel| [(kernel, true), (kernel, false)])
+            let centre = f64::midpoint(bias_gate.into(), bias_update.into());
+            let within =
+                bounded((f64::from(x) + centre).abs(), f64::from(bias_gate) - f64::from(bias_update));
+            for (kernel, within) in
+                Kernel::available().into_iter().flat_map(|kernel| [(kernel, false), (kernel, within)])
             {
-                let function = Function::GatedUpdate { shared, bias_gate, bias_update, zeta, nu, h };
+                forms[usize::from(within)] += 1;
+                let function = Function::GatedUpdate { bounded: within, bias_gate, bias_update, zeta, nu, h };
                 let actual = call(kernel, function, x);
                 let error = (f64::from(actual) - expected).abs() / expected.abs().max(1.0);
                 // The sum of x and a bias, or their product with log2(e), rounds by more than the update does.
@@ -124,6 +151,53 @@ fn the_gated_update_equals_its_definition_with_libm() {
             }
         }
     }
+    assert!(forms.iter().all(|&tried| tried > 100), "{forms:?}");
+}
+
+#[test]
+fn the_first_update_is_the_gated_one_of_no_state() {
+    for (x, form) in
+        [-20.0, -3.0, -0.2, 0.0, 0.1, 1.0, 8.0, 20.0].into_iter().flat_map(|x| [(x, true), (x, false)])
+    {
+        for kernel in Kernel::available() {
+            let (zeta, nu) = (0.73, 0.02);
+            let biases = (3.1, -0.4);
+            let gated = Function::GatedUpdate {
+                bounded: form,
+                bias_gate: biases.0,
+                bias_update: biases.1,
+                zeta,
+                nu,
+                h: 0.0,
+            };
+            let first =
+                Function::FirstUpdate { bounded: form, bias_gate: biases.0, bias_update: biases.1, zeta, nu };
+            let (gated, first) = (call(kernel, gated, x), call(kernel, first, x));
+            assert!((gated - first).abs() < 3e-7, "{} {x}: {gated}, {first}", kernel.name());
+        }
+    }
+}
+
+#[test]
+fn what_is_bounded_stays_a_number_to_its_bounds() {
+    // As far as the largest exponent that is bounded for these biases, with the largest state that there is.
+    for difference in [0.0, 7.0, 30.0, 50.0_f32] {
+        let most =
+            (0..).map(|i| f64::from(i) * 0.01).take_while(|&most| bounded(most, difference.into())).last();
+        let most = most.expect("nothing else is bounded") as f32;
+        for (x, h) in [-most, most].into_iter().flat_map(|x| [-128.0, 128.0].map(|h| (x, h))) {
+            for (kernel, sign) in
+                Kernel::available().into_iter().flat_map(|kernel| [(kernel, 0.5), (kernel, -0.5)])
+            {
+                let (bias_gate, bias_update) = (sign * difference, -sign * difference);
+                let (zeta, nu) = (1.0, 1.0);
+                let function = Function::GatedUpdate { bounded: true, bias_gate, bias_update, zeta, nu, h };
+                let actual = call(kernel, function, x);
+                assert!(actual.abs() < 131.0, "{} {function:?} {x}: {actual}", kernel.name());
+            }
+        }
+    }
+    assert!(!bounded(0.0, 130.0) && !bounded(60.0, 0.0) && !bounded(f64::INFINITY, 0.0));
 }
 
 #[test]

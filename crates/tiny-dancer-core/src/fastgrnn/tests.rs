@@ -35,10 +35,10 @@ fn assert_close(name: &Value, actual: f32, expected: &Value) {
 
 fn assert_state(case: &Value, cell: &FastGrnn, state: &State, expected: &Value) {
     for (unit, expected) in expected["hidden"].as_array().unwrap().iter().enumerate() {
-        assert_close(&case["name"], state.0[unit], expected);
+        assert_close(&case["name"], state.0.0[unit], expected);
     }
     for kernel in Kernel::available() {
-        let logit = kernel.dispatch(Head { cell, state });
+        let (logit, _) = kernel.dispatch(Head { cell, state });
         assert_close(&case["name"], logit, &expected["logit"]);
     }
 }
@@ -94,7 +94,7 @@ fn one_step_at_a_time_gives_the_same_bits_as_all_at_once() {
         for one in order.chunks(1) {
             cell.read(kernel, features, one, &mut step_by_step);
         }
-        assert_eq!(at_once.0.map(f32::to_bits), step_by_step.0.map(f32::to_bits), "{}", case["name"]);
+        assert_eq!(at_once.0.0.map(f32::to_bits), step_by_step.0.0.map(f32::to_bits), "{}", case["name"]);
     });
 }
 
@@ -117,6 +117,25 @@ fn a_candidate_alone_gives_the_same_bits_in_any_company() {
 }
 
 #[test]
+fn vectors_of_all_lengths_give_the_same_bits() {
+    let found = std::cell::RefCell::new(std::collections::HashMap::new());
+    each_case(|case, kernel, cell, features| {
+        let mut confidences = vec![0.0; features.len()];
+        cell.alone(kernel, features, &mut confidences).unwrap();
+        let mut state = State::ZERO;
+        cell.read(kernel, features, &(0..features.len() as u32).collect::<Vec<_>>(), &mut state);
+        confidences.push(cell.confidence(kernel, &state).unwrap());
+        confidences.extend(state.0.0);
+        let bits: Vec<_> = confidences.into_iter().map(f32::to_bits).collect();
+        if kernel.name() != "scalar" {
+            let mut found = found.borrow_mut();
+            let first = found.entry(case["name"].to_string()).or_insert_with(|| bits.clone());
+            assert_eq!(*first, bits, "{}: {}", case["name"], kernel.name());
+        }
+    });
+}
+
+#[test]
 fn a_logit_that_is_no_number_is_named_with_its_candidate() {
     let weights =
         FastGrnnWeights { head_weight: vec![f32::MAX; 4], head_bias: f32::MAX, ..weights(&golden()[0]) };
@@ -134,5 +153,41 @@ fn a_logit_that_is_no_number_is_named_with_its_candidate() {
         let mut state = State::ZERO;
         cell.read(kernel, features, &[0], &mut state);
         assert_eq!(cell.confidence(kernel, &state), Err(f32::INFINITY));
+    }
+}
+
+#[test]
+fn golden_cells_and_the_embedded_one_have_both_forms() {
+    let bounded = |case: &Value| FastGrnn::new(&weights(case)).bounded;
+    let forms: Vec<_> = golden().iter().map(bounded).collect();
+    assert!(forms.contains(&true) && forms.contains(&false), "{forms:?}");
+    assert!(crate::Model::embedded().cell().bounded);
+}
+
+#[test]
+fn a_state_stays_within_what_the_bounds_are_made_of() {
+    // Gates that let everything in and forget nothing, one update to each side.
+    let (zeta, nu) = (0.2, 0.3);
+    let logit = |p: f32| (p / (1.0 - p)).ln();
+    let cell = FastGrnn::new(&FastGrnnWeights {
+        w: vec![0.0; 2 * Feature::COUNT],
+        u: vec![0.0; 4],
+        bias_gate: vec![18.0, 2.0],
+        bias_update: vec![9.0, -9.0],
+        zeta: logit(zeta),
+        nu: logit(nu),
+        head_weight: vec![0.0; 2],
+        head_bias: 0.0,
+    });
+    assert!(cell.bounded);
+    let columns = vec![vec![1.0; JOINT_CANDIDATES]; Feature::COUNT];
+    let features = Features::from_columns(std::array::from_fn(|feature| columns[feature].as_slice()));
+    let order: Vec<_> = (0..JOINT_CANDIDATES as u32).collect();
+    for kernel in Kernel::available() {
+        let mut state = State::ZERO;
+        cell.read(kernel, features, &order, &mut state);
+        let most = zeta + nu * JOINT_CANDIDATES as f32;
+        assert!((0.9 * most..most).contains(&state.0.0[0]), "{:?}", state.0.0[0]);
+        assert!(state.0.0[1] < 0.0 && state.0.0[1] > -most, "{:?}", state.0.0[1]);
     }
 }

@@ -88,3 +88,22 @@ fn a_digest_tells_configurations_apart_and_knows_them_again() {
     let elsewhere = RouterConfig { model_path: Some("elsewhere".into()), ..Default::default() };
     assert_eq!(elsewhere.digest(), default);
 }
+
+#[test]
+fn rows_that_no_router_reads_are_named() {
+    let (recorded, _) = routed(Model::embedded(), 64);
+    let replay = |change: fn(&mut Recorded)| {
+        let mut changed = recorded.clone();
+        change(&mut changed);
+        changed.replay(&Model::embedded(), Kernel::detect()).unwrap_err()
+    };
+    let error = replay(|it| it.rows.push([0.5; Feature::COUNT]));
+    assert_eq!(error, ReplayError::TooManyRows { rows: 65 });
+    let error = replay(|it| it.rows[3][Feature::Recency as usize] = 1.5);
+    assert_eq!(error.to_string(), "row 3: recency is 1.5, expected -1 to 1");
+    let error = replay(|it| it.rows[0][Feature::Similarity as usize] = f32::NAN);
+    assert!(
+        matches!(error, ReplayError::FeatureRange { row: 0, feature: Feature::Similarity, .. }),
+        "{error}"
+    );
+}
