@@ -139,6 +139,18 @@ impl Columns {
         Features { columns: std::array::from_fn(|f| &self.values[f * n..(f + 1) * n]) }
     }
 
+    /// Each candidate's own confidence.
+    #[inline]
+    pub(crate) fn confidences(&self) -> &[f32] {
+        &self.values[Feature::COUNT * self.candidates..][..self.candidates]
+    }
+
+    /// Each candidate's own uncertainty.
+    #[inline]
+    pub(crate) fn uncertainties(&self) -> &[f32] {
+        &self.values[(Feature::COUNT + 1) * self.candidates..][..self.candidates]
+    }
+
     /// The five features, to be filled in.
     fn features_mut(&mut self) -> [&mut [f32]; Feature::COUNT] {
         let mut rest = self.values.as_mut_slice();

@@ -259,7 +259,8 @@ impl Observer for MetricsCollector {
         shard.increment(DECISIONS, event.reason as usize, 1);
         shard.increment(CANDIDATES, BatchSize::of(candidates) as usize, candidates as u64);
         let Families { arch, distributions, .. } = &*self.families;
-        candidates::record(*arch, distributions, shard, event.decisions, event.confidence_threshold);
+        let columns = [event.confidences(), event.uncertainties()];
+        candidates::record(*arch, distributions, shard, columns, event.decisions, event.confidence_threshold);
     }
 
     #[inline]

@@ -55,6 +55,8 @@ pub(crate) struct Distribution {
     histograms: Histograms,
     /// The inclusive upper bounds, as they are shown.
     pub(crate) bounds: Vec<f64>,
+    /// Whether a bound's cell has all that is not above the bound, rather than what is in its bucket.
+    cumulative: bool,
 }
 
 impl Distribution {
@@ -64,7 +66,8 @@ impl Distribution {
             Kind::Histogram { buckets } => buckets,
             Kind::Counter | Kind::Gauge => &[],
         };
-        Self { family, histograms: Histograms::of(family), bounds: bounds.unwrap_or(catalogued).to_vec() }
+        let bounds = bounds.unwrap_or(catalogued).to_vec();
+        Self { family, histograms: Histograms::of(family), bounds, cumulative: false }
     }
 
     fn refused(&self, expected: &'static str) -> RegisterError {
@@ -73,7 +76,17 @@ impl Distribution {
 
     /// How many observations each bucket has, the one up to infinity included.
     pub(crate) fn buckets(&self, shards: &Shards, series: usize) -> Vec<u64> {
-        shards.buckets(self.histograms, series, self.bounds.len())
+        let mut buckets = shards.buckets(self.histograms, series, self.bounds.len());
+        if self.cumulative {
+            let mut below = 0;
+            for bucket in &mut buckets {
+                // A request that is recorded meanwhile may be here already and not yet there. What rises does so still.
+                let not_above = below.max(*bucket);
+                *bucket = not_above - below;
+                below = not_above;
+            }
+        }
+        buckets
     }
 
     /// The sum of all observations, in the family's unit.
@@ -114,7 +127,8 @@ impl Durations {
 #[derive(Debug)]
 pub(crate) struct Probabilities {
     distribution: Distribution,
-    /// Rounded as what is observed was: 0.85 is in the bucket up to 0.85. The last block is filled up with infinity.
+    /// Rounded as what is observed was: 0.85 is in the bucket up to 0.85. The last block is filled up with infinity, and so
+    /// the cells behind the last bound have all that is observed.
     pub(crate) bounds: Vec<Block>,
 }
 
@@ -124,6 +138,7 @@ pub(crate) const BLOCK: usize = 16;
 
 impl Probabilities {
     fn new(distribution: Distribution) -> Result<Self, RegisterError> {
+        let distribution = Distribution { cumulative: true, ..distribution };
         let bounds: Vec<_> = distribution.bounds.iter().map(|&bound| bound as f32).collect();
         if !bounds.iter().all(|&bound| bound > 0.0 && bound <= 1.0) {
             return Err(distribution.refused("bounds above 0 and up to 1"));

@@ -124,7 +124,7 @@ impl Shard {
         add(&self.cells[counters.first + series], by);
     }
 
-    /// Observations' part in their bucket.
+    /// Observations' part in a bucket's cell.
     #[inline]
     pub(crate) fn observe(&self, histograms: Histograms, series: usize, bucket: usize, observations: u64) {
         add(&self.cells[histograms.cell(series, bucket)], observations);
@@ -253,7 +253,7 @@ impl Shards {
         self.total(counters.first + series)
     }
 
-    /// How many observations each bucket of so many bounds has, the one up to infinity included.
+    /// What the cell of each of so many bounds has, and that of infinity.
     pub(crate) fn buckets(&self, histograms: Histograms, series: usize, bounds: usize) -> Vec<u64> {
         (0..=bounds).map(|bucket| self.total(histograms.cell(series, bucket))).collect()
     }

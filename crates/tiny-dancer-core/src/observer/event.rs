@@ -259,6 +259,18 @@ impl<'a> Decided<'a> {
         self.columns.features()
     }
 
+    /// The confidences of [`decisions`](Self::decisions) side by side, in the request's order. Empty on a fallback.
+    #[inline]
+    pub fn confidences(&self) -> &'a [f32] {
+        self.columns.confidences()
+    }
+
+    /// The uncertainties of [`decisions`](Self::decisions) side by side, in the request's order. Empty on a fallback.
+    #[inline]
+    pub fn uncertainties(&self) -> &'a [f32] {
+        self.columns.uncertainties()
+    }
+
     /// A candidate's name. Never a label; in logs only at `DEBUG` and below.
     pub fn candidate_id(&self, candidate: usize) -> Option<&'a str> {
         self.names.get(candidate)

@@ -34,6 +34,16 @@ fn decisions(count: usize, bounds: &[f64]) -> Vec<RoutingDecision> {
 
 const THRESHOLD: f32 = 0.6;
 
+/// Records them, their columns in the order of their candidates.
+fn record_all(arch: Arch, distributions: &Distributions, shards: &Shards, decisions: &[RoutingDecision]) {
+    let mut by_candidate = decisions.to_vec();
+    by_candidate.sort_by_key(|decision| decision.candidate);
+    let column = |value: fn(&RoutingDecision) -> f32| by_candidate.iter().map(value).collect::<Vec<_>>();
+    let columns = [column(|it| it.confidence), column(|it| it.uncertainty)];
+    let columns = columns.each_ref().map(Vec::as_slice);
+    record(arch, distributions, &shards.writer(), columns, decisions, THRESHOLD);
+}
+
 /// Every bucket and every sum is what comes out one by one.
 #[test]
 fn what_is_recorded_in_one_go_is_what_a_search_finds() {
@@ -48,7 +58,7 @@ fn what_is_recorded_in_one_go_is_what_a_search_finds() {
             let bounds = &distributions.of(CONFIDENCE_SCORES.name).unwrap().bounds;
             let decisions = decisions(count, bounds);
             let shards = Shards::default();
-            record(arch, &distributions, &shards.writer(), &decisions, THRESHOLD);
+            record_all(arch, &distributions, &shards, &decisions);
             for model in ModelType::ALL {
                 let of_model =
                     decisions.iter().filter(|it| it.use_lightweight == (model == ModelType::Lightweight));
@@ -78,7 +88,7 @@ fn sums_never_fall() {
     let shards = Shards::default();
     let mut before = [0.0; 4];
     for count in 0..300 {
-        record(Arch::new(), &distributions, &shards.writer(), &decisions(count, &[0.6, 1e-9]), THRESHOLD);
+        record_all(Arch::new(), &distributions, &shards, &decisions(count, &[0.6, 1e-9]));
         let families =
             [&CONFIDENCE_SCORES, &UNCERTAINTY_ESTIMATES].map(|it| distributions.of(it.name).unwrap());
         let now = [0, 1, 2, 3].map(|i| families[i / 2].sum(&shards, i % 2));
@@ -86,4 +96,30 @@ fn sums_never_fall() {
         before = now;
     }
     assert!(before.iter().all(|&sum| sum > 0.0));
+}
+
+#[test]
+fn sums_are_precise_however_small_the_values() {
+    struct Sum<'a>(&'a [f32]);
+
+    impl WithSimd for Sum<'_> {
+        type Output = f64;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> f64 {
+            sum(simd, self.0)
+        }
+    }
+
+    for (arch, exponent) in
+        archs().into_iter().flat_map(|arch| [1, 2, 5, 20].map(|exponent| (arch, exponent)))
+    {
+        for count in [0, 1, 31, 32, 100, 1000, 10_000] {
+            // All bits of the mantissa are in use, and the largest value is 1.
+            let values: Vec<_> = (0..count).map(|i| (1.0 - i as f32 / 10_007.0).powi(exponent)).collect();
+            let exact: f64 = values.iter().copied().map(f64::from).sum();
+            let error = (arch.dispatch(Sum(&values)) - exact).abs();
+            assert!(error <= 1e-9 * f64::from(count), "{count} to the {exponent}: {error:e}");
+        }
+    }
 }
