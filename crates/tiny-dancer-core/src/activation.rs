@@ -78,15 +78,16 @@ pub(crate) fn gated_update<S: Simd, const BOUNDED: bool>(
     (zeta, nu): (f32, f32),
     h: S::f32s,
 ) -> S::f32s {
-    let (p, a, b) = powers::<S, BOUNDED>(simd, x, biases);
-    let (one, nu, of_a) = (simd.splat_f32s(1.0), simd.splat_f32s(nu), simd.splat_f32s(zeta + nu));
-    // A = a p, B = b p^2, let_in = nu + c p
-    let c = simd.mul_f32s(a, of_a);
+    // A = a_of p, B = b_of p^2, let_in = nu + let_in_of p
+    let (p, a_of, b_of) = powers::<S, BOUNDED>(simd, x, biases);
+    let (one, nu, zeta_nu) = (simd.splat_f32s(1.0), simd.splat_f32s(nu), simd.splat_f32s(zeta + nu));
+    let let_in_of = simd.mul_f32s(a_of, zeta_nu);
     let p2 = simd.mul_f32s(p, p);
-    let below = simd.mul_add_e_f32s(p, simd.mul_f32s(a, b), b);
-    let below = simd.mul_add_e_f32s(p2, below, simd.mul_add_e_f32s(p, a, one));
-    let above = simd.negate_mul_add_e_f32s(p, simd.mul_f32s(b, c), simd.mul_f32s(b, simd.sub_f32s(h, nu)));
-    let above = simd.mul_add_e_f32s(p2, above, simd.mul_add_e_f32s(p, c, simd.add_f32s(h, nu)));
+    let below = simd.mul_add_e_f32s(p, simd.mul_f32s(a_of, b_of), b_of);
+    let below = simd.mul_add_e_f32s(p2, below, simd.mul_add_e_f32s(p, a_of, one));
+    let above = simd.mul_f32s(b_of, simd.sub_f32s(h, nu));
+    let above = simd.negate_mul_add_e_f32s(p, simd.mul_f32s(b_of, let_in_of), above);
+    let above = simd.mul_add_e_f32s(p2, above, simd.mul_add_e_f32s(p, let_in_of, simd.add_f32s(h, nu)));
     simd.div_f32s(above, below)
 }
 
@@ -98,16 +99,16 @@ pub(crate) fn first_update<S: Simd, const BOUNDED: bool>(
     biases: (S::f32s, S::f32s),
     (zeta, nu): (f32, f32),
 ) -> S::f32s {
-    let (p, a, b) = powers::<S, BOUNDED>(simd, x, biases);
-    let (one, nu, of_a) = (simd.splat_f32s(1.0), simd.splat_f32s(nu), simd.splat_f32s(zeta + nu));
-    let a = simd.mul_f32s(p, a);
-    let b = simd.mul_f32s(simd.mul_f32s(p, p), b);
-    let let_in = simd.mul_add_e_f32s(a, of_a, nu);
+    let (p, a_of, b_of) = powers::<S, BOUNDED>(simd, x, biases);
+    let (one, nu, zeta_nu) = (simd.splat_f32s(1.0), simd.splat_f32s(nu), simd.splat_f32s(zeta + nu));
+    let a = simd.mul_f32s(p, a_of);
+    let b = simd.mul_f32s(simd.mul_f32s(p, p), b_of);
+    let let_in = simd.mul_add_e_f32s(a, zeta_nu, nu);
     let one_a = simd.add_f32s(one, a);
     simd.div_f32s(simd.negate_mul_add_e_f32s(b, let_in, let_in), simd.mul_add_e_f32s(one_a, b, one_a))
 }
 
-/// `(p, a, b)`, of which `A` is `a p` and `B` is `b p^2`.
+/// `p`, and by what it and its square must be multiplied to give `A` and `B`.
 #[inline(always)]
 fn powers<S: Simd, const BOUNDED: bool>(
     simd: S,

@@ -463,7 +463,7 @@ impl WithSimd for Read<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        sized!(self, simd)
+        sized!(self, simd);
     }
 }
 

@@ -10,12 +10,11 @@ use crate::shard::{BUCKETS, Histograms, Shard};
 use pulp::{Arch, Simd, WithSimd};
 use tiny_dancer_core::{ModelType, RoutingDecision};
 
-/// Confidences, and uncertainties.
-const FAMILIES: [Histograms; 2] =
-    [Histograms::of(&CONFIDENCE_SCORES), Histograms::of(&UNCERTAINTY_ESTIMATES)];
+const CONFIDENCES: Histograms = Histograms::of(&CONFIDENCE_SCORES);
+const UNCERTAINTIES: Histograms = Histograms::of(&UNCERTAINTY_ESTIMATES);
 
-const LIGHTWEIGHT: usize = ModelType::Lightweight as usize;
-const POWERFUL: usize = ModelType::Powerful as usize;
+/// Bounds that nothing is above.
+const NONE: Block = [f32::INFINITY; BLOCK];
 
 /// Observes each candidate's confidence and uncertainty: these two as columns, in any order, and with what they decide, the
 /// highest confidence first.
@@ -42,9 +41,6 @@ struct Record<'a> {
     sure: &'a [RoutingDecision],
 }
 
-/// So many sure decisions are looked through at a time.
-const SURE: usize = 64;
-
 impl WithSimd for Record<'_> {
     type Output = ();
 
@@ -52,56 +48,164 @@ impl WithSimd for Record<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { distributions: Distributions { confidence, uncertainty, .. }, shard, columns, sure } =
             self;
-        let bounds = [confidence, uncertainty].map(|family| family.bounds.as_slice());
-        let blocks = bounds[0].len().max(bounds[1].len());
-        let (mut lightweight, mut sums) = (0, [0.0; 2]);
+        let blocks = confidence.bounds.len().max(uncertainty.bounds.len());
         for block in 0..blocks {
-            let mut of_lightweight = [[0; BLOCK]; 2];
-            for sure in sure.chunks(SURE) {
-                let (mut chosen, mut values) = (0, [[0.0; SURE]; 2]);
-                for decision in sure {
-                    (values[0][chosen], values[1][chosen]) = (decision.confidence, decision.uncertainty);
-                    chosen += usize::from(decision.use_lightweight);
-                }
-                for family in 0..2 {
-                    let values = &values[family][..chosen];
-                    count(simd, bounds[family].get(block), values, &mut of_lightweight[family]);
-                    if block == 0 {
-                        sums[family] += sum(simd, values);
-                    }
-                }
-                if block == 0 {
-                    lightweight += chosen as u64;
-                }
-            }
+            let bounds = [confidence, uncertainty].map(|it| it.bounds.get(block).unwrap_or(&NONE));
+            let mut all = Tally::default();
+            all.add(simd, bounds, columns);
             // The remainder is what it was, and spares checks.
             let first = BLOCK * (block % (BUCKETS / BLOCK));
+            let is_last = block + 1 == blocks;
+            if !sure.is_empty() {
+                let lightweight = simd.vectorize(Lightweight { bounds, sure });
+                all.subtract(&lightweight);
+                lightweight.flush(shard, ModelType::Lightweight, first, is_last);
+            }
+            all.flush(shard, ModelType::Powerful, first, is_last);
+        }
+    }
+}
+
+/// The tally of those that are for the lightweight model. A function of its own, so that a request without any pays nothing.
+struct Lightweight<'a> {
+    bounds: [&'a Block; 2],
+    sure: &'a [RoutingDecision],
+}
+
+impl WithSimd for Lightweight<'_> {
+    type Output = Tally;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Tally {
+        /// So many decisions are looked through at a time.
+        const DECISIONS: usize = 64;
+        let mut tally = Tally::default();
+        for decisions in self.sure.chunks(DECISIONS) {
+            let (mut chosen, mut values) = (0, [[0.0; DECISIONS]; 2]);
+            for decision in decisions {
+                (values[0][chosen], values[1][chosen]) = (decision.confidence, decision.uncertainty);
+                chosen += usize::from(decision.use_lightweight);
+            }
+            tally.add(simd, self.bounds, values.each_ref().map(|values| &values[..chosen]));
+        }
+        tally
+    }
+}
+
+/// Confidences and uncertainties: how many there are, how many of them are not above each bound, and their sums.
+#[derive(Default)]
+struct Tally {
+    values: u32,
+    not_above: [[u32; BLOCK]; 2],
+    sums: [f64; 2],
+}
+
+impl Tally {
+    #[inline(always)]
+    fn add<S: Simd>(&mut self, simd: S, bounds: [&Block; 2], columns: [&[f32]; 2]) {
+        /// Fewer values are added up one by one.
+        const MANY: usize = 32;
+        self.values += columns[0].len() as u32;
+        if columns[0].len() < MANY {
+            self.count::<S, true>(simd, bounds, columns);
+        } else {
+            self.count::<S, false>(simd, bounds, columns);
             for family in 0..2 {
-                let mut of_all = [0; BLOCK];
-                count(simd, bounds[family].get(block), columns[family], &mut of_all);
-                if lightweight > 0 {
-                    for bound in 0..BLOCK {
-                        let lightweight = of_lightweight[family][bound];
-                        of_all[bound] -= lightweight;
-                        shard.observe(FAMILIES[family], LIGHTWEIGHT, first + bound, lightweight.into());
-                    }
+                self.sums[family] += simd.vectorize(Sum(columns[family]));
+            }
+        }
+    }
+
+    /// Counts, and adds up where `SUM` says so.
+    #[inline(always)]
+    fn count<S: Simd, const SUM: bool>(&mut self, simd: S, bounds: [&Block; 2], columns: [&[f32]; 2]) {
+        // Either one vector has all bounds of a block, or two at a time are compared.
+        if S::F32_LANES == BLOCK {
+            self.count_in::<S, 1, SUM>(simd, bounds, columns, 0);
+        } else {
+            for first in (0..BLOCK / S::F32_LANES).step_by(2) {
+                // Each value once.
+                if first == 0 {
+                    self.count_in::<S, 2, SUM>(simd, bounds, columns, first);
+                } else {
+                    self.count_in::<S, 2, false>(simd, bounds, columns, first);
                 }
-                for bound in 0..BLOCK {
-                    shard.observe(FAMILIES[family], POWERFUL, first + bound, of_all[bound].into());
+            }
+        }
+    }
+
+    /// The same for bounds in some vectors of a block, of which `first` is the first.
+    #[inline(always)]
+    fn count_in<S: Simd, const VECTORS: usize, const SUM: bool>(
+        &mut self,
+        simd: S,
+        bounds: [&Block; 2],
+        columns: [&[f32]; 2],
+        first: usize,
+    ) {
+        let (zero, less) = (simd.splat_u32s(0), simd.splat_u32s(u32::MAX));
+        let mut downwards = [[zero; VECTORS]; 2];
+        for (&confidence, &uncertainty) in columns[0].iter().zip(columns[1]) {
+            for (family, value) in [confidence, uncertainty].into_iter().enumerate() {
+                if SUM {
+                    self.sums[family] += f64::from(value);
+                }
+                let value = simd.splat_f32s(value);
+                for v in 0..VECTORS {
+                    // A comparison leaves -1 in a lane, so that adding it is all.
+                    let bounds = S::as_simd_f32s(bounds[family]).0[first + v];
+                    let here = simd.select_u32s(simd.less_than_or_equal_f32s(value, bounds), less, zero);
+                    downwards[family][v] = simd.add_u32s(downwards[family][v], here);
                 }
             }
         }
         for family in 0..2 {
-            // Where no bound is left.
-            let last = BLOCK * blocks % BUCKETS;
-            let (family, all, sum_of_lightweight) = (FAMILIES[family], columns[family], sums[family]);
-            if lightweight > 0 {
-                shard.observe(family, LIGHTWEIGHT, last, lightweight);
-                shard.add_to_float_sum(family, LIGHTWEIGHT, sum_of_lightweight);
+            let not_above = S::as_mut_simd_u32s(&mut self.not_above[family]).0;
+            for v in 0..VECTORS {
+                not_above[first + v] = simd.sub_u32s(not_above[first + v], downwards[family][v]);
             }
-            shard.observe(family, POWERFUL, last, all.len() as u64 - lightweight);
+        }
+    }
+
+    /// Takes out what is in here.
+    #[inline(always)]
+    fn subtract(&mut self, part: &Self) {
+        self.values -= part.values;
+        for family in 0..2 {
+            for bound in 0..BLOCK {
+                self.not_above[family][bound] -= part.not_above[family][bound];
+            }
             // The difference of two sums may round to less than nothing.
-            shard.add_to_float_sum(family, POWERFUL, (sum(simd, all) - sum_of_lightweight).max(0.0));
+            self.sums[family] = (self.sums[family] - part.sums[family]).max(0.0);
+        }
+    }
+
+    /// Gives it to the cells of a block of bounds, of which `first` is the first.
+    #[inline(always)]
+    fn flush(&self, shard: &Shard, model: ModelType, first: usize, is_last: bool) {
+        self.flush_family(0, CONFIDENCES, shard, model, first, is_last);
+        self.flush_family(1, UNCERTAINTIES, shard, model, first, is_last);
+    }
+
+    /// The same for a family, whose cells the compiler knows.
+    #[inline(always)]
+    fn flush_family(
+        &self,
+        family: usize,
+        histograms: Histograms,
+        shard: &Shard,
+        model: ModelType,
+        first: usize,
+        is_last: bool,
+    ) {
+        for bound in 0..BLOCK {
+            let not_above = self.not_above[family][bound];
+            shard.observe(histograms, model as usize, first + bound, not_above.into());
+        }
+        if is_last {
+            // Where no bound is left.
+            shard.observe(histograms, model as usize, (first + BLOCK) % BUCKETS, self.values.into());
+            shard.add_to_float_sum(histograms, model as usize, self.sums[family]);
         }
     }
 }
@@ -110,20 +214,20 @@ impl WithSimd for Record<'_> {
 ///
 /// Single precision has too few bits for a sum, and a conversion for each value takes longer than everything else here. So
 /// each is cut in two: its part in whole 2048ths, of which sums are exact, and the rest, of which sums round by so much less.
-#[inline(always)]
-fn sum<S: Simd>(simd: S, values: &[f32]) -> f64 {
-    /// From 2^12 on, a 2048th is what the last bit stands for, so that adding this rounds to whole ones.
-    const ROUND: f32 = 6144.0;
-    /// So many vectors are added up in single precision.
-    const VECTORS: usize = 16;
-    /// Fewer values are added up one by one.
-    const MANY: usize = 32;
-    let mut sum = 0.0;
-    let mut rest = values;
-    if values.len() >= MANY {
-        let vectors;
-        (vectors, rest) = S::as_simd_f32s(values);
+struct Sum<'a>(&'a [f32]);
+
+impl WithSimd for Sum<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f64 {
+        /// From 2^12 on, a 2048th is what the last bit stands for, so that adding this rounds to whole ones.
+        const ROUND: f32 = 6144.0;
+        /// So many vectors are added up in single precision.
+        const VECTORS: usize = 16;
+        let (vectors, rest) = S::as_simd_f32s(self.0);
         let round = simd.splat_f32s(ROUND);
+        let mut sum = 0.0;
         for vectors in vectors.chunks(VECTORS) {
             let mut sums = [simd.splat_f32s(0.0); 2];
             for &values in vectors {
@@ -133,51 +237,10 @@ fn sum<S: Simd>(simd: S, values: &[f32]) -> f64 {
             }
             sum += f64::from(simd.reduce_sum_f32s(sums[0])) + f64::from(simd.reduce_sum_f32s(sums[1]));
         }
-    }
-    let (fours, rest) = rest.as_chunks::<4>();
-    for &[a, b, c, d] in fours {
-        sum += (f64::from(a) + f64::from(b)) + (f64::from(c) + f64::from(d));
-    }
-    for &value in rest {
-        sum += f64::from(value);
-    }
-    sum
-}
-
-/// Counts how many values are not above each bound, or none where there are no bounds.
-#[inline(always)]
-fn count<S: Simd>(simd: S, bounds: Option<&Block>, values: &[f32], counts: &mut [u32; BLOCK]) {
-    let Some(bounds) = bounds else { return };
-    let (bounds, counts) = (S::as_simd_f32s(bounds).0, S::as_mut_simd_u32s(counts).0);
-    if let [counts] = counts {
-        count_in(simd, [bounds[0]], values, std::slice::from_mut(counts));
-    } else {
-        for (bounds, counts) in bounds.as_chunks::<2>().0.iter().zip(counts.chunks_mut(2)) {
-            count_in(simd, *bounds, values, counts);
+        for &value in rest {
+            sum += f64::from(value);
         }
-    }
-}
-
-/// The same for bounds in as many vectors as are compared at a time.
-#[inline(always)]
-fn count_in<S: Simd, const VECTORS: usize>(
-    simd: S,
-    bounds: [S::f32s; VECTORS],
-    values: &[f32],
-    counts: &mut [S::u32s],
-) {
-    let (zero, less) = (simd.splat_u32s(0), simd.splat_u32s(u32::MAX));
-    let mut downwards = [zero; VECTORS];
-    for &value in values {
-        let value = simd.splat_f32s(value);
-        for v in 0..VECTORS {
-            // A comparison leaves -1 in a lane, so that adding it is all.
-            let here = simd.select_u32s(simd.less_than_or_equal_f32s(value, bounds[v]), less, zero);
-            downwards[v] = simd.add_u32s(downwards[v], here);
-        }
-    }
-    for v in 0..VECTORS {
-        counts[v] = simd.sub_u32s(counts[v], downwards[v]);
+        sum
     }
 }
 

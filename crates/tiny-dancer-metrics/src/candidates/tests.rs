@@ -100,17 +100,6 @@ fn sums_never_fall() {
 
 #[test]
 fn sums_are_precise_however_small_the_values() {
-    struct Sum<'a>(&'a [f32]);
-
-    impl WithSimd for Sum<'_> {
-        type Output = f64;
-
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, simd: S) -> f64 {
-            sum(simd, self.0)
-        }
-    }
-
     for (arch, exponent) in
         archs().into_iter().flat_map(|arch| [1, 2, 5, 20].map(|exponent| (arch, exponent)))
     {
