@@ -17,6 +17,9 @@
 //! Coverage is marginal within a bin: of requests that are exchangeable with the bin's calibration rows, at most a
 //! share `e` has a true label with p-value `e` or less. It says nothing of one request, nor of other traffic.
 
+use crate::kernel::Kernel;
+use pulp::{Simd, WithSimd};
+
 /// A bin with fewer calibration rows answers 1.
 pub const MIN_BIN_ROWS: usize = 50;
 
@@ -90,9 +93,13 @@ const CELLS: usize = 257;
 /// up, but never puts a smaller score after a larger one. What is no such score lies in the last one.
 #[inline(always)]
 fn cell(score: f32) -> usize {
-    const ONE: u32 = 1.0_f32.to_bits() >> 15;
-    (((score + 1.0).to_bits() >> 15).wrapping_sub(ONE) as usize).min(CELLS - 1)
+    (((score + 1.0).to_bits() >> CELL_BITS).wrapping_sub(ONE) as usize).min(CELLS - 1)
 }
+
+/// So many bits of a number from 1 on do not matter for its cell.
+const CELL_BITS: u32 = 23 - 8;
+/// What the others are for 1 itself.
+const ONE: u32 = 1.0_f32.to_bits() >> CELL_BITS;
 
 impl Lookup {
     fn new(table: &CalibrationTable) -> Self {
@@ -111,10 +118,10 @@ impl Lookup {
         lookup
     }
 
-    /// The p-value of a score of 0 to 1 in a bin.
+    /// The p-value of a score of 0 to 1, whose bin and cell say which start is its own.
     #[inline(always)]
-    fn p_value(&self, bin: usize, score: f32) -> f32 {
-        let mut at = self.starts[bin * CELLS + cell(score)] as usize;
+    fn p_value(&self, start: usize, score: f32) -> f32 {
+        let mut at = self.starts[start] as usize;
         while self.scores[at] < score {
             at += 1;
         }
@@ -167,14 +174,14 @@ impl CalibrationTable {
 
     /// The first bin of a similarity.
     #[inline]
-    pub(crate) fn similarity_bin(&self, top_similarity: f32) -> usize {
+    fn similarity_bin(&self, top_similarity: f32) -> usize {
         let below = self.similarity_edges.iter().filter(|&&edge| edge <= top_similarity).count();
         below * (self.count_edges.len() + 1)
     }
 
     /// How many bins come between the first one of a similarity and that of this many candidates.
     #[inline]
-    pub(crate) fn count_bin(&self, candidates: usize) -> usize {
+    fn count_bin(&self, candidates: usize) -> usize {
         self.count_edges.iter().filter(|&&edge| edge as usize <= candidates).count()
     }
 
@@ -191,12 +198,108 @@ impl CalibrationTable {
         self.uncertainty_in(self.bin(top_similarity, candidates), confidence)
     }
 
-    /// The uncertainty of a confidence in a bin.
     #[inline(always)]
-    pub(crate) fn uncertainty_in(&self, bin: usize, confidence: f32) -> f32 {
-        // The smaller p-value belongs to the larger score. Neither is NaN, which `max` would look for.
-        let (sufficed, not) = (nonconformity(confidence, true), nonconformity(confidence, false));
-        self.lookup.p_value(bin, if sufficed > not { sufficed } else { not })
+    fn uncertainty_in(&self, bin: usize, confidence: f32) -> f32 {
+        let score = larger_score(confidence);
+        self.lookup.p_value(bin * CELLS + cell(score), score)
+    }
+
+    /// The [`uncertainty`](Self::uncertainty) of each of some confidences, with a similarity each and the same number of
+    /// candidates. Slices of one length.
+    pub(crate) fn uncertainties(
+        &self,
+        kernel: Kernel,
+        confidences: &[f32],
+        similarity: &[f32],
+        candidates: usize,
+        uncertainties: &mut [f32],
+    ) {
+        /// For so few, a vector takes longer than they do.
+        const FEW: usize = 4;
+        let count_bin = self.count_bin(candidates);
+        if confidences.len() <= FEW {
+            let values = uncertainties.iter_mut().zip(confidences).zip(similarity);
+            for ((uncertainty, &confidence), &similarity) in values {
+                *uncertainty = self.uncertainty_in(self.similarity_bin(similarity) + count_bin, confidence);
+            }
+            return;
+        }
+        kernel.dispatch(Starts {
+            table: self,
+            confidences,
+            similarity,
+            count_bin,
+            places: &mut *uncertainties,
+        });
+        for (uncertainty, &confidence) in uncertainties.iter_mut().zip(confidences) {
+            let start = uncertainty.to_bits() as usize;
+            *uncertainty = self.lookup.p_value(start, larger_score(confidence));
+        }
+    }
+}
+
+/// The larger score belongs to the smaller p-value. Neither is NaN, which `max` would look for.
+#[inline(always)]
+fn larger_score(confidence: f32) -> f32 {
+    let (sufficed, not) = (nonconformity(confidence, true), nonconformity(confidence, false));
+    if sufficed > not { sufficed } else { not }
+}
+
+/// Which start each confidence's larger score has, written as the bits of a number.
+struct Starts<'a> {
+    table: &'a CalibrationTable,
+    confidences: &'a [f32],
+    similarity: &'a [f32],
+    count_bin: usize,
+    places: &'a mut [f32],
+}
+
+impl WithSimd for Starts<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { table, confidences, similarity, count_bin, places } = self;
+        let (confidence_vectors, confidences) = S::as_simd_f32s(confidences);
+        let (similarity_vectors, similarity) = S::as_simd_f32s(similarity);
+        let (start_vectors, starts) = S::as_mut_simd_f32s(places);
+        let vectors = start_vectors.iter_mut().zip(confidence_vectors).zip(similarity_vectors);
+        for ((starts, &confidences), &similarity) in vectors {
+            *starts = table.starts(simd, confidences, similarity, count_bin);
+        }
+        if !starts.is_empty() {
+            let (confidences, similarity) =
+                (simd.partial_load_f32s(confidences), simd.partial_load_f32s(similarity));
+            simd.partial_store_f32s(starts, table.starts(simd, confidences, similarity, count_bin));
+        }
+    }
+}
+
+impl CalibrationTable {
+    /// Those of some confidences in a vector: what [`bin`](Self::bin) and [`cell`] say.
+    #[inline(always)]
+    fn starts<S: Simd>(
+        &self,
+        simd: S,
+        confidences: S::f32s,
+        similarity: S::f32s,
+        count_bin: usize,
+    ) -> S::f32s {
+        let one = simd.splat_f32s(1.0);
+        let score = simd.max_f32s(simd.sub_f32s(one, confidences), confidences);
+        let bits = simd.transmute_u32s_f32s(simd.add_f32s(score, one));
+        let cell = simd.wrapping_dyn_shr_u32s(bits, simd.splat_u32s(CELL_BITS));
+        let cell = simd.sub_u32s(cell, simd.splat_u32s(ONE));
+        let last = simd.splat_u32s(CELLS as u32 - 1);
+        let cell = simd.select_u32s(simd.less_than_u32s(cell, last), cell, last);
+        let mut starts = simd.add_u32s(cell, simd.splat_u32s((count_bin * CELLS) as u32));
+        let (none, next) =
+            (simd.splat_u32s(0), simd.splat_u32s(((self.count_edges.len() + 1) * CELLS) as u32));
+        for &edge in &self.similarity_edges {
+            let above = simd.less_than_or_equal_f32s(simd.splat_f32s(edge), similarity);
+            starts = simd.add_u32s(starts, simd.select_u32s(above, next, none));
+        }
+        simd.transmute_f32s_u32s(starts)
     }
 }
 

@@ -533,11 +533,7 @@ fn estimate(kernel: Kernel, serving: &Serving, evidence: &Evidence, response: &m
     let confidences: &[f32] = confidences;
     let similarity = features.column(Feature::Similarity);
     let (alone, together) = (serving.model.alone(), serving.model.together());
-    let one = alone.count_bin(1);
-    for ((uncertainty, &confidence), &similarity) in uncertainties.iter_mut().zip(confidences).zip(similarity)
-    {
-        *uncertainty = alone.uncertainty_in(alone.similarity_bin(similarity) + one, confidence);
-    }
+    alone.uncertainties(kernel, confidences, similarity, 1, uncertainties);
     let decide = |candidate| {
         let (confidence, uncertainty): (f32, f32) = (confidences[candidate], uncertainties[candidate]);
         let use_lightweight = serving.reason(confidence, uncertainty) == Reason::Confident;

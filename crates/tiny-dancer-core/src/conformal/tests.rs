@@ -123,3 +123,38 @@ fn a_confidence_that_is_none_panics_nowhere() {
     }
     assert!((0.0..=1.0).contains(&table.uncertainty(f32::NAN, 0.5, 1)));
 }
+
+#[test]
+fn uncertainties_of_many_are_those_of_each() {
+    let mut state = 11;
+    for (similarity_edges, count_edges) in
+        [(vec![], vec![]), (vec![0.5], vec![2]), (vec![-0.5, 0.25, 0.5], vec![1, 8, 32])]
+    {
+        let rows: Vec<_> = (0..5000)
+            .map(|_| CalibrationRow {
+                confidence: uniform(&mut state),
+                sufficed: uniform(&mut state) < 0.5,
+                top_similarity: 2.0 * uniform(&mut state) - 1.0,
+                candidates: (uniform(&mut state) * 64.0) as usize,
+            })
+            .collect();
+        let table = CalibrationTable::new(similarity_edges.clone(), count_edges, rows);
+        let edge = |i: usize| similarity_edges.get(i % 4).copied().unwrap_or(0.1);
+        for n in (0..40).chain([100, 257]) {
+            // Ends and edges among them.
+            let confidences: Vec<_> = (0..n).map(|i| [0.0, 1.0, 0.5, uniform(&mut state)][i % 4]).collect();
+            let similarity: Vec<_> =
+                (0..n).map(|i| [edge(i), 2.0 * uniform(&mut state) - 1.0, -1.0][i % 3]).collect();
+            for (kernel, candidates) in
+                Kernel::available().into_iter().flat_map(|it| [1, 9, 40].map(|n| (it, n)))
+            {
+                let mut uncertainties = vec![f32::NAN; n];
+                table.uncertainties(kernel, &confidences, &similarity, candidates, &mut uncertainties);
+                for i in 0..n {
+                    let expected = table.uncertainty(confidences[i], similarity[i], candidates);
+                    assert_eq!(uncertainties[i], expected, "{} {i} of {n}", kernel.name());
+                }
+            }
+        }
+    }
+}
