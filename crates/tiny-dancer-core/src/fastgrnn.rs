@@ -193,15 +193,20 @@ impl FastGrnn {
 
     /// Reads candidates into a state, one after the other.
     pub(crate) fn read(&self, kernel: Kernel, features: Features<'_>, candidates: &[u32], state: &mut State) {
-        let read = Read { cell: self, features, candidates, state };
-        // A step waits for the one before. Where two vectors hold a state, longer ones only take longer.
-        if self.padded == PADDED { kernel.dispatch_short(read) } else { kernel.dispatch(read) }
+        self.dispatch(kernel, Read { cell: self, features, candidates, state });
     }
 
     /// The confidence of a state, or its logit where that is no number.
     pub(crate) fn confidence(&self, kernel: Kernel, state: &State) -> Result<f32, f32> {
-        let (logit, confidence) = kernel.dispatch(Head { cell: self, state });
+        let (logit, confidence) = self.dispatch(kernel, Head { cell: self, state });
         if logit.is_finite() { Ok(confidence) } else { Err(logit) }
+    }
+
+    /// Does work with a state, each step of which waits for the one before. Where two vectors hold a state, longer ones only
+    /// take longer; and what was written in two must not be read in one, while it is on its way to the cache.
+    #[inline]
+    fn dispatch<W: WithSimd>(&self, kernel: Kernel, work: W) -> W::Output {
+        if self.padded == PADDED { kernel.dispatch_short(work) } else { kernel.dispatch(work) }
     }
 
     /// One step, of features `x`, from one of two states to the other.
