@@ -22,7 +22,7 @@
 
 use crate::activation::{bounded, first_update, gated_update, sigmoid};
 use crate::features::{Feature, Features};
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, lanes};
 use pulp::{Simd, WithSimd};
 
 /// How many candidates are read together, the nearest ones, where there are more.
@@ -370,7 +370,7 @@ fn first<S: Simd>(all: S::f32s) -> f32 {
     lanes[0]
 }
 
-/// All candidates alone: their confidences. False where a logit is no number: then these are there instead.
+/// All candidates alone: their confidences. False where a logit is no number: then that one is there, and behind it others.
 struct Alone<'a> {
     cell: &'a FastGrnn,
     features: Features<'a>,
@@ -420,23 +420,36 @@ impl Alone<'_> {
             for feature in 0..Feature::COUNT {
                 x_of[feature] = simd.partial_load_f32s(&features.columns()[feature][first_of_rest..]);
             }
-            simd.partial_store_f32s(rest, cell.logits_alone::<S, PADDED, BOUNDED>(simd, &x_of));
+            let logits = cell.logits_alone::<S, PADDED, BOUNDED>(simd, &x_of);
             // Lanes without a candidate are not asked.
-            zeros = simd.mul_add_e_f32s(simd.partial_load_f32s(rest), zero, zeros);
+            let of_rest = simd.less_than_u32s(lanes::<S>(), simd.splat_u32s(rest.len() as u32));
+            zeros = simd.mul_add_e_f32s(simd.select_f32s(of_rest, logits, zero), zero, zeros);
+            simd.partial_store_f32s(rest, squashed(simd, logits));
         } else {
             // A vector would cost more than these do one by one.
-            for (candidate, logit) in (first_of_rest..).zip(rest) {
+            for (candidate, confidence) in (first_of_rest..).zip(rest) {
                 let logits = cell.logit_alone::<S, PADDED, BOUNDED>(simd, features.row(candidate));
                 zeros = simd.mul_add_e_f32s(logits, zero, zeros);
-                *logit = first::<S>(logits);
+                *confidence = first::<S>(squashed(simd, logits));
             }
         }
         let numbers = simd.reduce_sum_f32s(zeros) == 0.0;
         if numbers {
-            Sigmoid(confidences).with_simd(simd);
+            // In a second pass, which the compiler makes more of.
+            for logits in vectors {
+                *logits = sigmoid(simd, *logits);
+            }
         }
         numbers
     }
+}
+
+/// The sigmoid of each logit, but for one that is no number.
+#[inline(always)]
+fn squashed<S: Simd>(simd: S, logits: S::f32s) -> S::f32s {
+    let zero = simd.splat_f32s(0.0);
+    let number = simd.equal_f32s(simd.mul_f32s(logits, zero), zero);
+    simd.select_f32s(number, sigmoid(simd, logits), logits)
 }
 
 impl WithSimd for Alone<'_> {
@@ -493,25 +506,6 @@ impl WithSimd for Head<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
         sized!(self, simd)
-    }
-}
-
-/// The sigmoid of each logit, in its place.
-pub(crate) struct Sigmoid<'a>(pub(crate) &'a mut [f32]);
-
-impl WithSimd for Sigmoid<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let (vectors, rest) = S::as_mut_simd_f32s(self.0);
-        for logits in vectors {
-            *logits = sigmoid(simd, *logits);
-        }
-        if !rest.is_empty() {
-            let confidences = sigmoid(simd, simd.partial_load_f32s(rest));
-            simd.partial_store_f32s(rest, confidences);
-        }
     }
 }
 

@@ -65,6 +65,13 @@ impl Kernel {
     }
 }
 
+/// Each lane's number, for vectors of up to sixteen.
+#[inline(always)]
+pub(crate) fn lanes<S: pulp::Simd>() -> S::u32s {
+    const LANES: [u32; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+    S::as_simd_u32s(&LANES).0[0]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

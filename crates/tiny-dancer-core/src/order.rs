@@ -4,7 +4,7 @@
 //! cheaper to compare every value with every other, without a branch: the number of values before mine is my place.
 
 use crate::fastgrnn::JOINT_CANDIDATES;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, lanes};
 use pulp::{Simd, WithSimd};
 
 /// Beyond, the square of the number of values outweighs the logarithm.
@@ -25,7 +25,7 @@ impl WithSimd for Rank<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let lanes = S::as_simd_u32s(&LANE).0[0];
+        let lanes = lanes::<S>();
         let (vectors, _) = S::as_simd_f32s(self.values);
         let (counts, _) = S::as_mut_simd_u32s(self.places);
         let end = self.n.next_multiple_of(S::F32_LANES);
@@ -75,9 +75,6 @@ fn precedes<S: Simd, const OR_EQUAL: bool>(simd: S, other: f32, mine: S::f32s) -
     let other = simd.splat_f32s(other);
     if OR_EQUAL { simd.less_than_or_equal_f32s(other, mine) } else { simd.less_than_f32s(other, mine) }
 }
-
-/// Each lane's number, for vectors of up to sixteen.
-const LANE: [u32; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 
 /// Calls with the index of each value and its place in ascending order, ties by index. `values` are at most `N`, none of
 /// them NaN.

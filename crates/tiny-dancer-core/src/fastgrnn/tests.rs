@@ -191,3 +191,57 @@ fn a_state_stays_within_what_the_bounds_are_made_of() {
         assert!(state.0.0[1] < 0.0 && state.0.0[1] > -most, "{:?}", state.0.0[1]);
     }
 }
+
+#[test]
+fn the_one_logit_that_is_no_number_is_found_wherever_it_is() {
+    // A similarity of 1 leaves nothing in the state; one of 0 fills it. Lanes without a candidate have 0, too.
+    let mut w = vec![0.0; 4 * Feature::COUNT];
+    w.iter_mut().step_by(Feature::COUNT).for_each(|of_similarity| *of_similarity = -9.0);
+    let cell = FastGrnn::new(&FastGrnnWeights {
+        w,
+        u: vec![0.0; 16],
+        bias_gate: vec![-50.0; 4],
+        bias_update: vec![9.0; 4],
+        zeta: 50.0,
+        nu: -50.0,
+        head_weight: vec![f32::MAX; 4],
+        head_bias: 0.0,
+    });
+    for n in [1, 3, 5, 8, 9, 12, 15, 16, 17, 30, 40] {
+        for bad in (0..n).map(Some).chain([None]) {
+            let mut columns = vec![vec![0.0; n]; Feature::COUNT];
+            columns[0] = (0..n).map(|candidate| if Some(candidate) == bad { 0.0 } else { 1.0 }).collect();
+            let features = Features::from_columns(std::array::from_fn(|feature| columns[feature].as_slice()));
+            for kernel in Kernel::available() {
+                let found = cell.alone(kernel, features, &mut vec![0.0; n]);
+                assert_eq!(
+                    found.err(),
+                    bad.map(|candidate| (candidate, f32::INFINITY)),
+                    "{n} {}",
+                    kernel.name()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn bounds_hold_all_that_is_in_a_sum() {
+    let cell = |w: f32, u: f32, bias: f32, nu: f32| {
+        FastGrnn::new(&FastGrnnWeights {
+            w: vec![w; Feature::COUNT],
+            u: vec![u],
+            bias_gate: vec![bias],
+            bias_update: vec![bias],
+            zeta: -50.0,
+            nu,
+            head_weight: vec![1.0],
+            head_bias: 0.0,
+        })
+    };
+    assert!(cell(1.0, 1.0, 1.0, -50.0).bounded);
+    // Each by itself: features, a state that grew by a half 64 times, a bias.
+    assert!(!cell(10.0, 1.0, 1.0, -50.0).bounded);
+    assert!(!cell(1.0, 1.0, 1.0, 0.0).bounded);
+    assert!(!cell(1.0, 1.0, -50.0, -50.0).bounded);
+}

@@ -1,11 +1,13 @@
 //! The kernels by themselves, for benchmarks and for comparing one instruction set with another.
 
-use crate::fastgrnn::{Sigmoid, State};
+use crate::activation;
+use crate::fastgrnn::State;
 use crate::features::{self, Columns, Feature, FillSimilarities, Scales};
 use crate::kernel::Kernel;
 use crate::order::{self, JointOrder};
 use crate::similarity::Cosine;
 use crate::{Candidate, CandidateSet, Model, RouteError, RoutingRequest};
+use pulp::{Simd, WithSimd};
 use std::time::Duration;
 
 /// The features of a request, and room for each candidate's own confidence.
@@ -92,4 +94,22 @@ pub fn alone<'a>(kernel: Kernel, model: &Model, scratch: &'a mut Scratch) -> &'a
 /// `1 / (1 + e^-x)` of each value.
 pub fn sigmoid(kernel: Kernel, values: &mut [f32]) {
     kernel.dispatch(Sigmoid(values));
+}
+
+struct Sigmoid<'a>(&'a mut [f32]);
+
+impl WithSimd for Sigmoid<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (vectors, rest) = S::as_mut_simd_f32s(self.0);
+        for values in vectors {
+            *values = activation::sigmoid(simd, *values);
+        }
+        if !rest.is_empty() {
+            let values = activation::sigmoid(simd, simd.partial_load_f32s(rest));
+            simd.partial_store_f32s(rest, values);
+        }
+    }
 }
