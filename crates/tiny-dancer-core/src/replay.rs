@@ -1,6 +1,6 @@
 //! Replay: a decision computed once more, from what a trace kept of it.
 //!
-//! The joint pass reads the features of at most [`JOINT_CANDIDATES`](crate::fastgrnn::JOINT_CANDIDATES) candidates, and
+//! The joint pass reads the features of at most [`JOINT_CANDIDATES`] candidates, and
 //! everything after it follows from them: with the same model and the same kernel, to the last bit. So a trace that
 //! keeps these rows (an event of the decision names them) can prove what was decided, without an embedding or a name in it.
 //!
