@@ -222,10 +222,15 @@ impl FastGrnn {
         from: usize,
     ) {
         let vectors = PADDED / S::F32_LANES;
-        // Two side by side, so that neither waits for the other.
-        if vectors == 1 {
+        if S::F32_LANES == 1 {
+            // Four, of which the compiler makes a vector, where the machine has plain ones.
+            for four in 0..vectors / 4 {
+                self.units::<S, PADDED, BOUNDED, 4>(simd, x, states, from, 4 * four);
+            }
+        } else if vectors == 1 {
             self.units::<S, PADDED, BOUNDED, 1>(simd, x, states, from, 0);
         } else {
+            // Two side by side, so that neither waits for the other.
             for pair in 0..vectors / 2 {
                 self.units::<S, PADDED, BOUNDED, 2>(simd, x, states, from, 2 * pair);
             }
