@@ -89,17 +89,17 @@ pub(crate) struct Lookup {
 /// One for each 256th of 0 to 1, and one for 1 itself.
 const CELLS: usize = 257;
 
+/// So many bits of a number from 1 on do not matter for its cell.
+const CELL_BITS: u32 = 23 - 8;
+/// What the others are for 1 itself.
+const ONE: u32 = 1.0_f32.to_bits() >> CELL_BITS;
+
 /// Which one a score of 0 to 1 lies in: the first bits behind the point, once it is between 1 and 2. That sum may round
 /// up, but never puts a smaller score after a larger one. What is no such score lies in the last one.
 #[inline(always)]
 fn cell(score: f32) -> usize {
     (((score + 1.0).to_bits() >> CELL_BITS).wrapping_sub(ONE) as usize).min(CELLS - 1)
 }
-
-/// So many bits of a number from 1 on do not matter for its cell.
-const CELL_BITS: u32 = 23 - 8;
-/// What the others are for 1 itself.
-const ONE: u32 = 1.0_f32.to_bits() >> CELL_BITS;
 
 impl Lookup {
     fn new(table: &CalibrationTable) -> Self {
@@ -236,6 +236,32 @@ impl CalibrationTable {
             *uncertainty = self.lookup.p_value(start, larger_score(confidence));
         }
     }
+
+    /// For a vector of confidences, where in the lookup's starts they begin: what [`bin`](Self::bin) and [`cell`] say.
+    #[inline(always)]
+    fn starts<S: Simd>(
+        &self,
+        simd: S,
+        confidences: S::f32s,
+        similarity: S::f32s,
+        count_bin: usize,
+    ) -> S::f32s {
+        let one = simd.splat_f32s(1.0);
+        let score = simd.max_f32s(simd.sub_f32s(one, confidences), confidences);
+        let bits = simd.transmute_u32s_f32s(simd.add_f32s(score, one));
+        let cell = simd.wrapping_dyn_shr_u32s(bits, simd.splat_u32s(CELL_BITS));
+        let cell = simd.sub_u32s(cell, simd.splat_u32s(ONE));
+        let last = simd.splat_u32s(CELLS as u32 - 1);
+        let cell = simd.select_u32s(simd.less_than_u32s(cell, last), cell, last);
+        let mut starts = simd.add_u32s(cell, simd.splat_u32s((count_bin * CELLS) as u32));
+        let (none, next) =
+            (simd.splat_u32s(0), simd.splat_u32s(((self.count_edges.len() + 1) * CELLS) as u32));
+        for &edge in &self.similarity_edges {
+            let above = simd.less_than_or_equal_f32s(simd.splat_f32s(edge), similarity);
+            starts = simd.add_u32s(starts, simd.select_u32s(above, next, none));
+        }
+        simd.transmute_f32s_u32s(starts)
+    }
 }
 
 /// The larger score belongs to the smaller p-value. Neither is NaN, which `max` would look for.
@@ -272,34 +298,6 @@ impl WithSimd for Starts<'_> {
                 (simd.partial_load_f32s(confidences), simd.partial_load_f32s(similarity));
             simd.partial_store_f32s(starts, table.starts(simd, confidences, similarity, count_bin));
         }
-    }
-}
-
-impl CalibrationTable {
-    /// Those of some confidences in a vector: what [`bin`](Self::bin) and [`cell`] say.
-    #[inline(always)]
-    fn starts<S: Simd>(
-        &self,
-        simd: S,
-        confidences: S::f32s,
-        similarity: S::f32s,
-        count_bin: usize,
-    ) -> S::f32s {
-        let one = simd.splat_f32s(1.0);
-        let score = simd.max_f32s(simd.sub_f32s(one, confidences), confidences);
-        let bits = simd.transmute_u32s_f32s(simd.add_f32s(score, one));
-        let cell = simd.wrapping_dyn_shr_u32s(bits, simd.splat_u32s(CELL_BITS));
-        let cell = simd.sub_u32s(cell, simd.splat_u32s(ONE));
-        let last = simd.splat_u32s(CELLS as u32 - 1);
-        let cell = simd.select_u32s(simd.less_than_u32s(cell, last), cell, last);
-        let mut starts = simd.add_u32s(cell, simd.splat_u32s((count_bin * CELLS) as u32));
-        let (none, next) =
-            (simd.splat_u32s(0), simd.splat_u32s(((self.count_edges.len() + 1) * CELLS) as u32));
-        for &edge in &self.similarity_edges {
-            let above = simd.less_than_or_equal_f32s(simd.splat_f32s(edge), similarity);
-            starts = simd.add_u32s(starts, simd.select_u32s(above, next, none));
-        }
-        simd.transmute_f32s_u32s(starts)
     }
 }
 

@@ -191,7 +191,8 @@ impl FastGrnn {
         Err((candidate, confidences[candidate]))
     }
 
-    /// Reads candidates into a state, one after the other.
+    /// Reads candidates into a state, one after the other: with what it has read before, [`JOINT_CANDIDATES`] at most, and no
+    /// feature beyond 1, which is what [`bounded`](Self::bounded) was found for.
     pub(crate) fn read(&self, kernel: Kernel, features: Features<'_>, candidates: &[u32], state: &mut State) {
         self.dispatch(kernel, Read { cell: self, features, candidates, state });
     }
@@ -310,9 +311,9 @@ impl FastGrnn {
         x_of: &[S::f32s; Feature::COUNT],
     ) -> S::f32s {
         let zero = simd.splat_f32s(0.0);
-        let (mut sums, mut w_of) = ([zero; HEADS], [zero; Feature::COUNT]);
-        for first in (0..PADDED).step_by(HEADS) {
-            for head in 0..HEADS {
+        let (mut sums, mut w_of) = ([zero; HEAD_SUMS], [zero; Feature::COUNT]);
+        for first in (0..PADDED).step_by(HEAD_SUMS) {
+            for head in 0..HEAD_SUMS {
                 let unit = first + head;
                 for feature in 0..Feature::COUNT {
                     w_of[feature] = self.w[feature].splat(simd, unit);
@@ -346,9 +347,9 @@ impl FastGrnn {
     /// The head: the logit of a state, in all lanes.
     #[inline(always)]
     fn logit<S: Simd, const PADDED: usize>(&self, simd: S, h: &Units<PADDED>) -> S::f32s {
-        let mut sums = [simd.splat_f32s(0.0); HEADS];
-        for first in (0..PADDED).step_by(HEADS) {
-            for head in 0..HEADS {
+        let mut sums = [simd.splat_f32s(0.0); HEAD_SUMS];
+        for first in (0..PADDED).step_by(HEAD_SUMS) {
+            for head in 0..HEAD_SUMS {
                 let (weight, h) = (self.head_weight.splat(simd, first + head), h.splat(simd, first + head));
                 sums[head] = simd.mul_add_e_f32s(weight, h, sums[head]);
             }
@@ -358,14 +359,14 @@ impl FastGrnn {
 
     /// The head's sums together.
     #[inline(always)]
-    fn biased<S: Simd>(&self, simd: S, sums: [S::f32s; HEADS]) -> S::f32s {
+    fn biased<S: Simd>(&self, simd: S, sums: [S::f32s; HEAD_SUMS]) -> S::f32s {
         let pairs = [simd.add_f32s(sums[0], sums[1]), simd.add_f32s(sums[2], sums[3])];
         simd.add_f32s(simd.splat_f32s(self.head_bias), simd.add_f32s(pairs[0], pairs[1]))
     }
 }
 
-/// How many sums the head has, of every so manieth unit each.
-const HEADS: usize = 4;
+/// The head adds up in so many sums, so that an addition need not wait for the one before.
+const HEAD_SUMS: usize = 4;
 
 /// What is in all lanes.
 #[inline(always)]

@@ -101,6 +101,7 @@ struct Tally {
 }
 
 impl Tally {
+    /// Takes more values in.
     #[inline(always)]
     fn add<S: Simd>(&mut self, simd: S, bounds: [&Block; 2], columns: [&[f32]; 2]) {
         /// Fewer values are added up one by one.
@@ -212,8 +213,8 @@ impl Tally {
 
 /// The sum of values from 0 to 1, to within 1e-9 for each of them.
 ///
-/// Single precision has too few bits for a sum, and a conversion for each value takes longer than everything else here. So
-/// each is cut in two: its part in whole 2048ths, of which sums are exact, and the rest, of which sums round by so much less.
+/// Single precision has too few bits for a sum, and doubles would have to be made of the values one by one. So each value is cut
+/// in two: its part in whole 2048ths, of which sums are exact, and the rest, of which sums round by so much less.
 struct Sum<'a>(&'a [f32]);
 
 impl WithSimd for Sum<'_> {

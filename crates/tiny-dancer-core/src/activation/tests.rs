@@ -186,7 +186,7 @@ fn what_is_bounded_stays_a_number_to_its_bounds() {
             .map(|i| f64::from(i) * 0.01)
             .take_while(|&most| bounded(most, difference.into()))
             .last();
-        let most = most.expect("nothing else is bounded") as f32;
+        let most = most.expect("0 is bounded") as f32;
         for (x, h) in [-most, most].into_iter().flat_map(|x| [-128.0, 128.0].map(|h| (x, h))) {
             for (kernel, sign) in
                 Kernel::available().into_iter().flat_map(|kernel| [(kernel, 0.5), (kernel, -0.5)])

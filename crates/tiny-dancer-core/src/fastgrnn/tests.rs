@@ -116,6 +116,7 @@ fn a_candidate_alone_gives_the_same_bits_in_any_company() {
     });
 }
 
+/// Where a machine has vectors of one length only, there is nothing to compare.
 #[test]
 fn vectors_of_all_lengths_give_the_same_bits() {
     let found = std::cell::RefCell::new(std::collections::HashMap::new());
