@@ -9,7 +9,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Reads the time. Clones read the same time.
 #[derive(Clone, Debug)]
-pub struct Clock(Source);
+pub struct Clock {
+    source: Source,
+    /// How many nanoseconds 2^32 ticks are, so that a duration is a product and a shift.
+    scale: u64,
+}
 
 #[derive(Clone, Debug)]
 enum Source {
@@ -22,6 +26,9 @@ enum Source {
 pub struct Tick(u64);
 
 impl Tick {
+    /// In the place of a moment that nobody will ask for.
+    pub(crate) const UNREAD: Self = Self(0);
+
     /// The bare number, as a seed.
     pub(crate) fn raw(self) -> u64 {
         self.0
@@ -31,7 +38,9 @@ impl Tick {
 impl Clock {
     /// The machine's clock.
     pub fn system() -> Self {
-        Self(Source::System(quanta::Clock::new()))
+        let clock = quanta::Clock::new();
+        let scale = clock.delta_as_nanos(0, 1 << 32);
+        Self { source: Source::System(clock), scale }
     }
 
     /// A clock that moves only when told to, and the hand that moves it.
@@ -52,13 +61,14 @@ impl Clock {
             nanoseconds: AtomicU64::new(0),
             reads: AtomicU64::new(0),
         });
-        (Self(Source::Manual(Arc::clone(&held))), ManualClock(held))
+        // Its ticks are nanoseconds.
+        (Self { source: Source::Manual(Arc::clone(&held)), scale: 1 << 32 }, ManualClock(held))
     }
 
     /// Reads the moment.
     #[inline]
     pub fn tick(&self) -> Tick {
-        match &self.0 {
+        match &self.source {
             Source::Manual(held) => Tick(held.read()),
             Source::System(clock) => Tick(clock.raw()),
         }
@@ -73,16 +83,15 @@ impl Clock {
     /// From one moment to another, without reading the clock; 0 where they are in the wrong order.
     #[inline]
     pub fn between(&self, start: Tick, end: Tick) -> Duration {
-        match &self.0 {
-            Source::Manual(_) => Duration::from_nanos(end.0.saturating_sub(start.0)),
-            Source::System(clock) => clock.delta(start.0, end.0),
-        }
+        let ticks = end.0.saturating_sub(start.0);
+        // 584 years of nanoseconds fit.
+        Duration::from_nanos(((u128::from(ticks) * u128::from(self.scale)) >> 32) as u64)
     }
 
     /// Seconds since 1970, as `RoutingRequest::now` has them.
     #[expect(clippy::disallowed_methods, reason = "the one place where the calendar is read")]
     pub fn unix_seconds(&self) -> i64 {
-        match &self.0 {
+        match &self.source {
             Source::Manual(held) => {
                 held.start.load(Ordering::Relaxed).saturating_add((held.read() / 1_000_000_000) as i64)
             }
@@ -127,5 +136,23 @@ impl ManualClock {
     /// How often the clock was read so far.
     pub fn reads(&self) -> u64 {
         self.0.reads.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tick_of_the_machine_is_as_long_as_it_was_measured_to_be() {
+        let clock = Clock::system();
+        let Source::System(machine) = &clock.source else { panic!("not the machine's: {clock:?}") };
+        for ticks in [0, 1, 2, 999, 3_000_000_000, 1 << 40, 1 << 60] {
+            let (start, end) = (Tick(17), Tick(17 + ticks));
+            let (took, measured) = (clock.between(start, end), machine.delta(start.0, end.0));
+            let slack = Duration::from_nanos(1) + measured / 1_000_000_000;
+            assert!(took.abs_diff(measured) <= slack, "{ticks}: {took:?}, {measured:?}");
+            assert_eq!(clock.between(end, start), Duration::ZERO);
+        }
     }
 }

@@ -7,13 +7,13 @@ use crate::features::{self, Columns, Feature, Features, Scales};
 use crate::guarantee::{self, CoverageMonitor, PromiseState};
 use crate::kernel::Kernel;
 use crate::model::{LoadError, Model};
-use crate::observer::{BatchStart, CandidateStep, Names, Observer, Operation, Stage};
+use crate::observer::{BatchStart, CandidateStep, Detail, Names, Observer, Operation, Stage};
 use crate::order::{self, JointOrder};
 use crate::response::{Outcome, OutcomeResult, RoutingDecision, RoutingResponse};
 use crate::set::Nearest;
 use crate::{CandidateSet, ModelType, Query, Reason, RouteError, RoutingRequest};
 use arc_swap::ArcSwap;
-use observed::Observed;
+use observed::{CANDIDATES, Observed, STAGES};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[cfg(any(test, feature = "testing"))]
@@ -191,10 +191,10 @@ impl<O: Observer> Router<O> {
         let serving = self.serving.load();
         let mut observed =
             Observed::start(&self.observer, &self.config.clock, operation, asked, &serving.model);
-        let result = if observed.hears_stages() {
-            self.decide::<true>(asked, &serving, &mut observed, response)
-        } else {
-            self.decide::<false>(asked, &serving, &mut observed, response)
+        let result = match observed.detail() {
+            Detail::Candidates => self.decide::<CANDIDATES>(asked, &serving, &mut observed, response),
+            Detail::Stages => self.decide::<STAGES>(asked, &serving, &mut observed, response),
+            _ => self.decide::<0>(asked, &serving, &mut observed, response),
         };
         match &result {
             Ok(()) => observed.decided(asked, self.kernel, &serving, response),
@@ -337,7 +337,7 @@ impl<O: Observer> Router<O> {
 
     /// The four stages, and the decision. Compiled twice: most requests of an observer that samples are heard by nobody.
     #[inline(always)]
-    fn decide<const STAGES: bool>(
+    fn decide<const DETAIL: u8>(
         &self,
         asked: &Asked<'_>,
         serving: &Serving,
@@ -345,11 +345,11 @@ impl<O: Observer> Router<O> {
         response: &mut RoutingResponse,
     ) -> Result<(), RouteError> {
         let mut leases = Leases { router: self, inference: false, lightweight: false };
-        if !observed.stage::<STAGES, _>(Stage::CircuitBreakerCheck, |_| self.check_circuits(&mut leases))? {
+        if !observed.stage::<DETAIL, _>(Stage::CircuitBreakerCheck, |_| self.check_circuits(&mut leases))? {
             response.fall_back(Reason::CircuitOpen);
             return Ok(());
         }
-        observed.stage::<STAGES, _>(Stage::FeatureEngineering, |_| {
+        observed.stage::<DETAIL, _>(Stage::FeatureEngineering, |_| {
             let now = asked.now().unwrap_or_else(|| self.config.clock.unix_seconds());
             let (scales, columns) = (&self.scales, &mut response.columns);
             match asked {
@@ -372,8 +372,8 @@ impl<O: Observer> Router<O> {
             response.fall_back(Reason::NoEvidence);
             return Ok(());
         }
-        let inferred = observed.stage::<STAGES, _>(Stage::ModelInference, |observed| {
-            if STAGES && observed.hears_steps() {
+        let inferred = observed.stage::<DETAIL, _>(Stage::ModelInference, |observed| {
+            if DETAIL == CANDIDATES {
                 infer_in_steps(self.kernel, asked, &serving.model, observed, response)
             } else {
                 infer(self.kernel, &serving.model, response)
@@ -382,7 +382,7 @@ impl<O: Observer> Router<O> {
         leases.return_inference(inferred.is_ok());
         let evidence = inferred?;
         let (confidence, uncertainty) = (evidence.confidence, {
-            observed.stage::<STAGES, _>(Stage::UncertaintyEstimation, |_| {
+            observed.stage::<DETAIL, _>(Stage::UncertaintyEstimation, |_| {
                 estimate(self.kernel, serving, &evidence, response)
             })
         });

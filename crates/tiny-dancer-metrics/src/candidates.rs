@@ -5,40 +5,45 @@
 //! written once, however many candidates there are.
 
 use crate::catalogue::{CONFIDENCE_SCORES, UNCERTAINTY_ESTIMATES};
-use crate::distribution::{BLOCK, Block, Distributions};
-use crate::shard::{BUCKETS, Histograms, Shard};
-use pulp::{Arch, Simd, WithSimd};
+use crate::distribution::{BLOCK, Bounds};
+use crate::shard::{Histograms, Shard};
+use pulp::{Arch, Scalar, Simd, WithSimd};
+use std::hint::black_box;
 use tiny_dancer_core::{ModelType, RoutingDecision};
 
 const CONFIDENCES: Histograms = Histograms::of(&CONFIDENCE_SCORES);
 const UNCERTAINTIES: Histograms = Histograms::of(&UNCERTAINTY_ESTIMATES);
 
-/// Bounds that nothing is above.
-const NONE: Block = [f32::INFINITY; BLOCK];
-
 /// Observes each candidate's confidence and uncertainty: these two as columns, in any order, and with what they decide, the
 /// highest confidence first.
-#[inline]
+#[inline(always)]
 pub(crate) fn record(
     arch: Arch,
-    distributions: &Distributions,
+    blocks: &[Bounds],
     shard: &Shard,
     columns: [&[f32]; 2],
     decisions: &[RoutingDecision],
     confidence_threshold: f32,
 ) {
-    // Decisions are sorted by confidence: from the first that is not sure enough on, all are for the powerful model.
-    let is_sure = |decision: &&RoutingDecision| decision.confidence >= confidence_threshold;
-    let sure = &decisions[..decisions.iter().take_while(is_sure).count()];
-    arch.dispatch(Record { distributions, shard, columns, sure });
+    for bounds in blocks {
+        let record = Record { bounds, shard, columns: &columns, decisions, confidence_threshold };
+        if matches!(arch, Arch::Scalar) { record_scalar(record) } else { arch.dispatch(record) }
+    }
 }
 
+/// Apart, since it would be made part of the caller, who is called by each request.
+#[inline(never)]
+fn record_scalar(record: Record<'_>) {
+    record.with_simd(Scalar);
+}
+
+/// Records what there is to a block of bounds. Up to eight words of it are passed in registers.
 struct Record<'a> {
-    distributions: &'a Distributions,
+    bounds: &'a Bounds,
     shard: &'a Shard,
-    columns: [&'a [f32]; 2],
-    /// The first decisions, among which are all that are for the lightweight model.
-    sure: &'a [RoutingDecision],
+    columns: &'a [&'a [f32]; 2],
+    decisions: &'a [RoutingDecision],
+    confidence_threshold: f32,
 }
 
 impl WithSimd for Record<'_> {
@@ -46,30 +51,24 @@ impl WithSimd for Record<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { distributions: Distributions { confidence, uncertainty, .. }, shard, columns, sure } =
-            self;
-        let blocks = confidence.bounds.len().max(uncertainty.bounds.len());
-        for block in 0..blocks {
-            let bounds = [confidence, uncertainty].map(|it| it.bounds.get(block).unwrap_or(&NONE));
-            let mut all = Tally::default();
-            all.add(simd, bounds, columns);
-            // The remainder is what it was, and spares checks.
-            let first = BLOCK * (block % (BUCKETS / BLOCK));
-            let is_last = block + 1 == blocks;
-            if !sure.is_empty() {
-                let lightweight = simd.vectorize(Lightweight { bounds, sure });
-                all.subtract(&lightweight);
-                lightweight.flush(shard, ModelType::Lightweight, first, is_last);
-            }
-            all.flush(shard, ModelType::Powerful, first, is_last);
+        let Self { bounds, shard, columns, decisions, confidence_threshold } = self;
+        let mut all = Tally::default();
+        all.add(simd, bounds, *columns);
+        // Decisions are sorted by confidence: where the first is not sure enough, all are for the powerful model.
+        if decisions.first().is_some_and(|first| first.confidence >= confidence_threshold) {
+            let lightweight = simd.vectorize(Lightweight { bounds, decisions, confidence_threshold });
+            all.subtract(&lightweight);
+            lightweight.flush(shard, ModelType::Lightweight, bounds);
         }
+        all.flush(shard, ModelType::Powerful, bounds);
     }
 }
 
 /// The tally of those that are for the lightweight model. A function of its own, so that a request without any pays nothing.
 struct Lightweight<'a> {
-    bounds: [&'a Block; 2],
-    sure: &'a [RoutingDecision],
+    bounds: &'a Bounds,
+    decisions: &'a [RoutingDecision],
+    confidence_threshold: f32,
 }
 
 impl WithSimd for Lightweight<'_> {
@@ -79,14 +78,18 @@ impl WithSimd for Lightweight<'_> {
     fn with_simd<S: Simd>(self, simd: S) -> Tally {
         /// So many decisions are looked through at a time.
         const DECISIONS: usize = 64;
-        let mut tally = Tally::default();
-        for decisions in self.sure.chunks(DECISIONS) {
-            let (mut chosen, mut values) = (0, [[0.0; DECISIONS]; 2]);
-            for decision in decisions {
+        let is_sure = |decision: &&RoutingDecision| decision.confidence >= self.confidence_threshold;
+        let (mut tally, mut values) = (Tally::default(), [[0.0; DECISIONS]; 2]);
+        for decisions in self.decisions.chunks(DECISIONS) {
+            let mut chosen = 0;
+            for decision in decisions.iter().take_while(is_sure) {
                 (values[0][chosen], values[1][chosen]) = (decision.confidence, decision.uncertainty);
                 chosen += usize::from(decision.use_lightweight);
             }
             tally.add(simd, self.bounds, values.each_ref().map(|values| &values[..chosen]));
+            if !decisions.last().as_ref().is_some_and(is_sure) {
+                break;
+            }
         }
         tally
     }
@@ -103,7 +106,7 @@ struct Tally {
 impl Tally {
     /// Takes more values in.
     #[inline(always)]
-    fn add<S: Simd>(&mut self, simd: S, bounds: [&Block; 2], columns: [&[f32]; 2]) {
+    fn add<S: Simd>(&mut self, simd: S, bounds: &Bounds, columns: [&[f32]; 2]) {
         /// Fewer values are added up one by one.
         const MANY: usize = 32;
         self.values += columns[0].len() as u32;
@@ -119,7 +122,7 @@ impl Tally {
 
     /// Counts, and adds up where `SUM` says so.
     #[inline(always)]
-    fn count<S: Simd, const SUM: bool>(&mut self, simd: S, bounds: [&Block; 2], columns: [&[f32]; 2]) {
+    fn count<S: Simd, const SUM: bool>(&mut self, simd: S, bounds: &Bounds, columns: [&[f32]; 2]) {
         // Either one vector has all bounds of a block, or two at a time are compared.
         if S::F32_LANES == BLOCK {
             self.count_in::<S, 1, SUM>(simd, bounds, columns, 0);
@@ -140,11 +143,11 @@ impl Tally {
     fn count_in<S: Simd, const VECTORS: usize, const SUM: bool>(
         &mut self,
         simd: S,
-        bounds: [&Block; 2],
+        bounds: &Bounds,
         columns: [&[f32]; 2],
         first: usize,
     ) {
-        let (zero, less) = (simd.splat_u32s(0), simd.splat_u32s(u32::MAX));
+        let (zero, less) = (simd.splat_u32s(0), simd.splat_u32s(less::<S>()));
         let mut downwards = [[zero; VECTORS]; 2];
         for (&confidence, &uncertainty) in columns[0].iter().zip(columns[1]) {
             for (family, value) in [confidence, uncertainty].into_iter().enumerate() {
@@ -153,8 +156,7 @@ impl Tally {
                 }
                 let value = simd.splat_f32s(value);
                 for v in 0..VECTORS {
-                    // A comparison leaves -1 in a lane, so that adding it is all.
-                    let bounds = S::as_simd_f32s(bounds[family]).0[first + v];
+                    let bounds = S::as_simd_f32s(&bounds.values[family]).0[first + v];
                     let here = simd.select_u32s(simd.less_than_or_equal_f32s(value, bounds), less, zero);
                     downwards[family][v] = simd.add_u32s(downwards[family][v], here);
                 }
@@ -181,11 +183,11 @@ impl Tally {
         }
     }
 
-    /// Gives it to the cells of a block of bounds, of which `first` is the first.
+    /// Gives it to the cells of these bounds.
     #[inline(always)]
-    fn flush(&self, shard: &Shard, model: ModelType, first: usize, is_last: bool) {
-        self.flush_family(0, CONFIDENCES, shard, model, first, is_last);
-        self.flush_family(1, UNCERTAINTIES, shard, model, first, is_last);
+    fn flush(&self, shard: &Shard, model: ModelType, bounds: &Bounds) {
+        self.flush_family(0, CONFIDENCES, shard, model, bounds);
+        self.flush_family(1, UNCERTAINTIES, shard, model, bounds);
     }
 
     /// The same for a family, whose cells the compiler knows.
@@ -196,19 +198,22 @@ impl Tally {
         histograms: Histograms,
         shard: &Shard,
         model: ModelType,
-        first: usize,
-        is_last: bool,
+        bounds: &Bounds,
     ) {
-        for bound in 0..BLOCK {
-            let not_above = self.not_above[family][bound];
-            shard.observe(histograms, model as usize, first + bound, not_above.into());
-        }
-        if is_last {
+        shard.observe_block(histograms, model as usize, bounds.block, &self.not_above[family]);
+        if bounds.is_last {
             // Where no bound is left.
-            shard.observe(histograms, model as usize, (first + BLOCK) % BUCKETS, self.values.into());
+            shard.observe(histograms, model as usize, (bounds.block + 1) * BLOCK, self.values.into());
             shard.add_to_float_sum(histograms, model as usize, self.sums[family]);
         }
     }
+}
+
+/// What is added where a value is not above a bound: -1. A mask that fills its lanes is that very number. One of bits is not,
+/// and compilers would make the constant of it; what they don't know they add under the mask, which is one instruction less.
+#[inline(always)]
+fn less<S: Simd>() -> u32 {
+    if size_of::<S::m32s>() == size_of::<S::u32s>() { u32::MAX } else { black_box(u32::MAX) }
 }
 
 /// The sum of values from 0 to 1, to within 1e-9 for each of them.

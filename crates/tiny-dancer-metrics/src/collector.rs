@@ -253,14 +253,15 @@ impl Observer for MetricsCollector {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn on_decision(&self, request: &mut InFlight, event: &Decided<'_>) {
         let (shard, candidates) = (&*request.writer, event.decisions.len());
         shard.increment(DECISIONS, event.reason as usize, 1);
         shard.increment(CANDIDATES, BatchSize::of(candidates) as usize, candidates as u64);
         let Families { arch, distributions, .. } = &*self.families;
         let columns = [event.confidences(), event.uncertainties()];
-        candidates::record(*arch, distributions, shard, columns, event.decisions, event.confidence_threshold);
+        let (blocks, threshold) = (&distributions.blocks, event.confidence_threshold);
+        candidates::record(*arch, blocks, shard, columns, event.decisions, threshold);
     }
 
     #[inline]

@@ -18,18 +18,23 @@ pub(crate) struct Distributions {
     pub(crate) model_inference: Durations,
     pub(crate) confidence: Probabilities,
     pub(crate) uncertainty: Probabilities,
+    /// The bounds of these two, again.
+    pub(crate) blocks: Vec<Bounds>,
 }
 
 impl Distributions {
     /// With the bounds that the families' names have in `buckets`, or else the catalogue's.
     pub(crate) fn new(buckets: &BTreeMap<String, Vec<f64>>) -> Result<Self, RegisterError> {
         let new = |family| Distribution::new(family, buckets.get(family.name).map(Vec::as_slice));
+        let (confidence, uncertainty) =
+            (Probabilities::new(new(&CONFIDENCE_SCORES))?, Probabilities::new(new(&UNCERTAINTY_ESTIMATES))?);
         let all = Self {
             latency: Durations::new(new(&ROUTING_LATENCY))?,
             feature_engineering: Durations::new(new(&FEATURE_ENGINEERING_DURATION))?,
             model_inference: Durations::new(new(&MODEL_INFERENCE_DURATION))?,
-            confidence: Probabilities::new(new(&CONFIDENCE_SCORES))?,
-            uncertainty: Probabilities::new(new(&UNCERTAINTY_ESTIMATES))?,
+            blocks: Bounds::blocks([&confidence.bounds, &uncertainty.bounds]),
+            confidence,
+            uncertainty,
         };
         match buckets.keys().find(|name| all.of(name).is_none()) {
             None => Ok(all),
@@ -127,14 +132,9 @@ impl Durations {
 #[derive(Debug)]
 pub(crate) struct Probabilities {
     distribution: Distribution,
-    /// Rounded as what is observed was: 0.85 is in the bucket up to 0.85. The last block is filled up with infinity, and so
-    /// the cells behind the last bound have all that is observed.
-    pub(crate) bounds: Vec<Block>,
+    /// Rounded as what is observed was: 0.85 is in the bucket up to 0.85.
+    bounds: Vec<f32>,
 }
-
-/// As many bounds as are compared at a time: no vector holds more.
-pub(crate) type Block = [f32; BLOCK];
-pub(crate) const BLOCK: usize = 16;
 
 impl Probabilities {
     fn new(distribution: Distribution) -> Result<Self, RegisterError> {
@@ -146,8 +146,33 @@ impl Probabilities {
         if !(1..=MOST_BOUNDS).contains(&bounds.len()) || !bounds.is_sorted_by(|a, b| a < b) {
             return Err(distribution.refused("rising bounds, and at most 48 of them"));
         }
-        let filled = |few: &[f32]| std::array::from_fn(|i| few.get(i).copied().unwrap_or(f32::INFINITY));
-        Ok(Self { distribution, bounds: bounds.chunks(BLOCK).map(filled).collect() })
+        Ok(Self { distribution, bounds })
+    }
+}
+
+/// As many bounds as are compared at a time: no vector holds more.
+pub(crate) const BLOCK: usize = 16;
+
+/// A block of the bounds of confidences and uncertainties.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(crate) struct Bounds {
+    /// Where a family has none left, infinity: so the cells behind its last bound have all that is observed.
+    pub(crate) values: [[f32; BLOCK]; 2],
+    /// How many blocks are before this one.
+    pub(crate) block: usize,
+    pub(crate) is_last: bool,
+}
+
+impl Bounds {
+    fn blocks(families: [&[f32]; 2]) -> Vec<Self> {
+        let blocks = families.map(<[_]>::len).into_iter().max().unwrap_or(0).div_ceil(BLOCK);
+        let block = |block| {
+            let value = |bounds: &[f32], i| bounds.get(block * BLOCK + i).copied().unwrap_or(f32::INFINITY);
+            let values = families.map(|bounds| std::array::from_fn(|i| value(bounds, i)));
+            Self { values, block, is_last: block + 1 == blocks }
+        };
+        (0..blocks).map(block).collect()
     }
 }
 

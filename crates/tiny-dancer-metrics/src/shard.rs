@@ -7,6 +7,7 @@
 //! what a reader sees never falls, and the count of a histogram is the sum of its buckets, so the two always agree.
 
 use crate::catalogue::{CATALOGUE, Family, Kind, Presence};
+use crate::distribution::BLOCK;
 use crate::slot::{Pool, Slot};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -41,28 +42,31 @@ impl Counters {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Histograms {
     first: usize,
-    series: usize,
 }
 
 impl Histograms {
     pub(crate) const fn of(family: &Family) -> Self {
         assert!(matches!(family.kind, Kind::Histogram { .. }));
-        Self { first: first_cell(Some(family)), series: family.series() }
+        Self { first: first_cell(Some(family)) }
     }
 
-    /// A request's observations fall into few buckets, so what a bucket has of all series lies side by side: a request of a
-    /// hundred candidates has pushed everything out of the nearest cache, and fetches fewer lines.
-    #[inline]
-    const fn cell(self, series: usize, bucket: usize) -> usize {
-        self.first + (1 + bucket) * self.series + series
-    }
-
-    /// Before the buckets, of which there are fewer than there is room for.
+    /// Before the buckets, of which the first are in the same line of the cache.
     #[inline]
     const fn sum(self, series: usize) -> usize {
-        self.first + series
+        self.first + series * HISTOGRAM
+    }
+
+    #[inline]
+    const fn cell(self, series: usize, bucket: usize) -> usize {
+        self.sum(series) + 1 + bucket
     }
 }
+
+/// How many cells are in a line of the cache, where histograms begin.
+const LINE: usize = 8;
+
+/// How many cells a histogram takes. There are fewer buckets than there is room for.
+const HISTOGRAM: usize = (1 + BUCKETS).next_multiple_of(LINE);
 
 /// How many cells a family takes. Gauges are kept elsewhere, costs are made of what is counted anyway, and spans are
 /// counted by others.
@@ -71,22 +75,30 @@ const fn cells(family: &Family) -> usize {
         Kind::Counter if matches!(family.presence, Presence::WithPrices | Presence::WithTraces) => 0,
         Kind::Counter => family.series(),
         Kind::Gauge => 0,
-        Kind::Histogram { .. } => family.series() * (1 + BUCKETS),
+        Kind::Histogram { .. } => family.series() * HISTOGRAM,
     }
 }
 
-/// The first cell of a family of the catalogue; of `None`, the one after the last.
+/// The first cell of a family of the catalogue; of `None`, the one after the last. Counters come first, side by side, since
+/// each request changes some of them.
 const fn first_cell(family: Option<&Family>) -> usize {
-    let (mut cell, mut i) = (0, 0);
-    while i < CATALOGUE.len() {
-        let this = &CATALOGUE[i];
-        if let Some(family) = family
-            && is_same(this.name, family.name)
-        {
-            return cell;
+    let (mut cell, mut turn) = (0_usize, 0);
+    while turn < 2 {
+        let mut i = 0;
+        while i < CATALOGUE.len() {
+            let this = &CATALOGUE[i];
+            if matches!(this.kind, Kind::Histogram { .. }) == (turn == 1) {
+                if let Some(family) = family
+                    && is_same(this.name, family.name)
+                {
+                    return cell;
+                }
+                cell += cells(this);
+            }
+            i += 1;
         }
-        cell += cells(this);
-        i += 1;
+        cell = cell.next_multiple_of(LINE);
+        turn += 1;
     }
     assert!(family.is_none(), "the family is not in the catalogue");
     cell
@@ -128,6 +140,23 @@ impl Shard {
     #[inline]
     pub(crate) fn observe(&self, histograms: Histograms, series: usize, bucket: usize, observations: u64) {
         add(&self.cells[histograms.cell(series, bucket)], observations);
+    }
+
+    /// The same for the cells of a block of buckets.
+    #[inline(always)]
+    pub(crate) fn observe_block(
+        &self,
+        histograms: Histograms,
+        series: usize,
+        block: usize,
+        observations: &[u32; BLOCK],
+    ) {
+        // The remainder is what it was, and spares checks.
+        let first = histograms.cell(series, block % (BUCKETS / BLOCK) * BLOCK);
+        let buckets = &self.cells[first..first + BLOCK];
+        for (bucket, &observations) in buckets.iter().zip(observations) {
+            add(bucket, observations.into());
+        }
     }
 
     /// Observations' part in a sum of whole numbers.

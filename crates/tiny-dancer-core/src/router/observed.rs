@@ -13,6 +13,10 @@ use crate::observer::{
 use crate::{Outcome, RouteError, RoutingResponse};
 use std::time::Duration;
 
+/// Levels of [`Detail`], for what is compiled for each.
+pub(super) const STAGES: u8 = Detail::Stages as u8;
+pub(super) const CANDIDATES: u8 = Detail::Candidates as u8;
+
 /// One request as its observer sees it. If the router unwinds, the context is dropped with it and nothing is called.
 pub(super) struct Observed<'a, O: Observer> {
     observer: &'a O,
@@ -24,9 +28,9 @@ pub(super) struct Observed<'a, O: Observer> {
     /// The stage that runs, or ran last.
     stage: Stage,
     /// When the request began; read only where somebody will be told.
-    start: Option<Tick>,
+    start: Tick,
     /// When the clock was last read.
-    last: Option<Tick>,
+    last: Tick,
 }
 
 impl<'a, O: Observer> Observed<'a, O> {
@@ -46,39 +50,28 @@ impl<'a, O: Observer> Observed<'a, O> {
             model_version: model.version(),
         });
         let detail = observer.detail(&context);
-        let start = (detail >= Detail::Request).then(|| clock.tick());
+        let start = if detail >= Detail::Request { clock.tick() } else { Tick::UNREAD };
         let stage = Stage::CircuitBreakerCheck;
         Self { observer, clock, operation, candidates, request: context, detail, stage, start, last: start }
     }
 
-    /// Whether anybody may hear of stages.
+    /// How much anybody may hear.
     #[inline(always)]
-    pub(super) fn hears_stages(&self) -> bool {
-        self.detail >= Detail::Stages
+    pub(super) fn detail(&self) -> Detail {
+        self.detail
     }
 
-    /// Runs a whole stage. Where it is known that nobody hears of `STAGES`, nothing is left of the question.
+    /// Runs a whole stage, of which nobody hears more than `DETAIL`: where that is known, nothing is left of the question.
     #[inline(always)]
-    pub(super) fn stage<const STAGES: bool, T>(
-        &mut self,
-        stage: Stage,
-        run: impl FnOnce(&mut Self) -> T,
-    ) -> T {
+    pub(super) fn stage<const DETAIL: u8, T>(&mut self, stage: Stage, run: impl FnOnce(&mut Self) -> T) -> T {
         self.stage = stage;
-        if STAGES && self.hears(None) { self.timed(None, run) } else { run(self) }
+        if DETAIL >= STAGES && self.hears(None) { self.timed::<DETAIL, T>(None, run) } else { run(self) }
     }
 
     /// Whether somebody hears of the stage, or of a candidate's step in it.
     #[inline(always)]
     fn hears(&self, step: Option<CandidateStep<'_>>) -> bool {
-        let event = StageStart { stage: self.stage, candidates: self.candidates, step };
-        self.detail >= event.detail() && self.observer.hears(&event)
-    }
-
-    /// Whether anybody may hear of candidates' steps.
-    #[inline(always)]
-    pub(super) fn hears_steps(&self) -> bool {
-        self.detail >= Detail::Candidates
+        self.observer.hears(&StageStart { stage: self.stage, candidates: self.candidates, step })
     }
 
     /// Whether somebody hears of this one.
@@ -89,24 +82,30 @@ impl<'a, O: Observer> Observed<'a, O> {
 
     /// Runs one candidate's step of the joint pass, within the stage `model_inference`, for somebody who hears it.
     pub(super) fn step(&mut self, step: CandidateStep<'_>, run: impl FnOnce()) {
-        self.timed(Some(step), |_| run());
+        self.timed::<CANDIDATES, _>(Some(step), |_| run());
     }
 
-    #[inline]
-    fn timed<T>(&mut self, step: Option<CandidateStep<'_>>, run: impl FnOnce(&mut Self) -> T) -> T {
+    #[inline(always)]
+    fn timed<const DETAIL: u8, T>(
+        &mut self,
+        step: Option<CandidateStep<'_>>,
+        run: impl FnOnce(&mut Self) -> T,
+    ) -> T {
         let (stage, candidates, is_step) = (self.stage, self.candidates, step.is_some());
         let context =
             self.observer.on_stage_start(&mut self.request, &StageStart { stage, candidates, step });
         // Where nobody traces, a stage begins when the one before ended: reading the clock would take longer than the
         // callbacks between. A trace's callbacks take longer, and must not count.
-        let last = self.last.filter(|_| self.detail == Detail::Stages);
-        let start = last.unwrap_or_else(|| self.clock.tick());
+        let start = if DETAIL == STAGES { self.last } else { self.clock.tick() };
         let result = run(self);
-        let now = self.clock.tick();
-        self.last = Some(now);
-        let began = self.start.map_or(Duration::ZERO, |first| self.clock.between(first, start));
-        let duration = self.clock.between(start, now);
-        let end = StageEnd { stage, candidates, is_step, start: began, duration };
+        self.last = self.clock.tick();
+        let end = StageEnd {
+            stage,
+            candidates,
+            is_step,
+            start: self.clock.between(self.start, start),
+            duration: self.clock.between(start, self.last),
+        };
         self.observer.on_stage_end(&mut self.request, context, &end);
         result
     }
@@ -125,7 +124,7 @@ impl<'a, O: Observer> Observed<'a, O> {
             return;
         }
         // Where nobody traces, a request ends with its last stage, for the same reason: what is left is a comparison.
-        let last = self.last.filter(|_| self.detail == Detail::Stages && self.hears(None));
+        let last = (self.detail == Detail::Stages && self.hears(None)).then_some(self.last);
         let duration = self.duration(last);
         let event = Decided {
             model: response.model,
@@ -147,7 +146,7 @@ impl<'a, O: Observer> Observed<'a, O> {
     }
 
     /// Tells the error and the end.
-    #[cold]
+    #[inline(always)]
     pub(super) fn failed(mut self, error: &RouteError) {
         if self.detail == Detail::Off {
             return;
@@ -160,8 +159,10 @@ impl<'a, O: Observer> Observed<'a, O> {
     /// How long the request took, up to a moment or to now, for those who asked.
     #[inline]
     fn duration(&self, until: Option<Tick>) -> Duration {
-        let took = |start| self.clock.between(start, until.unwrap_or_else(|| self.clock.tick()));
-        self.start.map_or(Duration::ZERO, took)
+        if self.detail < Detail::Request {
+            return Duration::ZERO;
+        }
+        self.clock.between(self.start, until.unwrap_or_else(|| self.clock.tick()))
     }
 
     #[inline(always)]

@@ -1,5 +1,6 @@
 use super::*;
 use crate::catalogue::CONFIDENCE_SCORES;
+use crate::distribution::Distributions;
 use crate::shard::Shards;
 use std::collections::BTreeMap;
 
@@ -41,7 +42,7 @@ fn record_all(arch: Arch, distributions: &Distributions, shards: &Shards, decisi
     let column = |value: fn(&RoutingDecision) -> f32| by_candidate.iter().map(value).collect::<Vec<_>>();
     let columns = [column(|it| it.confidence), column(|it| it.uncertainty)];
     let columns = columns.each_ref().map(Vec::as_slice);
-    record(arch, distributions, &shards.writer(), columns, decisions, THRESHOLD);
+    record(arch, &distributions.blocks, &shards.writer(), columns, decisions, THRESHOLD);
 }
 
 /// Every bucket and every sum is what comes out one by one.
