@@ -76,6 +76,12 @@ fn precedes<S: Simd, const OR_EQUAL: bool>(simd: S, other: f32, mine: S::f32s) -
     if OR_EQUAL { simd.less_than_or_equal_f32s(other, mine) } else { simd.less_than_f32s(other, mine) }
 }
 
+/// Dispatches [`Rank`]. One function for all who need it: a copy for each would push other code out of the nearest cache.
+#[inline(never)]
+fn rank(kernel: Kernel, n: usize, values: &[f32], places: &mut [u32]) {
+    kernel.dispatch_short(Rank { n, values, places });
+}
+
 /// Calls with the index of each value and its place in ascending order, ties by index. `values` are at most `N`, none of
 /// them NaN.
 #[inline]
@@ -88,7 +94,7 @@ fn ascending<const N: usize>(
     for (to, value) in padded.iter_mut().zip(values) {
         *to = value;
     }
-    kernel.dispatch_short(Rank { n, values: &padded, places: &mut places });
+    rank(kernel, n, &padded, &mut places);
     for (index, &place) in places[..n].iter().enumerate() {
         take(index, place as usize);
     }
