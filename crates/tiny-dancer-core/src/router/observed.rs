@@ -11,7 +11,6 @@ use crate::observer::{
     OutcomeReported, PromiseBroken, RequestEnd, RequestStart, Stage, StageEnd, StageStart, Status,
 };
 use crate::{Outcome, RouteError, RoutingResponse};
-use std::time::Duration;
 
 /// Levels of [`Detail`], for what is compiled for each.
 pub(super) const STAGES: u8 = Detail::Stages as u8;
@@ -124,8 +123,7 @@ impl<'a, O: Observer> Observed<'a, O> {
             return;
         }
         // Where nobody traces, a request ends with its last stage, for the same reason: what is left is a comparison.
-        let last = (self.detail == Detail::Stages && self.hears(None)).then_some(self.last);
-        let duration = self.duration(last);
+        let ended = if self.detail == Detail::Stages && self.hears(None) { self.last } else { self.now() };
         let event = Decided {
             model: response.model,
             confidence: response.confidence,
@@ -142,7 +140,7 @@ impl<'a, O: Observer> Observed<'a, O> {
             names: asked.names(&response.nearest),
         };
         self.observer.on_decision(&mut self.request, &event);
-        self.end(status, duration);
+        self.end(status, ended);
     }
 
     /// Tells the error and the end.
@@ -151,23 +149,21 @@ impl<'a, O: Observer> Observed<'a, O> {
         if self.detail == Detail::Off {
             return;
         }
-        let duration = self.duration(None);
+        let ended = self.now();
         self.observer.on_error(&mut self.request, &Failed { error, stage: self.stage });
-        self.end(Status::Failure, duration);
+        self.end(Status::Failure, ended);
     }
 
-    /// How long the request took, up to a moment or to now, for those who asked.
-    #[inline]
-    fn duration(&self, until: Option<Tick>) -> Duration {
-        if self.detail < Detail::Request {
-            return Duration::ZERO;
-        }
-        self.clock.between(self.start, until.unwrap_or_else(|| self.clock.tick()))
+    /// This moment, for those who asked how long the request takes.
+    #[inline(always)]
+    fn now(&self) -> Tick {
+        if self.detail >= Detail::Request { self.clock.tick() } else { Tick::UNREAD }
     }
 
     #[inline(always)]
-    fn end(self, status: Status, duration: Duration) {
-        let Self { observer, operation, candidates, request, .. } = self;
+    fn end(self, status: Status, ended: Tick) {
+        let Self { observer, operation, candidates, request, clock, start, .. } = self;
+        let duration = clock.between(start, ended);
         observer.on_request_end(request, &RequestEnd { operation, candidates, status, duration });
     }
 }
