@@ -1,6 +1,6 @@
 //! `tiny-dancer calibrate`: certifies a model, so that a router can promise a risk with it.
 
-use crate::{Input, Memory, router, write};
+use crate::{Input, Memory, router, say, write};
 use anyhow::{Context, bail};
 use clap::Args;
 use std::fmt::Write;
@@ -43,7 +43,7 @@ pub(crate) fn calibrate(args: &CalibrateArgs) -> anyhow::Result<()> {
     let data = args.input.read()?;
     let path = certify(&router, &data, &args.memory.read()?)?;
     let certifying = data.select(|part| part == Part::Guarantee).len();
-    println!("{}", table(&path, budget, certifying));
+    say(table(&path, budget, certifying))?;
     if let Err(smallest) = resolve(&path, budget) {
         let smallest = smallest.context("the path is empty")?;
         bail!(
@@ -55,8 +55,7 @@ pub(crate) fn calibrate(args: &CalibrateArgs) -> anyhow::Result<()> {
     let out = args.out.as_ref().unwrap_or(&args.model);
     let model = router.model().with_risk_path(path)?;
     write(out, &model.to_bytes())?;
-    println!("\nmodel {} written to {}", model.version(), out.display());
-    Ok(())
+    say(format_args!("\nmodel {} written to {}", model.version(), out.display()))
 }
 
 /// Certifies a model that was just trained and written, where there are rows left to certify with.
@@ -67,7 +66,7 @@ pub(crate) fn certify_trained(path: &Path, data: &Dataset) -> anyhow::Result<Mod
     }
     let risk_path = match certify(&router, data, &Past::remembered(data)) {
         Err(CertifyError::Unknown) => {
-            println!("too few rows to calibrate with: this model can promise no risk\n");
+            say("too few rows to calibrate with: this model can promise no risk\n")?;
             return Ok(Model::clone(&router.model()));
         }
         risk_path => risk_path?,

@@ -1,6 +1,6 @@
 //! `tiny-dancer evaluate`: judges a model among baselines.
 
-use crate::{Memory, router};
+use crate::{Memory, router, say};
 use clap::Args;
 use std::path::PathBuf;
 use tiny_dancer::RiskBudget;
@@ -50,9 +50,8 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> anyhow::Result<()> {
         plot(&evaluation, router.model().risk_path(), budget, folder)?;
     }
     if args.json {
-        println!("{:#}", evaluation.to_json());
+        say(format_args!("{:#}", evaluation.to_json()))
     } else {
-        println!("model {}\n{evaluation}", router.model().version());
+        say(format_args!("model {}\n{evaluation}", router.model().version()))
     }
-    Ok(())
 }

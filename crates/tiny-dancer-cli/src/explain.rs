@@ -4,7 +4,7 @@
 //! where it says nothing. What one ablation does depends on what else is there, so they don't add up.
 
 use crate::route::{Remembered, Request};
-use crate::{Memory, router};
+use crate::{Memory, router, say};
 use anyhow::Context;
 use clap::Args;
 use std::fmt::Write;
@@ -30,8 +30,7 @@ pub(crate) fn explain(args: &ExplainArgs) -> anyhow::Result<()> {
     let text = std::io::read_to_string(std::io::stdin()).context("cannot read standard input")?;
     let request: Request = serde_json::from_str(&text).context("standard input is not one request")?;
     let candidates = remembered.nearest(&request.embedding);
-    println!("{}", report(&router, &request, &candidates, args.top)?);
-    Ok(())
+    say(report(&router, &request, &candidates, args.top)?)
 }
 
 fn ask(router: &Router, request: &Request, candidates: &[Candidate]) -> anyhow::Result<RoutingResponse> {

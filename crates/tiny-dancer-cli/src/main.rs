@@ -1,7 +1,5 @@
 //! The program `tiny-dancer`: makes routing models and memories from your logs.
 
-#![expect(clippy::print_stdout, reason = "a program answers on standard output")]
-
 mod calibrate;
 mod evaluate;
 mod explain;
@@ -11,6 +9,8 @@ mod route;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use std::fmt::Display;
+use std::io::{ErrorKind, Write, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -66,13 +66,13 @@ impl Input {
     fn read(&self) -> anyhow::Result<Dataset> {
         let data = Dataset::read(&self.rows, &self.embeddings)?;
         if data.split_by_hash > 0 {
-            println!(
+            say(format_args!(
                 "{} rows had no split and got one by the hash of their id, 70:15:15",
                 data.split_by_hash
-            );
+            ))?;
         }
         if data.without_powerful > 0 {
-            println!("{} rows had no powerful_correct; it counts as 1", data.without_powerful);
+            say(format_args!("{} rows had no powerful_correct; it counts as 1", data.without_powerful))?;
         }
         Ok(data)
     }
@@ -211,12 +211,14 @@ fn make_model(args: &TrainArgs) -> anyhow::Result<()> {
     bar.finish_and_clear();
 
     if interrupted.load(Ordering::Relaxed) {
-        println!("interrupted after {} epochs; this is the best model so far", trained.epochs.len());
+        say(format_args!(
+            "interrupted after {} epochs; this is the best model so far",
+            trained.epochs.len()
+        ))?;
     }
     write(&args.out, &trained.model.to_bytes())?;
     let model = calibrate::certify_trained(&args.out, &data)?;
-    println!("{}\n\nmodel {} written to {}", trained.report, model.version(), args.out.display());
-    Ok(())
+    say(format_args!("{}\n\nmodel {} written to {}", trained.report, model.version(), args.out.display()))
 }
 
 fn make_profiles(args: &ProfilesArgs) -> anyhow::Result<()> {
@@ -225,7 +227,7 @@ fn make_profiles(args: &ProfilesArgs) -> anyhow::Result<()> {
     write(&args.out_rows, summary.to_json_lines().as_bytes())?;
     write(&args.out_embeddings, &embeddings_to_bytes(&summary.centroids))?;
     let counts = summary.profiles.iter().map(|profile| profile.access_count);
-    println!(
+    say(format_args!(
         "{} profiles of {} rows, {} to {} rows each, written to {} and {}",
         summary.profiles.len(),
         counts.clone().sum::<u64>(),
@@ -233,8 +235,16 @@ fn make_profiles(args: &ProfilesArgs) -> anyhow::Result<()> {
         counts.max().unwrap_or_default(),
         args.out_rows.display(),
         args.out_embeddings.display(),
-    );
-    Ok(())
+    ))
+}
+
+/// Prints a line. That nobody reads any more, as behind `| head`, is no error: the work goes on, and so does what it writes to
+/// files.
+fn say(line: impl Display) -> anyhow::Result<()> {
+    match writeln!(stdout().lock(), "{line}") {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        done => done.context("cannot write to standard output"),
+    }
 }
 
 /// Writes beside the target and renames, so that a half-written file never carries its name.

@@ -3,6 +3,7 @@
 //! It reads OTLP as JSON, as collectors write it into files: one object or one a line, anything around the spans; or what
 //! `enable_stdout` prints. Each event `routing_decision` in it holds what the router read and what came of it.
 
+use crate::say;
 use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::Value;
@@ -40,9 +41,9 @@ pub(crate) fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let model = args.model.as_ref().map_or_else(|| Ok(Model::embedded()), Model::load)?;
     let mut exit = ExitCode::SUCCESS;
     for replayed in replay_all(&text, &model)? {
-        println!("{}: {}", replayed.span, replayed.verdict);
-        if args.features {
-            print!("{}", table(&replayed.candidates));
+        say(format_args!("{}: {}", replayed.span, replayed.verdict))?;
+        if args.features && !replayed.candidates.is_empty() {
+            say(table(&replayed.candidates).trim_end_matches('\n'))?;
         }
         if !replayed.verdict.is_good() {
             exit = ExitCode::FAILURE;

@@ -1,7 +1,7 @@
 //! The program, run as its users run it, on a few hundred made-up rows.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 /// A folder with rows and embeddings in it: four directions, of which one is hard for the lightweight model.
@@ -92,6 +92,20 @@ fn train_writes_a_model_and_an_aligned_report() {
     }
     assert!(folder.read("model.safetensors").len() < 40_000);
     assert!(!Path::new(&folder.path("model.safetensors.part")).exists());
+}
+
+/// As behind `| head`, which reads a line and goes.
+#[test]
+fn a_model_is_written_though_nobody_reads_the_report() {
+    let folder = Folder::new();
+    let mut command = folder.train("model.safetensors");
+    let mut training =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+    drop(training.stdout.take());
+    let output = training.wait_with_output().expect("the program ends");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.stderr, b"");
+    assert!(folder.read("model.safetensors").len() < 40_000);
 }
 
 #[test]
