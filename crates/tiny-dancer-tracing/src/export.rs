@@ -25,7 +25,7 @@ use opentelemetry_sdk::trace::{
     SpanProcessor,
 };
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 use tiny_dancer_core::ModelType;
 
@@ -83,8 +83,9 @@ pub(crate) struct Pipeline {
     tracer: SdkTracer,
     ledgers: Vec<Arc<Ledger>>,
     running: AtomicBool,
-    /// Nothing is exported any more.
-    over: AtomicBool,
+    /// How many spans were flushed and how many had failed when the shutdown was over. What an exporter still does then, late,
+    /// counts no more, or what was dropped would become less.
+    ended: OnceLock<(u64, u64)>,
     propagates: bool,
     sampling_ratio: f64,
     candidate_spans: usize,
@@ -146,7 +147,7 @@ impl Pipeline {
             provider,
             ledgers: exporters.ledgers,
             running: AtomicBool::new(true),
-            over: AtomicBool::new(false),
+            ended: OnceLock::new(),
             propagates: checked.propagate,
             sampling_ratio: checked.sampling_ratio(),
             candidate_spans: config.candidate_spans,
@@ -215,30 +216,32 @@ impl Pipeline {
         let helper = helper.spawn(move || done.send(provider.shutdown_with_timeout(timeout).is_ok()));
         let done_in_time = helper.is_ok() && wait.recv_timeout(timeout).unwrap_or(false);
 
-        self.over.store(true, Ordering::SeqCst);
+        let SpanCounts { flushed, failed, .. } = self.counts();
+        let _ = self.ended.set((flushed, failed));
         let SpanCounts { flushed, dropped, failed, .. } = self.counts();
         ShutdownReport { flushed, dropped, failed, timed_out: !done_in_time }
     }
 
     /// What has become of all spans so far.
     pub(crate) fn counts(&self) -> SpanCounts {
-        let over = self.over.load(Ordering::SeqCst);
         let mut counts = SpanCounts::default();
         for ledger in &self.ledgers {
             let read = |counter: &AtomicU64| counter.load(Ordering::SeqCst);
             // Those that are counted later are read first, so that a sum is never more than was made.
-            let (flushed, failed, dropped) =
-                (read(&ledger.flushed), read(&ledger.failed), read(&ledger.dropped));
-            let (waiting, made) = (read(&ledger.waiting), read(&ledger.made));
-            counts.made += made;
-            counts.flushed += flushed;
-            counts.failed += failed;
-            if over {
-                counts.dropped += made.saturating_sub(flushed + failed);
-            } else {
-                counts.dropped += dropped;
-                counts.waiting += waiting;
-            }
+            counts.flushed += read(&ledger.flushed);
+            counts.failed += read(&ledger.failed);
+            counts.dropped += read(&ledger.dropped);
+            counts.waiting += read(&ledger.waiting);
+            counts.made += read(&ledger.made);
+        }
+        if let Some(&(flushed, failed)) = self.ended.get() {
+            counts = SpanCounts {
+                made: counts.made,
+                waiting: 0,
+                flushed,
+                failed,
+                dropped: counts.made - flushed - failed,
+            };
         }
         counts
     }

@@ -105,6 +105,23 @@ fn a_hanging_exporter_costs_a_bounded_queue_and_no_more_than_the_deadline() {
     drop(let_go);
 }
 
+/// What was dropped is a counter for those who scrape it, and must not become less when an exporter comes back after all.
+#[test]
+fn what_is_exported_after_the_deadline_stays_dropped() {
+    let (let_go, held) = mpsc::channel();
+    let mut exporters = Exporters::new(2048, 512);
+    exporters.add(Hangs(Mutex::new(held)), Refused::default());
+    let pipeline = Pipeline::new(&checked(Duration::from_millis(50)), exporters);
+    open_spans(&pipeline, 3);
+    let report = pipeline.shutdown();
+    assert_eq!(report, ShutdownReport { dropped: 3, timed_out: true, ..Default::default() });
+    drop(let_go);
+    while pipeline.ledgers[0].flushed.load(Ordering::SeqCst) < 3 {
+        std::thread::yield_now();
+    }
+    assert_eq!(pipeline.counts(), SpanCounts { made: 3, dropped: 3, ..Default::default() });
+}
+
 #[test]
 fn a_request_that_finds_no_place_is_lost_whole() {
     const SPANS: u64 = 7;
