@@ -4,9 +4,15 @@ use crate::distribution::Distributions;
 use crate::shard::Shards;
 use std::collections::BTreeMap;
 
-/// The instructions that this machine has, the plainest too.
-fn archs() -> [Arch; 2] {
-    [Arch::Scalar, Arch::new()]
+/// The instructions that this machine has, the plainest too, and shorter vectors than its longest.
+fn archs() -> Vec<Arch> {
+    let best = Arch::new();
+    let mut archs = vec![Arch::Scalar, best];
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+    if let Arch::V4(simd) = best {
+        archs.push(Arch::V3(*simd));
+    }
+    archs
 }
 
 fn with_bounds(confidence: Vec<f64>) -> Distributions {
