@@ -64,7 +64,7 @@ impl WithSimd for Record<'_> {
     }
 }
 
-/// The tally of those that are for the lightweight model. A function of its own, so that a request without any pays nothing.
+/// Makes the tally of those that are for the lightweight model.
 struct Lightweight<'a> {
     bounds: &'a Bounds,
     decisions: &'a [RoutingDecision],

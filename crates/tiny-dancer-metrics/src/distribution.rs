@@ -16,9 +16,9 @@ pub(crate) struct Distributions {
     pub(crate) latency: Durations,
     pub(crate) feature_engineering: Durations,
     pub(crate) model_inference: Durations,
-    pub(crate) confidence: Probabilities,
-    pub(crate) uncertainty: Probabilities,
-    /// The bounds of these two, again.
+    confidence: Distribution,
+    uncertainty: Distribution,
+    /// Into these two the probabilities of all candidates of a request are observed in one go, by blocks of their bounds.
     pub(crate) blocks: Vec<Bounds>,
 }
 
@@ -26,13 +26,13 @@ impl Distributions {
     /// With the bounds that the families' names have in `buckets`, or else the catalogue's.
     pub(crate) fn new(buckets: &BTreeMap<String, Vec<f64>>) -> Result<Self, RegisterError> {
         let new = |family| Distribution::new(family, buckets.get(family.name).map(Vec::as_slice));
-        let (confidence, uncertainty) =
-            (Probabilities::new(new(&CONFIDENCE_SCORES))?, Probabilities::new(new(&UNCERTAINTY_ESTIMATES))?);
+        let confidence = new(&CONFIDENCE_SCORES).of_probabilities()?;
+        let uncertainty = new(&UNCERTAINTY_ESTIMATES).of_probabilities()?;
         let all = Self {
             latency: Durations::new(new(&ROUTING_LATENCY))?,
             feature_engineering: Durations::new(new(&FEATURE_ENGINEERING_DURATION))?,
             model_inference: Durations::new(new(&MODEL_INFERENCE_DURATION))?,
-            blocks: Bounds::blocks([&confidence.bounds, &uncertainty.bounds]),
+            blocks: Bounds::blocks([&confidence, &uncertainty]),
             confidence,
             uncertainty,
         };
@@ -47,9 +47,8 @@ impl Distributions {
     /// That of a family.
     pub(crate) fn of(&self, name: &str) -> Option<&Distribution> {
         let durations = [&self.latency, &self.feature_engineering, &self.model_inference];
-        let probabilities = [&self.confidence, &self.uncertainty];
         let all = durations.map(|it| &it.distribution).into_iter();
-        all.chain(probabilities.map(|it| &it.distribution)).find(|it| it.family.name == name)
+        all.chain([&self.confidence, &self.uncertainty]).find(|it| it.family.name == name)
     }
 }
 
@@ -73,6 +72,23 @@ impl Distribution {
         };
         let bounds = bounds.unwrap_or(catalogued).to_vec();
         Self { family, histograms: Histograms::of(family), bounds, cumulative: false }
+    }
+
+    /// The same, of numbers in single precision from 0 to 1, which [`Bounds`] are made for.
+    fn of_probabilities(self) -> Result<Self, RegisterError> {
+        let bounds: Vec<_> = (0..self.bounds.len()).map(|i| self.rounded_bound(i)).collect();
+        if !bounds.iter().all(|&bound| bound > 0.0 && bound <= 1.0) {
+            return Err(self.refused("bounds above 0 and up to 1"));
+        }
+        if !(1..=MOST_BOUNDS).contains(&bounds.len()) || !bounds.is_sorted_by(|a, b| a < b) {
+            return Err(self.refused("rising bounds, and at most 48 of them"));
+        }
+        Ok(Self { cumulative: true, ..self })
+    }
+
+    /// A bound, rounded as what is observed was: 0.85 is in the bucket up to 0.85. Behind the last, infinity.
+    fn rounded_bound(&self, bound: usize) -> f32 {
+        self.bounds.get(bound).map_or(f32::INFINITY, |&bound| bound as f32)
     }
 
     fn refused(&self, expected: &'static str) -> RegisterError {
@@ -128,28 +144,6 @@ impl Durations {
     }
 }
 
-/// A family of histograms to observe probabilities into, those of all candidates of a request in one go.
-#[derive(Debug)]
-pub(crate) struct Probabilities {
-    distribution: Distribution,
-    /// Rounded as what is observed was: 0.85 is in the bucket up to 0.85.
-    bounds: Vec<f32>,
-}
-
-impl Probabilities {
-    fn new(distribution: Distribution) -> Result<Self, RegisterError> {
-        let distribution = Distribution { cumulative: true, ..distribution };
-        let bounds: Vec<_> = distribution.bounds.iter().map(|&bound| bound as f32).collect();
-        if !bounds.iter().all(|&bound| bound > 0.0 && bound <= 1.0) {
-            return Err(distribution.refused("bounds above 0 and up to 1"));
-        }
-        if !(1..=MOST_BOUNDS).contains(&bounds.len()) || !bounds.is_sorted_by(|a, b| a < b) {
-            return Err(distribution.refused("rising bounds, and at most 48 of them"));
-        }
-        Ok(Self { distribution, bounds })
-    }
-}
-
 /// As many bounds as are compared at a time: no vector holds more.
 pub(crate) const BLOCK: usize = 16;
 
@@ -165,11 +159,10 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
-    fn blocks(families: [&[f32]; 2]) -> Vec<Self> {
-        let blocks = families.map(<[_]>::len).into_iter().max().unwrap_or(0).div_ceil(BLOCK);
+    fn blocks(families: [&Distribution; 2]) -> Vec<Self> {
+        let blocks = families.map(|it| it.bounds.len()).into_iter().max().unwrap_or(0).div_ceil(BLOCK);
         let block = |block| {
-            let value = |bounds: &[f32], i| bounds.get(block * BLOCK + i).copied().unwrap_or(f32::INFINITY);
-            let values = families.map(|bounds| std::array::from_fn(|i| value(bounds, i)));
+            let values = families.map(|it| std::array::from_fn(|i| it.rounded_bound(block * BLOCK + i)));
             Self { values, block, is_last: block + 1 == blocks }
         };
         (0..blocks).map(block).collect()
@@ -182,7 +175,7 @@ mod tests {
 
     #[test]
     fn bounds_of_probabilities_that_cannot_be_told_apart_or_held_are_refused() {
-        let new = |bounds: &[f64]| Probabilities::new(Distribution::new(&CONFIDENCE_SCORES, Some(bounds)));
+        let new = |bounds: &[f64]| Distribution::new(&CONFIDENCE_SCORES, Some(bounds)).of_probabilities();
         let refused: [&[f64]; 8] = [
             &[0.5, 0.500_000_01],
             &[0.25, 0.75, 0.5, 1.0],
