@@ -92,12 +92,17 @@ fn spans_that_are_refused_have_failed() {
     assert_eq!(pipeline.shutdown(), ShutdownReport { failed: 3, ..Default::default() });
 }
 
-#[test]
-fn a_hanging_exporter_costs_a_bounded_queue_and_no_more_than_the_deadline() {
+/// A pipeline whose exporter hangs until the sender is gone, which its deadline does not wait for.
+fn hanging() -> (mpsc::Sender<()>, Pipeline) {
     let (let_go, held) = mpsc::channel();
     let mut exporters = Exporters::new(2048, 512);
     exporters.add(Hangs(Mutex::new(held)), Refused::default());
-    let pipeline = Pipeline::new(&checked(Duration::from_millis(50)), exporters);
+    (let_go, Pipeline::new(&checked(Duration::from_millis(50)), exporters))
+}
+
+#[test]
+fn a_hanging_exporter_costs_a_bounded_queue_and_no_more_than_the_deadline() {
+    let (let_go, pipeline) = hanging();
     // More than the queue holds: opening them all returns.
     open_spans(&pipeline, 5_000);
     let report = pipeline.shutdown();
@@ -108,10 +113,7 @@ fn a_hanging_exporter_costs_a_bounded_queue_and_no_more_than_the_deadline() {
 /// What was dropped is a counter for those who scrape it, and must not become less when an exporter comes back after all.
 #[test]
 fn what_is_exported_after_the_deadline_stays_dropped() {
-    let (let_go, held) = mpsc::channel();
-    let mut exporters = Exporters::new(2048, 512);
-    exporters.add(Hangs(Mutex::new(held)), Refused::default());
-    let pipeline = Pipeline::new(&checked(Duration::from_millis(50)), exporters);
+    let (let_go, pipeline) = hanging();
     open_spans(&pipeline, 3);
     let report = pipeline.shutdown();
     assert_eq!(report, ShutdownReport { dropped: 3, timed_out: true, ..Default::default() });
