@@ -335,7 +335,8 @@ impl<O: Observer> Router<O> {
         }
     }
 
-    /// The four stages, and the decision. Compiled twice: most requests of an observer that samples are heard by nobody.
+    /// The four stages, and the decision. Compiled for each level that stages are heard at, and for requests of which nobody
+    /// hears them, as are most under an observer that samples.
     #[inline(always)]
     fn decide<const DETAIL: u8>(
         &self,
