@@ -42,8 +42,8 @@ pub(crate) fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let mut exit = ExitCode::SUCCESS;
     for replayed in replay_all(&text, &model)? {
         say(format_args!("{}: {}", replayed.span, replayed.verdict))?;
-        if args.features && !replayed.candidates.is_empty() {
-            say(table(&replayed.candidates).trim_end_matches('\n'))?;
+        if args.features {
+            table(&replayed.candidates).lines().try_for_each(say)?;
         }
         if !replayed.verdict.is_good() {
             exit = ExitCode::FAILURE;
