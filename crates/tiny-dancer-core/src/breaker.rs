@@ -362,7 +362,7 @@ impl Breaker {
         let deadline = now + longest - jitter;
         Word {
             state: CircuitState::Open,
-            openings: (word.openings + 1).min(Word::MAX_COUNT),
+            openings: (word.openings + 1).min(Word::MAX_OPENINGS),
             leases: 0,
             successes: 0,
             forced: false,
@@ -398,12 +398,14 @@ impl Breaker {
 
     /// Milliseconds since the circuit was made.
     fn now(&self) -> u64 {
-        millis(self.clock.since(self.birth))
+        self.clock.since(self.birth).as_millis() as u64
     }
 }
 
+/// A configured duration in milliseconds. The cap keeps the sum of a moment and a few durations inside a word; it
+/// exceeds the year that a configuration may hold at most.
 fn millis(duration: Duration) -> u64 {
-    (duration.as_millis() as u64).min(Word::MAX_DEADLINE / 4)
+    (duration.as_millis() as u64).min(Word::MAX_DEADLINE / 16)
 }
 
 /// Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014: the output function.

@@ -167,6 +167,37 @@ fn lost_leases_are_given_up_after_the_timeout_so_that_it_cannot_wedge() {
     assert_eq!(breaker.permit(), (Permit::Lease, None));
 }
 
+/// A year, the longest duration that a configuration may hold.
+const YEAR: Duration = Duration::from_hours(24 * 365);
+
+#[test]
+fn a_circuit_that_opens_in_an_old_process_recovers() {
+    for years in [1, 2, 4, 8, 16, 32] {
+        let (breaker, hand) = on_failures(1);
+        hand.advance(YEAR * years);
+        breaker.failed().unwrap();
+        hand.advance(Duration::from_secs(14));
+        assert!(matches!(breaker.permit().0, Permit::Refused { .. }), "{years} years: at least half of 30 s");
+        hand.advance(Duration::from_secs(16));
+        assert_eq!(breaker.permit().0, Permit::Lease, "{years} years: the open time is over");
+        assert_eq!(breaker.permit().1, None);
+        assert!(matches!(breaker.permit().0, Permit::Refused { .. }), "{years} years: both leases are out");
+        hand.advance(Duration::from_secs(30));
+        assert_eq!(breaker.permit().0, Permit::Lease, "{years} years: lost leases expire");
+    }
+}
+
+#[test]
+fn the_window_ages_in_an_old_process() {
+    let (breaker, hand) = on_ratio();
+    hand.advance(YEAR * 3 / 2);
+    for _ in 0..20 {
+        assert_eq!(breaker.succeeded(true), None);
+        assert_eq!(breaker.failed(), None, "one success and one failure a day never open the circuit");
+        hand.advance(Duration::from_hours(24));
+    }
+}
+
 #[test]
 fn a_closed_circuit_forgets_what_opened_it() {
     let (breaker, hand) = on_ratio();

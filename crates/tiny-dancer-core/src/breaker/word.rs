@@ -3,10 +3,10 @@
 //! ```text
 //! bits  0..2   state
 //! bit   2      forced
-//! bits  3..11  openings since it was last closed
-//! bits 11..19  leases handed out
-//! bits 19..27  probes that succeeded
-//! bits 27..64  deadline, milliseconds since the circuit was made (37 bits: four years)
+//! bits  3..8   openings since it was last closed
+//! bits  8..16  leases handed out
+//! bits 16..24  probes that succeeded
+//! bits 24..64  deadline, milliseconds since the circuit was made (40 bits: 34 years)
 //! ```
 //!
 //! The deadline is when an open circuit lets a probe through, or when a half-open one gives its leases up.
@@ -32,9 +32,11 @@ impl Word {
         successes: 0,
         deadline: 0,
     };
-    /// The largest of the three counts.
-    pub(super) const MAX_COUNT: u32 = u8::MAX as u32;
-    pub(super) const MAX_DEADLINE: u64 = (1 << 37) - 1;
+    /// The most openings that are counted: the open time has long reached its maximum.
+    pub(super) const MAX_OPENINGS: u32 = (1 << 5) - 1;
+    /// The largest of the two other counts.
+    const MAX_COUNT: u32 = u8::MAX as u32;
+    pub(super) const MAX_DEADLINE: u64 = (1 << 40) - 1;
 
     pub(super) fn pack(self) -> u64 {
         let state = match self.state {
@@ -45,10 +47,10 @@ impl Word {
         let count = |count: u32| u64::from(count.min(Self::MAX_COUNT));
         state
             | u64::from(self.forced) << 2
-            | count(self.openings) << 3
-            | count(self.leases) << 11
-            | count(self.successes) << 19
-            | self.deadline.min(Self::MAX_DEADLINE) << 27
+            | u64::from(self.openings.min(Self::MAX_OPENINGS)) << 3
+            | count(self.leases) << 8
+            | count(self.successes) << 16
+            | self.deadline.min(Self::MAX_DEADLINE) << 24
     }
 
     /// The state alone.
@@ -66,10 +68,10 @@ impl Word {
         Self {
             state: Self::state(bits),
             forced: (bits >> 2) & 1 == 1,
-            openings: count(3),
-            leases: count(11),
-            successes: count(19),
-            deadline: bits >> 27,
+            openings: (bits >> 3) as u32 & Self::MAX_OPENINGS,
+            leases: count(8),
+            successes: count(16),
+            deadline: bits >> 24,
         }
     }
 }
@@ -82,7 +84,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_word_survives_packing(
-            state in 0..3_usize, forced: bool, openings in 0..256_u32, leases in 0..256_u32,
+            state in 0..3_usize, forced: bool, openings in 0..=Word::MAX_OPENINGS, leases in 0..256_u32,
             successes in 0..256_u32, deadline in 0..=Word::MAX_DEADLINE,
         ) {
             let state = CircuitState::ALL[state];
