@@ -25,7 +25,7 @@ use tiny_dancer::tracing::LogFormat;
 use tiny_dancer::{
     Candidate, Circuit, CircuitBreakerConfig, CircuitState, Clock, MetricsCollector, MetricsConfig,
     ModelType, Outcome, OutcomeResult, Prices, Reason, RiskBudget, Router, RouterConfig, RoutingRequest,
-    RoutingResponse, TracingConfig, TracingSystem,
+    RoutingResponse, Thresholds, TracingConfig, TracingSystem,
 };
 use tiny_dancer_examples::collector::{Collector, tree};
 use tiny_dancer_examples::data::{self, Prompt};
@@ -142,7 +142,7 @@ fn route_rounds(
 fn outcome(response: &RoutingResponse, chance: &mut impl Rng) -> Outcome {
     let sufficed = response.model == ModelType::Powerful || chance.random::<f32>() < response.confidence;
     let result = if sufficed { OutcomeResult::Sufficed } else { OutcomeResult::Insufficient };
-    Outcome { model: response.model, result }
+    Outcome::new(response.model, result)
 }
 
 fn route_from_threads(router: &Router, prompts: &[Prompt]) -> anyhow::Result<Latencies> {
@@ -200,9 +200,9 @@ fn where_they_went(router: &Router, prompts: &[Prompt]) -> anyhow::Result<()> {
         ]);
     }
     print!("{table}");
-    let (confidence, uncertainty) = router.thresholds();
+    let Thresholds { confidence_threshold, max_uncertainty } = router.thresholds();
     println!(
-        "  lightweight needs a confidence of at least {confidence:.3} and an uncertainty of at most {uncertainty:.3}: at most {:.0}%",
+        "  lightweight needs a confidence of at least {confidence_threshold:.3} and an uncertainty of at most {max_uncertainty:.3}: at most {:.0}%",
         100.0 * RISK.alpha
     );
     println!(
@@ -275,7 +275,7 @@ fn act_out_an_outage(router: &Router, prompts: &[Prompt]) -> anyhow::Result<Outa
                 CircuitState::HalfOpen => outage.probes += 1,
                 _ => outage.failed_calls += 1,
             }
-            router.record_outcome(Outcome { model: ModelType::Lightweight, result: answers });
+            router.record_outcome(Outcome::new(ModelType::Lightweight, answers));
         }
         outage.fallbacks += u32::from(response.reason == Reason::CircuitOpen);
 

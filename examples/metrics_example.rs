@@ -16,7 +16,7 @@ fn main() -> anyhow::Result<()> {
     for prompt in &prompts {
         let response = router.route(prompt.request())?;
         // Here the chosen model would be called. How it did is reported when it is known.
-        router.record_outcome(Outcome { model: response.model, result: OutcomeResult::Sufficed });
+        router.record_outcome(Outcome::new(response.model, OutcomeResult::Sufficed));
     }
 
     // What a scrape of `/metrics` would answer. Buckets are left out here, to keep it short.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tiny_dancer::core::{Observer, Router};
 use tiny_dancer::metrics::MetricsCollector;
 use tiny_dancer::metrics::prometheus::Registry;
-use tiny_dancer::{ModelType, Outcome, OutcomeResult, RouterConfig, RoutingRequest, RoutingResponse};
+use tiny_dancer::{ModelType, Outcome, OutcomeResult, Query, RouterConfig, RoutingRequest, RoutingResponse};
 use tiny_dancer_benches::Case;
 
 fn threads(criterion: &mut Criterion) {
@@ -24,7 +24,7 @@ fn threads(criterion: &mut Criterion) {
     operation(criterion, "request", |times| requests(&alone, &case, times));
     operation(criterion, "request with metrics", |times| requests(&watched, &case, times));
     operation(criterion, "request without candidates", |times| {
-        let request = RoutingRequest { now: Some(0), ..RoutingRequest::new(&[1.0], &[]) };
+        let request = RoutingRequest { query: Query { now: Some(0), ..Query::new(&[1.0]) }, candidates: &[] };
         let mut response = RoutingResponse::default();
         for _ in 0..times {
             alone.route_into(black_box(request), &mut response).expect("no evidence is no error");
@@ -40,7 +40,7 @@ fn threads(criterion: &mut Criterion) {
             black_box(**lock.read().unwrap_or_else(PoisonError::into_inner));
         }
     });
-    let outcome = Outcome { model: ModelType::Lightweight, result: OutcomeResult::Sufficed };
+    let outcome = Outcome::new(ModelType::Lightweight, OutcomeResult::Sufficed);
     operation(criterion, "outcome", |times| (0..times).for_each(|_| alone.record_outcome(outcome)));
 }
 

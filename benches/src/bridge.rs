@@ -73,6 +73,7 @@ pub struct Request {
 impl Observer for Bridge {
     type Request = Request;
     type Stage = Option<Span>;
+    type Batch = ();
 
     fn on_request_start(&self, event: &RequestStart<'_>) -> Request {
         let root = info_span!(
@@ -109,6 +110,7 @@ impl Observer for Bridge {
             Stage::FeatureEngineering => info_span!(parent: parent, "feature_engineering", candidates),
             Stage::ModelInference => info_span!(parent: parent, "model_inference", candidates),
             Stage::UncertaintyEstimation => info_span!(parent: parent, "uncertainty_estimation", candidates),
+            _ => info_span!(parent: parent, "stage", candidates),
         });
         None
     }

@@ -2,7 +2,7 @@
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
-use tiny_dancer::{Candidate, RoutingRequest};
+use tiny_dancer::{Candidate, Query, RoutingRequest};
 
 /// How many candidates a request has.
 pub const CANDIDATES: [usize; 4] = [1, 10, 100, 1000];
@@ -36,12 +36,17 @@ impl Case {
                 // Cosines to the query from about 0.5 to 0.95, as nearest neighbours have.
                 let noise = rng.random_range(0.3_f32..1.7);
                 let embedding = query.iter().map(|x| x + noise * rng.random_range(-1.0_f32..1.0)).collect();
+                let created_at = NOW - rng.random_range(0..30 * 86_400);
+                let access_count = rng.random_range(1..1000);
+                // Without ties, so that all models read the same rate.
+                let rate = rng.random_range(0.0..1.0);
                 Candidate {
                     id: format!("request {i}"),
                     embedding,
-                    created_at: NOW - rng.random_range(0..30 * 86_400),
-                    access_count: rng.random_range(1..1000),
-                    success_rate: rng.random_range(0.0..1.0),
+                    created_at,
+                    access_count,
+                    success_rate: rate,
+                    win_rate: rate,
                     ..Default::default()
                 }
             })
@@ -59,7 +64,10 @@ impl Case {
 
     /// As the router takes it.
     pub fn request(&self) -> RoutingRequest<'_> {
-        RoutingRequest { now: Some(NOW), ..RoutingRequest::new(&self.query, &self.candidates) }
+        RoutingRequest {
+            query: Query { now: Some(NOW), ..Query::new(&self.query) },
+            candidates: &self.candidates,
+        }
     }
 
     /// What is asked.

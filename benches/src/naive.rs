@@ -28,12 +28,14 @@ use std::time::{Duration, Instant};
 use tiny_dancer::Candidate;
 use tiny_dancer::core::conformal::{CalibrationTable, MIN_BIN_ROWS, nonconformity};
 use tiny_dancer::core::fastgrnn::{FastGrnnWeights, JOINT_CANDIDATES};
+use tiny_dancer::core::model::Ties;
 use tiny_dancer::core::{Metadata, Model, ModelType, Reason, RouteError, RouterConfig, RoutingRequest};
 
 /// The router.
 #[derive(Clone, Debug)]
 pub struct Naive {
     weights: FastGrnnWeights,
+    ties: Ties,
     alone: CalibrationTable,
     together: CalibrationTable,
     config: RouterConfig,
@@ -78,6 +80,7 @@ impl Naive {
     pub fn new(model: &Model, config: RouterConfig) -> Self {
         Self {
             weights: model.weights().clone(),
+            ties: model.ties(),
             alone: model.alone().clone(),
             together: model.together().clone(),
             config,
@@ -90,10 +93,10 @@ impl Naive {
 
         let start = now();
         let mut features = Vec::new();
-        check_query(request.query_embedding)?;
-        let at = request.now.unwrap_or_else(|| self.config.clock.unix_seconds());
+        check_query(request.query.embedding)?;
+        let at = request.query.now.unwrap_or_else(|| self.config.clock.unix_seconds());
         for (index, candidate) in request.candidates.iter().enumerate() {
-            check_candidate(request.query_embedding, candidate, index)?;
+            check_candidate(request.query.embedding, candidate, index)?;
             features.push(self.features(request, candidate, at));
         }
         stages.push(("feature_engineering".to_owned(), start.elapsed()));
@@ -112,7 +115,20 @@ impl Naive {
             alone.push((confidence, start.elapsed()));
         }
         let mut order: Vec<usize> = (0..features.len()).collect();
-        order.sort_by(|&a, &b| features[a][0].total_cmp(&features[b][0]).then(a.cmp(&b)));
+        order.sort_by(|&a, &b| {
+            // Of equal similarities, the candidate that says less for the lightweight model is read last.
+            let rates =
+                |index: usize| (request.candidates[index].success_rate, request.candidates[index].win_rate);
+            let ((a_success, a_win), (b_success, b_win)) = (rates(a), rates(b));
+            let (a_features, b_features): (&[f32], &[f32]) = (&features[a], &features[b]);
+            a_features[0]
+                .total_cmp(&b_features[0])
+                .then(b_success.total_cmp(&a_success))
+                .then(b_win.total_cmp(&a_win))
+                .then(b_features[2].total_cmp(&a_features[2]))
+                .then(b_features[1].total_cmp(&a_features[1]))
+                .then(b_features[4].total_cmp(&a_features[4]))
+        });
         let nearest = order[order.len().saturating_sub(JOINT_CANDIDATES)..].to_vec();
         let mut h = vec![0.0; self.weights.bias_gate.len()];
         for &candidate in &nearest {
@@ -152,11 +168,11 @@ impl Naive {
         let recency = (-age / self.config.recency_half_life.as_secs_f64()).exp2();
         let frequency = ((candidate.access_count as f64).ln_1p() / 1001_f64.ln()).min(1.0);
         vec![
-            cosine(request.query_embedding, &candidate.embedding),
+            cosine(request.query.embedding, &candidate.embedding),
             recency as f32,
             frequency as f32,
-            candidate.success_rate,
-            overlap(request.metadata, &candidate.metadata),
+            self.ties.rate(candidate.success_rate, candidate.win_rate),
+            overlap(request.query.metadata, &candidate.metadata),
         ]
     }
 
@@ -209,12 +225,16 @@ fn check_query(query: &[f32]) -> Result<(), RouteError> {
 fn check_candidate(query: &[f32], candidate: &Candidate, index: usize) -> Result<(), RouteError> {
     let (expected, actual) = (query.len(), candidate.embedding.len());
     if actual != expected {
-        return Err(RouteError::DimensionMismatch { candidate: index, expected, actual });
+        return Err(RouteError::DimensionMismatch { candidate: Some(index), expected, actual });
     }
     check_embedding(&candidate.embedding, Some(index))?;
     let value = candidate.success_rate;
     if !(0.0..=1.0).contains(&value) {
         return Err(RouteError::InvalidSuccessRate { candidate: index, value });
+    }
+    let (value, success_rate) = (candidate.win_rate, value);
+    if !(0.0..=success_rate).contains(&value) {
+        return Err(RouteError::InvalidWinRate { candidate: index, value, success_rate });
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::array;
 use tiny_dancer::core::observer::{
-    Decided, Detail, Failed, Observer, RequestEnd, RequestStart, StageEnd, StageStart,
+    BatchStart, Decided, Detail, Failed, Observer, RequestEnd, RequestStart, StageEnd, StageStart,
 };
 
 /// Tells an observer of each request as if it were `N` requests side by side.
@@ -11,26 +11,31 @@ pub struct Repeated<O, const N: usize>(pub O);
 
 impl<O: Observer, const N: usize> Observer for Repeated<O, N> {
     type Request = [O::Request; N];
-    type Stage = [O::Stage; N];
+    type Stage = Option<[O::Stage; N]>;
+    type Batch = O::Batch;
+
+    fn on_batch_start(&self, event: &BatchStart) -> O::Batch {
+        self.0.on_batch_start(event)
+    }
 
     fn on_request_start(&self, event: &RequestStart<'_>) -> Self::Request {
         array::from_fn(|_| self.0.on_request_start(event))
     }
 
     fn on_stage_start(&self, requests: &mut Self::Request, event: &StageStart<'_>) -> Self::Stage {
-        array::from_fn(|i| self.0.on_stage_start(&mut requests[i], event))
+        Some(array::from_fn(|i| self.0.on_stage_start(&mut requests[i], event)))
     }
 
     fn detail(&self, requests: &Self::Request) -> Detail {
         requests.iter().map(|request| self.0.detail(request)).max().unwrap_or(Detail::Off)
     }
 
-    fn hears(&self, event: &StageStart<'_>) -> bool {
-        self.0.hears(event)
+    fn is_enabled(&self, requests: &Self::Request, event: &StageStart<'_>) -> bool {
+        requests.iter().any(|request| self.0.is_enabled(request, event))
     }
 
     fn on_stage_end(&self, requests: &mut Self::Request, stages: Self::Stage, event: &StageEnd) {
-        for (request, stage) in requests.iter_mut().zip(stages) {
+        for (request, stage) in requests.iter_mut().zip(stages.into_iter().flatten()) {
             self.0.on_stage_end(request, stage, event);
         }
     }

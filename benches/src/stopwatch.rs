@@ -1,7 +1,7 @@
 //! An observer that adds up how long each stage takes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use tiny_dancer::core::observer::{Detail, Observer, RequestEnd, RequestStart, Stage, StageEnd, StageStart};
+use tiny_dancer::core::observer::{Detail, Observer, RequestEnd, RequestStart, Stage, StageEnd};
 
 /// Nanoseconds of all requests so far, by stage. Clone an `Arc` of it to keep a hand on it.
 #[derive(Debug, Default)]
@@ -21,10 +21,9 @@ impl Stopwatch {
 impl Observer for Stopwatch {
     type Request = ();
     type Stage = ();
+    type Batch = ();
 
     fn on_request_start(&self, _: &RequestStart<'_>) {}
-
-    fn on_stage_start(&self, (): &mut (), _: &StageStart<'_>) {}
 
     fn detail(&self, (): &()) -> Detail {
         Detail::Stages

@@ -45,6 +45,7 @@ struct PromptRow {
 struct ProfileRow {
     id: String,
     success_rate: f32,
+    win_rate: f32,
     access_count: u64,
 }
 
@@ -73,6 +74,7 @@ fn memory(folder: &Path) -> anyhow::Result<Vec<Candidate>> {
         created_at,
         access_count: row.access_count,
         success_rate: row.success_rate,
+        win_rate: row.win_rate,
         ..Default::default()
     };
     Ok(rows.into_iter().zip(embeddings).map(profile).collect())

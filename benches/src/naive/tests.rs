@@ -1,6 +1,6 @@
 use super::*;
 use crate::Case;
-use tiny_dancer::core::{Router, RoutingResponse};
+use tiny_dancer::core::{Query, Router, RoutingResponse};
 
 const CLOSE: f32 = 1e-5;
 
@@ -108,7 +108,10 @@ fn it_reads_metadata_and_the_future_as_the_router_does() {
         candidate.access_count = u64::MAX;
     }
     let query = pairs("subject=algebra level=1");
-    let request = RoutingRequest { candidates: &candidates, metadata: Some(&query), ..case.request() };
+    let request = RoutingRequest {
+        query: Query { metadata: Some(&query), ..case.request().query },
+        candidates: &candidates,
+    };
     let (answer, response) = (naive.route(request).unwrap(), router.route(request).unwrap());
     let plain = naive.route(case.request()).unwrap();
     assert!((answer.confidence - response.confidence).abs() <= CLOSE, "{answer:?}\n{response:?}");
@@ -134,7 +137,7 @@ fn it_refuses_what_the_router_refuses_and_needs_evidence() {
         let (naive, router) = (naive.route(request).unwrap_err(), router.route(request).unwrap_err());
         assert_eq!(naive.to_string(), router.to_string());
     }
-    let empty = RoutingRequest { query_embedding: &[], ..case.request() };
+    let empty = RoutingRequest { query: Query::new(&[]), ..case.request() };
     assert_eq!(naive.route(empty).unwrap_err().to_string(), router.route(empty).unwrap_err().to_string());
     let request = RoutingRequest { candidates: &[], ..case.request() };
     let (answer, response) = (naive.route(request).unwrap(), router.route(request).unwrap());

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use tiny_dancer::RiskBudget;
 use tiny_dancer::core::Model;
-use tiny_dancer::core::guarantee::{RiskStep, resolve};
+use tiny_dancer::core::promise::{RiskStep, resolve};
 use tiny_dancer_train::certify::{CertifyError, certify};
 use tiny_dancer_train::past::Past;
 use tiny_dancer_train::rows::{Dataset, Part};

@@ -10,7 +10,7 @@ use clap::Args;
 use std::fmt::Write;
 use std::path::PathBuf;
 use tiny_dancer::core::Router;
-use tiny_dancer::{Candidate, Feature, RoutingRequest, RoutingResponse};
+use tiny_dancer::{Candidate, Feature, Query, RoutingRequest, RoutingResponse};
 
 #[derive(Args)]
 pub(crate) struct ExplainArgs {
@@ -26,7 +26,7 @@ pub(crate) struct ExplainArgs {
 
 pub(crate) fn explain(args: &ExplainArgs) -> anyhow::Result<()> {
     let router = router(args.model.as_deref())?;
-    let remembered = Remembered::new(args.memory.read()?, &router);
+    let remembered = Remembered::new(args.memory.read()?);
     let text = std::io::read_to_string(std::io::stdin()).context("cannot read standard input")?;
     let request: Request = serde_json::from_str(&text).context("standard input is not one request")?;
     let candidates = remembered.nearest(&request.embedding);
@@ -35,9 +35,12 @@ pub(crate) fn explain(args: &ExplainArgs) -> anyhow::Result<()> {
 
 fn ask(router: &Router, request: &Request, candidates: &[Candidate]) -> anyhow::Result<RoutingResponse> {
     Ok(router.route(RoutingRequest {
-        metadata: request.metadata.as_ref(),
-        now: request.now,
-        ..RoutingRequest::new(&request.embedding, candidates)
+        query: Query {
+            metadata: request.metadata.as_ref(),
+            now: request.now,
+            ..Query::new(&request.embedding)
+        },
+        candidates: candidates,
     })?)
 }
 
@@ -106,23 +109,30 @@ fn report(
 /// The candidates with one feature put where it says nothing, and what that is.
 fn without(feature: Feature, query: &[f32], candidates: &[Candidate]) -> (String, Vec<Candidate>) {
     let mut ablated = candidates.to_vec();
-    let mean = candidates.iter().map(|candidate| candidate.success_rate).sum::<f32>()
-        / candidates.len().max(1) as f32;
+    let mean = |rate: fn(&Candidate) -> f32| {
+        (candidates.iter().map(rate).sum::<f32>() / candidates.len().max(1) as f32).clamp(0.0, 1.0)
+    };
+    let success_rate = mean(|candidate| candidate.success_rate);
+    let win_rate = mean(|candidate| candidate.win_rate).min(success_rate);
     for candidate in &mut ablated {
         match feature {
             Feature::Frequency => candidate.access_count = 0,
             Feature::MetadataOverlap => candidate.metadata.clear(),
             Feature::Recency => candidate.created_at = i64::MIN,
             Feature::Similarity => candidate.embedding = across(query, &candidate.embedding),
-            Feature::SuccessRate => candidate.success_rate = mean.clamp(0.0, 1.0),
+            Feature::SuccessRate => {
+                (candidate.success_rate, candidate.win_rate) = (success_rate, win_rate);
+            }
+            _ => {}
         }
     }
     let instead = match feature {
-        Feature::SuccessRate => format!("{mean:.3}, their mean"),
+        Feature::SuccessRate => format!("{success_rate:.3}, their mean"),
         Feature::Recency => "0, very old".to_owned(),
         Feature::Frequency => "0, never seen".to_owned(),
         Feature::Similarity => "0, unlike".to_owned(),
         Feature::MetadataOverlap => "0, nothing shared".to_owned(),
+        _ => "as it is".to_owned(),
     };
     (instead, ablated)
 }

@@ -111,10 +111,7 @@ struct ProfilesArgs {
     /// Where k-means starts from.
     #[arg(long, default_value_t = TrainConfig::default().seed)]
     seed: u64,
-    /// What success rates mean; as the model was trained.
-    #[arg(long, value_enum, default_value_t = TargetName::default())]
-    target: TargetName,
-    /// Where the profiles go: JSON lines of `id`, `success_rate`, `access_count` and `metadata`.
+    /// Where the profiles go: JSON lines of `id`, `success_rate`, `win_rate`, `access_count` and `metadata`.
     #[arg(long, value_name = "FILE")]
     out_rows: PathBuf,
     /// Where their embeddings go: safetensors, f16.
@@ -141,7 +138,7 @@ struct TrainArgs {
     /// Decides everything that is drawn.
     #[arg(long, default_value_t = TrainConfig::default().seed)]
     seed: u64,
-    /// What success rates mean.
+    /// How a memory's ties count for the model: one half, or as a success.
     #[arg(long, value_enum, default_value_t = TargetName::default())]
     target: TargetName,
 }
@@ -223,7 +220,7 @@ fn make_model(args: &TrainArgs) -> anyhow::Result<()> {
 
 fn make_profiles(args: &ProfilesArgs) -> anyhow::Result<()> {
     let data = args.input.read()?;
-    let summary = summarise(&data, args.count, args.seed, args.target.into())?;
+    let summary = summarise(&data, args.count, args.seed)?;
     write(&args.out_rows, summary.to_json_lines().as_bytes())?;
     write(&args.out_embeddings, &embeddings_to_bytes(&summary.centroids))?;
     let counts = summary.profiles.iter().map(|profile| profile.access_count);

@@ -10,6 +10,7 @@ use serde_json::Value;
 use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use tiny_dancer::core::Thresholds;
 use tiny_dancer::core::replay::Recorded;
 use tiny_dancer::core::{Feature, Kernel};
 use tiny_dancer::tracing::{fields, rows};
@@ -182,8 +183,10 @@ fn judge(event: &Value, model: &Model) -> anyhow::Result<Verdict> {
 
     let recorded = Recorded {
         rows: candidates(event)?.into_iter().map(|(_, row)| row).collect(),
-        confidence_threshold: double(event, fields::REPLAY_CONFIDENCE_THRESHOLD)?,
-        max_uncertainty: double(event, fields::REPLAY_MAX_UNCERTAINTY)?,
+        thresholds: Thresholds {
+            confidence_threshold: double(event, fields::REPLAY_CONFIDENCE_THRESHOLD)?,
+            max_uncertainty: double(event, fields::REPLAY_MAX_UNCERTAINTY)?,
+        },
     };
     let replayed = recorded.replay(model, kernel)?;
 

@@ -9,8 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use tiny_dancer::core::fastgrnn::JOINT_CANDIDATES;
 use tiny_dancer::core::{Router, RouterConfig};
-use tiny_dancer::{Candidate, Metadata, ModelType, Reason, RiskBudget, RoutingRequest};
-use tiny_dancer_train::judge::target;
+use tiny_dancer::{Candidate, Metadata, ModelType, Query, Reason, RiskBudget, RoutingRequest};
 use tiny_dancer_train::past::Past;
 
 #[derive(Args)]
@@ -53,9 +52,9 @@ pub(crate) struct Remembered {
 }
 
 impl Remembered {
-    /// The past, as the router's model reads it.
-    pub(crate) fn new(past: Past, router: &Router) -> Self {
-        Self { candidates: past.candidates(target(router)), past }
+    /// The past as candidates.
+    pub(crate) fn new(past: Past) -> Self {
+        Self { candidates: past.candidates(), past }
     }
 
     /// The nearest candidates of a query, itself included if it was seen before. A query that is no direction among
@@ -72,7 +71,7 @@ pub(crate) fn route(args: &RouteArgs) -> anyhow::Result<ExitCode> {
     let risk = args.alpha.map(|alpha| RiskBudget { alpha, delta: args.delta });
     let router =
         Router::new(RouterConfig { model_path: args.model.clone(), risk, ..RouterConfig::default() })?;
-    let remembered = Remembered::new(args.memory.read()?, &router);
+    let remembered = Remembered::new(args.memory.read()?);
     let bad = stream(&router, &remembered, stdin().lock(), stdout().lock())?;
     Ok(if bad == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -103,8 +102,10 @@ fn stream(
 fn answer(router: &Router, remembered: &Remembered, text: &[u8]) -> anyhow::Result<Answer> {
     let Request { id, embedding, metadata, now } = serde_json::from_slice(text)?;
     let candidates = remembered.nearest(&embedding);
-    let request =
-        RoutingRequest { metadata: metadata.as_ref(), now, ..RoutingRequest::new(&embedding, &candidates) };
+    let request = RoutingRequest {
+        query: Query { metadata: metadata.as_ref(), now, ..Query::new(&embedding) },
+        candidates: &candidates,
+    };
     let response = router.route(request)?;
     let (model, reason): (ModelType, Reason) = (response.model, response.reason);
     let (confidence, uncertainty) = (response.confidence, response.uncertainty);

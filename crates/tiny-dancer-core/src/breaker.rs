@@ -23,6 +23,7 @@
 //! closed path it is one load, and nothing shared is written.
 
 use crate::clock::{Clock, Tick};
+use crate::names::names;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -41,18 +42,10 @@ pub enum Circuit {
     Lightweight,
 }
 
-impl Circuit {
-    /// Both, in the order of their labels.
-    pub const ALL: [Self; 2] = [Self::Inference, Self::Lightweight];
-
-    /// The name in labels, attributes and logs.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Inference => "inference",
-            Self::Lightweight => "lightweight",
-        }
-    }
-}
+names!(Circuit, "circuit", {
+    Inference => "inference",
+    Lightweight => "lightweight",
+});
 
 /// A circuit's state. Ordered from well to ill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,19 +58,11 @@ pub enum CircuitState {
     Open,
 }
 
-impl CircuitState {
-    /// All three, from well to ill.
-    pub const ALL: [Self; 3] = [Self::Closed, Self::HalfOpen, Self::Open];
-
-    /// The name in labels, attributes and logs.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::HalfOpen => "half_open",
-            Self::Open => "open",
-        }
-    }
-}
+names!(CircuitState, "circuit state", {
+    Closed => "closed",
+    HalfOpen => "half_open",
+    Open => "open",
+});
 
 /// What an open circuit does to a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -92,7 +77,11 @@ pub enum OnOpen {
 
 /// How both circuits behave.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default, deny_unknown_fields)
+)]
 pub struct CircuitBreakerConfig {
     /// The `inference` circuit opens at this many failures within `inference_window`. 5: one broken request is an
     /// accident, five are a broken model.
@@ -139,6 +128,7 @@ impl Default for CircuitBreakerConfig {
 
 /// Why a circuit changed its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Cause {
     /// Too many failures, or too large a share.
     Failures,
@@ -156,20 +146,15 @@ pub enum Cause {
     Reset,
 }
 
-impl Cause {
-    /// The name in attributes and logs.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Failures => "failures",
-            Self::Forced => "forced",
-            Self::OpenTimeElapsed => "open_time_elapsed",
-            Self::ProbeFailed => "probe_failed",
-            Self::PromiseBroken => "promise_broken",
-            Self::ProbesSucceeded => "probes_succeeded",
-            Self::Reset => "reset",
-        }
-    }
-}
+names!(Cause, "cause", {
+    Failures => "failures",
+    Forced => "forced",
+    OpenTimeElapsed => "open_time_elapsed",
+    ProbeFailed => "probe_failed",
+    PromiseBroken => "promise_broken",
+    ProbesSucceeded => "probes_succeeded",
+    Reset => "reset",
+});
 
 /// A change of state, made by whoever is given it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

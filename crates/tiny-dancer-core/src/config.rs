@@ -2,8 +2,8 @@
 
 use crate::breaker::CircuitBreakerConfig;
 use crate::clock::Clock;
-use crate::guarantee::RiskBudget;
 use crate::model::LoadError;
+use crate::promise::RiskBudget;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,6 +16,11 @@ use std::time::Duration;
 /// assert_eq!(careful.max_uncertainty, 0.15);
 /// ```
 #[derive(Clone, Debug)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default, deny_unknown_fields)
+)]
 pub struct RouterConfig {
     /// Lightweight needs at least this confidence, 0 to 1. 0.85: at most one in seven insufficient, as far as the
     /// confidence can be believed. How far that is, the uncertainty says.
@@ -34,7 +39,8 @@ pub struct RouterConfig {
     pub model_path: Option<PathBuf>,
     /// The two circuits.
     pub circuit_breaker: CircuitBreakerConfig,
-    /// What reads the time.
+    /// What reads the time. In files it is the system's.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub clock: Clock,
 }
 
@@ -57,8 +63,8 @@ impl Default for RouterConfig {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// The model could not be loaded.
-    #[error("model_path: the model cannot be loaded")]
+    /// The model could not be loaded, or can't promise the configured risk.
+    #[error("model: {source}")]
     Model {
         /// Why.
         #[from]

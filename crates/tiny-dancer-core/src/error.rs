@@ -1,6 +1,7 @@
 //! Why a request could not be routed.
 
 use crate::breaker::Circuit;
+use crate::names::names;
 use std::time::Duration;
 
 /// Why a request was not routed. One bad candidate fails the request; nothing half-done is returned.
@@ -15,14 +16,15 @@ pub enum RouteError {
         /// When it next lets a probe through; `None` where it was forced open or waits for its probes.
         retry_after: Option<Duration>,
     },
-    /// A candidate's embedding has another length than the query's, or than those before it in a set.
-    #[error("candidate {candidate}: embedding has {actual} dimensions, expected {expected}")]
+    /// An embedding has another length than the others: the query's, where all candidates agree on another one; else a
+    /// candidate's, which differs from the query or from the first candidate of a set.
+    #[error("{}embedding has {actual} dimensions, expected {expected}", Owner(*candidate))]
     DimensionMismatch {
-        /// The candidate's place in the request or in the set; 0 where a whole set has another dimension than the query.
-        candidate: usize,
-        /// The query's dimension, or that of the set's first candidate.
+        /// The candidate's place in the request or in the set; `None` is the query.
+        candidate: Option<usize>,
+        /// The dimension of the others.
         expected: usize,
-        /// The candidate's.
+        /// The dimension of this embedding.
         actual: usize,
     },
     /// The query embedding has no elements.
@@ -35,6 +37,16 @@ pub enum RouteError {
         candidate: usize,
         /// What it holds.
         value: f32,
+    },
+    /// A win rate outside 0 to the success rate, or NaN: an answer that is better is also no worse.
+    #[error("candidate {candidate}: win_rate is {value}, expected 0 to its success_rate, {success_rate}")]
+    InvalidWinRate {
+        /// The candidate's place in the request.
+        candidate: usize,
+        /// What it holds.
+        value: f32,
+        /// The candidate's success rate.
+        success_rate: f32,
     },
     /// An element of an embedding is NaN or infinite.
     #[error("{}embedding[{index}] is {value}", Owner(*candidate))]
@@ -83,6 +95,7 @@ impl RouteError {
             Self::DimensionMismatch { .. } => ErrorKind::DimensionMismatch,
             Self::EmptyQuery => ErrorKind::EmptyQuery,
             Self::InvalidSuccessRate { .. } => ErrorKind::InvalidSuccessRate,
+            Self::InvalidWinRate { .. } => ErrorKind::InvalidWinRate,
             Self::NonFiniteEmbedding { .. } => ErrorKind::NonFiniteEmbedding,
             Self::NonFiniteOutput { .. } => ErrorKind::NonFiniteOutput,
             Self::ZeroNorm { .. } => ErrorKind::ZeroNorm,
@@ -92,6 +105,7 @@ impl RouteError {
 
 /// The kind of a [`RouteError`], without its values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum ErrorKind {
     /// [`RouteError::CircuitOpen`]
     CircuitOpen,
@@ -101,6 +115,8 @@ pub enum ErrorKind {
     EmptyQuery,
     /// [`RouteError::InvalidSuccessRate`]
     InvalidSuccessRate,
+    /// [`RouteError::InvalidWinRate`]
+    InvalidWinRate,
     /// [`RouteError::NonFiniteEmbedding`]
     NonFiniteEmbedding,
     /// [`RouteError::NonFiniteOutput`]
@@ -109,28 +125,13 @@ pub enum ErrorKind {
     ZeroNorm,
 }
 
-impl ErrorKind {
-    /// All seven, in the order of their labels.
-    pub const ALL: [Self; 7] = [
-        Self::CircuitOpen,
-        Self::DimensionMismatch,
-        Self::EmptyQuery,
-        Self::InvalidSuccessRate,
-        Self::NonFiniteEmbedding,
-        Self::NonFiniteOutput,
-        Self::ZeroNorm,
-    ];
-
-    /// The name in labels, attributes and logs.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::CircuitOpen => "circuit_open",
-            Self::DimensionMismatch => "dimension_mismatch",
-            Self::EmptyQuery => "empty_query",
-            Self::InvalidSuccessRate => "invalid_success_rate",
-            Self::NonFiniteEmbedding => "non_finite_embedding",
-            Self::NonFiniteOutput => "non_finite_output",
-            Self::ZeroNorm => "zero_norm",
-        }
-    }
-}
+names!(ErrorKind, "error kind", {
+    CircuitOpen => "circuit_open",
+    DimensionMismatch => "dimension_mismatch",
+    EmptyQuery => "empty_query",
+    InvalidSuccessRate => "invalid_success_rate",
+    InvalidWinRate => "invalid_win_rate",
+    NonFiniteEmbedding => "non_finite_embedding",
+    NonFiniteOutput => "non_finite_output",
+    ZeroNorm => "zero_norm",
+});

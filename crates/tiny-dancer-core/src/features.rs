@@ -5,7 +5,7 @@
 //! | similarity | cosine of the two embeddings | -1 to 1 |
 //! | recency | `2^(-age / half-life)`; a future `created_at` counts as now | 0 to 1 |
 //! | frequency | `min(1, ln(1 + access_count) / ln(1001))` | 0 to 1 |
-//! | success rate | as remembered | 0 to 1 |
+//! | success rate | as remembered; a model that counts a tie one half reads `(success_rate + win_rate) / 2` | 0 to 1 |
 //! | metadata overlap | Jaccard of the key-value pairs; 0 if either side has none | 0 to 1 |
 //!
 //! They are kept as columns, one slice of `n` numbers a feature, since that is how the model reads them in a batch
@@ -13,6 +13,9 @@
 
 use crate::activation::exp2;
 use crate::kernel::Kernel;
+use crate::model::Ties;
+use crate::names::names;
+use crate::order::Tiebreak;
 use crate::set::Nearest;
 use crate::similarity::{self, Cosine};
 use crate::{Candidate, CandidateSet, Metadata, Query, RouteError, RoutingRequest};
@@ -21,6 +24,7 @@ use std::time::Duration;
 
 /// One of the five features, in the order that the model reads them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Feature {
     /// Cosine of the query's and the candidate's embeddings.
     Similarity,
@@ -28,30 +32,23 @@ pub enum Feature {
     Recency,
     /// Grows with the logarithm of the access count, 1 from a thousand.
     Frequency,
-    /// How often the lightweight model sufficed there.
+    /// How often the lightweight model sufficed there; [`Ties`] says what an answer counts that was no better.
     SuccessRate,
     /// Jaccard index of the key-value pairs.
     MetadataOverlap,
 }
 
+names!(Feature, "feature", {
+    Similarity => "similarity",
+    Recency => "recency",
+    Frequency => "frequency",
+    SuccessRate => "success_rate",
+    MetadataOverlap => "metadata_overlap",
+});
+
 impl Feature {
     /// How many there are.
     pub const COUNT: usize = Self::ALL.len();
-
-    /// All five, in the model's order.
-    pub const ALL: [Self; 5] =
-        [Self::Similarity, Self::Recency, Self::Frequency, Self::SuccessRate, Self::MetadataOverlap];
-
-    /// The name in model files, attributes and tables.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Similarity => "similarity",
-            Self::Recency => "recency",
-            Self::Frequency => "frequency",
-            Self::SuccessRate => "success_rate",
-            Self::MetadataOverlap => "metadata_overlap",
-        }
-    }
 }
 
 /// The features of `n` candidates as five slices of length `n`, borrowed.
@@ -177,7 +174,7 @@ pub(crate) struct Scales {
 }
 
 /// The access count from which on a candidate is as frequent as can be.
-const FREQUENT: u64 = 1000;
+pub(crate) const FREQUENT: u64 = 1000;
 
 impl Scales {
     pub(crate) fn new(half_life: Duration) -> Self {
@@ -199,37 +196,50 @@ impl Scales {
     }
 }
 
+/// What decides a request's features beside its query and its candidates.
+#[derive(Clone, Copy)]
+pub(crate) struct Setting<'a> {
+    pub(crate) kernel: Kernel,
+    pub(crate) scales: &'a Scales,
+    pub(crate) ties: Ties,
+    /// The moment that recency is measured from, in Unix seconds.
+    pub(crate) now: i64,
+}
+
 /// Computes the features of all candidates, or says what is wrong with the first bad one.
 pub(crate) fn engineer(
-    kernel: Kernel,
+    setting: Setting<'_>,
     request: &RoutingRequest<'_>,
-    now: i64,
-    scales: &Scales,
     columns: &mut Columns,
 ) -> Result<(), RouteError> {
-    let cosine = Cosine::new(kernel, request.query_embedding)?;
-    let engineer = Engineer { cosine, metadata: request.metadata, now, scales };
-    columns.resize(request.candidates.len());
+    let (query, candidates) = (&request.query, request.candidates);
+    let cosine = Cosine::new(setting.kernel, query.embedding)?;
+    let engineer = Engineer { cosine, metadata: query.metadata, setting };
+    columns.resize(candidates.len());
     let columns = columns.features_mut();
     #[cfg(feature = "parallel")]
-    if request.candidates.len() >= PARALLEL_FROM {
-        return engineer.fill_parallel(kernel, request.candidates, columns);
+    if candidates.len() >= PARALLEL_FROM {
+        return engineer.fill_parallel(candidates, columns);
     }
-    kernel.dispatch(Fill { engineer: &engineer, first: 0, candidates: request.candidates, columns })
+    if setting.kernel.dispatch(Fill { engineer: &engineer, candidates, columns }) {
+        Ok(())
+    } else {
+        Err(engineer.first_error(candidates))
+    }
 }
 
 /// Finds the `top_k` nearest candidates of a set and computes their features, in the order of the set.
 pub(crate) fn engineer_nearest(
-    kernel: Kernel,
+    setting: Setting<'_>,
     query: &Query<'_>,
-    (set, top_k): (&CandidateSet, usize),
-    now: i64,
-    scales: &Scales,
+    set: &CandidateSet,
+    top_k: usize,
     nearest: &mut Nearest,
     columns: &mut Columns,
 ) -> Result<(), RouteError> {
-    let cosine = Cosine::new(kernel, query.embedding)?;
-    set.search(kernel, &cosine, top_k, nearest)?;
+    let cosine = Cosine::new(setting.kernel, query.embedding)?;
+    let tiebreak = Tiebreak { metadata: query.metadata, now: setting.now };
+    set.search(setting.kernel, &cosine, top_k, tiebreak, nearest)?;
     let neighbours = nearest.neighbours();
     columns.resize(neighbours.len());
     let [similarities, others @ ..] = columns.features_mut();
@@ -237,8 +247,8 @@ pub(crate) fn engineer_nearest(
         *similarity = neighbour.similarity;
     }
     let candidates = neighbours.iter().map(|neighbour| set.without_embedding(neighbour.candidate as usize));
-    let engineer = Engineer { cosine, metadata: query.metadata, now, scales };
-    kernel.dispatch(FillOthers { engineer: &engineer, candidates, columns: others });
+    let engineer = Engineer { cosine, metadata: query.metadata, setting };
+    setting.kernel.dispatch(FillOthers { engineer: &engineer, candidates, columns: others });
     Ok(())
 }
 
@@ -250,8 +260,7 @@ const PARALLEL_FROM: usize = 1024;
 struct Engineer<'a> {
     cosine: Cosine<'a>,
     metadata: Option<&'a Metadata>,
-    now: i64,
-    scales: &'a Scales,
+    setting: Setting<'a>,
 }
 
 impl Engineer<'_> {
@@ -259,7 +268,6 @@ impl Engineer<'_> {
     #[cfg(feature = "parallel")]
     fn fill_parallel(
         &self,
-        kernel: Kernel,
         candidates: &[Candidate],
         columns: [&mut [f32]; Feature::COUNT],
     ) -> Result<(), RouteError> {
@@ -267,59 +275,62 @@ impl Engineer<'_> {
         const SHARE: usize = PARALLEL_FROM / 4;
         let [similarity, recency, frequency, success, overlap] =
             columns.map(|column| column.par_chunks_mut(SHARE));
-        let error = (candidates.par_chunks(SHARE), similarity, recency, frequency, success, overlap)
+        let good = (candidates.par_chunks(SHARE), similarity, recency, frequency, success, overlap)
             .into_par_iter()
-            .enumerate()
-            .find_map_first(|(share, (candidates, similarity, recency, frequency, success, overlap))| {
+            .all(|(candidates, similarity, recency, frequency, success, overlap)| {
                 let columns = [similarity, recency, frequency, success, overlap];
-                kernel.dispatch(Fill { engineer: self, first: share * SHARE, candidates, columns }).err()
+                self.setting.kernel.dispatch(Fill { engineer: self, candidates, columns })
             });
-        error.map_or(Ok(()), Err)
+        if good { Ok(()) } else { Err(self.first_error(candidates)) }
     }
 
-    /// What is wrong with the first bad candidate of several, of which the first has the place `first`.
+    /// What is wrong with the first bad candidate, or with the query where all candidates agree on another dimension.
     #[cold]
-    fn first_error(&self, first: usize, candidates: &[Candidate]) -> RouteError {
-        let mut checked = (first..).zip(candidates).map(|(index, candidate)| {
-            let (expected, actual) = (self.cosine.dimensions(), candidate.embedding.len());
+    fn first_error(&self, candidates: &[Candidate]) -> RouteError {
+        let dimensions = self.cosine.dimensions();
+        let theirs = candidates[0].embedding.len();
+        if theirs != dimensions && candidates.iter().all(|candidate| candidate.embedding.len() == theirs) {
+            return RouteError::DimensionMismatch { candidate: None, expected: theirs, actual: dimensions };
+        }
+        let mut checked = candidates.iter().enumerate().map(|(index, candidate)| {
+            let (expected, actual) = (dimensions, candidate.embedding.len());
             if actual != expected {
-                return Err(RouteError::DimensionMismatch { candidate: index, expected, actual });
+                return Err(RouteError::DimensionMismatch { candidate: Some(index), expected, actual });
             }
             check_candidate(candidate, index)
         });
-        checked.find_map(Result::err).expect("a bad candidate made us look for it")
+        checked.find_map(Result::err).expect("a bad candidate was noticed")
     }
 }
 
-/// Says what is wrong with a candidate, whatever its dimension.
+/// Says what is wrong with a candidate of any dimension.
 pub(crate) fn check_candidate(candidate: &Candidate, index: usize) -> Result<(), RouteError> {
     similarity::check(&candidate.embedding, Some(index))?;
-    let value = candidate.success_rate;
-    if (0.0..=1.0).contains(&value) {
-        Ok(())
-    } else {
-        Err(RouteError::InvalidSuccessRate { candidate: index, value })
+    let (success_rate, win_rate) = (candidate.success_rate, candidate.win_rate);
+    if !(0.0..=1.0).contains(&success_rate) {
+        return Err(RouteError::InvalidSuccessRate { candidate: index, value: success_rate });
     }
+    if !(0.0..=success_rate).contains(&win_rate) {
+        return Err(RouteError::InvalidWinRate { candidate: index, value: win_rate, success_rate });
+    }
+    Ok(())
 }
 
-/// The columns of some candidates, of which the first has the place `first` in the request.
+/// The columns of some candidates. Says whether all candidates were good.
 struct Fill<'a> {
     engineer: &'a Engineer<'a>,
-    first: usize,
     candidates: &'a [Candidate],
     columns: [&'a mut [f32]; Feature::COUNT],
 }
 
 impl WithSimd for Fill<'_> {
-    type Output = Result<(), RouteError>;
+    type Output = bool;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
-        let Self { engineer, first, candidates, columns: [similarities, others @ ..] } = self;
-        let similar = FillSimilarities { cosine: &engineer.cosine, candidates, similarities }.with_simd(simd);
-        let good = similar
-            && FillOthers { engineer, candidates: candidates.iter(), columns: others }.with_simd(simd);
-        if good { Ok(()) } else { Err(engineer.first_error(first, candidates)) }
+    fn with_simd<S: Simd>(self, simd: S) -> bool {
+        let Self { engineer, candidates, columns: [similarities, others @ ..] } = self;
+        FillSimilarities { cosine: &engineer.cosine, candidates, similarities }.with_simd(simd)
+            && FillOthers { engineer, candidates: candidates.iter(), columns: others }.with_simd(simd)
     }
 }
 
@@ -342,7 +353,7 @@ impl WithSimd for FillSimilarities<'_> {
     }
 }
 
-/// The columns of some candidates but for the similarity. Says whether all success rates were good.
+/// The columns of some candidates but for the similarity. Says whether all rates were good.
 struct FillOthers<'a, I> {
     engineer: &'a Engineer<'a>,
     candidates: I,
@@ -355,13 +366,15 @@ impl<'c, I: Iterator<Item = &'c Candidate> + Clone> WithSimd for FillOthers<'_, 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> bool {
         let Self { engineer, candidates, columns: [recency, frequency, success, overlap] } = self;
+        let Setting { scales, ties, now, .. } = engineer.setting;
         let mut good = true;
         let places = recency.iter_mut().zip(frequency).zip(success);
         for (((recency, frequency), success), candidate) in places.zip(candidates.clone()) {
-            *recency = engineer.scales.log2_recency(engineer.now, candidate.created_at);
-            *frequency = engineer.scales.frequency(candidate.access_count);
-            *success = candidate.success_rate;
-            good &= (0.0..=1.0).contains(success);
+            *recency = scales.log2_recency(now, candidate.created_at);
+            *frequency = scales.frequency(candidate.access_count);
+            let (success_rate, win_rate) = (candidate.success_rate, candidate.win_rate);
+            *success = ties.rate(success_rate, win_rate);
+            good &= (0.0..=1.0).contains(&success_rate) & (0.0..=success_rate).contains(&win_rate);
         }
         match engineer.metadata {
             Some(query) if !query.is_empty() => {
@@ -395,7 +408,7 @@ pub fn frequency(access_count: u64) -> f32 {
 }
 
 /// Jaccard index of two sets of key-value pairs: shared pairs over all pairs, 0 if either has none.
-fn metadata_overlap(query: &Metadata, candidate: &Metadata) -> f32 {
+pub(crate) fn metadata_overlap(query: &Metadata, candidate: &Metadata) -> f32 {
     if candidate.is_empty() {
         return 0.0;
     }

@@ -3,7 +3,7 @@
 //! A request brings a query embedding and a handful of remembered [`Candidate`]s. The router turns each candidate into
 //! five numbers ([`features`]), reads them with a small recurrent cell ([`fastgrnn`]), says how much its confidence is
 //! worth ([`conformal`]), and answers with a model, a confidence, an uncertainty and a reason. A stated risk can take
-//! the place of guessed thresholds ([`guarantee`]), circuits guard it ([`breaker`]), and [`observer`]s hear what it
+//! the place of guessed thresholds ([`promise`]), circuits guard it ([`breaker`]), and [`observer`]s hear what it
 //! does; this crate has no telemetry of its own.
 //!
 //! ```
@@ -43,11 +43,12 @@ pub mod conformal;
 mod error;
 pub mod fastgrnn;
 pub mod features;
-pub mod guarantee;
 mod kernel;
 pub mod model;
+mod names;
 pub mod observer;
 mod order;
+pub mod promise;
 pub mod replay;
 mod request;
 mod response;
@@ -62,11 +63,12 @@ pub use clock::{Clock, ManualClock, Tick};
 pub use config::{ConfigError, RouterConfig};
 pub use error::{ErrorKind, RouteError};
 pub use features::Feature;
-pub use guarantee::RiskBudget;
 pub use kernel::Kernel;
 pub use model::{LoadError, Model};
+pub use names::UnknownName;
 pub use observer::Observer;
+pub use promise::RiskBudget;
 pub use request::{Candidate, Metadata, Query, RoutingRequest};
-pub use response::{ModelType, Outcome, OutcomeResult, Reason, RoutingDecision, RoutingResponse};
+pub use response::{ModelType, Outcome, OutcomeResult, Reason, RoutingDecision, RoutingResponse, Thresholds};
 pub use router::Router;
 pub use set::CandidateSet;

@@ -1,15 +1,19 @@
 //! A model: the cell, the worth of its confidences, and the file that holds both.
 //!
 //! A file is safetensors with one metadata key, `tiny_dancer`, of sorted JSON: the format version, the feature schema
-//! by name and order, the hidden size, and facts about the training. It holds no date and no thread count, so the
-//! same training gives the same bytes. Its [`version`](Model::version) is a hash of its content.
+//! by name and order, how ties count, the hidden size, facts about the training, and a digest of all that and of the
+//! tensors. It holds no date and no thread count, so the same training gives the same bytes. Its
+//! [`version`](Model::version) is a hash of its content.
 //!
-//! Loading checks everything before anything is used. A missing file is an error, never random weights.
+//! Loading checks everything before anything is used. A missing file is an error, never random weights; a changed bit is
+//! noticed by the digest.
 
 use crate::conformal::CalibrationTable;
 use crate::fastgrnn::{FastGrnn, FastGrnnWeights};
-use crate::guarantee::RiskStep;
+use crate::names::names;
+use crate::promise::RiskStep;
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
 
 mod file;
@@ -20,6 +24,39 @@ pub(crate) use file::version as digest;
 /// Facts about a training, such as `rows` or `seed`: text by name.
 pub type TrainingFacts = BTreeMap<String, String>;
 
+/// How a model counts an answer of the lightweight model that was no worse than the powerful one's, and no better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Ties {
+    /// As one half: the model reads `(success_rate + win_rate) / 2`.
+    Half,
+    /// As a success: the model reads `success_rate`.
+    Whole,
+}
+
+names!(Ties, "coding of ties", {
+    Half => "half",
+    Whole => "whole",
+});
+
+impl Ties {
+    /// What a model reads of a candidate's two rates.
+    ///
+    /// ```
+    /// use tiny_dancer_core::model::Ties;
+    ///
+    /// // A tie, which was no worse and no better.
+    /// assert_eq!([Ties::Half.rate(1.0, 0.0), Ties::Whole.rate(1.0, 0.0)], [0.5, 1.0]);
+    /// ```
+    #[inline(always)]
+    pub fn rate(self, success_rate: f32, win_rate: f32) -> f32 {
+        let other = if self == Self::Half { win_rate } else { success_rate };
+        (success_rate + other) * 0.5
+    }
+}
+
+/// The largest file that is read. A model of the largest hidden size has a tenth of it.
+const MAX_BYTES: u64 = 16 << 20;
+
 /// A checked model, ready to route with.
 #[derive(Clone, Debug)]
 pub struct Model {
@@ -27,6 +64,7 @@ pub struct Model {
     alone: CalibrationTable,
     together: CalibrationTable,
     risk_path: Vec<RiskStep>,
+    ties: Ties,
     training: TrainingFacts,
     version: String,
     cell: FastGrnn,
@@ -43,34 +81,58 @@ impl Model {
     }
 
     /// Puts a model together from its parts, checked as a file's are.
+    ///
+    /// # Errors
+    /// As [`from_bytes`](Self::from_bytes), of what a file of these parts would hold.
     pub fn new(
         weights: FastGrnnWeights,
+        ties: Ties,
         alone: CalibrationTable,
         together: CalibrationTable,
         training: TrainingFacts,
     ) -> Result<Self, LoadError> {
-        let parts = file::Parts { weights, alone, together, risk_path: vec![], training };
+        let parts = file::Parts { weights, ties, alone, together, risk_path: vec![], training };
         Self::from_bytes(&parts.to_bytes())
     }
 
     /// The same model with another path of thresholds to promise a risk by.
+    ///
+    /// # Errors
+    /// If the path is too long or contradicts itself.
     pub fn with_risk_path(&self, risk_path: Vec<RiskStep>) -> Result<Self, LoadError> {
         Self::from_bytes(&file::Parts { risk_path, ..self.parts() }.to_bytes())
     }
 
-    /// Reads a model file.
+    /// Reads a model file: a regular one of at most 16 MiB.
+    ///
+    /// # Errors
+    /// If it can't be read, is no regular file, is larger, or holds no whole model.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, LoadError> {
         let path = path.as_ref();
-        let bytes =
-            std::fs::read(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
+        let unreadable = |source| LoadError::Read { path: path.to_owned(), source };
+        // Asked before it is opened: opening a FIFO waits for its writer.
+        let metadata = std::fs::metadata(path).map_err(unreadable)?;
+        if !metadata.is_file() {
+            return Err(LoadError::NotAFile { path: path.to_owned() });
+        }
+        let mut bytes = Vec::new();
+        let file = std::fs::File::open(path).map_err(unreadable)?;
+        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(LoadError::TooLarge { path: path.to_owned(), max: MAX_BYTES });
+        }
         Self::from_bytes(&bytes)
     }
 
     /// Reads a model from a file's content.
+    ///
+    /// # Errors
+    /// If anything in it is missing, out of range, unknown or changed; [`LoadError`] has the cases.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, LoadError> {
-        let file::Parts { weights, alone, together, risk_path, training } = file::Parts::from_bytes(bytes)?;
+        let file::Parts { weights, ties, alone, together, risk_path, training } =
+            file::Parts::from_bytes(bytes)?;
         let (cell, version) = (FastGrnn::new(&weights), file::version(bytes));
-        Ok(Self { weights, alone, together, risk_path, training, version, cell })
+        Ok(Self { weights, ties, alone, together, risk_path, training, version, cell })
     }
 
     /// The content of this model's file: the same model gives the same bytes.
@@ -81,6 +143,7 @@ impl Model {
     fn parts(&self) -> file::Parts {
         file::Parts {
             weights: self.weights.clone(),
+            ties: self.ties,
             alone: self.alone.clone(),
             together: self.together.clone(),
             risk_path: self.risk_path.clone(),
@@ -96,6 +159,11 @@ impl Model {
     /// Units in the cell's state.
     pub fn hidden_size(&self) -> usize {
         self.weights.bias_gate.len()
+    }
+
+    /// How it counts ties.
+    pub fn ties(&self) -> Ties {
+        self.ties
     }
 
     /// Facts about the training, as the file states them.

@@ -17,7 +17,8 @@
 //!
 //! - [`Detail::Off`] hears nothing more of that request, not even its end; its context is dropped. Nor does
 //!   [`Detail::Unsuccessful`] where the request is a success.
-//! - A stage that nobody [hears](Observer::hears) is not timed: what it takes counts to the next one that somebody hears.
+//! - A stage is timed only where an observer [enables](Observer::is_enabled) it: the time of another one counts to the next
+//!   stage that is enabled.
 //! - The router holds no lock in a callback.
 //! - If the router unwinds, contexts are dropped and nothing is called: what must be undone belongs in a `Drop`.
 //! - [`on_outcome`](Observer::on_outcome), [`on_promise_broken`](Observer::on_promise_broken),
@@ -29,7 +30,7 @@
 //!
 //! ```
 //! use std::sync::atomic::{AtomicU64, Ordering};
-//! use tiny_dancer_core::observer::{Decided, Detail, Observer, RequestStart, StageStart};
+//! use tiny_dancer_core::observer::{Decided, Detail, Observer, RequestStart};
 //! use tiny_dancer_core::{Router, RouterConfig, RoutingRequest};
 //!
 //! /// Counts answers that cost money.
@@ -39,8 +40,8 @@
 //! impl Observer for Powerful {
 //!     type Request = ();
 //!     type Stage = ();
+//!     type Batch = ();
 //!     fn on_request_start(&self, _: &RequestStart<'_>) {}
-//!     fn on_stage_start(&self, (): &mut (), _: &StageStart<'_>) {}
 //!     fn detail(&self, (): &()) -> Detail {
 //!         Detail::Request
 //!     }
@@ -57,10 +58,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod batch;
 mod compose;
 mod event;
 
-pub(crate) use event::Names;
+pub use batch::BatchContext;
 pub use event::{
     BatchStart, BreakerTransition, CandidateStep, Decided, Detail, Failed, ModelReload, Operation,
     OutcomeReported, PromiseBroken, RequestEnd, RequestStart, Stage, StageEnd, StageStart, Status,
@@ -70,24 +72,31 @@ pub use event::{
 pub trait Observer: Send + Sync + 'static {
     /// Lives from a request's start to its end.
     type Request: 'static;
-    /// Lives from a stage's start to its end.
-    type Stage: 'static;
+    /// Lives from a stage's start to its end. Its default is what [`on_stage_start`](Self::on_stage_start) returns
+    /// unless it is implemented.
+    type Stage: Default + 'static;
+    /// Lives as long as a batch, and is entered on each thread that routes one of its requests.
+    type Batch: BatchContext;
 
-    /// Requests came in together, and will be routed on other threads.
+    /// Several requests came in together, and may be routed on other threads.
     ///
-    /// What it returns is called on the thread that routes one of them, with a function that does so: whoever keeps a context
-    /// by thread takes it here, and enters it there, so that each request has the parent that the batch had.
+    /// An observer that keeps a context by thread takes it here; [`BatchContext::enter`] restores it around each
+    /// request, so that each request has the parent that the batch had.
     #[inline]
-    fn on_batch_start(&self, event: &BatchStart) -> impl Fn(&mut dyn FnMut()) + Send + Sync {
+    fn on_batch_start(&self, event: &BatchStart) -> Self::Batch {
         let _ = event;
-        |route: &mut dyn FnMut()| route()
+        Self::Batch::default()
     }
 
     /// A request came in.
     fn on_request_start(&self, event: &RequestStart<'_>) -> Self::Request;
 
     /// A stage, or one candidate's step within `model_inference`, begins.
-    fn on_stage_start(&self, request: &mut Self::Request, event: &StageStart<'_>) -> Self::Stage;
+    #[inline]
+    fn on_stage_start(&self, request: &mut Self::Request, event: &StageStart<'_>) -> Self::Stage {
+        let _ = (request, event);
+        Self::Stage::default()
+    }
 
     /// How much of this request it wants to hear. Asked once, right after its start.
     #[inline]
@@ -96,13 +105,13 @@ pub trait Observer: Send + Sync + 'static {
         Detail::Stages
     }
 
-    /// Whether it wants to hear of a stage, or of one candidate's step, where it hears of such at all. The same throughout a
-    /// request.
+    /// Whether it wants a stage, or one candidate's step, where its [`detail`](Self::detail) has such at all. The same
+    /// throughout a request.
     ///
-    /// Reading the clock takes as long as some stages do, and steps that nobody hears are done in one go.
+    /// Reading the clock takes as long as some stages do, and steps that are not enabled run in one go.
     #[inline]
-    fn hears(&self, event: &StageStart<'_>) -> bool {
-        let _ = event;
+    fn is_enabled(&self, request: &Self::Request, event: &StageStart<'_>) -> bool {
+        let _ = (request, event);
         true
     }
 
@@ -136,7 +145,7 @@ pub trait Observer: Send + Sync + 'static {
         let _ = event;
     }
 
-    /// Outcomes refuted the promised risk: once, until a reset or a reload.
+    /// Outcomes refuted the promised risk: once, until a reset or a new promise.
     #[inline]
     fn on_promise_broken(&self, event: &PromiseBroken) {
         let _ = event;

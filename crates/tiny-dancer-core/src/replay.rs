@@ -5,12 +5,11 @@
 //! keeps these rows (an event of the decision names them) can prove what was decided, without an embedding or a name in it.
 //!
 //! ```
-//! use tiny_dancer_core::{Kernel, Model, replay::Recorded};
+//! use tiny_dancer_core::{Kernel, Model, Thresholds, replay::Recorded};
 //!
 //! let recorded = Recorded {
 //!     rows: vec![[0.7, 1.0, 0.1, 1.0, 0.0], [0.8, 1.0, 0.1, 1.0, 0.0]],
-//!     confidence_threshold: 0.85,
-//!     max_uncertainty: 0.15,
+//!     thresholds: Thresholds { confidence_threshold: 0.85, max_uncertainty: 0.15 },
 //! };
 //! let (once, again) = (
 //!     recorded.replay(&Model::embedded(), Kernel::detect())?,
@@ -20,21 +19,19 @@
 //! # Ok::<(), tiny_dancer_core::replay::ReplayError>(())
 //! ```
 
-use crate::Reason;
 use crate::fastgrnn::{JOINT_CANDIDATES, State};
 use crate::features::{Feature, Features};
 use crate::kernel::Kernel;
 use crate::model::Model;
+use crate::{Reason, Thresholds};
 
 /// What was read of a request, and the thresholds that decided.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recorded {
     /// The features of the candidates that were read together, farthest first, in the order of [`Feature::ALL`].
     pub rows: Vec<[f32; Feature::COUNT]>,
-    /// The confidence that lightweight needed.
-    pub confidence_threshold: f32,
-    /// The uncertainty that lightweight might have.
-    pub max_uncertainty: f32,
+    /// What lightweight needed.
+    pub thresholds: Thresholds,
 }
 
 /// What comes of it.
@@ -78,6 +75,9 @@ pub enum ReplayError {
 
 impl Recorded {
     /// Decides again.
+    ///
+    /// # Errors
+    /// If no router can have recorded the rows, or if the model's output is not finite.
     pub fn replay(&self, model: &Model, kernel: Kernel) -> Result<Replayed, ReplayError> {
         let Some(nearest) = self.rows.last() else {
             return Ok(Replayed { confidence: 0.0, uncertainty: 1.0, reason: Reason::NoEvidence });
@@ -95,7 +95,7 @@ impl Recorded {
             .map_err(|value| ReplayError::NonFiniteOutput { value })?;
         let top_similarity = nearest[Feature::Similarity as usize];
         let uncertainty = model.together().uncertainty(confidence, top_similarity, self.rows.len());
-        let reason = Reason::of(confidence, uncertainty, self.confidence_threshold, self.max_uncertainty);
+        let reason = self.thresholds.reason(confidence, uncertainty);
         Ok(Replayed { confidence, uncertainty, reason })
     }
 

@@ -1,6 +1,8 @@
 //! What the router answers, and what the caller reports back.
 
 use crate::features::Columns;
+use crate::names::names;
+use crate::order::JointOrder;
 use crate::set::Nearest;
 
 /// Which of the two language models a request goes to.
@@ -13,22 +15,15 @@ pub enum ModelType {
     Powerful,
 }
 
-impl ModelType {
-    /// Both, in the order of their labels.
-    pub const ALL: [Self; 2] = [Self::Lightweight, Self::Powerful];
-
-    /// The name in labels, attributes and logs.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Lightweight => "lightweight",
-            Self::Powerful => "powerful",
-        }
-    }
-}
+names!(ModelType, "model type", {
+    Lightweight => "lightweight",
+    Powerful => "powerful",
+});
 
 /// Which test decided a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
 pub enum Reason {
     /// A circuit is open: powerful, unasked.
     CircuitOpen,
@@ -42,34 +37,15 @@ pub enum Reason {
     NoEvidence,
 }
 
+names!(Reason, "reason", {
+    CircuitOpen => "circuit_open",
+    Confident => "confident",
+    HighUncertainty => "high_uncertainty",
+    LowConfidence => "low_confidence",
+    NoEvidence => "no_evidence",
+});
+
 impl Reason {
-    /// All five, in the order of their labels.
-    pub const ALL: [Self; 5] =
-        [Self::CircuitOpen, Self::Confident, Self::HighUncertainty, Self::LowConfidence, Self::NoEvidence];
-
-    /// Which test decides: confidence first, then uncertainty.
-    #[inline]
-    pub(crate) fn of(confidence: f32, uncertainty: f32, threshold: f32, max_uncertainty: f32) -> Self {
-        if confidence < threshold {
-            Self::LowConfidence
-        } else if uncertainty > max_uncertainty {
-            Self::HighUncertainty
-        } else {
-            Self::Confident
-        }
-    }
-
-    /// The name in labels, attributes and logs.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::CircuitOpen => "circuit_open",
-            Self::Confident => "confident",
-            Self::HighUncertainty => "high_uncertainty",
-            Self::LowConfidence => "low_confidence",
-            Self::NoEvidence => "no_evidence",
-        }
-    }
-
     /// The model that a decision for this reason chooses.
     pub const fn model(self) -> ModelType {
         match self {
@@ -84,9 +60,43 @@ impl Reason {
     }
 }
 
+/// What the lightweight model needs to be chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Thresholds {
+    /// The least confidence, 0 to 1.
+    pub confidence_threshold: f32,
+    /// The largest uncertainty, 0 to 1.
+    pub max_uncertainty: f32,
+}
+
+impl Thresholds {
+    /// Which test decides: confidence first, then uncertainty.
+    ///
+    /// ```
+    /// use tiny_dancer_core::{Reason, Thresholds};
+    ///
+    /// let thresholds = Thresholds { confidence_threshold: 0.85, max_uncertainty: 0.15 };
+    /// assert_eq!(thresholds.reason(0.85, 0.15), Reason::Confident);
+    /// assert_eq!(thresholds.reason(0.84, 0.99), Reason::LowConfidence);
+    /// assert_eq!(thresholds.reason(0.99, 0.16), Reason::HighUncertainty);
+    /// ```
+    #[inline]
+    pub fn reason(&self, confidence: f32, uncertainty: f32) -> Reason {
+        if confidence < self.confidence_threshold {
+            Reason::LowConfidence
+        } else if uncertainty > self.max_uncertainty {
+            Reason::HighUncertainty
+        } else {
+            Reason::Confident
+        }
+    }
+}
+
 /// What one candidate alone says of the request.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct RoutingDecision {
     /// The candidate's place in the request, or in the set.
     pub candidate: usize,
@@ -101,8 +111,9 @@ pub struct RoutingDecision {
 /// The answer: where the request goes, how sure that is, and why.
 ///
 /// Keep one and pass it to `Router::route_into` to reuse its memory. It carries no timings: observers own time.
-#[derive(Clone)]
+#[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct RoutingResponse {
     /// Where the request goes.
     pub model: ModelType,
@@ -114,19 +125,13 @@ pub struct RoutingResponse {
     pub reason: Reason,
     /// What each candidate says by itself, highest confidence first, ties by candidate.
     pub decisions: Vec<RoutingDecision>,
-    /// Memory of the router's, kept here so that a reused response costs no allocation.
+    /// The memory that a reused response saves.
     #[cfg_attr(feature = "serde", serde(skip))]
-    pub(crate) columns: Columns,
-    /// The candidates that were read together, farthest first, where an observer hears of their steps.
-    #[cfg_attr(feature = "serde", serde(skip))]
-    pub(crate) joint: Vec<u32>,
-    /// The memory for those that were found in a set; none where the request brought its own.
-    #[cfg_attr(feature = "serde", serde(skip))]
-    pub(crate) nearest: Nearest,
+    pub(crate) scratch: Scratch,
 }
 
 impl RoutingResponse {
-    /// Puts a decision in the place of the one before.
+    /// Replaces the decision.
     pub(crate) fn decide(&mut self, reason: Reason, confidence: f32, uncertainty: f32) {
         self.model = reason.model();
         self.reason = reason;
@@ -138,8 +143,8 @@ impl RoutingResponse {
     pub(crate) fn fall_back(&mut self, reason: Reason) {
         self.decide(reason, 0.0, 1.0);
         self.decisions.clear();
-        self.columns.clear();
-        self.joint.clear();
+        self.scratch.columns.clear();
+        self.scratch.joint.clear();
     }
 }
 
@@ -152,35 +157,42 @@ impl Default for RoutingResponse {
             uncertainty: 1.0,
             reason: Reason::NoEvidence,
             decisions: Vec::new(),
-            columns: Columns::default(),
-            joint: Vec::new(),
-            nearest: Nearest::default(),
+            scratch: Scratch::default(),
         }
     }
 }
 
-impl PartialEq for RoutingResponse {
-    fn eq(&self, other: &Self) -> bool {
-        (self.model, self.reason, &self.decisions) == (other.model, other.reason, &other.decisions)
-            && (self.confidence, self.uncertainty) == (other.confidence, other.uncertainty)
+/// The router's working memory. It is no part of the answer: all of them are equal, and a clone is empty.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    pub(crate) columns: Columns,
+    pub(crate) joint: JointOrder,
+    /// The candidates that were found in a set; empty where the request brings its own.
+    pub(crate) nearest: Nearest,
+}
+
+impl Clone for Scratch {
+    fn clone(&self) -> Self {
+        Self::default()
     }
 }
 
-impl std::fmt::Debug for RoutingResponse {
+impl PartialEq for Scratch {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl std::fmt::Debug for Scratch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RoutingResponse")
-            .field("model", &self.model)
-            .field("confidence", &self.confidence)
-            .field("uncertainty", &self.uncertainty)
-            .field("reason", &self.reason)
-            .field("decisions", &self.decisions)
-            .finish_non_exhaustive()
+        f.write_str("..")
     }
 }
 
 /// How the chosen model did, as the caller saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
 pub enum OutcomeResult {
     /// The call itself failed: an error, a timeout, a refusal.
     CallFailed,
@@ -190,28 +202,35 @@ pub enum OutcomeResult {
     Sufficed,
 }
 
-impl OutcomeResult {
-    /// All three, in the order of their labels.
-    pub const ALL: [Self; 3] = [Self::CallFailed, Self::Insufficient, Self::Sufficed];
-
-    /// The name in labels, attributes and logs.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::CallFailed => "call_failed",
-            Self::Insufficient => "insufficient",
-            Self::Sufficed => "sufficed",
-        }
-    }
-}
+names!(OutcomeResult, "outcome", {
+    CallFailed => "call_failed",
+    Insufficient => "insufficient",
+    Sufficed => "sufficed",
+});
 
 /// What the caller reports after the chosen model has answered: once a request, as late as it likes.
 ///
 /// Duplicates are not detected.
+///
+/// ```
+/// use tiny_dancer_core::{ModelType, Outcome, OutcomeResult};
+///
+/// let outcome = Outcome::new(ModelType::Lightweight, OutcomeResult::Sufficed);
+/// assert_eq!(outcome.result.name(), "sufficed");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Outcome {
     /// The model that was asked.
     pub model: ModelType,
     /// How it did.
     pub result: OutcomeResult,
+}
+
+impl Outcome {
+    /// What became of a call to `model`.
+    pub fn new(model: ModelType, result: OutcomeResult) -> Self {
+        Self { model, result }
+    }
 }

@@ -1,17 +1,20 @@
 //! The router: one request through four stages.
 
-use crate::breaker::{Breaker, Cause, Circuit, CircuitState, OnOpen, Permit, Trip};
+use crate::breaker::{Breaker, Cause, Circuit, CircuitState, OnOpen, Permit, Transition, Trip};
 use crate::config::{ConfigError, RouterConfig};
-use crate::fastgrnn::State;
-use crate::features::{self, Columns, Feature, Features, Scales};
-use crate::guarantee::{self, CoverageMonitor, PromiseState};
+use crate::fastgrnn::{FastGrnn, State};
+use crate::features::{self, Feature, Features, Scales, Setting};
 use crate::kernel::Kernel;
 use crate::model::{LoadError, Model};
-use crate::observer::{BatchStart, CandidateStep, Detail, Names, Observer, Operation, Stage};
-use crate::order::{self, JointOrder};
-use crate::response::{Outcome, OutcomeResult, RoutingDecision, RoutingResponse};
+use crate::observer::{
+    BatchContext, BatchStart, CandidateStep, Detail, ModelReload, Observer, Operation, Stage,
+};
+use crate::order::{self, Tiebreak};
+use crate::promise::{self, PromiseMonitor, PromiseState};
+use crate::request::Candidates;
+use crate::response::{Outcome, OutcomeResult, RoutingDecision, RoutingResponse, Scratch, Thresholds};
 use crate::set::Nearest;
-use crate::{CandidateSet, ModelType, Query, Reason, RouteError, RoutingRequest};
+use crate::{Candidate, CandidateSet, ModelType, Query, Reason, RouteError, RoutingRequest};
 use arc_swap::ArcSwap;
 use observed::{CANDIDATES, Observed, STAGES};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +25,7 @@ mod observed;
 
 /// Decides for each request whether the lightweight model suffices.
 ///
-/// It is `Send + Sync`: share one between all threads. `O` is who listens; `()` is nobody, and costs nothing.
+/// It is `Send + Sync`: share one between all threads. `O` is its observer; `()` observes nothing, and costs nothing.
 pub struct Router<O: Observer = ()> {
     observer: O,
     config: RouterConfig,
@@ -30,7 +33,7 @@ pub struct Router<O: Observer = ()> {
     scales: Scales,
     serving: ArcSwap<Serving>,
     /// What outcomes say of the promised risk.
-    promise: Option<Mutex<CoverageMonitor>>,
+    promise: Option<Mutex<PromiseMonitor>>,
     inference: Breaker,
     lightweight: Breaker,
 }
@@ -38,8 +41,7 @@ pub struct Router<O: Observer = ()> {
 /// A model, and the thresholds that go with it.
 struct Serving {
     model: Arc<Model>,
-    confidence_threshold: f32,
-    max_uncertainty: f32,
+    thresholds: Thresholds,
     /// What the configuration was, for observers.
     config_digest: String,
 }
@@ -47,35 +49,40 @@ struct Serving {
 impl Serving {
     /// Takes the configured thresholds, or those that keep the promised risk.
     fn new(config: &RouterConfig, model: Model) -> Result<Self, LoadError> {
-        let (mut confidence_threshold, mut max_uncertainty) =
-            (config.confidence_threshold, config.max_uncertainty);
+        let RouterConfig { confidence_threshold, max_uncertainty, .. } = *config;
+        let mut thresholds = Thresholds { confidence_threshold, max_uncertainty };
         if let Some(budget) = config.risk {
-            let step = guarantee::resolve(model.risk_path(), budget).map_err(|smallest| LoadError::Risk {
+            let step = promise::resolve(model.risk_path(), budget).map_err(|smallest| LoadError::Risk {
                 alpha: budget.alpha,
                 delta: budget.delta,
                 smallest,
             })?;
-            (confidence_threshold, max_uncertainty) = (step.confidence_threshold, step.max_uncertainty);
+            thresholds = step.thresholds();
         }
-        let config_digest = config.digest();
-        Ok(Self { model: Arc::new(model), confidence_threshold, max_uncertainty, config_digest })
+        Ok(Self { model: Arc::new(model), thresholds, config_digest: config.digest() })
     }
 
-    /// Which test decides.
-    fn reason(&self, confidence: f32, uncertainty: f32) -> Reason {
-        Reason::of(confidence, uncertainty, self.confidence_threshold, self.max_uncertainty)
+    /// Whether it promises the same as `other`, so that evidence about the one is evidence about the other.
+    fn promises_like(&self, other: &Self) -> bool {
+        (&self.model, self.thresholds) == (&other.model, other.thresholds)
     }
 }
 
 impl Router {
-    /// A router that nobody observes.
+    /// A router without an observer.
+    ///
+    /// # Errors
+    /// If a field is out of range, if the model can't be loaded, or if it can't promise the configured risk.
     pub fn new(config: RouterConfig) -> Result<Self, ConfigError> {
         Self::with_observer(config, ())
     }
 }
 
 impl<O: Observer> Router<O> {
-    /// A router that tells `observer` what it does.
+    /// A router that `observer` watches.
+    ///
+    /// # Errors
+    /// If a field is out of range, if the model can't be loaded, or if it can't promise the configured risk.
     pub fn with_observer(config: RouterConfig, observer: O) -> Result<Self, ConfigError> {
         config.validate()?;
         let model = load(&config)?;
@@ -99,15 +106,19 @@ impl<O: Observer> Router<O> {
             kernel: Kernel::detect(),
             scales: Scales::new(config.recency_half_life),
             serving: ArcSwap::from_pointee(serving),
-            promise: config.risk.map(|budget| Mutex::new(CoverageMonitor::new(budget))),
+            promise: config.risk.map(|budget| Mutex::new(PromiseMonitor::new(budget))),
             config,
         };
-        observed::model_reload(&router.observer, Ok(&router.serving.load().model), None);
+        router.notify_reload(Ok(()), None);
         Ok(router)
     }
 
     /// Routes one request. Allocates twice, however many candidates there are; [`route_into`](Self::route_into) not
     /// at all.
+    ///
+    /// # Errors
+    /// If the query or a candidate is bad, if the model's output is not finite, or, with `OnOpen::Reject`, if a circuit is
+    /// open: [`RouteError`] has the cases.
     pub fn route(&self, request: RoutingRequest<'_>) -> Result<RoutingResponse, RouteError> {
         let mut response = RoutingResponse::default();
         self.route_into(request, &mut response)?;
@@ -118,17 +129,23 @@ impl<O: Observer> Router<O> {
     /// candidates.
     ///
     /// After an error the response says what [`RoutingResponse::default`] says.
+    ///
+    /// # Errors
+    /// As [`route`](Self::route).
     pub fn route_into(
         &self,
         request: RoutingRequest<'_>,
         response: &mut RoutingResponse,
     ) -> Result<(), RouteError> {
-        self.answer(Operation::Route, &Asked::Request(request), response)
+        self.answer(Operation::Route, &request.query, Source::Request(request.candidates), response)
     }
 
     /// Routes one query by the `top_k` nearest candidates of a set. The answer has the same bits as that of
     /// [`route`](Self::route) with those candidates in the order of the set, but for their places: a decision's `candidate` is
     /// the place in the set.
+    ///
+    /// # Errors
+    /// As [`route`](Self::route).
     pub fn route_set(
         &self,
         query: Query<'_>,
@@ -141,6 +158,9 @@ impl<O: Observer> Router<O> {
     }
 
     /// [`route_set`](Self::route_set) into a response that is kept for reuse.
+    ///
+    /// # Errors
+    /// As [`route`](Self::route).
     pub fn route_set_into(
         &self,
         query: Query<'_>,
@@ -148,11 +168,7 @@ impl<O: Observer> Router<O> {
         top_k: usize,
         response: &mut RoutingResponse,
     ) -> Result<(), RouteError> {
-        let result = self.answer(Operation::RouteSet, &Asked::Set { query, set, top_k }, response);
-        for decision in &mut response.decisions {
-            decision.candidate = response.nearest.neighbours()[decision.candidate].candidate as usize;
-        }
-        result
+        self.answer(Operation::RouteSet, &query, Source::Set(set, top_k), response)
     }
 
     /// Routes several requests, in their order and with the same bits as one by one.
@@ -161,15 +177,12 @@ impl<O: Observer> Router<O> {
     /// routes, within what was current on the thread that called this: see
     /// [`on_batch_start`](Observer::on_batch_start).
     pub fn route_batch(&self, requests: &[RoutingRequest<'_>]) -> Vec<Result<RoutingResponse, RouteError>> {
-        let event = BatchStart { requests: requests.len() };
-        let enter = observed::batch(&self.observer, &event);
+        let batch = self.observer.on_batch_start(&BatchStart { requests: requests.len() });
         let route = |request: &RoutingRequest<'_>| {
+            let _entered = batch.enter();
             let mut response = RoutingResponse::default();
-            let mut result = Ok(());
-            enter(&mut || {
-                result = self.answer(Operation::RouteBatch, &Asked::Request(*request), &mut response);
-            });
-            result.map(|()| response)
+            let source = Source::Request(request.candidates);
+            self.answer(Operation::RouteBatch, &request.query, source, &mut response).map(|()| response)
         };
         #[cfg(feature = "parallel")]
         return {
@@ -180,24 +193,26 @@ impl<O: Observer> Router<O> {
         requests.iter().map(route).collect()
     }
 
-    /// Decides, and tells.
+    /// Decides, and notifies the observer.
     #[inline(always)]
     fn answer(
         &self,
         operation: Operation,
-        asked: &Asked<'_>,
+        query: &Query<'_>,
+        source: Source<'_>,
         response: &mut RoutingResponse,
     ) -> Result<(), RouteError> {
         let serving = self.serving.load();
+        let size = (source.len(), query.embedding.len());
         let mut observed =
-            Observed::start(&self.observer, &self.config.clock, operation, asked, &serving.model);
+            Observed::start(&self.observer, &self.config.clock, operation, size, &serving.model);
         let result = match observed.detail() {
-            Detail::Candidates => self.decide::<CANDIDATES>(asked, &serving, &mut observed, response),
-            Detail::Stages => self.decide::<STAGES>(asked, &serving, &mut observed, response),
-            _ => self.decide::<0>(asked, &serving, &mut observed, response),
+            Detail::Candidates => self.decide::<CANDIDATES>(query, source, &serving, &mut observed, response),
+            Detail::Stages => self.decide::<STAGES>(query, source, &serving, &mut observed, response),
+            _ => self.decide::<0>(query, source, &serving, &mut observed, response),
         };
         match &result {
-            Ok(()) => observed.decided(asked, self.kernel, &serving, response),
+            Ok(()) => observed.decided(source, self.kernel, &serving, response),
             Err(error) => {
                 response.fall_back(Reason::NoEvidence);
                 observed.failed(error);
@@ -211,25 +226,30 @@ impl<O: Observer> Router<O> {
     /// Outcomes of the lightweight model move the `lightweight` circuit. Nothing ties an outcome to its request, so
     /// while that circuit is half-open any outcome of the lightweight model answers for a probe.
     pub fn record_outcome(&self, outcome: Outcome) {
+        // All state changes first: an observer that panics must not keep an outcome from the circuit.
         let (promise, broken) = self.judge_promise(outcome);
+        let moved = self.move_lightweight_circuit(outcome);
+        let forced = (broken && self.config.open_on_broken_promise)
+            .then(|| self.lightweight.force_open(Cause::PromiseBroken))
+            .flatten();
         observed::outcome(&self.observer, outcome, promise);
+        observed::transition(&self.observer, Circuit::Lightweight, moved);
+        if let Some(promise) = promise.filter(|_| broken) {
+            observed::promise_broken(&self.observer, promise);
+        }
+        observed::transition(&self.observer, Circuit::Lightweight, forced);
+    }
+
+    fn move_lightweight_circuit(&self, outcome: Outcome) -> Option<Transition> {
         if outcome.model == ModelType::Powerful {
-            return;
+            return None;
         }
         let failed = match outcome.result {
             OutcomeResult::CallFailed => true,
             OutcomeResult::Insufficient => self.config.circuit_breaker.insufficient_is_failure,
             OutcomeResult::Sufficed => false,
         };
-        let transition = if failed { self.lightweight.failed() } else { self.lightweight.succeeded(true) };
-        observed::transition(&self.observer, Circuit::Lightweight, transition);
-        if let Some(promise) = promise.filter(|_| broken) {
-            observed::promise_broken(&self.observer, promise);
-            if self.config.open_on_broken_promise {
-                let transition = self.lightweight.force_open(Cause::PromiseBroken);
-                observed::transition(&self.observer, Circuit::Lightweight, transition);
-            }
-        }
+        if failed { self.lightweight.failed() } else { self.lightweight.succeeded(true) }
     }
 
     /// What outcomes say of the promised risk; `None` where none was promised.
@@ -237,7 +257,7 @@ impl<O: Observer> Router<O> {
         self.promise_monitor().map(|monitor| monitor.state())
     }
 
-    fn promise_monitor(&self) -> Option<MutexGuard<'_, CoverageMonitor>> {
+    fn promise_monitor(&self) -> Option<MutexGuard<'_, PromiseMonitor>> {
         // A monitor can't be half-changed: nothing in it panics.
         self.promise.as_ref().map(|monitor| monitor.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -263,22 +283,41 @@ impl<O: Observer> Router<O> {
     /// Loads the model anew from where the configuration says, while requests go on.
     ///
     /// Requests under way finish with the model they began with. A bad file leaves the old model serving, and so does
-    /// one that can't keep the promised risk.
+    /// one that can't keep the promised risk. What outcomes say of the promise stays where the model's version and the
+    /// thresholds stay; another promise begins without evidence.
+    ///
+    /// # Errors
+    /// If the model can't be loaded, or can't promise the configured risk.
     pub fn reload_model(&self) -> Result<Arc<Model>, LoadError> {
         match load(&self.config).and_then(|model| Serving::new(&self.config, model)) {
             Ok(serving) => {
-                let model = Arc::clone(&serving.model);
-                let previous = self.serving.swap(Arc::new(serving));
-                self.reset_promise();
-                observed::model_reload(&self.observer, Ok(&model), Some(previous.model.version()));
-                Ok(model)
+                let serving = Arc::new(serving);
+                let previous = self.serving.swap(Arc::clone(&serving));
+                if !serving.promises_like(&previous) {
+                    self.reset_promise();
+                }
+                self.notify_reload(Ok(()), Some(previous.model.version()));
+                Ok(Arc::clone(&serving.model))
             }
             Err(error) => {
-                let serving = self.serving.load();
-                observed::model_reload(&self.observer, Err(&error), Some(serving.model.version()));
+                self.notify_reload(Err(&error), Some(self.serving.load().model.version()));
                 Err(error)
             }
         }
+    }
+
+    fn notify_reload(&self, result: Result<(), &LoadError>, previous: Option<&str>) {
+        let serving = self.serving.load();
+        observed::model_reload(
+            &self.observer,
+            &ModelReload {
+                result: result.map(|()| &*serving.model),
+                previous,
+                thresholds: serving.thresholds,
+                kernel: self.kernel,
+                promise: self.promise(),
+            },
+        );
     }
 
     /// The model that serves.
@@ -286,10 +325,9 @@ impl<O: Observer> Router<O> {
         Arc::clone(&self.serving.load().model)
     }
 
-    /// The thresholds in use, confidence and uncertainty: the configured ones, or those that keep the promised risk.
-    pub fn thresholds(&self) -> (f32, f32) {
-        let serving = self.serving.load();
-        (serving.confidence_threshold, serving.max_uncertainty)
+    /// The thresholds in use: the configured ones, or those that keep the promised risk.
+    pub fn thresholds(&self) -> Thresholds {
+        self.serving.load().thresholds
     }
 
     /// The vector instructions that it decides with.
@@ -302,7 +340,7 @@ impl<O: Observer> Router<O> {
         &self.config
     }
 
-    /// Who listens.
+    /// Its observer.
     pub fn observer(&self) -> &O {
         &self.observer
     }
@@ -335,12 +373,13 @@ impl<O: Observer> Router<O> {
         }
     }
 
-    /// The four stages, and the decision. Compiled for each level that stages are heard at, and for requests of which nobody
-    /// hears them, as are most under an observer that samples.
+    /// The four stages, and the decision. Compiled for each level at which stages are observed, and for requests whose stages
+    /// are not observed, as are most under an observer that samples.
     #[inline(always)]
     fn decide<const DETAIL: u8>(
         &self,
-        asked: &Asked<'_>,
+        query: &Query<'_>,
+        source: Source<'_>,
         serving: &Serving,
         observed: &mut Observed<'_, O>,
         response: &mut RoutingResponse,
@@ -350,47 +389,64 @@ impl<O: Observer> Router<O> {
             response.fall_back(Reason::CircuitOpen);
             return Ok(());
         }
-        observed.stage::<DETAIL, _>(Stage::FeatureEngineering, |_| {
-            let now = asked.now().unwrap_or_else(|| self.config.clock.unix_seconds());
-            let (scales, columns) = (&self.scales, &mut response.columns);
-            match asked {
-                Asked::Request(request) => features::engineer(self.kernel, request, now, scales, columns),
-                &Asked::Set { ref query, set, top_k } => {
-                    let nearest = &mut response.nearest;
-                    features::engineer_nearest(
-                        self.kernel,
-                        query,
-                        (set, top_k),
-                        now,
-                        scales,
-                        nearest,
-                        columns,
-                    )
-                }
-            }
+        let tiebreak = observed.stage::<DETAIL, _>(Stage::FeatureEngineering, |_| {
+            self.engineer(query, source, serving, &mut response.scratch)
         })?;
-        if response.columns.is_empty() {
+        if response.scratch.columns.is_empty() {
             response.fall_back(Reason::NoEvidence);
             return Ok(());
         }
         let inferred = observed.stage::<DETAIL, _>(Stage::ModelInference, |observed| {
-            if DETAIL == CANDIDATES {
-                infer_in_steps(self.kernel, asked, &serving.model, observed, response)
-            } else {
-                infer(self.kernel, &serving.model, response)
-            }
+            let cell = serving.model.cell();
+            infer(
+                self.kernel,
+                cell,
+                source,
+                tiebreak,
+                &mut response.scratch,
+                |features, joint, candidates, state| {
+                    if DETAIL == CANDIDATES {
+                        read_in_steps(self.kernel, cell, observed, features, joint, candidates, state);
+                    } else {
+                        cell.read(self.kernel, features, joint, state);
+                    }
+                },
+            )
         });
         leases.return_inference(inferred.is_ok());
         let evidence = inferred?;
         let (confidence, uncertainty) = (evidence.confidence, {
             observed.stage::<DETAIL, _>(Stage::UncertaintyEstimation, |_| {
-                estimate(self.kernel, serving, &evidence, response)
+                estimate(self.kernel, serving, &evidence, source, response)
             })
         });
-        let reason = serving.reason(confidence, uncertainty);
+        let reason = serving.thresholds.reason(confidence, uncertainty);
         response.decide(reason, confidence, uncertainty);
         leases.return_lightweight(reason.model());
         Ok(())
+    }
+
+    /// Computes the features, of a set those of its nearest candidates; returns what orders equal similarities.
+    #[inline(always)]
+    fn engineer<'q>(
+        &self,
+        query: &Query<'q>,
+        source: Source<'_>,
+        serving: &Serving,
+        scratch: &mut Scratch,
+    ) -> Result<Tiebreak<'q>, RouteError> {
+        let now = query.now.unwrap_or_else(|| self.config.clock.unix_seconds());
+        let setting = Setting { kernel: self.kernel, scales: &self.scales, ties: serving.model.ties(), now };
+        let Scratch { columns, nearest, .. } = scratch;
+        match source {
+            Source::Request(candidates) => {
+                features::engineer(setting, &RoutingRequest { query: *query, candidates }, columns)?;
+            }
+            Source::Set(set, top_k) => {
+                features::engineer_nearest(setting, query, set, top_k, nearest, columns)?;
+            }
+        }
+        Ok(Tiebreak { metadata: query.metadata, now })
     }
 
     /// Asks both circuits; false is the fallback of an open one.
@@ -414,43 +470,32 @@ impl<O: Observer> Router<O> {
     }
 }
 
-/// What is asked: a request that brings its candidates, or a query for those of a set.
-enum Asked<'a> {
-    Request(RoutingRequest<'a>),
-    Set { query: Query<'a>, set: &'a CandidateSet, top_k: usize },
+/// Where a request's candidates come from.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    Request(&'a [Candidate]),
+    /// The nearest of a set, and how many.
+    Set(&'a CandidateSet, usize),
 }
 
-impl<'a> Asked<'a> {
+impl<'a> Source<'a> {
     /// How many candidates there will be.
-    fn candidates(&self) -> usize {
+    fn len(self) -> usize {
         match self {
-            Self::Request(request) => request.candidates.len(),
-            Self::Set { set, top_k, .. } => set.len().min(*top_k),
+            Self::Request(candidates) => candidates.len(),
+            Self::Set(set, top_k) => set.len().min(top_k),
         }
     }
 
-    fn embedding(&self) -> &'a [f32] {
-        match self {
-            Self::Request(request) => request.query_embedding,
-            Self::Set { query, .. } => query.embedding,
-        }
-    }
-
-    fn now(&self) -> Option<i64> {
-        match self {
-            Self::Request(request) => request.now,
-            Self::Set { query, .. } => query.now,
-        }
-    }
-
-    /// Where the candidates' names are.
-    fn names<'n>(&self, nearest: &'n Nearest) -> Names<'n>
+    /// The candidates, after those of a set were found.
+    #[inline(always)]
+    fn candidates<'n>(self, nearest: &'n Nearest) -> Candidates<'n>
     where
         'a: 'n,
     {
         match self {
-            Self::Request(request) => Names::Request(request.candidates),
-            Self::Set { set, .. } => Names::Set(set, nearest),
+            Self::Request(candidates) => Candidates::Brought(candidates),
+            Self::Set(set, _) => Candidates::Found(set, nearest.neighbours()),
         }
     }
 }
@@ -468,86 +513,83 @@ struct Evidence {
     candidates: usize,
 }
 
-/// Runs the cell on candidates alone, whose confidences it keeps in the response, and together.
-fn infer(kernel: Kernel, model: &Model, response: &mut RoutingResponse) -> Result<Evidence, RouteError> {
-    response.joint.clear();
-    infer_by(kernel, model, &mut response.columns, |features, candidates, state| {
-        model.cell().read(kernel, features, candidates, state);
-    })
-}
-
-/// [`infer`], for somebody who hears of candidates' steps, and may ask which candidates were read together.
-fn infer_in_steps<O: Observer>(
-    kernel: Kernel,
-    asked: &Asked<'_>,
-    model: &Model,
-    observed: &mut Observed<'_, O>,
-    response: &mut RoutingResponse,
-) -> Result<Evidence, RouteError> {
-    let (cell, names, joint) = (model.cell(), asked.names(&response.nearest), &mut response.joint);
-    infer_by(kernel, model, &mut response.columns, |features, candidates, state| {
-        joint.clear();
-        joint.extend_from_slice(candidates);
-        let mut unread = candidates;
-        for (farther, &place) in candidates.iter().enumerate() {
-            let (candidate, rank) = (place as usize, candidates.len() - 1 - farther);
-            let step = CandidateStep { candidate, rank, names };
-            if observed.hears_step(step) {
-                let (unheard, from_here) = unread.split_at(unread.len() - 1 - rank);
-                let (one, rest) = from_here.split_at(1);
-                cell.read(kernel, features, unheard, state);
-                observed.step(step, || cell.read(kernel, features, one, state));
-                unread = rest;
-            }
-        }
-        cell.read(kernel, features, unread, state);
-    })
-}
-
-/// Runs the cell on candidates alone, and on those that `read` reads together.
+/// Runs the cell on candidates alone, whose confidences it keeps, and on the nearest together, which `read` feeds to it.
 #[inline(always)]
-fn infer_by(
+fn infer(
     kernel: Kernel,
-    model: &Model,
-    columns: &mut Columns,
-    read: impl FnOnce(Features<'_>, &[u32], &mut State),
+    cell: &FastGrnn,
+    source: Source<'_>,
+    tiebreak: Tiebreak<'_>,
+    scratch: &mut Scratch,
+    read: impl FnOnce(Features<'_>, &[u32], Candidates<'_>, &mut State),
 ) -> Result<Evidence, RouteError> {
-    let cell = model.cell();
+    let Scratch { columns, joint, nearest } = scratch;
     let (features, confidences, _) = columns.split();
     cell.alone(kernel, features, confidences)
         .map_err(|(candidate, value)| RouteError::NonFiniteOutput { candidate: Some(candidate), value })?;
-    let similarity = features.column(Feature::Similarity);
-    let order = JointOrder::new(kernel, similarity);
-    let candidates = order.candidates();
+    let (similarity, candidates) = (features.column(Feature::Similarity), source.candidates(nearest));
+    joint.fill(kernel, similarity, |a, b| tiebreak.compare(candidates.get(a), candidates.get(b)));
     let mut state = State::ZERO;
-    read(features, candidates, &mut state);
+    read(features, joint.positions(), candidates, &mut state);
     let confidence = cell
         .confidence(kernel, &state)
         .map_err(|value| RouteError::NonFiniteOutput { candidate: None, value })?;
-    let top_similarity = candidates.last().map_or(-1.0, |&nearest| similarity[nearest as usize]);
-    Ok(Evidence { confidence, top_similarity, candidates: candidates.len() })
+    let top_similarity = joint.positions().last().map_or(-1.0, |&nearest| similarity[nearest as usize]);
+    Ok(Evidence { confidence, top_similarity, candidates: joint.positions().len() })
+}
+
+/// Feeds the joint pass's candidates to the cell: one at a time those whose step is enabled, the others in one go.
+fn read_in_steps<O: Observer>(
+    kernel: Kernel,
+    cell: &FastGrnn,
+    observed: &mut Observed<'_, O>,
+    features: Features<'_>,
+    joint: &[u32],
+    candidates: Candidates<'_>,
+    state: &mut State,
+) {
+    let mut read = 0;
+    for (farther, &position) in joint.iter().enumerate() {
+        let candidate = candidates.place(position as usize);
+        let step = CandidateStep { candidate, rank: joint.len() - 1 - farther, id: candidates.id(candidate) };
+        if observed.is_step_enabled(step) {
+            cell.read(kernel, features, &joint[read..farther], state);
+            observed.step(step, || cell.read(kernel, features, &joint[farther..=farther], state));
+            read = farther + 1;
+        }
+    }
+    cell.read(kernel, features, &joint[read..], state);
 }
 
 /// What the confidences are worth: writes the candidates' decisions, and returns the request's uncertainty.
-fn estimate(kernel: Kernel, serving: &Serving, evidence: &Evidence, response: &mut RoutingResponse) -> f32 {
-    let (features, confidences, uncertainties) = response.columns.split();
+#[inline(always)]
+fn estimate(
+    kernel: Kernel,
+    serving: &Serving,
+    evidence: &Evidence,
+    source: Source<'_>,
+    response: &mut RoutingResponse,
+) -> f32 {
+    let Scratch { columns, nearest, .. } = &mut response.scratch;
+    let (features, confidences, uncertainties) = columns.split();
+    let candidates = source.candidates(nearest);
     let confidences: &[f32] = confidences;
     let similarity = features.column(Feature::Similarity);
     let (alone, together) = (serving.model.alone(), serving.model.together());
     alone.uncertainties(kernel, confidences, similarity, 1, uncertainties);
-    let decide = |candidate| {
-        let (confidence, uncertainty): (f32, f32) = (confidences[candidate], uncertainties[candidate]);
-        let use_lightweight = serving.reason(confidence, uncertainty) == Reason::Confident;
-        RoutingDecision { candidate, confidence, uncertainty, use_lightweight }
+    let decide = |position| {
+        let (confidence, uncertainty): (f32, f32) = (confidences[position], uncertainties[position]);
+        let use_lightweight = serving.thresholds.reason(confidence, uncertainty) == Reason::Confident;
+        RoutingDecision { candidate: candidates.place(position), confidence, uncertainty, use_lightweight }
     };
     let decisions = &mut response.decisions;
     // Every place is written anew.
     decisions.resize(confidences.len(), RoutingDecision::default());
-    let ranked = order::descending(kernel, confidences, |candidate, place| {
-        decisions[place] = decide(candidate);
+    let ranked = order::descending(kernel, confidences, |position, rank| {
+        decisions[rank] = decide(position);
     });
     if !ranked {
-        (0..).zip(&mut *decisions).for_each(|(candidate, decision)| *decision = decide(candidate));
+        (0..).zip(&mut *decisions).for_each(|(position, decision)| *decision = decide(position));
         decisions.sort_unstable_by(|a, b| {
             b.confidence.total_cmp(&a.confidence).then(a.candidate.cmp(&b.candidate))
         });
@@ -570,7 +612,7 @@ impl<O: Observer> Leases<'_, O> {
         }
     }
 
-    /// Tells the `inference` circuit how it went. On the closed path success says nothing.
+    /// Records in the `inference` circuit how it went. On the closed path success says nothing.
     fn return_inference(&mut self, succeeded: bool) {
         let breaker = &self.router.inference;
         let transition = match (succeeded, std::mem::take(&mut self.inference)) {

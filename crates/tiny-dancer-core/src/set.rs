@@ -10,9 +10,11 @@
 
 use crate::features;
 use crate::kernel::Kernel;
+use crate::order::{self, Tiebreak};
 use crate::similarity::{self, Cosine};
 use crate::{Candidate, RouteError};
 use pulp::{Simd, WithSimd};
+use std::cmp::Ordering;
 
 /// Candidates prepared for many queries.
 ///
@@ -46,12 +48,17 @@ impl CandidateSet {
     /// Checks candidates and prepares them. They keep their places.
     ///
     /// The embeddings' elements are moved; while that happens both copies are in memory.
+    ///
+    /// # Errors
+    /// If a candidate has another dimension than the first, an embedding without direction or with an element that is
+    /// not finite, or a rate out of range.
     pub fn new(mut candidates: Vec<Candidate>) -> Result<Self, RouteError> {
         let dimensions = candidates.first().map_or(0, |first| first.embedding.len());
         for (index, candidate) in candidates.iter().enumerate() {
             let actual = candidate.embedding.len();
             if actual != dimensions {
-                return Err(RouteError::DimensionMismatch { candidate: index, expected: dimensions, actual });
+                let candidate = Some(index);
+                return Err(RouteError::DimensionMismatch { candidate, expected: dimensions, actual });
             }
             features::check_candidate(candidate, index)?;
         }
@@ -93,12 +100,19 @@ impl CandidateSet {
         Some(Candidate { embedding, ..facts })
     }
 
-    /// The places of the `k` nearest candidates and their similarities, nearest first, ties by place.
+    /// The places of the `k` nearest candidates and their similarities, nearest first.
+    ///
+    /// Of equal similarities the lower `success_rate` counts as nearer, then the lower `win_rate`, the lower
+    /// `access_count` (up to 1000), the older candidate, and last the lower place.
+    ///
+    /// # Errors
+    /// If the query is empty, has another dimension, no direction, or an element that is not finite.
     pub fn nearest(&self, query: &[f32], k: usize) -> Result<Vec<(usize, f32)>, RouteError> {
         let kernel = Kernel::detect();
         let mut nearest = Nearest::default();
-        self.search(kernel, &Cosine::new(kernel, query)?, k, &mut nearest)?;
-        nearest.kept.sort_unstable_by(Neighbour::nearer);
+        let tiebreak = Tiebreak { metadata: None, now: i64::MAX };
+        self.search(kernel, &Cosine::new(kernel, query)?, k, tiebreak, &mut nearest)?;
+        nearest.kept.sort_unstable_by(|a, b| self.nearer(tiebreak, a, b));
         Ok(nearest
             .kept
             .iter()
@@ -117,12 +131,21 @@ impl CandidateSet {
         &self.candidates[candidate]
     }
 
+    /// Sorts the nearest first: by similarity, then by the tiebreak, then by place.
+    fn nearer(&self, tiebreak: Tiebreak<'_>, a: &Neighbour, b: &Neighbour) -> Ordering {
+        let facts = |neighbour: &Neighbour| self.without_embedding(neighbour.candidate as usize);
+        order::compare(b.similarity, a.similarity)
+            .then_with(|| tiebreak.compare(facts(b), facts(a)))
+            .then(a.candidate.cmp(&b.candidate))
+    }
+
     /// Finds the `k` nearest, in the order of the set.
     pub(crate) fn search(
         &self,
         kernel: Kernel,
         cosine: &Cosine<'_>,
         k: usize,
+        tiebreak: Tiebreak<'_>,
         nearest: &mut Nearest,
     ) -> Result<(), RouteError> {
         nearest.clear(k);
@@ -130,33 +153,41 @@ impl CandidateSet {
             return Ok(());
         }
         if cosine.dimensions() != self.dimensions {
-            let (expected, actual) = (cosine.dimensions(), self.dimensions);
-            return Err(RouteError::DimensionMismatch { candidate: 0, expected, actual });
+            let (expected, actual) = (self.dimensions, cosine.dimensions());
+            return Err(RouteError::DimensionMismatch { candidate: None, expected, actual });
         }
         // What the memory must deliver anyway comes fastest row after row.
         let blocked = size_of_val(self.embeddings.as_slice()) <= CACHE;
         #[cfg(feature = "parallel")]
         if self.len() >= 2 * SHARE {
-            self.search_parallel(kernel, cosine, blocked, nearest);
-            nearest.finish();
+            self.search_parallel(kernel, cosine, blocked, tiebreak, nearest);
+            nearest.finish(|a, b| self.nearer(tiebreak, a, b));
             return Ok(());
         }
         let (rows, norms) = (&self.embeddings, &self.norms);
-        kernel.dispatch(Search { cosine, blocked, first: 0, rows, norms, nearest });
-        nearest.finish();
+        kernel.dispatch(Search { set: self, tiebreak, cosine, blocked, first: 0, rows, norms, nearest });
+        nearest.finish(|a, b| self.nearer(tiebreak, a, b));
         Ok(())
     }
 
     /// Shares the rows out in the current rayon pool.
     #[cfg(feature = "parallel")]
-    fn search_parallel(&self, kernel: Kernel, cosine: &Cosine<'_>, blocked: bool, nearest: &mut Nearest) {
+    fn search_parallel(
+        &self,
+        kernel: Kernel,
+        cosine: &Cosine<'_>,
+        blocked: bool,
+        tiebreak: Tiebreak<'_>,
+        nearest: &mut Nearest,
+    ) {
         use rayon::prelude::*;
         let rows = self.embeddings.par_chunks(SHARE * self.dimensions);
         let shares = rows.zip(self.norms.par_chunks(SHARE)).enumerate().map(|(share, (rows, norms))| {
             let mut mine = Nearest::default();
             mine.clear(nearest.k);
             let first = (share * SHARE) as u32;
-            kernel.dispatch(Search { cosine, blocked, first, rows, norms, nearest: &mut mine });
+            let nearest = &mut mine;
+            kernel.dispatch(Search { set: self, tiebreak, cosine, blocked, first, rows, norms, nearest });
             mine.kept
         });
         nearest.kept = shares.flatten_iter().collect();
@@ -186,19 +217,12 @@ pub(crate) struct Neighbour {
     pub(crate) candidate: u32,
 }
 
-impl Neighbour {
-    /// Descending similarity, ties by place.
-    fn nearer(&self, other: &Self) -> std::cmp::Ordering {
-        other.similarity.total_cmp(&self.similarity).then(self.candidate.cmp(&other.candidate))
-    }
-}
-
 /// The nearest so far: up to twice as many as are wanted, so that sorting them out is rare.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Nearest {
     k: usize,
     kept: Vec<Neighbour>,
-    /// The similarity that a later candidate must exceed.
+    /// The similarity below which a candidate is not among them.
     floor: f32,
 }
 
@@ -209,28 +233,33 @@ impl Nearest {
         self.floor = f32::NEG_INFINITY;
     }
 
-    /// Takes the next candidate, in the order of their places.
+    /// Takes a candidate; `nearer` sorts the nearest first.
     #[inline(always)]
-    fn offer(&mut self, candidate: u32, similarity: f32) {
-        if similarity > self.floor {
+    fn offer(
+        &mut self,
+        candidate: u32,
+        similarity: f32,
+        nearer: impl FnMut(&Neighbour, &Neighbour) -> Ordering,
+    ) {
+        if similarity >= self.floor {
             self.kept.push(Neighbour { similarity, candidate });
             if self.kept.len() / 2 >= self.k {
-                self.prune();
+                self.prune(nearer);
             }
         }
     }
 
     #[cold]
-    fn prune(&mut self) {
+    fn prune(&mut self, nearer: impl FnMut(&Neighbour, &Neighbour) -> Ordering) {
         if self.kept.len() > self.k {
-            let (_, last, _) = self.kept.select_nth_unstable_by(self.k - 1, Neighbour::nearer);
+            let (_, last, _) = self.kept.select_nth_unstable_by(self.k - 1, nearer);
             self.floor = last.similarity;
             self.kept.truncate(self.k);
         }
     }
 
-    fn finish(&mut self) {
-        self.prune();
+    fn finish(&mut self, nearer: impl FnMut(&Neighbour, &Neighbour) -> Ordering) {
+        self.prune(nearer);
         self.kept.sort_unstable_by_key(|neighbour| neighbour.candidate);
     }
 
@@ -242,6 +271,8 @@ impl Nearest {
 
 /// Compares a query with rows, of which the first has the place `first`.
 struct Search<'a> {
+    set: &'a CandidateSet,
+    tiebreak: Tiebreak<'a>,
     cosine: &'a Cosine<'a>,
     blocked: bool,
     first: u32,
@@ -255,7 +286,8 @@ impl WithSimd for Search<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { cosine, blocked, mut first, rows, norms, nearest } = self;
+        let Self { set, tiebreak, cosine, blocked, mut first, rows, norms, nearest } = self;
+        let nearer = |a: &Neighbour, b: &Neighbour| set.nearer(tiebreak, a, b);
         let d = cosine.dimensions();
         let fours = if blocked { norms.len() / 4 } else { 0 };
         let (blocks, rest) = rows.split_at(fours * 4 * d);
@@ -264,13 +296,13 @@ impl WithSimd for Search<'_> {
             let rows = [&four[..d], &four[d..2 * d], &four[2 * d..3 * d], &four[3 * d..]];
             let similarities = cosine.similarities_by_norm(simd, rows, norms);
             for (candidate, similarity) in (first..).zip(similarities) {
-                nearest.offer(candidate, similarity);
+                nearest.offer(candidate, similarity, nearer);
             }
             first += 4;
         }
         for ((row, norm), candidate) in rest.chunks_exact(d).zip(rest_norms).zip(first..) {
             let [similarity] = cosine.similarities_by_norm(simd, [row], &[*norm]);
-            nearest.offer(candidate, similarity);
+            nearest.offer(candidate, similarity, nearer);
         }
     }
 }

@@ -19,8 +19,11 @@ const BLOCK: usize = 32;
 /// A checked query, ready to be compared.
 #[derive(Clone, Copy)]
 pub(crate) struct Cosine<'a> {
+    kernel: Kernel,
     embedding: &'a [f32],
     norm: f32,
+    /// The norm where its square is outside of f32's range.
+    exact_norm: f64,
     /// Whether the squared norm is in f32's range.
     plain: bool,
 }
@@ -31,11 +34,13 @@ impl<'a> Cosine<'a> {
             return Err(RouteError::EmptyQuery);
         }
         let squared_norm = kernel.dispatch(SquaredNorm(embedding));
-        let plain = PLAIN.contains(&squared_norm);
+        let (norm, plain) = (squared_norm.sqrt(), PLAIN.contains(&squared_norm));
+        let mut exact_norm = f64::from(norm);
         if !plain {
             check(embedding, None)?;
+            exact_norm = kernel.dispatch(ExactProducts { query: embedding, row: embedding }).1.sqrt();
         }
-        Ok(Self { embedding, norm: squared_norm.sqrt(), plain })
+        Ok(Self { kernel, embedding, norm, exact_norm, plain })
     }
 
     /// The query's dimension.
@@ -146,8 +151,45 @@ impl<'a> Cosine<'a> {
         if self.plain && norm > 0.0 {
             (dot / (self.norm * norm)).clamp(-1.0, 1.0)
         } else {
-            similarity_f64(self.embedding, row)
+            self.exact_cosine(norm, row)
         }
+    }
+
+    /// The cosine where f32's range does not hold a square; f64's holds every sum of squares of f32. NaN where the row has
+    /// no direction.
+    #[cold]
+    fn exact_cosine(&self, norm: f32, row: &[f32]) -> f32 {
+        let (dot, squared_norm) = self.kernel.dispatch(ExactProducts { query: self.embedding, row });
+        let norm = if norm > 0.0 { f64::from(norm) } else { squared_norm.sqrt() };
+        (dot / (self.exact_norm * norm)).clamp(-1.0, 1.0) as f32
+    }
+}
+
+/// `query . row` and `row . row` in f64, in as many sums as those in f32.
+struct ExactProducts<'a> {
+    query: &'a [f32],
+    row: &'a [f32],
+}
+
+impl WithSimd for ExactProducts<'_> {
+    type Output = (f64, f64);
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> (f64, f64) {
+        let (mut dot, mut squared) = ([0.0_f64; SUMS], [0.0_f64; SUMS]);
+        let ((queries, query), (rows, row)) = (self.query.as_chunks::<SUMS>(), self.row.as_chunks::<SUMS>());
+        for (query, row) in queries.iter().zip(rows) {
+            for sum in 0..SUMS {
+                let (a, b) = (f64::from(query[sum]), f64::from(row[sum]));
+                dot[sum] += a * b;
+                squared[sum] += b * b;
+            }
+        }
+        for (sum, (&a, &b)) in query.iter().zip(row).enumerate() {
+            dot[sum] += f64::from(a) * f64::from(b);
+            squared[sum] += f64::from(b) * f64::from(b);
+        }
+        (dot.iter().sum(), squared.iter().sum())
     }
 }
 
@@ -178,14 +220,6 @@ pub(crate) fn check(embedding: &[f32], candidate: Option<usize>) -> Result<(), R
         return Err(RouteError::ZeroNorm { candidate });
     }
     Ok(())
-}
-
-/// The cosine where f32's range does not hold the squares; f64's holds every sum of squares of f32. NaN where one has no
-/// direction.
-#[cold]
-fn similarity_f64(a: &[f32], b: &[f32]) -> f32 {
-    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
-    (dot(a, b) / (dot(a, a).sqrt() * dot(b, b).sqrt())).clamp(-1.0, 1.0) as f32
 }
 
 /// `query . row` for rows of the query's length, and `row . row` where `SQUARED` says so.

@@ -7,12 +7,12 @@
 use crate::breaker::CircuitBreakerConfig;
 use crate::conformal::{CalibrationRow, CalibrationTable};
 use crate::fastgrnn::FastGrnnWeights;
-use crate::guarantee::{RiskBudget, RiskStep};
-use crate::model::TrainingFacts;
+use crate::model::{Ties, TrainingFacts};
 use crate::observer::{
     BatchStart, BreakerTransition, Decided, Detail, Failed, ModelReload, Observer, OutcomeReported,
     PromiseBroken, RequestEnd, RequestStart, Stage, StageEnd, StageStart,
 };
+use crate::promise::{RiskBudget, RiskStep};
 use crate::{
     Candidate, CandidateSet, Circuit, Clock, ManualClock, Metadata, Model, ModelType, OnOpen, Outcome,
     OutcomeResult, Query, Router, RouterConfig, RoutingRequest,
@@ -58,7 +58,7 @@ fn model(head_weight: f32, head_bias: f32) -> Model {
         candidates: 1,
     });
     let table = CalibrationTable::new(vec![0.5], vec![], rows);
-    Model::new(weights, table.clone(), table, TrainingFacts::new()).expect("the shapes agree")
+    Model::new(weights, Ties::Whole, table.clone(), table, TrainingFacts::new()).expect("the shapes agree")
 }
 
 /// A router on a model of your own and a clock that stands at [`NOW`], and the clock's hand.
@@ -84,6 +84,7 @@ pub fn candidate(id: &str, similarity: f32, success_rate: f32) -> Candidate {
         created_at: NOW,
         access_count: 1,
         success_rate,
+        win_rate: 0.0,
     }
 }
 
@@ -179,9 +180,10 @@ impl<R> Checked<R> {
 
 impl<O: Observer> Observer for ContractChecker<O> {
     type Request = Checked<O::Request>;
-    type Stage = (O::Stage, Stage, bool);
+    type Stage = Option<(O::Stage, Stage, bool)>;
+    type Batch = O::Batch;
 
-    fn on_batch_start(&self, event: &BatchStart) -> impl Fn(&mut dyn FnMut()) + Send + Sync {
+    fn on_batch_start(&self, event: &BatchStart) -> O::Batch {
         self.inner.on_batch_start(event)
     }
 
@@ -206,15 +208,18 @@ impl<O: Observer> Observer for ContractChecker<O> {
         detail
     }
 
-    fn hears(&self, event: &StageStart<'_>) -> bool {
-        self.inner.hears(event)
+    fn is_enabled(&self, request: &Self::Request, event: &StageStart<'_>) -> bool {
+        self.inner.is_enabled(&request.inner, event)
     }
 
     fn on_stage_start(&self, request: &mut Self::Request, event: &StageStart<'_>) -> Self::Stage {
         request.check_thread();
         let wanted = *request.detail.get_or_insert_with(|| self.inner.detail(&request.inner));
         assert!(event.detail() <= wanted, "{event:?} was told to an observer that wants {wanted:?}");
-        assert!(self.inner.hears(event), "{event:?} was told to an observer that doesn't hear it");
+        assert!(
+            self.inner.is_enabled(&request.inner, event),
+            "{event:?} came to an observer that did not enable it"
+        );
         assert!(!request.told, "{event:?} began after the decision or the error");
         let is_step = event.step.is_some();
         if is_step {
@@ -227,15 +232,11 @@ impl<O: Observer> Observer for ContractChecker<O> {
             request.last = Some(event.stage);
         }
         request.open.push((event.stage, is_step));
-        (self.inner.on_stage_start(&mut request.inner, event), event.stage, is_step)
+        Some((self.inner.on_stage_start(&mut request.inner, event), event.stage, is_step))
     }
 
-    fn on_stage_end(
-        &self,
-        request: &mut Self::Request,
-        (inner, stage, is_step): Self::Stage,
-        event: &StageEnd,
-    ) {
+    fn on_stage_end(&self, request: &mut Self::Request, context: Self::Stage, event: &StageEnd) {
+        let (inner, stage, is_step) = context.expect("a stage that ends began");
         request.check_thread();
         assert_eq!((event.stage, event.is_step), (stage, is_step), "the end of another stage");
         assert_eq!(request.open.pop(), Some((stage, is_step)), "stages overlap");
@@ -308,7 +309,7 @@ pub fn exercise<O: Observer>(observer: O) -> ContractChecker<O> {
 }
 
 fn report<O: Observer>(router: &Router<O>, model: ModelType, result: OutcomeResult) {
-    router.record_outcome(Outcome { model, result });
+    router.record_outcome(Outcome::new(model, result));
 }
 
 fn decide_everything<O: Observer>(observer: O) {
@@ -358,6 +359,7 @@ fn fail_everything<O: Observer>(observer: O) {
         with(|candidate| candidate.embedding[1] = f32::NAN),
         with(|candidate| candidate.embedding = vec![0.0, 0.0]),
         with(|candidate| candidate.success_rate = 1.5),
+        with(|candidate| candidate.win_rate = -0.5),
     ];
     for candidates in &bad {
         router.route(RoutingRequest::new(&[1.0, 0.0], candidates)).expect_err("a bad candidate");

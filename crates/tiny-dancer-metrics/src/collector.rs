@@ -217,14 +217,12 @@ impl Drop for InFlight {
 impl Observer for MetricsCollector {
     type Request = InFlight;
     type Stage = ();
+    type Batch = ();
 
     #[inline]
     fn on_request_start(&self, _: &RequestStart<'_>) -> InFlight {
         InFlight::new(self.writer())
     }
-
-    #[inline]
-    fn on_stage_start(&self, _: &mut InFlight, _: &StageStart<'_>) {}
 
     /// The stages, for the durations of two of them.
     #[inline]
@@ -233,7 +231,7 @@ impl Observer for MetricsCollector {
     }
 
     #[inline]
-    fn hears(&self, event: &StageStart<'_>) -> bool {
+    fn is_enabled(&self, _: &InFlight, event: &StageStart<'_>) -> bool {
         matches!(event.stage, Stage::FeatureEngineering | Stage::ModelInference) && event.step.is_none()
     }
 
@@ -249,7 +247,7 @@ impl Observer for MetricsCollector {
             Stage::ModelInference => {
                 distributions.model_inference.observe(shard, INFERENCE_DURATIONS, 0, event.duration);
             }
-            Stage::CircuitBreakerCheck | Stage::UncertaintyEstimation => {}
+            _ => {}
         }
     }
 
@@ -260,7 +258,7 @@ impl Observer for MetricsCollector {
         shard.increment(CANDIDATES, BatchSize::of(candidates) as usize, candidates as u64);
         let Families { arch, distributions, .. } = &*self.families;
         let columns = [event.confidences(), event.uncertainties()];
-        let (blocks, threshold) = (&distributions.blocks, event.confidence_threshold);
+        let (blocks, threshold) = (&distributions.blocks, event.thresholds.confidence_threshold);
         candidates::record(*arch, blocks, shard, columns, event.decisions, threshold);
     }
 
@@ -296,8 +294,9 @@ impl Observer for MetricsCollector {
     fn on_model_reload(&self, event: &ModelReload<'_>) {
         if let Ok(model) = event.result {
             self.families.set_model_version(model.version());
-            // The router promises anew.
-            self.families.promises.renew(self.promise);
+            if let Some(promise) = event.promise {
+                self.families.promises.report(self.promise, promise);
+            }
         }
         if event.previous.is_some() {
             let result = if event.result.is_ok() { ReloadResult::Success } else { ReloadResult::Failure };

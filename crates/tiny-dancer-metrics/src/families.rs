@@ -19,7 +19,7 @@ use pulp::Arch;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use tiny_dancer_core::guarantee::PromiseState;
+use tiny_dancer_core::promise::PromiseState;
 use tiny_dancer_core::{Circuit, CircuitState, ModelType, OutcomeResult, Reason};
 
 /// All that is counted for one registry and one set of constant labels.

@@ -47,7 +47,7 @@
 //! A family of your own goes into the same registry, and an observer of your own into a tuple with ours:
 //!
 //! ```
-//! use tiny_dancer_core::observer::{Decided, Observer, RequestStart, StageStart};
+//! use tiny_dancer_core::observer::{Decided, Observer, RequestStart};
 //! use tiny_dancer_core::{Router, RouterConfig, RoutingRequest};
 //! use tiny_dancer_metrics::MetricsCollector;
 //! use tiny_dancer_metrics::prometheus::{IntGauge, Registry};
@@ -58,10 +58,10 @@
 //! impl Observer for Dimensions {
 //!     type Request = ();
 //!     type Stage = ();
+//!     type Batch = ();
 //!     fn on_request_start(&self, event: &RequestStart<'_>) {
 //!         self.0.set(event.dimensions as i64);
 //!     }
-//!     fn on_stage_start(&self, (): &mut (), _: &StageStart<'_>) {}
 //! }
 //!
 //! let registry = Registry::new();

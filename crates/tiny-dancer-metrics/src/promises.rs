@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
-use tiny_dancer_core::guarantee::PromiseState;
+use tiny_dancer_core::promise::PromiseState;
 
 /// The promises of all routers that share the families.
 ///
@@ -32,16 +32,6 @@ impl Promises {
 
     pub(crate) fn report(&self, key: PromiseKey, promise: PromiseState) {
         self.known(|known| known.promises.insert(key, promise));
-    }
-
-    /// The same promise, of which nothing is known yet.
-    pub(crate) fn renew(&self, key: PromiseKey) {
-        self.known(|known| {
-            if let Some(promise) = known.promises.get_mut(&key) {
-                (promise.reported, promise.insufficient) = (0, 0);
-                (promise.wealth, promise.broken) = (1.0, false);
-            }
-        });
     }
 
     pub(crate) fn forget(&self, key: PromiseKey) {

@@ -15,11 +15,13 @@ use opentelemetry::{Array, Context, ContextGuard, KeyValue, Value};
 use std::sync::Arc;
 use tiny_dancer_core::fastgrnn::JOINT_CANDIDATES;
 use tiny_dancer_core::observer::{
-    BatchStart, BreakerTransition, Decided as Decision, Detail, Failed, ModelReload, Observer,
+    BatchContext, BatchStart, BreakerTransition, Decided as Decision, Detail, Failed, ModelReload, Observer,
     OutcomeReported, PromiseBroken, RequestEnd, RequestStart, Stage, StageEnd, StageStart,
 };
 use tiny_dancer_core::{CircuitState, ErrorKind, ModelType, Reason};
-use tracing::{Level, dispatcher};
+use tracing::Level;
+use tracing::dispatcher::{self, DefaultGuard};
+use tracing::span::Entered;
 
 /// Makes spans and log lines of what a router does.
 ///
@@ -80,9 +82,9 @@ impl TracingObserver {
                 KeyValue::new(fields::DECISION_MODEL, event.model.name()),
                 KeyValue::new(fields::DECISION_REASON, event.reason.name()),
                 KeyValue::new(fields::CONFIDENCE, double(event.confidence)),
-                KeyValue::new(fields::CONFIDENCE_THRESHOLD, double(event.confidence_threshold)),
+                KeyValue::new(fields::CONFIDENCE_THRESHOLD, double(event.thresholds.confidence_threshold)),
                 KeyValue::new(fields::UNCERTAINTY, double(event.uncertainty)),
-                KeyValue::new(fields::MAX_UNCERTAINTY, double(event.max_uncertainty)),
+                KeyValue::new(fields::MAX_UNCERTAINTY, double(event.thresholds.max_uncertainty)),
             ]);
             if let Some(name) = self.system().and_then(|system| system.model_name(event.model)) {
                 span.set_attribute(KeyValue::new(fields::GEN_AI_REQUEST_MODEL, name.to_owned()));
@@ -145,23 +147,40 @@ struct Recording {
     detail: Detail,
 }
 
+/// What was current where a batch came in.
+#[derive(Debug)]
+pub struct BatchParent {
+    subscriber: Option<tracing::Dispatch>,
+    span: tracing::Span,
+    context: Context,
+}
+
+impl Default for BatchParent {
+    fn default() -> Self {
+        Self { subscriber: None, span: tracing::Span::none(), context: Context::new() }
+    }
+}
+
+impl BatchContext for BatchParent {
+    type Guard<'a> = (ContextGuard, Entered<'a>, Option<DefaultGuard>);
+
+    fn enter(&self) -> Self::Guard<'_> {
+        let subscriber = self.subscriber.as_ref().map(dispatcher::set_default);
+        let entered = self.span.enter();
+        (self.context.clone().attach(), entered, subscriber)
+    }
+}
+
 impl Observer for TracingObserver {
     type Request = Request;
     /// Its place among the request's spans, where that is recorded.
     type Stage = usize;
+    type Batch = BatchParent;
 
     /// Takes the caller's context along, and the subscriber and the span that its log lines go to.
-    fn on_batch_start(&self, _: &BatchStart) -> impl Fn(&mut dyn FnMut()) + Send + Sync {
-        let (span, context) = (tracing::Span::current(), Context::current());
-        let subscriber = dispatcher::get_default(Clone::clone);
-        move |route: &mut dyn FnMut()| {
-            dispatcher::with_default(&subscriber, || {
-                span.in_scope(|| {
-                    let _parent = context.clone().attach();
-                    route();
-                });
-            });
-        }
+    fn on_batch_start(&self, _: &BatchStart) -> BatchParent {
+        let subscriber = Some(dispatcher::get_default(Clone::clone));
+        BatchParent { subscriber, span: tracing::Span::current(), context: Context::current() }
     }
 
     // What an unsampled request needs is compiled into the router; the rest is a call.
@@ -186,7 +205,7 @@ impl Observer for TracingObserver {
 
     /// All stages, and the steps of as many of the nearest candidates as are to have a span of their own.
     #[inline]
-    fn hears(&self, event: &StageStart<'_>) -> bool {
+    fn is_enabled(&self, _: &Request, event: &StageStart<'_>) -> bool {
         let Some(step) = event.step else { return true };
         self.system().is_some_and(|system| step.rank < system.candidate_spans())
     }
@@ -393,16 +412,14 @@ fn replay(event: &Decision<'_>) -> Vec<KeyValue> {
         KeyValue::new(fields::KERNEL, event.kernel.name()),
         KeyValue::new(fields::CONFIG_DIGEST, event.config_digest.to_owned()),
         exact(fields::REPLAY_CONFIDENCE, event.confidence),
-        exact(fields::REPLAY_CONFIDENCE_THRESHOLD, event.confidence_threshold),
+        exact(fields::REPLAY_CONFIDENCE_THRESHOLD, event.thresholds.confidence_threshold),
         exact(fields::REPLAY_UNCERTAINTY, event.uncertainty),
-        exact(fields::REPLAY_MAX_UNCERTAINTY, event.max_uncertainty),
+        exact(fields::REPLAY_MAX_UNCERTAINTY, event.thresholds.max_uncertainty),
     ]);
     if !event.reason.is_fallback() {
-        let candidates = event.joint_candidates();
-        let features = event.features();
-        let rows = candidates.iter().map(|&candidate| features.row(candidate));
+        let rows = event.joint().map(|(_, row)| row);
         attributes.push(KeyValue::new(fields::REPLAY_FEATURES, rows::numbers(rows)));
-        let places = candidates.into_iter().map(|candidate| candidate as i64).collect();
+        let places = event.joint().map(|(candidate, _)| candidate as i64).collect();
         attributes.push(KeyValue::new(fields::REPLAY_CANDIDATES, Value::Array(Array::I64(places))));
     }
     attributes
@@ -411,8 +428,8 @@ fn replay(event: &Decision<'_>) -> Vec<KeyValue> {
 /// One line a candidate.
 #[cold]
 fn log_candidates(event: &Decision<'_>, redact: bool) {
-    for decision in event.decisions {
-        let id = event.candidate_id(decision.candidate).map(|id| if redact { REDACTED } else { id });
+    for (decision, id) in event.decisions.iter().zip(event.candidate_ids()) {
+        let id = if redact { REDACTED } else { id };
         tracing::trace!(
             target: TARGET,
             {

@@ -8,13 +8,13 @@
 //! whose bound the fitting rows predict to be the smallest. Only then are the certifying rows looked at, the half of `cal` that neither fitted nor calibrated anything: each step counts how many
 //! of them it would send to the lightweight model, and how many of these that would fail.
 //!
-//! `tiny_dancer_core::guarantee` says what the router makes of it.
+//! `tiny_dancer_core::promise` says what the router makes of it.
 
 use crate::judge::{Judgement, judge};
 use crate::past::Past;
 use crate::rows::{Dataset, Part};
 use tiny_dancer_core::fastgrnn::JOINT_CANDIDATES;
-use tiny_dancer_core::guarantee::{RiskStep, upper_bound};
+use tiny_dancer_core::promise::{RiskStep, upper_bound};
 use tiny_dancer_core::{RouteError, Router};
 
 /// Certifying rows that a step is expected to send to the lightweight model, at least: with fewer, chance alone could end

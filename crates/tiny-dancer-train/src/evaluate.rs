@@ -15,7 +15,7 @@
 
 use crate::coverage::{Coverage, coverage};
 use crate::curve::{Curve, Outcome, Ranking, ReliabilityBin, ece, reliability};
-use crate::judge::{Judgement, ask, target};
+use crate::judge::{Judgement, ask};
 use crate::logistic::Logistic;
 use crate::past::{Past, Went};
 use crate::profiles::Profiles;
@@ -25,7 +25,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use serde_json::{Value, json};
 use std::fmt;
-use tiny_dancer_core::guarantee::RiskStep;
+use tiny_dancer_core::promise::RiskStep;
 use tiny_dancer_core::{RouteError, Router};
 
 /// Bootstrap resamples.
@@ -205,7 +205,7 @@ pub fn evaluate(router: &Router, rows: &Past, memory: &Past, k: usize) -> Result
     let queries = &rows.embeddings;
     let deepest = NEIGHBOURS.into_iter().fold(k, usize::max);
     let retrieved = nearest(queries, &memory.embeddings, deepest);
-    let judgements = ask(router, queries, &memory.candidates(target(router)), &retrieved, k)?;
+    let judgements = ask(router, queries, &memory.candidates(), &retrieved, k)?;
     let mut rankings = vec![Ranked {
         name: "model".to_owned(),
         confidences: judgements.iter().map(|said| f64::from(said.confidence)).collect(),

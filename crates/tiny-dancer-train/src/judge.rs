@@ -3,12 +3,11 @@
 //! The router itself is asked, not a model of it: each query retrieves its nearest candidates, never itself nor a copy
 //! of itself, and goes through `Router::route_into` without metadata.
 
-use crate::Target;
 use crate::past::Past;
 use crate::retrieval::{Nearest, nearest};
 use ndarray::Array2;
 use rayon::prelude::*;
-use tiny_dancer_core::{Candidate, RouteError, Router, RoutingRequest, RoutingResponse};
+use tiny_dancer_core::{Candidate, Query, RouteError, Router, RoutingRequest, RoutingResponse};
 
 /// What the router said of one request.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,15 +22,6 @@ pub struct Judgement {
     pub candidates: usize,
 }
 
-/// How the success rates of a model's candidates are coded, by the facts in its file; as `suffices` where they don't
-/// say.
-pub fn target(router: &Router) -> Target {
-    match router.model().training().get("target").map(String::as_str) {
-        Some(name) if name == Target::WinRate.name() => Target::WinRate,
-        _ => Target::Suffices,
-    }
-}
-
 /// Asks the router about each query, with the `k` nearest of the past. Shape: `q x d`.
 pub fn judge(
     router: &Router,
@@ -40,7 +30,7 @@ pub fn judge(
     k: usize,
 ) -> Result<Vec<Judgement>, RouteError> {
     let retrieved = nearest(queries, &past.embeddings, k);
-    let candidates = past.candidates(target(router));
+    let candidates = past.candidates();
     ask(router, queries, &candidates, &retrieved, k)
 }
 
@@ -57,8 +47,10 @@ pub(crate) fn ask(
         let near: Vec<Candidate> =
             nearest.iter().map(|neighbour| candidates[neighbour.item as usize].clone()).collect();
         let query = queries.row(row).to_vec();
-        router
-            .route_into(RoutingRequest { now: Some(NOW), ..RoutingRequest::new(&query, &near) }, response)?;
+        router.route_into(
+            RoutingRequest { query: Query { now: Some(NOW), ..Query::new(&query) }, candidates: &near },
+            response,
+        )?;
         Ok(Judgement {
             confidence: response.confidence,
             uncertainty: response.uncertainty,

@@ -35,6 +35,7 @@ use crate::draw::{Memories, NEIGHBOURS};
 use crate::fit::{Epoch, Fitted, Problem, Schedule};
 use crate::report::{Judged, Report};
 use crate::rows::{Dataset, Part, Row};
+use tiny_dancer_core::model::Ties;
 use tiny_dancer_core::{LoadError, Model};
 
 /// What a remembered outcome is coded as, in success rates.
@@ -53,6 +54,14 @@ impl Target {
         match self {
             Self::Suffices => "suffices",
             Self::WinRate => "win-rate",
+        }
+    }
+
+    /// How a model of this target counts ties.
+    pub const fn ties(self) -> Ties {
+        match self {
+            Self::Suffices => Ties::Whole,
+            Self::WinRate => Ties::Half,
         }
     }
 
@@ -194,7 +203,7 @@ pub fn train(
         ("target", target.name().to_owned()),
     ];
     let facts = facts.map(|(name, value)| (name.to_owned(), value)).into();
-    let model = Model::new(parameters.to_weights(), alone, together, facts)?;
+    let model = Model::new(parameters.to_weights(), target.ties(), alone, together, facts)?;
     let judged = Judged {
         data,
         memories: &memories,

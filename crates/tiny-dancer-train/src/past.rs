@@ -4,9 +4,9 @@
 //! [`rows`](crate::rows); a *profile* has `success_rate` and maybe `access_count`. Both may have `metadata` (or a
 //! `subject`, which is metadata of that name), `created_at` in Unix seconds, and `split`, which may hold any name.
 
+use crate::lines;
 use crate::retrieval::{Neighbour, keep_nearest};
 use crate::rows::{Dataset, Part, ReadError, Row, read_embeddings};
-use crate::{Target, lines};
 use ndarray::{Array1, Array2, Axis};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -45,10 +45,12 @@ pub enum Went {
         /// How well the powerful model did.
         powerful: f64,
     },
-    /// How often the lightweight model sufficed.
+    /// Many requests.
     Profile {
-        /// From 0 to 1.
+        /// How often the lightweight model did no worse, or was good enough, from 0 to 1.
         success_rate: f64,
+        /// How often it did better, from 0 to `success_rate`.
+        win_rate: f64,
     },
 }
 
@@ -57,18 +59,15 @@ impl Went {
     pub fn sufficed(self) -> f64 {
         match self {
             Self::Row { lightweight, powerful } => f64::from(u8::from(lightweight >= powerful)),
-            Self::Profile { success_rate } => success_rate,
+            Self::Profile { success_rate, .. } => success_rate,
         }
     }
 
-    /// The success rate of a candidate, coded as the model was trained to read it.
-    pub fn success_rate(self, target: Target) -> f64 {
-        match (self, target) {
-            (Self::Row { lightweight, powerful }, Target::WinRate) if lightweight == powerful => 0.5,
-            (Self::Row { lightweight, powerful }, Target::WinRate) => {
-                f64::from(u8::from(lightweight > powerful))
-            }
-            _ => self.sufficed(),
+    /// 1 where the lightweight model did better, else 0; of a profile, how often.
+    pub fn won(self) -> f64 {
+        match self {
+            Self::Row { lightweight, powerful } => f64::from(u8::from(lightweight > powerful)),
+            Self::Profile { win_rate, .. } => win_rate,
         }
     }
 }
@@ -102,6 +101,7 @@ struct Line {
     lightweight_correct: Option<f64>,
     powerful_correct: Option<f64>,
     success_rate: Option<f64>,
+    win_rate: Option<f64>,
 }
 
 /// Logged requests and their embeddings.
@@ -175,7 +175,7 @@ impl Past {
     }
 
     /// The candidates that they make, in their order.
-    pub fn candidates(&self, target: Target) -> Vec<Candidate> {
+    pub fn candidates(&self) -> Vec<Candidate> {
         let candidate = |(item, embedding): (&Item, ndarray::ArrayView1<'_, f32>)| Candidate {
             id: item.id.clone(),
             embedding: embedding.to_vec(),
@@ -183,7 +183,8 @@ impl Past {
             // The future counts as now.
             created_at: item.created_at.unwrap_or(i64::MAX),
             access_count: item.access_count,
-            success_rate: item.went.success_rate(target) as f32,
+            success_rate: item.went.sufficed() as f32,
+            win_rate: item.went.won() as f32,
         };
         self.items.iter().zip(self.embeddings.outer_iter()).map(candidate).collect()
     }
@@ -202,7 +203,10 @@ fn item(path: &Path, number: usize, line: Line) -> Result<Item, PastError> {
             lightweight: in_range("lightweight_correct", lightweight)?,
             powerful: in_range("powerful_correct", line.powerful_correct.unwrap_or(1.0))?,
         },
-        (None, Some(rate)) => Went::Profile { success_rate: in_range("success_rate", rate)? },
+        (None, Some(rate)) => {
+            let success_rate = in_range("success_rate", rate)?;
+            Went::Profile { success_rate, win_rate: in_range("win_rate", line.win_rate.unwrap_or(f64::NAN))? }
+        }
         (None, None) => return Err(PastError::NoOutcome { path: path.to_owned(), line: number }),
     };
     let mut metadata = line.metadata;

@@ -11,7 +11,7 @@ use std::error::Error;
 use std::fs::create_dir_all;
 use std::path::{Path, PathBuf};
 use tiny_dancer_core::RiskBudget;
-use tiny_dancer_core::guarantee::{RiskStep, resolve};
+use tiny_dancer_core::promise::{RiskStep, resolve};
 
 /// Pixels.
 const SIZE: (u32, u32) = (1200, 800);

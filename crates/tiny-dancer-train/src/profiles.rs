@@ -9,7 +9,6 @@
 //! The same rows, count and seed give the same profiles on any number of threads: distances are computed in parallel
 //! and independently, sums in the order of the rows.
 
-use crate::Target;
 use crate::memory::most_common;
 use crate::retrieval::{DUPLICATE, by_block};
 use crate::rows::{Dataset, Part};
@@ -46,8 +45,10 @@ pub struct Summary {
 pub struct Profile {
     /// `profile-000` and so on.
     pub id: String,
-    /// The mean of its members' outcomes.
+    /// How often the lightweight model did no worse among its members.
     pub success_rate: f32,
+    /// How often it did better.
+    pub win_rate: f32,
     /// How many members it has.
     pub access_count: u64,
     /// The most common subject of its members.
@@ -55,15 +56,17 @@ pub struct Profile {
 }
 
 /// Sums the rows of the split `train` up in `count` profiles.
-pub fn summarise(data: &Dataset, count: usize, seed: u64, target: Target) -> Result<Summary, ProfileError> {
+pub fn summarise(data: &Dataset, count: usize, seed: u64) -> Result<Summary, ProfileError> {
     let train = data.select(Part::is_train);
     let profiles = Profiles::new(&data.gather(&train), count, seed)?;
     let profile = |(i, members): (usize, &Vec<usize>)| {
         let rows = || members.iter().map(|&member| &data.rows[train[member]]);
+        let share = |count: usize| (count as f64 / members.len() as f64) as f32;
         let subject = most_common(rows().map(|row| row.subject.as_deref()));
         Profile {
             id: format!("profile-{i:03}"),
-            success_rate: (rows().map(|row| target.of(row)).sum::<f64>() / members.len() as f64) as f32,
+            success_rate: share(rows().filter(|row| row.suffices()).count()),
+            win_rate: share(rows().filter(|row| row.lightweight > row.powerful).count()),
             access_count: members.len() as u64,
             metadata: subject.map(|subject| ("subject".to_owned(), subject.to_owned())).into_iter().collect(),
         }

@@ -5,7 +5,7 @@ use crate::retrieval::tests::unit_rows;
 use crate::rows::Part;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use tiny_dancer_core::{Candidate, Router, RouterConfig, RoutingRequest};
+use tiny_dancer_core::{Candidate, Query, Router, RouterConfig, RoutingRequest};
 
 /// Rows around eight directions, which differ in how often the lightweight model suffices.
 pub(crate) fn synthetic(n: usize) -> Dataset {
@@ -80,13 +80,16 @@ fn the_router_answers_as_the_trainer_does() {
             .map(|seen| Candidate {
                 embedding: data.embeddings.row(train[seen.item as usize]).to_vec(),
                 access_count: 1,
-                success_rate: seen.success,
+                // A loss is coded 0, a tie one half, a win 1.
+                success_rate: f32::from(u8::from(seen.success > 0.0)),
+                win_rate: f32::from(u8::from(seen.success == 1.0)),
                 created_at: 5,
                 ..Default::default()
             })
             .collect();
         let query = data.embeddings.row(row).to_vec();
-        let request = RoutingRequest { now: Some(5), ..RoutingRequest::new(&query, &candidates) };
+        let request =
+            RoutingRequest { query: Query { now: Some(5), ..Query::new(&query) }, candidates: &candidates };
         let response = router.route(request).unwrap();
         let expected = cell::sigmoid(calibrate::logits(&parameters, std::slice::from_ref(&steps))[0]);
         assert!((f64::from(response.confidence) - expected).abs() < 1e-5);

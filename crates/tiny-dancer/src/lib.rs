@@ -68,7 +68,7 @@ pub use tiny_dancer_core::{
     Candidate, CandidateSet, Circuit, CircuitBreakerConfig, CircuitState, Clock, ConfigError, ErrorKind,
     Feature, LoadError, ManualClock, Metadata, Model, ModelType, Observer, OnOpen, Outcome, OutcomeResult,
     Query, Reason, RiskBudget, RouteError, RouterConfig, RoutingDecision, RoutingRequest, RoutingResponse,
-    observer,
+    Thresholds, UnknownName, observer,
 };
 #[cfg(feature = "metrics")]
 pub use tiny_dancer_metrics::{

@@ -1,10 +1,10 @@
 //! The facade's router: core's, with the observers that cargo features choose.
 
 use std::sync::Arc;
-use tiny_dancer_core::guarantee::PromiseState;
+use tiny_dancer_core::promise::PromiseState;
 use tiny_dancer_core::{
     CandidateSet, Circuit, CircuitState, ConfigError, LoadError, Model, Observer, Outcome, Query, RouteError,
-    RouterConfig, RoutingRequest, RoutingResponse,
+    RouterConfig, RoutingRequest, RoutingResponse, Thresholds,
 };
 
 #[cfg(feature = "metrics")]
@@ -137,8 +137,8 @@ impl<O: Observer> Router<O> {
         self.0.config()
     }
 
-    /// The thresholds in use, confidence and uncertainty: the configured ones, or those that keep the promised risk.
-    pub fn thresholds(&self) -> (f32, f32) {
+    /// The thresholds in use: the configured ones, or those that keep the promised risk.
+    pub fn thresholds(&self) -> Thresholds {
         self.0.thresholds()
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tiny_dancer::core::{Observer, Router};
 use tiny_dancer::metrics::MetricsCollector;
 use tiny_dancer::metrics::prometheus::Registry;
-use tiny_dancer::{ModelType, Outcome, OutcomeResult, RouterConfig, RoutingRequest, RoutingResponse};
+use tiny_dancer::{ModelType, Outcome, OutcomeResult, Query, RouterConfig, RoutingRequest, RoutingResponse};
 use tiny_dancer_benches::repeated::Repeated;
 use tiny_dancer_benches::{Case, Shared};
 
@@ -18,14 +18,14 @@ pub(crate) fn measure(run: &Run) -> Result<()> {
     let routers = three(|| Ok(()))?;
     operation(run, "threads/breaker", &routers, |router, response: &mut RoutingResponse| {
         // A request without candidates passes both circuits, reads the model's handle, and is done.
-        let request = RoutingRequest { now: Some(0), ..RoutingRequest::new(&[1.0], &[]) };
+        let request = RoutingRequest { query: Query { now: Some(0), ..Query::new(&[1.0]) }, candidates: &[] };
         router.route_into(black_box(request), response).expect("no evidence is no error");
     });
     operation(run, "threads/handle", &routers, |router, (): &mut ()| {
         black_box(router.thresholds());
     });
     operation(run, "threads/outcome", &routers, |router, (): &mut ()| {
-        router.record_outcome(Outcome { model: ModelType::Lightweight, result: OutcomeResult::Sufficed });
+        router.record_outcome(Outcome::new(ModelType::Lightweight, OutcomeResult::Sufficed));
     });
     let locks = [(); 3].map(|()| Box::new(RwLock::new(Arc::new((0.85_f32, 0.15_f32)))));
     operation(run, "threads/handle/rwlock", &locks, |lock, (): &mut ()| {

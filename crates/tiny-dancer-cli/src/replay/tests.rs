@@ -14,6 +14,7 @@ fn route(candidates: u8, config: TracingConfig) {
     let candidate = |i: u8| Candidate {
         embedding: vec![1.0, f32::from(i) / 10.0],
         success_rate: f32::from(i % 11) / 10.0,
+        win_rate: f32::from(i % 11) / 10.0,
         ..Default::default()
     };
     let candidates: Vec<_> = (0..candidates).map(candidate).collect();

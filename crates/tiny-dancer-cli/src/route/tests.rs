@@ -1,7 +1,7 @@
 use super::*;
 
 /// Three remembered requests of two dimensions.
-fn remembered(router: &Router) -> Remembered {
+fn remembered() -> Remembered {
     let folder = tempfile::tempdir().unwrap();
     let (rows, vectors) = (folder.path().join("rows.jsonl"), folder.path().join("e.safetensors"));
     let text = r#"{"id": "a", "lightweight_correct": 1}
@@ -15,13 +15,13 @@ fn remembered(router: &Router) -> Remembered {
     let bytes =
         [&(header.len() as u64).to_le_bytes(), &header[..], &values.map(f32::to_le_bytes).concat()].concat();
     std::fs::write(&vectors, bytes).unwrap();
-    Remembered::new(Past::read(&rows, &vectors, "train").unwrap(), router)
+    Remembered::new(Past::read(&rows, &vectors, "train").unwrap())
 }
 
 fn run(input: &[u8]) -> (usize, Vec<Value>) {
     let router = Router::new(RouterConfig::default()).unwrap();
     let mut output = vec![];
-    let bad = stream(&router, &remembered(&router), input, &mut output).unwrap();
+    let bad = stream(&router, &remembered(), input, &mut output).unwrap();
     let lines = output.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
     (bad, lines.map(|line| serde_json::from_slice(line).unwrap()).collect())
 }
@@ -54,7 +54,6 @@ fn what_the_router_refuses_is_said_in_its_words() {
 
 #[test]
 fn a_request_seen_before_is_remembered() {
-    let router = Router::new(RouterConfig::default()).unwrap();
-    let near = remembered(&router).nearest(&[1.6, 1.2]);
+    let near = remembered().nearest(&[1.6, 1.2]);
     assert_eq!(near.iter().map(|candidate| candidate.id.as_str()).collect::<Vec<_>>(), ["b", "a", "c"]);
 }

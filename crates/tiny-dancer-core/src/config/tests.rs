@@ -58,6 +58,35 @@ fn the_message_names_field_value_and_range() {
 #[test]
 fn a_missing_model_is_an_error_that_names_the_file() {
     let config = RouterConfig { model_path: Some("no/such/model".into()), ..Default::default() };
-    let Err(ConfigError::Model { source }) = Router::new(config) else { panic!("it was made") };
-    assert_eq!(source.to_string(), "cannot read no/such/model");
+    let error = Router::new(config).unwrap_err();
+    let expected = "model: cannot read no/such/model: No such file or directory (os error 2)";
+    assert_eq!(error.to_string(), expected);
+    assert!(matches!(error, ConfigError::Model { source: LoadError::Read { .. } }));
+}
+
+#[test]
+fn a_risk_that_the_embedded_model_cannot_promise_is_named_as_such() {
+    let risk = Some(RiskBudget { alpha: 0.001, delta: 0.05 });
+    let error = Router::new(RouterConfig { risk, ..Default::default() }).unwrap_err();
+    let message = error.to_string();
+    assert!(message.starts_with("model: the model cannot promise a failure rate of 0.001"), "{message}");
+    assert!(std::error::Error::source(&error).is_some());
+}
+
+#[cfg(feature = "serde")]
+#[test]
+fn a_configuration_is_read_from_json_and_a_misspelt_key_is_refused() {
+    let json = r#"{"confidence_threshold": 0.9, "circuit_breaker": {"probes": 1}}"#;
+    let config: RouterConfig = serde_json::from_str(json).unwrap();
+    assert_eq!((config.confidence_threshold, config.circuit_breaker.probes), (0.9, 1));
+    assert_eq!(config.digest(), {
+        let circuit_breaker = CircuitBreakerConfig { probes: 1, ..Default::default() };
+        RouterConfig { confidence_threshold: 0.9, circuit_breaker, ..Default::default() }.digest()
+    });
+    let again: RouterConfig = serde_json::from_str(&serde_json::to_string(&config).unwrap()).unwrap();
+    assert_eq!(again.digest(), config.digest());
+    for json in [r#"{"confidence_treshold": 0.9}"#, r#"{"circuit_breaker": {"probe": 1}}"#] {
+        let error = serde_json::from_str::<RouterConfig>(json).unwrap_err();
+        assert!(error.to_string().starts_with("unknown field"), "{error}");
+    }
 }

@@ -13,11 +13,15 @@ fn metadata(value: &Value) -> Option<Metadata> {
     serde_json::from_value(value.clone()).unwrap()
 }
 
+fn setting(kernel: Kernel, scales: &Scales, now: i64) -> Setting<'_> {
+    Setting { kernel, scales, ties: Ties::Whole, now }
+}
+
 /// Computes the features of candidates against a query of their own dimension.
 fn rows(request: &RoutingRequest<'_>) -> Result<Vec<[f32; Feature::COUNT]>, RouteError> {
     let mut columns = Columns::default();
-    let now = request.now.unwrap_or(0);
-    engineer(Kernel::detect(), request, now, &Scales::new(WEEK), &mut columns)?;
+    let now = request.query.now.unwrap_or(0);
+    engineer(setting(Kernel::detect(), &Scales::new(WEEK), now), request, &mut columns)?;
     let features = columns.features();
     Ok((0..features.len()).map(|candidate| features.row(candidate)).collect())
 }
@@ -39,14 +43,17 @@ fn features_equal_the_golden_values() {
                 created_at: candidate["created_at"].as_i64().unwrap(),
                 access_count: candidate["access_count"].as_u64().unwrap(),
                 success_rate: candidate["success_rate"].as_f64().unwrap() as f32,
+                win_rate: 0.0,
             })
             .collect();
-        let request =
-            RoutingRequest { metadata: query_metadata.as_ref(), ..RoutingRequest::new(&query, &candidates) };
+        let request = RoutingRequest {
+            query: Query { metadata: query_metadata.as_ref(), ..Query::new(&query) },
+            candidates: &candidates,
+        };
         for kernel in Kernel::available() {
             let mut columns = Columns::default();
             let now = case["now"].as_i64().unwrap();
-            engineer(kernel, &request, now, &Scales::new(half_life), &mut columns).unwrap();
+            engineer(setting(kernel, &Scales::new(half_life), now), &request, &mut columns).unwrap();
             for (i, candidate) in given.iter().enumerate() {
                 let expected = candidate["expected"].as_array().unwrap();
                 for ((actual, expected), feature) in
@@ -67,7 +74,7 @@ fn a_candidate_of_another_dimension_is_named_with_both_dimensions() {
     let candidates =
         [candidate("good", 0.5, 0.5), Candidate { embedding: vec![1.0; 3], ..Default::default() }];
     let error = rows(&RoutingRequest::new(&[1.0, 0.0], &candidates)).unwrap_err();
-    assert_eq!(error, RouteError::DimensionMismatch { candidate: 1, expected: 2, actual: 3 });
+    assert_eq!(error, RouteError::DimensionMismatch { candidate: Some(1), expected: 2, actual: 3 });
     assert_eq!(error.to_string(), "candidate 1: embedding has 3 dimensions, expected 2");
 }
 
@@ -123,10 +130,53 @@ fn a_success_rate_outside_zero_to_one_is_an_error() {
 }
 
 #[test]
+fn a_query_of_another_dimension_than_all_candidates_is_blamed() {
+    let candidates = [candidate("a", 0.5, 0.5), candidate("b", 0.6, 0.5)];
+    for candidates in [&candidates[..], &candidates[..1]] {
+        let error = rows(&RoutingRequest::new(&[1.0, 0.0, 0.0], candidates)).unwrap_err();
+        assert_eq!(error, RouteError::DimensionMismatch { candidate: None, expected: 2, actual: 3 });
+        assert_eq!(error.to_string(), "query: embedding has 3 dimensions, expected 2");
+    }
+    // Candidates that disagree with each other say nothing about the query.
+    let mixed = [candidate("a", 0.5, 0.5), Candidate { embedding: vec![1.0], ..Default::default() }];
+    let error = rows(&RoutingRequest::new(&[1.0, 0.0, 0.0], &mixed)).unwrap_err();
+    assert_eq!(error, RouteError::DimensionMismatch { candidate: Some(0), expected: 3, actual: 2 });
+}
+
+#[test]
+fn a_win_rate_outside_zero_to_the_success_rate_is_an_error() {
+    for value in [-0.01, 0.51, 1.01, f32::NAN] {
+        let candidates = [Candidate { win_rate: value, ..candidate("bad", 0.5, 0.5) }];
+        let error = rows(&RoutingRequest::new(&[1.0, 0.0], &candidates)).unwrap_err();
+        assert!(
+            matches!(error, RouteError::InvalidWinRate { candidate: 0, value: found, success_rate: 0.5 }
+                if found.to_bits() == value.to_bits()),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_model_reads_ties_as_it_was_trained() {
+    let mut columns = Columns::default();
+    let rates = [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.7, 0.3)];
+    let candidates: Vec<_> = rates
+        .map(|(success_rate, win_rate)| Candidate { win_rate, ..candidate("", 0.5, success_rate) })
+        .into();
+    for (ties, expected) in [(Ties::Half, [0.0, 0.5, 1.0, 0.5]), (Ties::Whole, [0.0, 1.0, 1.0, 0.7])] {
+        let scales = Scales::new(WEEK);
+        let setting = Setting { ties, ..setting(Kernel::detect(), &scales, 0) };
+        engineer(setting, &RoutingRequest::new(&[1.0, 0.0], &candidates), &mut columns).unwrap();
+        assert_eq!(columns.features().column(Feature::SuccessRate), expected, "{ties}");
+    }
+}
+
+#[test]
 fn an_error_leaves_room_for_the_next_request() {
     let mut columns = Columns::default();
     let bad = [candidate("bad", 0.5, 2.0)];
-    let mut engineer = |request| engineer(Kernel::detect(), &request, 0, &Scales::new(WEEK), &mut columns);
+    let scales = Scales::new(WEEK);
+    let mut engineer = |request| engineer(setting(Kernel::detect(), &scales, 0), &request, &mut columns);
     engineer(RoutingRequest::new(&[1.0, 0.0], &bad)).unwrap_err();
     let good = [candidate("good", 0.6, 0.5)];
     engineer(RoutingRequest::new(&[1.0, 0.0], &good)).unwrap();
@@ -159,7 +209,7 @@ proptest! {
     #[test]
     fn what_the_scales_say_is_what_the_equations_say(now: i64, created_at: i64, access_count: u64) {
         let candidates = [Candidate { created_at, access_count, ..candidate("", 0.5, 0.5) }];
-        let request = RoutingRequest { now: Some(now), ..RoutingRequest::new(&[1.0, 0.0], &candidates) };
+        let request = RoutingRequest { query: Query { now: Some(now), ..Query::new(&[1.0, 0.0]) }, candidates: &candidates };
         let [_, fast, often, ..] = rows(&request).unwrap()[0];
         prop_assert!((fast - recency(now, created_at, WEEK)).abs() < 1e-6);
         prop_assert!((0.0..=1.0).contains(&fast));

@@ -1,18 +1,25 @@
 //! The model file: encoding, and every check of decoding.
 
-use super::TrainingFacts;
+use super::{Ties, TrainingFacts};
 use crate::conformal::{CalibrationTable, Lookup};
 use crate::fastgrnn::{FastGrnnWeights, MAX_HIDDEN_SIZE};
 use crate::features::Feature;
-use crate::guarantee::RiskStep;
+use crate::promise::RiskStep;
+use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
-use safetensors::{SafeTensorError, SafeTensors};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
+use std::error::Error;
+use std::fmt::Write;
 use std::path::PathBuf;
 
-const FORMAT: u64 = 1;
+/// 2: rates are coded as `success_rate` and `win_rate`, and there is a digest.
+const FORMAT: u64 = 2;
+/// The most steps of a path of thresholds, so that a promise is resolved in bounded time.
+const MAX_STEPS: usize = 1024;
+/// The most bins of a table, whose lookup takes a kilobyte a bin.
+const MAX_BINS: usize = 4096;
 /// The file's one metadata key.
 const KEY: &str = "tiny_dancer";
 
@@ -33,10 +40,18 @@ pub enum LoadError {
         expected: &'static str,
     },
     /// Corrupt or truncated: not a whole safetensors file.
-    #[error("not a whole safetensors file")]
+    #[error("not a whole safetensors file: {source}")]
     Corrupt {
         /// What safetensors says.
-        source: SafeTensorError,
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The content is not what was written.
+    #[error("the digest of the content is {actual}, expected {expected}: the file was changed")]
+    Digest {
+        /// What the file says.
+        expected: String,
+        /// What its content gives.
+        actual: String,
     },
     /// A safetensors file of something else.
     #[error("not a tiny-dancer model: its metadata has no key tiny_dancer")]
@@ -72,10 +87,10 @@ pub enum LoadError {
         field: &'static str,
     },
     /// The metadata is not JSON.
-    #[error("metadata is not JSON")]
+    #[error("metadata is not JSON: {source}")]
     MetadataJson {
         /// Where it stops being JSON.
-        source: serde_json::Error,
+        source: Box<dyn Error + Send + Sync>,
     },
     /// A tensor is not there.
     #[error("tensor {tensor} is missing")]
@@ -93,8 +108,14 @@ pub enum LoadError {
         /// What it holds.
         value: f32,
     },
+    /// The path leads to a directory, a FIFO, a device or a socket.
+    #[error("{} is not a regular file", path.display())]
+    NotAFile {
+        /// Which path.
+        path: PathBuf,
+    },
     /// The file could not be read.
-    #[error("cannot read {}", path.display())]
+    #[error("cannot read {}: {source}", path.display())]
     Read {
         /// Which file.
         path: PathBuf,
@@ -127,22 +148,38 @@ pub enum LoadError {
         max: f32,
     },
     /// A tensor has another shape or element type.
-    #[error(
-        "tensor {tensor} is {actual_dtype:?} of shape {actual:?}, expected {dtype:?} of shape {expected:?}"
-    )]
+    #[error("tensor {tensor} is {actual_dtype} of shape {actual:?}, expected {dtype} of shape {expected:?}")]
     Shape {
         /// Which tensor.
         tensor: &'static str,
-        /// Its element type as it must be.
-        dtype: Dtype,
+        /// Its element type as it must be, such as `F32`.
+        dtype: String,
         /// Its shape as it must be.
         expected: Vec<usize>,
         /// Its element type in the file.
-        actual_dtype: Dtype,
+        actual_dtype: String,
         /// Its shape in the file.
         actual: Vec<usize>,
     },
-    /// There are tensors that nobody would read.
+    /// The file exceeds what a model can need.
+    #[error("{} is larger than {max} bytes", path.display())]
+    TooLarge {
+        /// Which file.
+        path: PathBuf,
+        /// The most that is read.
+        max: u64,
+    },
+    /// A tensor is too long.
+    #[error("tensor {tensor} has {actual} elements, expected {max} at most")]
+    TensorLength {
+        /// Which tensor.
+        tensor: &'static str,
+        /// The most.
+        max: usize,
+        /// The file's.
+        actual: usize,
+    },
+    /// There are tensors that are no part of a model.
     #[error("{actual} tensors, expected {expected}")]
     TensorCount {
         /// How many a model has.
@@ -154,8 +191,11 @@ pub enum LoadError {
 
 /// The first twelve hexadecimal digits of the content's SHA-256.
 pub(crate) fn version(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    Sha256::digest(bytes).iter().take(6).fold(String::new(), |mut text, byte| {
+    hexadecimal(&Sha256::digest(bytes)[..6])
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
         text
     })
@@ -188,6 +228,7 @@ const TOGETHER: TableNames = TableNames {
 /// What a file holds.
 pub(super) struct Parts {
     pub(super) weights: FastGrnnWeights,
+    pub(super) ties: Ties,
     pub(super) alone: CalibrationTable,
     pub(super) together: CalibrationTable,
     pub(super) risk_path: Vec<RiskStep>,
@@ -196,7 +237,30 @@ pub(super) struct Parts {
 
 impl Parts {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let Self { weights, alone, together, risk_path, training } = self;
+        let (tensors, mut metadata) = (self.tensors(), self.metadata());
+        metadata.insert("digest".to_owned(), digest(&tensors, &metadata).into());
+        let views = tensors.iter().map(|tensor| (tensor.name, tensor.view()));
+        safetensors::serialize(
+            views,
+            Some(HashMap::from([(KEY.to_owned(), Value::from(metadata).to_string())])),
+        )
+        .expect("every view was made from data of its own shape")
+    }
+
+    /// The metadata but for the digest. `serde_json::Map` keeps its keys sorted.
+    fn metadata(&self) -> Map<String, Value> {
+        let fields = json!({
+            "features": Feature::ALL.map(Feature::name),
+            "format": FORMAT,
+            "hidden_size": self.weights.bias_gate.len(),
+            "ties": self.ties.name(),
+            "training": self.training,
+        });
+        fields.as_object().cloned().unwrap_or_default()
+    }
+
+    fn tensors(&self) -> Vec<Tensor> {
+        let Self { weights, alone, together, risk_path, .. } = self;
         let h = weights.bias_gate.len();
         let mut tensors = vec![
             Tensor::f32("w", &[h, Feature::COUNT], &weights.w),
@@ -227,25 +291,17 @@ impl Parts {
                 Tensor::u32(RISK[3], &counts(|step| step.failures)),
             ]);
         }
-        // `serde_json::Map` keeps its keys sorted.
-        let metadata = json!({
-            "features": Feature::ALL.map(Feature::name),
-            "format": FORMAT,
-            "hidden_size": h,
-            "training": training,
-        });
-        let views = tensors.iter().map(|tensor| (tensor.name, tensor.view()));
-        safetensors::serialize(views, Some(HashMap::from([(KEY.to_owned(), metadata.to_string())])))
-            .expect("every view was made from data of its own shape")
+        tensors
     }
 
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, LoadError> {
-        let file = SafeTensors::deserialize(bytes).map_err(|source| LoadError::Corrupt { source })?;
+        let file =
+            SafeTensors::deserialize(bytes).map_err(|error| LoadError::Corrupt { source: error.into() })?;
         let (_, header) =
-            SafeTensors::read_metadata(bytes).map_err(|source| LoadError::Corrupt { source })?;
+            SafeTensors::read_metadata(bytes).map_err(|error| LoadError::Corrupt { source: error.into() })?;
         let text = header.metadata().as_ref().and_then(|map| map.get(KEY)).ok_or(LoadError::Foreign)?;
         let metadata: Map<String, Value> =
-            serde_json::from_str(text).map_err(|source| LoadError::MetadataJson { source })?;
+            serde_json::from_str(text).map_err(|error| LoadError::MetadataJson { source: error.into() })?;
         let field = |field| metadata.get(field).ok_or(LoadError::MetadataField { field });
         let wrong = |field| move || LoadError::MetadataField { field };
 
@@ -264,6 +320,8 @@ impl Parts {
             return Err(LoadError::HiddenSize { max: MAX_HIDDEN_SIZE, actual });
         }
         let h = actual as usize;
+        let ties = field("ties")?.as_str().and_then(|name| name.parse().ok()).ok_or_else(wrong("ties"))?;
+        let expected = field("digest")?.as_str().ok_or_else(wrong("digest"))?.to_owned();
         let training = serde_json::from_value(field("training")?.clone()).map_err(|_| wrong("training")())?;
 
         let mut reader = Reader { file: &file, read: 0 };
@@ -283,8 +341,24 @@ impl Parts {
         if file.len() != reader.read {
             return Err(LoadError::TensorCount { expected: reader.read, actual: file.len() });
         }
-        Ok(Self { weights, alone, together, risk_path, training })
+        let parts = Self { weights, ties, alone, together, risk_path, training };
+        let actual = digest(&parts.tensors(), &parts.metadata());
+        if actual != expected {
+            return Err(LoadError::Digest { expected, actual });
+        }
+        Ok(parts)
     }
+}
+
+/// The SHA-256 of the metadata without its digest, and of each tensor's name, type, shape and bytes.
+fn digest(tensors: &[Tensor], metadata: &Map<String, Value>) -> String {
+    let mut hash = Sha256::new();
+    hash.update(Value::from(metadata.clone()).to_string());
+    for Tensor { name, dtype, shape, bytes } in tensors {
+        hash.update(format!("\n{name} {dtype:?} {shape:?}\n"));
+        hash.update(bytes);
+    }
+    hexadecimal(&hash.finalize())
 }
 
 /// A tensor on its way into a file.
@@ -332,7 +406,8 @@ impl<'a> Reader<'a> {
         let view = self.file.tensor(tensor).map_err(|_| LoadError::MissingTensor { tensor })?;
         let expected = shape.unwrap_or_else(|| vec![view.shape().iter().product()]);
         if view.dtype() != dtype || view.shape() != expected {
-            let (actual_dtype, actual) = (view.dtype(), view.shape().to_vec());
+            let [dtype, actual_dtype] = [dtype, view.dtype()].map(|dtype| format!("{dtype:?}"));
+            let actual = view.shape().to_vec();
             return Err(LoadError::Shape { tensor, dtype, expected, actual_dtype, actual });
         }
         self.read += 1;
@@ -363,6 +438,7 @@ impl<'a> Reader<'a> {
             return Ok(vec![]);
         }
         let confidences: Vec<f32> = self.tensor(RISK[0], Dtype::F32, None)?.map(f32::from_le_bytes).collect();
+        at_most(RISK[0], MAX_STEPS, confidences.len())?;
         let steps = Some(vec![confidences.len()]);
         let uncertainties: Vec<f32> =
             self.tensor(RISK[1], Dtype::F32, steps.clone())?.map(f32::from_le_bytes).collect();
@@ -392,6 +468,7 @@ impl<'a> Reader<'a> {
             lookup: Lookup::default(),
         };
         let (edges, offsets) = (&table.similarity_edges, &table.offsets);
+        at_most(names.offsets, MAX_BINS + 1, offsets.len())?;
         require(names.similarity_edges, edges, "finite and ascending", |i| {
             edges[i].is_finite() && (i == 0 || edges[i - 1] < edges[i])
         })?;
@@ -401,9 +478,9 @@ impl<'a> Reader<'a> {
         if offsets.len() != table.bins() + 1 {
             return Err(LoadError::Shape {
                 tensor: names.offsets,
-                dtype: Dtype::U32,
+                dtype: format!("{:?}", Dtype::U32),
                 expected: vec![table.bins() + 1],
-                actual_dtype: Dtype::U32,
+                actual_dtype: format!("{:?}", Dtype::U32),
                 actual: vec![offsets.len()],
             });
         }
@@ -414,14 +491,19 @@ impl<'a> Reader<'a> {
                 && (i > 0 || offsets[0] == 0)
                 && (i < last || offsets[i] as usize == table.scores.len())
         })?;
-        let starts = |i: usize| offsets.contains(&(i as u32));
+        // Offsets ascend, so that a search finds whether a bin begins at a score.
+        let starts = |i: usize| offsets.binary_search(&(i as u32)).is_ok();
         require(names.scores, &table.scores, "0 to 1, ascending within a bin", |i| {
             (0.0..=1.0).contains(&table.scores[i])
-                && (i == 0 || starts(i) || table.scores[i - 1] <= table.scores[i])
+                && (i == 0 || table.scores[i - 1] <= table.scores[i] || starts(i))
         })?;
         table.prepare();
         Ok(table)
     }
+}
+
+fn at_most(tensor: &'static str, max: usize, actual: usize) -> Result<(), LoadError> {
+    if actual <= max { Ok(()) } else { Err(LoadError::TensorLength { tensor, max, actual }) }
 }
 
 /// Holds each element of a tensor to a condition, and names the first that breaks it.

@@ -1,5 +1,6 @@
 use super::*;
 use crate::conformal::CalibrationRow;
+use crate::promise::RiskBudget;
 use crate::testing::toy_model;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
@@ -75,9 +76,14 @@ fn the_version_follows_the_content() {
     let model = toy_model();
     let mut weights = model.weights().clone();
     weights.nu += 1.0;
-    let other =
-        Model::new(weights, model.alone().clone(), model.together().clone(), model.training().clone())
-            .unwrap();
+    let other = Model::new(
+        weights,
+        Ties::Whole,
+        model.alone().clone(),
+        model.together().clone(),
+        model.training().clone(),
+    )
+    .unwrap();
     assert_ne!(model.version(), other.version());
 }
 
@@ -87,19 +93,72 @@ fn every_truncation_is_an_error() {
     for length in 0..bytes.len() {
         Model::from_bytes(&bytes[..length]).unwrap_err();
     }
-    assert_eq!(refused(&bytes[..100]), "not a whole safetensors file");
+    assert!(refused(&bytes[..100]).starts_with("not a whole safetensors file: "));
 }
 
 #[test]
-fn whatever_byte_is_changed_loading_does_not_panic() {
+fn every_changed_bit_is_noticed() {
     let bytes = toy_model().to_bytes();
     for place in 0..bytes.len() {
-        for value in [0, 0x20, 0x7f, 0xff] {
+        for bit in 0..8 {
             let mut bytes = bytes.clone();
-            bytes[place] = value;
-            let _ = Model::from_bytes(&bytes); // refused, or another model: both are right
+            bytes[place] ^= 1 << bit;
+            assert!(Model::from_bytes(&bytes).is_err(), "bit {bit} of byte {place}");
         }
     }
+    let changed = refused_tensor("nu", |tensor| write(tensor, 0, 1.5_f32.to_le_bytes()));
+    assert!(
+        changed.starts_with("the digest of the content is ") && changed.ends_with("the file was changed")
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn only_a_regular_file_of_some_size_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let fifo = directory.path().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    for path in [&fifo, Path::new("/dev/zero"), directory.path()] {
+        let error = Model::load(path).unwrap_err();
+        assert_eq!(error.to_string(), format!("{} is not a regular file", path.display()));
+    }
+    let large = directory.path().join("large");
+    std::fs::File::create(&large).unwrap().set_len(1 << 40).unwrap();
+    let error = Model::load(&large).unwrap_err();
+    assert_eq!(error.to_string(), format!("{} is larger than 16777216 bytes", large.display()));
+}
+
+#[test]
+fn what_grows_with_a_file_is_limited() {
+    let steps =
+        vec![
+            RiskStep { confidence_threshold: 0.9, max_uncertainty: 0.1, n: u32::MAX, failures: 1 << 30 };
+            1025
+        ];
+    let error = toy_model().with_risk_path(steps.clone()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "tensor risk.confidence_threshold has 1025 elements, expected 1024 at most"
+    );
+    // The longest path of the largest counts is resolved.
+    let model = toy_model().with_risk_path(steps[1..].to_vec()).unwrap();
+    let budget = RiskBudget { alpha: 0.250_02, delta: 0.05 };
+    assert_eq!(crate::promise::resolve(model.risk_path(), budget).unwrap(), steps[0]);
+
+    let edges = (0..5000).map(|i| i as f32).collect();
+    let table = CalibrationTable::new(edges, vec![], []);
+    let (weights, facts) = (toy_model().weights().clone(), TrainingFacts::new());
+    let error = Model::new(weights.clone(), Ties::Whole, table.clone(), table, facts.clone()).unwrap_err();
+    assert_eq!(error.to_string(), "tensor alone.offsets has 5002 elements, expected 4097 at most");
+    // As many bins as may be, and as many scores as a file of the largest size holds.
+    let rows = (0..2_000_000).map(|i| CalibrationRow {
+        confidence: 0.5,
+        sufficed: i % 2 == 0,
+        top_similarity: (i % 4000) as f32,
+        candidates: 1,
+    });
+    let table = CalibrationTable::new((0..4095).map(|i| i as f32).collect(), vec![], rows);
+    Model::new(weights, Ties::Whole, table.clone(), table, facts).unwrap();
 }
 
 #[test]
@@ -110,12 +169,14 @@ fn a_file_of_something_else_is_named_so() {
 
 #[test]
 fn metadata_is_checked_field_by_field() {
-    assert_eq!(refused_metadata("{", ""), "metadata is not JSON");
-    assert_eq!(refused_metadata(r#""format":1"#, r#""format":9"#), "format version is 9, expected 1");
+    assert!(refused_metadata("{", "").starts_with("metadata is not JSON: "));
+    assert_eq!(refused_metadata(r#""format":2"#, r#""format":1"#), "format version is 1, expected 2");
     assert_eq!(
-        refused_metadata(r#""format":1"#, r#""format":"1""#),
+        refused_metadata(r#""format":2"#, r#""format":"2""#),
         "metadata: format is missing or has another type"
     );
+    assert_eq!(refused_metadata("whole", "third"), "metadata: ties is missing or has another type");
+    assert_eq!(refused_metadata("digest", "summary"), "metadata: digest is missing or has another type");
     assert_eq!(refused_metadata("training", "drill"), "metadata: training is missing or has another type");
     assert_eq!(
         refused_metadata(r#""hidden_size":1"#, r#""hidden_size":0"#),
@@ -196,7 +257,7 @@ fn parts_that_do_not_fit_are_refused_as_a_file_would_be() {
         let mut weights = model.weights().clone();
         change(&mut weights);
         let table = model.alone().clone();
-        Model::new(weights, table.clone(), table, TrainingFacts::new()).unwrap_err().to_string()
+        Model::new(weights, Ties::Whole, table.clone(), table, TrainingFacts::new()).unwrap_err().to_string()
     };
     assert_eq!(
         build(|weights| weights.u.push(0.0)),
@@ -206,11 +267,13 @@ fn parts_that_do_not_fit_are_refused_as_a_file_would_be() {
     assert_eq!(build(|weights| weights.nu = f32::NAN), "tensor nu: element 0 is NaN");
 
     let backwards = CalibrationTable::new(vec![0.5, 0.1], vec![], []);
-    let error = Model::new(model.weights().clone(), backwards.clone(), backwards, TrainingFacts::new());
+    let error =
+        Model::new(model.weights().clone(), Ties::Whole, backwards.clone(), backwards, TrainingFacts::new());
     assert!(error.unwrap_err().to_string().starts_with("tensor alone.similarity_edges: element 1 is 0.1"));
 
     let row = CalibrationRow { confidence: f32::NAN, sufficed: true, top_similarity: 0.5, candidates: 1 };
     let nonsense = CalibrationTable::new(vec![], vec![], [row]);
-    let error = Model::new(model.weights().clone(), nonsense.clone(), nonsense, TrainingFacts::new());
+    let error =
+        Model::new(model.weights().clone(), Ties::Whole, nonsense.clone(), nonsense, TrainingFacts::new());
     assert!(error.unwrap_err().to_string().starts_with("tensor alone.scores: element 0 is NaN"));
 }

@@ -6,20 +6,23 @@ use super::{
 };
 use std::sync::Arc;
 
-/// Nobody listens.
+/// No observer.
 impl Observer for () {
     type Request = ();
     type Stage = ();
+    type Batch = ();
 
     #[inline]
     fn on_request_start(&self, _: &RequestStart<'_>) {}
 
     #[inline]
-    fn on_stage_start(&self, (): &mut (), _: &StageStart<'_>) {}
-
-    #[inline]
     fn detail(&self, (): &()) -> Detail {
         Detail::Off
+    }
+
+    #[inline]
+    fn is_enabled(&self, (): &(), _: &StageStart<'_>) -> bool {
+        false
     }
 }
 
@@ -27,9 +30,10 @@ impl Observer for () {
 impl<O: Observer> Observer for Arc<O> {
     type Request = O::Request;
     type Stage = O::Stage;
+    type Batch = O::Batch;
 
     #[inline]
-    fn on_batch_start(&self, event: &BatchStart) -> impl Fn(&mut dyn FnMut()) + Send + Sync {
+    fn on_batch_start(&self, event: &BatchStart) -> O::Batch {
         O::on_batch_start(self, event)
     }
 
@@ -49,8 +53,8 @@ impl<O: Observer> Observer for Arc<O> {
     }
 
     #[inline]
-    fn hears(&self, event: &StageStart<'_>) -> bool {
-        O::hears(self, event)
+    fn is_enabled(&self, request: &O::Request, event: &StageStart<'_>) -> bool {
+        O::is_enabled(self, request, event)
     }
 
     #[inline]
@@ -98,14 +102,11 @@ impl<O: Observer> Observer for Arc<O> {
 impl<O: Observer> Observer for Option<O> {
     type Request = Option<O::Request>;
     type Stage = Option<O::Stage>;
+    type Batch = Option<O::Batch>;
 
     #[inline]
-    fn on_batch_start(&self, event: &BatchStart) -> impl Fn(&mut dyn FnMut()) + Send + Sync {
-        let enter = self.as_ref().map(|observer| observer.on_batch_start(event));
-        move |route: &mut dyn FnMut()| match &enter {
-            Some(enter) => enter(route),
-            None => route(),
-        }
+    fn on_batch_start(&self, event: &BatchStart) -> Self::Batch {
+        self.as_ref().map(|observer| observer.on_batch_start(event))
     }
 
     #[inline]
@@ -127,8 +128,10 @@ impl<O: Observer> Observer for Option<O> {
     }
 
     #[inline]
-    fn hears(&self, event: &StageStart<'_>) -> bool {
-        self.as_ref().is_some_and(|observer| observer.hears(event))
+    fn is_enabled(&self, request: &Self::Request, event: &StageStart<'_>) -> bool {
+        self.as_ref()
+            .zip(request.as_ref())
+            .is_some_and(|(observer, request)| observer.is_enabled(request, event))
     }
 
     #[inline]
@@ -209,8 +212,13 @@ impl<R> Part<R> {
         observer: &O,
         event: &StageStart<'_>,
     ) -> Option<O::Stage> {
-        let hears = self.detail >= event.detail() && observer.hears(event);
-        hears.then(|| observer.on_stage_start(&mut self.request, event))
+        self.is_enabled(observer, event).then(|| observer.on_stage_start(&mut self.request, event))
+    }
+
+    /// Whether the member asked for this detail, and enables the stage.
+    #[inline]
+    fn is_enabled<O: Observer<Request = R>>(&self, observer: &O, event: &StageStart<'_>) -> bool {
+        self.detail >= event.detail() && observer.is_enabled(&self.request, event)
     }
 
     #[inline]
@@ -225,9 +233,9 @@ impl<R> Part<R> {
         }
     }
 
-    /// The request, if the member wants to hear what needs this detail.
+    /// The request, if the member asked for this detail.
     #[inline]
-    fn heard(&mut self, detail: Detail) -> Option<&mut R> {
+    fn at(&mut self, detail: Detail) -> Option<&mut R> {
         (self.detail >= detail).then_some(&mut self.request)
     }
 
@@ -239,26 +247,29 @@ impl<R> Part<R> {
     }
 }
 
-/// Enters one context within another.
-fn within(
-    outer: impl Fn(&mut dyn FnMut()) + Send + Sync,
-    inner: impl Fn(&mut dyn FnMut()) + Send + Sync,
-) -> impl Fn(&mut dyn FnMut()) + Send + Sync {
-    move |route: &mut dyn FnMut()| outer(&mut || inner(&mut *route))
+/// Pairs within pairs.
+macro_rules! nested {
+    ($only:expr) => { $only };
+    ($first:expr, $($rest:expr),+) => { ($first, nested!($($rest),+)) };
+}
+
+/// The same of types.
+macro_rules! nested_type {
+    ($only:ty) => { $only };
+    ($first:ty, $($rest:ty),+) => { ($first, nested_type!($($rest),+)) };
 }
 
 macro_rules! tuple {
     ($($member:ident $index:tt),+; reversed $($last:tt),+) => {
-        /// Several observers, told in order; ends are told in the opposite order, so that they nest.
+        /// Several observers, called in order; ends are called in the opposite order, so that they nest.
         impl<$($member: Observer),+> Observer for ($($member,)+) {
             type Request = ($(Part<$member::Request>,)+);
             type Stage = ($(Option<$member::Stage>,)+);
+            type Batch = nested_type!($($member::Batch),+);
 
             #[inline]
-            fn on_batch_start(&self, event: &BatchStart) -> impl Fn(&mut dyn FnMut()) + Send + Sync {
-                let enter = |route: &mut dyn FnMut()| route();
-                $(let enter = within(self.$last.on_batch_start(event), enter);)+
-                enter
+            fn on_batch_start(&self, event: &BatchStart) -> Self::Batch {
+                nested!($(self.$index.on_batch_start(event)),+)
             }
 
             #[inline]
@@ -277,8 +288,8 @@ macro_rules! tuple {
             }
 
             #[inline]
-            fn hears(&self, event: &StageStart<'_>) -> bool {
-                $(self.$index.hears(event))||+
+            fn is_enabled(&self, request: &Self::Request, event: &StageStart<'_>) -> bool {
+                $(request.$index.is_enabled(&self.$index, event))||+
             }
 
             #[inline]
@@ -288,14 +299,14 @@ macro_rules! tuple {
 
             #[inline]
             fn on_decision(&self, request: &mut Self::Request, event: &Decided<'_>) {
-                $(if let Some(request) = request.$index.heard(event.detail()) {
+                $(if let Some(request) = request.$index.at(event.detail()) {
                     self.$index.on_decision(request, event);
                 })+
             }
 
             #[inline]
             fn on_error(&self, request: &mut Self::Request, event: &Failed<'_>) {
-                $(if let Some(request) = request.$index.heard(Detail::Unsuccessful) {
+                $(if let Some(request) = request.$index.at(Detail::Unsuccessful) {
                     self.$index.on_error(request, event);
                 })+
             }

@@ -2,12 +2,13 @@
 
 use crate::breaker::{Cause, Circuit, CircuitState};
 use crate::features::{Columns, Feature, Features};
-use crate::guarantee::PromiseState;
 use crate::kernel::Kernel;
 use crate::model::{LoadError, Model};
+use crate::names::names;
 use crate::order::JointOrder;
-use crate::set::Nearest;
-use crate::{Candidate, CandidateSet, ErrorKind, ModelType, Outcome, Reason, RouteError, RoutingDecision};
+use crate::promise::PromiseState;
+use crate::request::Candidates;
+use crate::{ErrorKind, ModelType, Outcome, Reason, RouteError, RoutingDecision, Thresholds};
 use std::time::Duration;
 
 /// How much of a request an observer wants to hear. Ordered: each level adds to the one before.
@@ -19,7 +20,7 @@ pub enum Detail {
     Unsuccessful,
     /// Every decision or error, and the end with how long it took.
     Request,
-    /// ... and the stages that it [hears](super::Observer::hears).
+    /// ... and the stages that it [enables](super::Observer::is_enabled).
     Stages,
     /// ... and each candidate's step of the joint pass, as a `model_inference` of its own within the stage's.
     Candidates,
@@ -37,22 +38,15 @@ pub enum Operation {
     RouteSet,
 }
 
-impl Operation {
-    /// All of them, in the order of their labels.
-    pub const ALL: [Self; 3] = [Self::Route, Self::RouteBatch, Self::RouteSet];
-
-    /// The name in labels, attributes and logs.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Route => "route",
-            Self::RouteBatch => "route_batch",
-            Self::RouteSet => "route_set",
-        }
-    }
-}
+names!(Operation, "operation", {
+    Route => "route",
+    RouteBatch => "route_batch",
+    RouteSet => "route_set",
+});
 
 /// One of the four stages of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Stage {
     /// May this request pass?
     CircuitBreakerCheck,
@@ -64,25 +58,12 @@ pub enum Stage {
     UncertaintyEstimation,
 }
 
-impl Stage {
-    /// All four, in the order in which they run.
-    pub const ALL: [Self; 4] = [
-        Self::CircuitBreakerCheck,
-        Self::FeatureEngineering,
-        Self::ModelInference,
-        Self::UncertaintyEstimation,
-    ];
-
-    /// The name in spans and labels.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::CircuitBreakerCheck => "circuit_breaker_check",
-            Self::FeatureEngineering => "feature_engineering",
-            Self::ModelInference => "model_inference",
-            Self::UncertaintyEstimation => "uncertainty_estimation",
-        }
-    }
-}
+names!(Stage, "stage", {
+    CircuitBreakerCheck => "circuit_breaker_check",
+    FeatureEngineering => "feature_engineering",
+    ModelInference => "model_inference",
+    UncertaintyEstimation => "uncertainty_estimation",
+});
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -95,19 +76,13 @@ pub enum Status {
     Success,
 }
 
+names!(Status, "status", {
+    Failure => "failure",
+    Fallback => "fallback",
+    Success => "success",
+});
+
 impl Status {
-    /// All three, in the order of their labels.
-    pub const ALL: [Self; 3] = [Self::Failure, Self::Fallback, Self::Success];
-
-    /// The name in labels, attributes and logs.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Failure => "failure",
-            Self::Fallback => "fallback",
-            Self::Success => "success",
-        }
-    }
-
     /// How a request ends that was decided for this reason.
     pub(crate) fn of(reason: Reason) -> Self {
         if reason.is_fallback() { Self::Fallback } else { Self::Success }
@@ -169,18 +144,12 @@ impl StageStart<'_> {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct CandidateStep<'a> {
-    /// The candidate's place in the request.
+    /// The candidate's place in the request, or in the set.
     pub candidate: usize,
     /// How many candidates are nearer: 0 is the nearest, which is read last.
     pub rank: usize,
-    pub(crate) names: Names<'a>,
-}
-
-impl<'a> CandidateStep<'a> {
     /// The candidate's name. Never a label; in logs only at `DEBUG` and below.
-    pub fn id(&self) -> &'a str {
-        self.names.get(self.candidate).unwrap_or_default()
-    }
+    pub id: &'a str,
 }
 
 /// A stage, or one candidate's step, ended.
@@ -220,10 +189,8 @@ pub struct Decided<'a> {
     pub reason: Reason,
     /// What each candidate says by itself, highest confidence first. Empty on a fallback.
     pub decisions: &'a [RoutingDecision],
-    /// The confidence that lightweight needed.
-    pub confidence_threshold: f32,
-    /// The uncertainty that lightweight might have.
-    pub max_uncertainty: f32,
+    /// What lightweight needed.
+    pub thresholds: Thresholds,
     /// The version of the model that decided.
     pub model_version: &'a str,
     /// The vector instructions that computed it: another kernel may give other bits.
@@ -231,61 +198,44 @@ pub struct Decided<'a> {
     /// The configuration's [`digest`](crate::RouterConfig::digest).
     pub config_digest: &'a str,
     pub(crate) columns: &'a Columns,
-    pub(crate) joint: &'a [u32],
-    pub(crate) names: Names<'a>,
+    pub(crate) joint: &'a JointOrder,
+    pub(crate) candidates: Candidates<'a>,
 }
 
-/// Where candidates' names are.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Names<'a> {
-    Request(&'a [Candidate]),
-    Set(&'a CandidateSet, &'a Nearest),
-}
-
-impl<'a> Names<'a> {
-    /// By place among the candidates of the request, or among those that were found.
-    pub(crate) fn get(self, candidate: usize) -> Option<&'a str> {
-        match self {
-            Self::Request(candidates) => candidates.get(candidate).map(|candidate| candidate.id.as_str()),
-            Self::Set(set, nearest) => set.id(nearest.neighbours().get(candidate)?.candidate as usize),
-        }
-    }
-}
-
-/// Places of candidates are those in the request; of a set, those among the candidates that were found in it, in its order.
 impl<'a> Decided<'a> {
-    /// The features, in the request's order. Empty on a fallback.
+    /// The candidates' features, in the order of the request; of a set, in its order, those that were found.
     pub fn features(&self) -> Features<'a> {
         self.columns.features()
     }
 
-    /// The confidences of [`decisions`](Self::decisions) side by side, in the request's order. Empty on a fallback.
+    /// The confidences of [`decisions`](Self::decisions) side by side, in the order of [`features`](Self::features). Empty
+    /// on a fallback.
     #[inline]
     pub fn confidences(&self) -> &'a [f32] {
         self.columns.confidences()
     }
 
-    /// The uncertainties of [`decisions`](Self::decisions) side by side, in the request's order. Empty on a fallback.
+    /// The uncertainties of [`decisions`](Self::decisions) side by side, in the same order. Empty on a fallback.
     #[inline]
     pub fn uncertainties(&self) -> &'a [f32] {
         self.columns.uncertainties()
     }
 
-    /// A candidate's name. Never a label; in logs only at `DEBUG` and below.
-    pub fn candidate_id(&self, candidate: usize) -> Option<&'a str> {
-        self.names.get(candidate)
+    /// The name of each decision's candidate, in the order of [`decisions`](Self::decisions). Never a label; in logs only at
+    /// `DEBUG` and below.
+    pub fn candidate_ids(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        let candidates = self.candidates;
+        self.decisions.iter().map(move |decision| candidates.id(decision.candidate))
     }
 
-    /// The candidates that were read together, as places in the request, farthest first. Empty on a fallback.
-    ///
-    /// They are found again, but for a request of which somebody hears at [`Detail::Candidates`].
-    pub fn joint_candidates(&self) -> Vec<usize> {
-        let places = |places: &[u32]| places.iter().map(|&place| place as usize).collect();
-        if self.joint.is_empty() {
-            let order = JointOrder::new(self.kernel, self.features().column(Feature::Similarity));
-            return places(order.candidates());
-        }
-        places(self.joint)
+    /// The candidates of the joint pass, farthest first: each one's place in the request, or in the set, and its features in
+    /// the order of [`Feature::ALL`]. Empty on a fallback.
+    pub fn joint(&self) -> impl ExactSizeIterator<Item = (usize, [f32; Feature::COUNT])> + use<'a> {
+        let (candidates, features) = (self.candidates, self.features());
+        self.joint.positions().iter().map(move |&position| {
+            let position = position as usize;
+            (candidates.place(position), features.row(position))
+        })
     }
 
     /// How the request ended.
@@ -377,4 +327,10 @@ pub struct ModelReload<'a> {
     pub result: Result<&'a Model, &'a LoadError>,
     /// The version that served before; `None` when the router was made.
     pub previous: Option<&'a str>,
+    /// What lightweight needs from now on.
+    pub thresholds: Thresholds,
+    /// The vector instructions that decide.
+    pub kernel: Kernel,
+    /// What is known of the promised risk; `None` where none is promised.
+    pub promise: Option<PromiseState>,
 }

@@ -1,7 +1,7 @@
 use super::*;
-use crate::observer::{Decided, Observer, RequestStart, StageStart};
+use crate::observer::{Decided, Observer, RequestStart};
 use crate::testing::{NOW, candidate, router, toy_model};
-use crate::{CircuitBreakerConfig, Model, RouterConfig, RoutingRequest};
+use crate::{CircuitBreakerConfig, Model, Query, RouterConfig, RoutingRequest};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -12,15 +12,11 @@ struct Keeps(Mutex<Vec<(Recorded, Replayed)>>);
 impl Observer for Keeps {
     type Request = ();
     type Stage = ();
+    type Batch = ();
     fn on_request_start(&self, _: &RequestStart<'_>) {}
-    fn on_stage_start(&self, (): &mut (), _: &StageStart<'_>) {}
     fn on_decision(&self, (): &mut (), event: &Decided<'_>) {
-        let rows = event.joint_candidates().into_iter().map(|place| event.features().row(place)).collect();
-        let recorded = Recorded {
-            rows,
-            confidence_threshold: event.confidence_threshold,
-            max_uncertainty: event.max_uncertainty,
-        };
+        let rows = event.joint().map(|(_, row)| row).collect();
+        let recorded = Recorded { rows, thresholds: event.thresholds };
         let (confidence, uncertainty, reason) = (event.confidence, event.uncertainty, event.reason);
         self.0.lock().unwrap().push((recorded, Replayed { confidence, uncertainty, reason }));
     }
@@ -31,7 +27,10 @@ fn routed(model: Model, candidates: usize) -> (Recorded, Replayed) {
         .map(|i| candidate("c", ((i * 37) % 100) as f32 / 101.0, ((i * 7) % 11) as f32 / 10.0))
         .collect();
     let (router, _) = router(model, CircuitBreakerConfig::default(), Keeps::default());
-    let request = RoutingRequest { now: Some(NOW), ..RoutingRequest::new(&[1.0, 0.0], &candidates) };
+    let request = RoutingRequest {
+        query: Query { now: Some(NOW), ..Query::new(&[1.0, 0.0]) },
+        candidates: &candidates,
+    };
     router.route(request).unwrap();
     router.observer().0.lock().unwrap().remove(0)
 }

@@ -1,7 +1,7 @@
 //! The stages written out without an observer: what `Router<()>` must cost no more than.
 
-use super::{Leases, Router, estimate, infer};
-use crate::{Reason, RouteError, RoutingRequest, RoutingResponse, features};
+use super::{Leases, Router, Source, estimate, infer};
+use crate::{Reason, RouteError, RoutingRequest, RoutingResponse};
 
 impl Router {
     /// Does what [`route_into`](Self::route_into) does.
@@ -29,17 +29,21 @@ impl Router {
             response.fall_back(Reason::CircuitOpen);
             return Ok(());
         }
-        let now = request.now.unwrap_or_else(|| self.config.clock.unix_seconds());
-        features::engineer(self.kernel, request, now, &self.scales, &mut response.columns)?;
-        if response.columns.is_empty() {
+        let source = Source::Request(request.candidates);
+        let tiebreak = self.engineer(&request.query, source, &serving, &mut response.scratch)?;
+        if response.scratch.columns.is_empty() {
             response.fall_back(Reason::NoEvidence);
             return Ok(());
         }
-        let inferred = infer(self.kernel, &serving.model, response);
+        let cell = serving.model.cell();
+        let inferred =
+            infer(self.kernel, cell, source, tiebreak, &mut response.scratch, |features, joint, _, state| {
+                cell.read(self.kernel, features, joint, state)
+            });
         leases.return_inference(inferred.is_ok());
         let evidence = inferred?;
-        let uncertainty = estimate(self.kernel, &serving, &evidence, response);
-        let reason = serving.reason(evidence.confidence, uncertainty);
+        let uncertainty = estimate(self.kernel, &serving, &evidence, source, response);
+        let reason = serving.thresholds.reason(evidence.confidence, uncertainty);
         response.decide(reason, evidence.confidence, uncertainty);
         leases.return_lightweight(reason.model());
         Ok(())

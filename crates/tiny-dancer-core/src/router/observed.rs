@@ -1,15 +1,15 @@
 //! The one module that calls observers.
 
-use super::{Asked, Serving};
+use super::{Serving, Source};
 use crate::breaker::{Circuit, Transition};
 use crate::clock::{Clock, Tick};
-use crate::guarantee::PromiseState;
 use crate::kernel::Kernel;
-use crate::model::{LoadError, Model};
+use crate::model::Model;
 use crate::observer::{
-    BatchStart, BreakerTransition, CandidateStep, Decided, Detail, Failed, ModelReload, Observer, Operation,
+    BreakerTransition, CandidateStep, Decided, Detail, Failed, ModelReload, Observer, Operation,
     OutcomeReported, PromiseBroken, RequestEnd, RequestStart, Stage, StageEnd, StageStart, Status,
 };
+use crate::promise::PromiseState;
 use crate::{Outcome, RouteError, RoutingResponse};
 
 /// Levels of [`Detail`], for what is compiled for each.
@@ -26,7 +26,7 @@ pub(super) struct Observed<'a, O: Observer> {
     detail: Detail,
     /// The stage that runs, or ran last.
     stage: Stage,
-    /// When the request began; read only where somebody will be told.
+    /// When the request began; read only where its duration is wanted.
     start: Tick,
     /// When the clock was last read.
     last: Tick,
@@ -38,10 +38,9 @@ impl<'a, O: Observer> Observed<'a, O> {
         observer: &'a O,
         clock: &'a Clock,
         operation: Operation,
-        asked: &Asked<'_>,
+        (candidates, dimensions): (usize, usize),
         model: &Model,
     ) -> Self {
-        let (candidates, dimensions) = (asked.candidates(), asked.embedding().len());
         let context = observer.on_request_start(&RequestStart {
             operation,
             candidates,
@@ -54,32 +53,33 @@ impl<'a, O: Observer> Observed<'a, O> {
         Self { observer, clock, operation, candidates, request: context, detail, stage, start, last: start }
     }
 
-    /// How much anybody may hear.
+    /// What the observer asked for.
     #[inline(always)]
     pub(super) fn detail(&self) -> Detail {
         self.detail
     }
 
-    /// Runs a whole stage, of which nobody hears more than `DETAIL`: where that is known, nothing is left of the question.
+    /// Runs a whole stage. Below `STAGES` of `DETAIL`, which is a constant, the check compiles away.
     #[inline(always)]
     pub(super) fn stage<const DETAIL: u8, T>(&mut self, stage: Stage, run: impl FnOnce(&mut Self) -> T) -> T {
         self.stage = stage;
-        if DETAIL >= STAGES && self.hears(None) { self.timed::<DETAIL, T>(None, run) } else { run(self) }
+        if DETAIL >= STAGES && self.is_enabled(None) { self.timed::<DETAIL, T>(None, run) } else { run(self) }
     }
 
-    /// Whether somebody hears of the stage, or of a candidate's step in it.
+    /// Whether the observer wants the stage, or a candidate's step in it.
     #[inline(always)]
-    fn hears(&self, step: Option<CandidateStep<'_>>) -> bool {
-        self.observer.hears(&StageStart { stage: self.stage, candidates: self.candidates, step })
+    fn is_enabled(&self, step: Option<CandidateStep<'_>>) -> bool {
+        let event = StageStart { stage: self.stage, candidates: self.candidates, step };
+        self.observer.is_enabled(&self.request, &event)
     }
 
-    /// Whether somebody hears of this one.
+    /// Whether the observer wants this step.
     #[inline]
-    pub(super) fn hears_step(&self, step: CandidateStep<'_>) -> bool {
-        self.hears(Some(step))
+    pub(super) fn is_step_enabled(&self, step: CandidateStep<'_>) -> bool {
+        self.is_enabled(Some(step))
     }
 
-    /// Runs one candidate's step of the joint pass, within the stage `model_inference`, for somebody who hears it.
+    /// Runs one candidate's step of the joint pass, within the stage `model_inference`. It is enabled.
     pub(super) fn step(&mut self, step: CandidateStep<'_>, run: impl FnOnce()) {
         self.timed::<CANDIDATES, _>(Some(step), |_| run());
     }
@@ -93,8 +93,8 @@ impl<'a, O: Observer> Observed<'a, O> {
         let (stage, candidates, is_step) = (self.stage, self.candidates, step.is_some());
         let context =
             self.observer.on_stage_start(&mut self.request, &StageStart { stage, candidates, step });
-        // Where nobody traces, a stage begins when the one before ended: reading the clock would take longer than the
-        // callbacks between. A trace's callbacks take longer, and must not count.
+        // Without steps, a stage begins when the one before ended: reading the clock would take longer than the
+        // callbacks between. The callbacks of a trace take longer, and must not count.
         let start = if DETAIL == STAGES { self.last } else { self.clock.tick() };
         let result = run(self);
         self.last = self.clock.tick();
@@ -109,11 +109,11 @@ impl<'a, O: Observer> Observed<'a, O> {
         result
     }
 
-    /// Tells the decision and the end.
+    /// Notifies of the decision and of the end.
     #[inline(always)]
     pub(super) fn decided(
         mut self,
-        asked: &Asked<'_>,
+        source: Source<'_>,
         kernel: Kernel,
         serving: &Serving,
         response: &RoutingResponse,
@@ -122,28 +122,28 @@ impl<'a, O: Observer> Observed<'a, O> {
         if self.detail < status.detail() {
             return;
         }
-        // Where nobody traces, a request ends with its last stage, for the same reason: what is left is a comparison.
-        let ended = if self.detail == Detail::Stages && self.hears(None) { self.last } else { self.now() };
+        // Without steps, a request ends with its last stage, for the same reason: what is left is a comparison.
+        let ended =
+            if self.detail == Detail::Stages && self.is_enabled(None) { self.last } else { self.now() };
         let event = Decided {
             model: response.model,
             confidence: response.confidence,
             uncertainty: response.uncertainty,
             reason: response.reason,
             decisions: &response.decisions,
-            columns: &response.columns,
-            joint: &response.joint,
-            confidence_threshold: serving.confidence_threshold,
-            max_uncertainty: serving.max_uncertainty,
+            columns: &response.scratch.columns,
+            joint: &response.scratch.joint,
+            candidates: source.candidates(&response.scratch.nearest),
+            thresholds: serving.thresholds,
             model_version: serving.model.version(),
             kernel,
             config_digest: &serving.config_digest,
-            names: asked.names(&response.nearest),
         };
         self.observer.on_decision(&mut self.request, &event);
         self.end(status, ended);
     }
 
-    /// Tells the error and the end.
+    /// Notifies of the error and of the end.
     #[inline(always)]
     pub(super) fn failed(mut self, error: &RouteError) {
         if self.detail == Detail::Off {
@@ -154,7 +154,7 @@ impl<'a, O: Observer> Observed<'a, O> {
         self.end(Status::Failure, ended);
     }
 
-    /// This moment, for those who asked how long the request takes.
+    /// This moment, where the request's duration is wanted.
     #[inline(always)]
     fn now(&self) -> Tick {
         if self.detail >= Detail::Request { self.clock.tick() } else { Tick::UNREAD }
@@ -166,14 +166,6 @@ impl<'a, O: Observer> Observed<'a, O> {
         let duration = clock.between(start, ended);
         observer.on_request_end(request, &RequestEnd { operation, candidates, status, duration });
     }
-}
-
-/// What enters the caller's context on another thread.
-pub(super) fn batch<'a, O: Observer>(
-    observer: &'a O,
-    event: &'a BatchStart,
-) -> impl Fn(&mut dyn FnMut()) + Send + Sync + use<'a, O> {
-    observer.on_batch_start(event)
 }
 
 pub(super) fn outcome<O: Observer>(observer: &O, outcome: Outcome, promise: Option<PromiseState>) {
@@ -191,10 +183,6 @@ pub(super) fn transition<O: Observer>(observer: &O, circuit: Circuit, transition
     }
 }
 
-pub(super) fn model_reload<O: Observer>(
-    observer: &O,
-    result: Result<&Model, &LoadError>,
-    previous: Option<&str>,
-) {
-    observer.on_model_reload(&ModelReload { result, previous });
+pub(super) fn model_reload<O: Observer>(observer: &O, event: &ModelReload<'_>) {
+    observer.on_model_reload(event);
 }

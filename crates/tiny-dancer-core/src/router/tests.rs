@@ -1,6 +1,7 @@
 use super::*;
 use crate::observer::{
-    BreakerTransition, Decided, Detail, Failed, RequestEnd, RequestStart, StageEnd, StageStart,
+    BreakerTransition, Decided, Detail, Failed, OutcomeReported, RequestEnd, RequestStart, StageEnd,
+    StageStart,
 };
 use crate::testing::{self, ContractChecker, NOW, broken_model, candidate, router, toy_model};
 use crate::{Candidate, CircuitBreakerConfig, Clock, ErrorKind, ManualClock};
@@ -80,6 +81,162 @@ fn the_nearest_memory_speaks_last() {
     assert_eq!(route(&near_failure).model, ModelType::Powerful);
 }
 
+/// The same candidates, in an order that a seed chooses.
+fn shuffled(candidates: &[Candidate], seed: u64) -> Vec<Candidate> {
+    let mut keyed: Vec<_> = (0..).zip(candidates).collect();
+    keyed
+        .sort_by_key(|&(i, _): &(u64, _)| (i + 1).wrapping_mul(seed | 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    keyed.into_iter().map(|(_, candidate)| candidate.clone()).collect()
+}
+
+#[test]
+fn any_order_of_the_same_candidates_gives_the_same_decision() {
+    let router = Router::new(RouterConfig::default()).unwrap();
+    // Equal similarities that disagree, fewer than are read together and more.
+    for (failed, succeeded, distinct) in [(1, 1, 0), (64, 64, 0), (40, 40, 30), (200, 100, 5)] {
+        let candidates: Vec<_> = (0..failed)
+            .map(|_| candidate("failed", 0.9, 0.0))
+            .chain((0..succeeded).map(|_| candidate("succeeded", 0.9, 1.0)))
+            .chain((0..distinct).map(|i| candidate("", i as f32 / 31.0, 0.5)))
+            .collect();
+        let decide = |candidates: &[Candidate]| {
+            let query = Query { now: Some(NOW), ..Query::new(&QUERY) };
+            let set = CandidateSet::new(candidates.to_vec()).unwrap();
+            let request = RoutingRequest { query, candidates };
+            let [batched] = router.route_batch(&[request]).try_into().unwrap();
+            [
+                router.route(request),
+                batched,
+                router.route_set(query, &set, usize::MAX),
+                router.route_set(query, &set, 64),
+            ]
+            .map(|response| response.unwrap())
+            .map(|response| (response.reason, response.confidence.to_bits(), response.uncertainty.to_bits()))
+        };
+        let expected = decide(&candidates)[0];
+        for seed in 0..20 {
+            assert_eq!(decide(&shuffled(&candidates, seed)), [expected; 4], "{failed}, {succeeded}, {seed}");
+        }
+    }
+}
+
+#[test]
+fn of_equal_similarities_failures_are_read_last() {
+    let candidates = [candidate("failed", 0.9, 0.0), candidate("succeeded", 0.9, 1.0)];
+    let response = route(&candidates);
+    assert_eq!((response.model, response.reason), (ModelType::Powerful, Reason::LowConfidence));
+}
+
+/// Keeps the places of candidates that it sees, by kind of event.
+#[derive(Default)]
+struct Places(Mutex<[Vec<(usize, String)>; 3]>);
+
+impl Observer for Places {
+    type Request = ();
+    type Stage = ();
+    type Batch = ();
+    fn on_request_start(&self, _: &RequestStart<'_>) {}
+    fn detail(&self, (): &()) -> Detail {
+        Detail::Candidates
+    }
+    fn on_stage_start(&self, (): &mut (), event: &StageStart<'_>) {
+        if let Some(step) = event.step {
+            self.0.lock().unwrap()[0].push((step.candidate, step.id.to_owned()));
+        }
+    }
+    fn on_decision(&self, (): &mut (), event: &Decided<'_>) {
+        let [_, decisions, joint] = &mut *self.0.lock().unwrap();
+        for (decision, id) in event.decisions.iter().zip(event.candidate_ids()) {
+            decisions.push((decision.candidate, id.to_owned()));
+        }
+        joint.extend(event.joint().map(|(candidate, _)| (candidate, candidate.to_string())));
+    }
+}
+
+#[test]
+fn a_candidate_of_a_set_has_one_place_for_observers_and_in_the_response() {
+    let candidates = (0..100).map(|i| candidate(&i.to_string(), i as f32 / 101.0, 0.5)).collect();
+    let set = CandidateSet::new(candidates).unwrap();
+    let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), Places::default());
+    let response = router.route_set(Query::new(&QUERY), &set, 3).unwrap();
+    let mut places: Vec<_> = response.decisions.iter().map(|decision| decision.candidate).collect();
+    places.sort_unstable();
+    assert_eq!(places, [97, 98, 99]);
+    let expected = [97, 98, 99].map(|place: usize| (place, place.to_string()));
+    for seen in &mut *router.observer().0.lock().unwrap() {
+        seen.sort_unstable();
+        assert_eq!(*seen, expected);
+    }
+}
+
+/// Panics at each outcome.
+struct Allergic;
+
+impl Observer for Allergic {
+    type Request = ();
+    type Stage = ();
+    type Batch = ();
+    fn on_request_start(&self, _: &RequestStart<'_>) {}
+    fn on_outcome(&self, _: &OutcomeReported) {
+        panic!("as the test wants it");
+    }
+}
+
+#[test]
+fn an_outcome_reaches_the_circuit_though_an_observer_panics() {
+    let circuits = CircuitBreakerConfig { lightweight_min_calls: 4, ..Default::default() };
+    let (router, _) = router(toy_model(), circuits, Allergic);
+    for _ in 0..4 {
+        let failed = Outcome::new(ModelType::Lightweight, OutcomeResult::CallFailed);
+        let report = std::panic::AssertUnwindSafe(|| router.record_outcome(failed));
+        std::panic::catch_unwind(report).unwrap_err();
+    }
+    assert_eq!(router.circuit_state(Circuit::Lightweight), CircuitState::Open);
+}
+
+/// Wants all stages of one request in two.
+#[derive(Default)]
+struct Sampler(std::sync::atomic::AtomicU64);
+
+impl Observer for Sampler {
+    type Request = bool;
+    type Stage = ();
+    type Batch = ();
+    fn on_request_start(&self, _: &RequestStart<'_>) -> bool {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 2 == 1
+    }
+    fn detail(&self, &sampled: &bool) -> Detail {
+        if sampled { Detail::Candidates } else { Detail::Unsuccessful }
+    }
+}
+
+#[test]
+fn a_tuple_times_the_stages_that_a_member_wants_and_no_others() {
+    let candidates = [candidate("a", 0.9, 1.0)];
+    let reads = |observer: (Choosy, Option<Sampler>), requests: usize| {
+        let (router, hand) = router(toy_model(), CircuitBreakerConfig::default(), observer);
+        (0..requests)
+            .map(|_| {
+                let before = hand.reads();
+                let query = Query { now: Some(NOW), ..Query::new(&QUERY) };
+                router.route(RoutingRequest { query, candidates: &candidates }).unwrap();
+                hand.reads() - before
+            })
+            .collect::<Vec<_>>()
+    };
+    let inference = || {
+        let (_, hand) = Clock::manual(NOW);
+        let (detail, stage) = (Detail::Stages, Stage::ModelInference);
+        Choosy { detail, stage, ranks: 0..0, hand, told: Mutex::default() }
+    };
+    let alone = reads((inference(), None), 1);
+    assert_eq!(alone, [3], "the start, the end of one stage, the end");
+    // The same beside a member that samples: an unsampled request costs what it costs alone, a sampled one has its start
+    // and end, and both ends of four stages and of a step.
+    let sampled = 2 + 2 * 5;
+    assert_eq!(reads((inference(), Some(Sampler::default())), 4), [3, sampled, 3, sampled]);
+}
+
 #[test]
 fn candidates_speak_for_themselves_highest_confidence_first_ties_by_place() {
     let response = route(&[
@@ -103,9 +260,9 @@ fn recency_is_measured_from_the_request_or_else_from_the_clock() {
     let candidates = [candidate("a", 0.9, 1.0)];
     let ask = |now| {
         let mut response = RoutingResponse::default();
-        let request = RoutingRequest { now, ..RoutingRequest::new(&QUERY, &candidates) };
+        let request = RoutingRequest { query: Query { now, ..Query::new(&QUERY) }, candidates: &candidates };
         router.route_into(request, &mut response).unwrap();
-        response.columns.features().column(Feature::Recency)[0]
+        response.scratch.columns.features().column(Feature::Recency)[0]
     };
     assert!((ask(Some(NOW)) - 1.0).abs() < 1e-6);
     assert!((ask(Some(NOW + 7 * 86400)) - 0.5).abs() < 1e-6);
@@ -119,11 +276,12 @@ fn recency_is_measured_from_the_request_or_else_from_the_clock() {
 fn an_unobserved_router_reads_no_clock_when_now_is_given() {
     let (router, hand) = router(toy_model(), CircuitBreakerConfig::default(), ());
     let candidates = [candidate("a", 0.9, 1.0)];
-    let request = RoutingRequest { now: Some(NOW), ..RoutingRequest::new(&QUERY, &candidates) };
+    let request =
+        RoutingRequest { query: Query { now: Some(NOW), ..Query::new(&QUERY) }, candidates: &candidates };
     let before = hand.reads();
     router.route(request).unwrap();
     assert_eq!(hand.reads(), before);
-    router.route(RoutingRequest { now: None, ..request }).unwrap();
+    router.route(RoutingRequest { query: Query { now: None, ..request.query }, ..request }).unwrap();
     assert_eq!(hand.reads(), before + 1);
 }
 
@@ -131,7 +289,8 @@ fn an_unobserved_router_reads_no_clock_when_now_is_given() {
 fn a_router_whose_stages_are_heard_reads_five_ticks() {
     let (router, hand) = router(toy_model(), CircuitBreakerConfig::default(), Scribe::new(Detail::Stages));
     let candidates = [candidate("a", 0.9, 1.0)];
-    let request = RoutingRequest { now: Some(NOW), ..RoutingRequest::new(&QUERY, &candidates) };
+    let request =
+        RoutingRequest { query: Query { now: Some(NOW), ..Query::new(&QUERY) }, candidates: &candidates };
     let before = hand.reads();
     router.route(request).unwrap();
     assert_eq!(hand.reads(), before + 5, "the beginning, and the end of each stage");
@@ -163,7 +322,8 @@ fn the_same_request_gives_the_same_bits_on_any_number_of_threads() {
     let router = Router::new(RouterConfig::default()).unwrap();
     let candidates: Vec<_> =
         (0..90).map(|i| candidate("", (i as f32).sin() * 0.9, (i % 5) as f32 / 4.0)).collect();
-    let request = RoutingRequest { now: Some(NOW), ..RoutingRequest::new(&QUERY, &candidates) };
+    let request =
+        RoutingRequest { query: Query { now: Some(NOW), ..Query::new(&QUERY) }, candidates: &candidates };
     let bits = |response: &RoutingResponse| {
         let decisions =
             response.decisions.iter().map(|d| (d.candidate, d.confidence.to_bits(), d.uncertainty.to_bits()));
@@ -225,7 +385,7 @@ fn one_probe() -> Router {
     let circuits = CircuitBreakerConfig { probes: 1, ..Default::default() };
     let (router, hand) = router(toy_model(), circuits, ());
     for _ in 0..20 {
-        router.record_outcome(Outcome { model: ModelType::Lightweight, result: OutcomeResult::CallFailed });
+        router.record_outcome(Outcome::new(ModelType::Lightweight, OutcomeResult::CallFailed));
     }
     assert_eq!(router.circuit_state(Circuit::Lightweight), CircuitState::Open);
     hand.advance(Duration::from_secs(30));
@@ -239,9 +399,9 @@ fn a_probe_of_the_lightweight_circuit_is_answered_by_its_outcome() {
     let request = RoutingRequest::new(&QUERY, &candidates);
     assert_eq!(router.route(request).unwrap().reason, Reason::Confident);
     assert_eq!(router.route(request).unwrap().reason, Reason::CircuitOpen, "the probe is out");
-    router.record_outcome(Outcome { model: ModelType::Powerful, result: OutcomeResult::Sufficed });
+    router.record_outcome(Outcome::new(ModelType::Powerful, OutcomeResult::Sufficed));
     assert_eq!(router.circuit_state(Circuit::Lightweight), CircuitState::HalfOpen);
-    router.record_outcome(Outcome { model: ModelType::Lightweight, result: OutcomeResult::Sufficed });
+    router.record_outcome(Outcome::new(ModelType::Lightweight, OutcomeResult::Sufficed));
     assert_eq!(router.circuit_state(Circuit::Lightweight), CircuitState::Closed);
 }
 
@@ -277,7 +437,7 @@ fn insufficient_answers_count_as_failures_only_if_configured() {
 fn the_powerful_models_outcomes_move_no_circuit() {
     let router = toy();
     for _ in 0..100 {
-        router.record_outcome(Outcome { model: ModelType::Powerful, result: OutcomeResult::CallFailed });
+        router.record_outcome(Outcome::new(ModelType::Powerful, OutcomeResult::CallFailed));
     }
     assert_eq!(router.circuit_state(Circuit::Lightweight), CircuitState::Closed);
 }
@@ -361,13 +521,14 @@ impl Scribe {
 impl Observer for Scribe {
     type Request = ();
     type Stage = ();
+    type Batch = ();
 
     fn on_request_start(&self, event: &RequestStart<'_>) {
         self.note(format!("start {}", event.candidates));
     }
 
     fn on_stage_start(&self, (): &mut (), event: &StageStart<'_>) {
-        let step = event.step.map(|step| format!(" {} rank {}", step.id(), step.rank));
+        let step = event.step.map(|step| format!(" {} rank {}", step.id, step.rank));
         self.note(format!("{}{}", event.stage.name(), step.unwrap_or_default()));
     }
 
@@ -439,6 +600,7 @@ struct Choosy {
 impl Observer for Choosy {
     type Request = ();
     type Stage = ();
+    type Batch = ();
 
     fn on_request_start(&self, _: &RequestStart<'_>) {}
 
@@ -446,7 +608,7 @@ impl Observer for Choosy {
         self.detail
     }
 
-    fn hears(&self, event: &StageStart<'_>) -> bool {
+    fn is_enabled(&self, (): &(), event: &StageStart<'_>) -> bool {
         event.stage == self.stage && event.step.is_none_or(|step| self.ranks.contains(&step.rank))
     }
 
@@ -471,7 +633,9 @@ fn choosy(detail: Detail, stage: Stage, candidates: &[Candidate]) -> (Vec<(&'sta
     let config = RouterConfig { clock, ..Default::default() };
     let router = Router::with_observer(config, observer).unwrap();
     let before = hand.reads();
-    router.route(RoutingRequest { now: Some(NOW), ..RoutingRequest::new(&QUERY, candidates) }).unwrap();
+    router
+        .route(RoutingRequest { query: Query { now: Some(NOW), ..Query::new(&QUERY) }, candidates })
+        .unwrap();
     let told = std::mem::take(&mut *router.observer().told.lock().unwrap());
     (told, hand.reads() - before)
 }
@@ -499,7 +663,8 @@ fn of_candidates_only_those_are_told_that_somebody_hears() {
         let config = RouterConfig { clock, ..Default::default() };
         let observer = Choosy { detail, stage, ranks, hand, told };
         let watched = Router::with_observer(config.clone(), observer).unwrap();
-        let request = RoutingRequest { now: Some(NOW), ..RoutingRequest::new(&QUERY, &candidates) };
+        let request =
+            RoutingRequest { query: Query { now: Some(NOW), ..Query::new(&QUERY) }, candidates: &candidates };
         let response = watched.route(request).unwrap();
         assert_eq!(response, Router::new(config).unwrap().route(request).unwrap());
         let told = watched.observer().told.lock().unwrap().iter().map(|(name, _)| *name).collect::<Vec<_>>();
@@ -514,6 +679,7 @@ struct Slow(ManualClock, Mutex<Vec<(Stage, Duration, Duration)>>);
 impl Observer for Slow {
     type Request = ();
     type Stage = ();
+    type Batch = ();
 
     fn on_request_start(&self, _: &RequestStart<'_>) {}
 
@@ -659,7 +825,7 @@ fn the_contract_holds_at_every_detail() {
             _ => assert_eq!(told, counts.requests),
         }
         assert_eq!(counts.broken_promises, 1);
-        assert_eq!((counts.requests, counts.outcomes, counts.reloads), (21, 115, 6));
+        assert_eq!((counts.requests, counts.outcomes, counts.reloads), (22, 115, 6));
     }
 }
 
@@ -677,14 +843,13 @@ fn the_checker_notices_a_second_decision() {
         uncertainty: 1.0,
         reason: response.reason,
         decisions: &[],
-        columns: &response.columns,
-        joint: &response.joint,
-        confidence_threshold: 0.85,
-        max_uncertainty: 0.15,
+        columns: &response.scratch.columns,
+        joint: &response.scratch.joint,
+        candidates: Candidates::Brought(&[]),
+        thresholds: Thresholds::default(),
         model_version: model.version(),
         kernel: crate::Kernel::detect(),
         config_digest: "",
-        names: Names::Request(&[]),
     };
     checker.on_decision(&mut request, &event);
     checker.on_decision(&mut request, &event);
@@ -703,15 +868,16 @@ impl Drop for Guard {
 
 impl Observer for Fragile<'static> {
     type Request = Guard;
-    type Stage = Guard;
+    type Stage = Option<Guard>;
+    type Batch = ();
 
     fn on_request_start(&self, _: &RequestStart<'_>) -> Guard {
         Guard(self.0)
     }
 
-    fn on_stage_start(&self, _: &mut Guard, event: &StageStart<'_>) -> Guard {
+    fn on_stage_start(&self, _: &mut Guard, event: &StageStart<'_>) -> Option<Guard> {
         assert!(event.stage != Stage::UncertaintyEstimation, "as the test wants it");
-        Guard(self.0)
+        Some(Guard(self.0))
     }
 }
 
@@ -721,7 +887,7 @@ fn contexts_and_leases_are_given_back_when_the_router_unwinds() {
     let circuits = CircuitBreakerConfig { probes: 1, ..Default::default() };
     let (router, hand) = router(toy_model(), circuits, Fragile(&DROPPED));
     for _ in 0..20 {
-        router.record_outcome(Outcome { model: ModelType::Lightweight, result: OutcomeResult::CallFailed });
+        router.record_outcome(Outcome::new(ModelType::Lightweight, OutcomeResult::CallFailed));
     }
     hand.advance(Duration::from_secs(30));
     let candidates = [candidate("a", 0.9, 1.0)];
@@ -749,6 +915,7 @@ fn a_set_is_routed_like_its_nearest_candidates_in_order() {
             created_at: NOW - (random() * 1e6) as i64,
             access_count: (random() * 2000.0) as u64,
             success_rate: random(),
+            win_rate: 0.0,
         })
         .collect();
     let set = CandidateSet::new(remembered.clone()).unwrap();
@@ -760,9 +927,8 @@ fn a_set_is_routed_like_its_nearest_candidates_in_order() {
         places.sort_unstable();
         let candidates: Vec<_> = places.iter().map(|&place| remembered[place].clone()).collect();
         let request = RoutingRequest {
-            metadata: Some(&metadata),
-            now: Some(NOW),
-            ..RoutingRequest::new(&query, &candidates)
+            query: Query { metadata: Some(&metadata), now: Some(NOW), ..Query::new(&query) },
+            candidates: &candidates,
         };
         let mut expected = router.route(request).unwrap();
         for decision in &mut expected.decisions {
@@ -785,7 +951,7 @@ fn a_set_gives_no_evidence_where_nothing_is_taken_from_it() {
         assert_eq!(response, RoutingResponse::default());
     }
     let error = router.route_set_into(Query::new(&[1.0]), &set, 5, &mut response).unwrap_err();
-    assert_eq!(error, RouteError::DimensionMismatch { candidate: 0, expected: 1, actual: 2 });
+    assert_eq!(error, RouteError::DimensionMismatch { candidate: None, expected: 2, actual: 1 });
     assert_eq!(router.route_set(Query::new(&[]), &set, 5), Err(RouteError::EmptyQuery));
 }
 
@@ -794,10 +960,11 @@ fn a_batch_gives_what_its_requests_give_one_by_one() {
     let candidates: Vec<_> = (0..40).map(|i| candidate("", i as f32 / 40.0, (i % 3) as f32 / 2.0)).collect();
     let query = [1.0, 0.0];
     let requests: Vec<_> = (0..200)
-        .map(|i| RoutingRequest {
-            now: Some(NOW),
-            // Some are too long for the query, so that errors have places, too.
-            ..RoutingRequest::new(if i % 7 == 3 { &[1.0; 3] } else { &query }, &candidates[..i % 41])
+        .map(|i| {
+            // Some are too long for the candidates, so that errors have places, too.
+            let embedding: &[f32] = if i % 7 == 3 { &[1.0; 3] } else { &query };
+            let query = Query { now: Some(NOW), ..Query::new(embedding) };
+            RoutingRequest { query, candidates: &candidates[..i % 41] }
         })
         .collect();
     let router = Router::new(RouterConfig::default()).unwrap();
@@ -812,23 +979,33 @@ fn each_request_of_a_batch_is_routed_within_the_callers_context() {
     thread_local! {
         static CONTEXT: Cell<u32> = const { Cell::new(0) };
     }
+    /// What was current where the batch came in, and puts it back.
+    #[derive(Default)]
+    struct Here(u32);
+    struct Before(u32);
+    impl BatchContext for Here {
+        type Guard<'a> = Before;
+        fn enter(&self) -> Before {
+            Before(CONTEXT.replace(self.0))
+        }
+    }
+    impl Drop for Before {
+        fn drop(&mut self) {
+            CONTEXT.set(self.0);
+        }
+    }
     #[derive(Default)]
     struct Contexts(Mutex<Vec<(Operation, u32)>>);
     impl Observer for Contexts {
         type Request = ();
         type Stage = ();
-        fn on_batch_start(&self, _: &BatchStart) -> impl Fn(&mut dyn FnMut()) + Send + Sync {
-            let here = CONTEXT.get();
-            move |route: &mut dyn FnMut()| {
-                let before = CONTEXT.replace(here);
-                route();
-                CONTEXT.set(before);
-            }
+        type Batch = Here;
+        fn on_batch_start(&self, _: &BatchStart) -> Here {
+            Here(CONTEXT.get())
         }
         fn on_request_start(&self, event: &RequestStart<'_>) {
             self.0.lock().unwrap().push((event.operation, CONTEXT.get()));
         }
-        fn on_stage_start(&self, (): &mut (), _: &StageStart<'_>) {}
     }
     let (router, _) = testing::router(
         testing::toy_model(),
@@ -847,7 +1024,7 @@ fn each_request_of_a_batch_is_routed_within_the_callers_context() {
 fn the_stages_by_hand_decide_the_same() {
     let (mut expected, mut by_hand) = (RoutingResponse::default(), RoutingResponse::default());
     let mut same = |[a, b]: [&Router; 2], candidates: &[Candidate]| {
-        let request = RoutingRequest { now: Some(NOW), ..RoutingRequest::new(&QUERY, candidates) };
+        let request = RoutingRequest { query: Query { now: Some(NOW), ..Query::new(&QUERY) }, candidates };
         assert_eq!(b.route_by_hand(request, &mut by_hand), a.route_into(request, &mut expected));
         assert_eq!(by_hand, expected);
         let states = |router: &Router| Circuit::ALL.map(|circuit| router.circuit_state(circuit));
@@ -866,7 +1043,7 @@ fn the_stages_by_hand_decide_the_same() {
         same(routers, &[candidate("", 0.9, 2.0)]);
         // Open, and then half-open: probes until there are no more leases, since no outcome brings one back.
         for _ in 0..config.lightweight_min_calls {
-            let failed = Outcome { model: ModelType::Lightweight, result: OutcomeResult::CallFailed };
+            let failed = Outcome::new(ModelType::Lightweight, OutcomeResult::CallFailed);
             for router in routers {
                 router.record_outcome(failed);
             }

@@ -19,12 +19,15 @@ proptest! {
         let similarity: Vec<f32> = values.iter().map(|&x| f32::from(x) / 10.0).collect();
         let mut nearest = Nearest::default();
         nearest.clear(k);
+        let nearer = |a: &Neighbour, b: &Neighbour| {
+            b.similarity.total_cmp(&a.similarity).then(a.candidate.cmp(&b.candidate))
+        };
         if k > 0 {
             for (candidate, &similarity) in (0..).zip(&similarity) {
-                nearest.offer(candidate, similarity);
+                nearest.offer(candidate, similarity, nearer);
             }
         }
-        nearest.finish();
+        nearest.finish(nearer);
         let mut expected = sorted(&similarity, k);
         expected.sort_by_key(|&(candidate, _)| candidate);
         let found: Vec<_> =
@@ -80,7 +83,7 @@ fn a_bad_candidate_is_refused_with_its_place() {
     let good = candidate("", 0.5, 0.5);
     assert_eq!(
         refused(Candidate { embedding: vec![1.0; 3], ..good.clone() }),
-        RouteError::DimensionMismatch { candidate: 1, expected: 2, actual: 3 }
+        RouteError::DimensionMismatch { candidate: Some(1), expected: 2, actual: 3 }
     );
     assert_eq!(
         refused(Candidate { embedding: vec![0.0; 2], ..good.clone() }),
@@ -100,7 +103,20 @@ fn a_bad_candidate_is_refused_with_its_place() {
 fn a_query_of_another_dimension_is_an_error_and_an_empty_set_is_not() {
     let set = CandidateSet::new(vec![candidate("", 0.5, 0.5)]).unwrap();
     let error = set.nearest(&[1.0, 0.0, 0.0], 1).unwrap_err();
-    assert_eq!(error, RouteError::DimensionMismatch { candidate: 0, expected: 3, actual: 2 });
+    assert_eq!(error, RouteError::DimensionMismatch { candidate: None, expected: 2, actual: 3 });
     let empty = CandidateSet::new(vec![]).unwrap();
     assert_eq!((empty.nearest(&[1.0], 5), empty.dimensions()), (Ok(vec![]), 0));
+}
+
+#[test]
+fn of_equal_similarities_the_cut_keeps_those_that_say_less() {
+    // More than one thread searches, of one similarity; every third has failed.
+    let candidates: Vec<_> =
+        (0..20_000).map(|i| candidate("", 0.5, if i % 3 == 2 { 0.0 } else { 1.0 })).collect();
+    let set = CandidateSet::new(candidates).unwrap();
+    for k in [1, 64, 5000] {
+        let found: Vec<_> =
+            set.nearest(&[1.0, 0.0], k).unwrap().into_iter().map(|(place, _)| place).collect();
+        assert_eq!(found, (0..k).map(|i| 3 * i + 2).collect::<Vec<_>>());
+    }
 }

@@ -51,6 +51,12 @@ impl WithSimd for Similarities<'_> {
     }
 }
 
+/// The cosine by its definition, in f64.
+fn similarity_f64(a: &[f32], b: &[f32]) -> f32 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
+    (dot(a, b) / (dot(a, a).sqrt() * dot(b, b).sqrt())).clamp(-1.0, 1.0) as f32
+}
+
 /// A query and rows of its length, of any scale within f32's range.
 fn scaled() -> impl Strategy<Value = (Vec<f32>, Vec<Vec<f32>>)> {
     let vector = |n| {

@@ -2,15 +2,16 @@
 
 use crate::activation;
 use crate::fastgrnn::State;
-use crate::features::{self, Columns, Feature, FillSimilarities, Scales};
+use crate::features::{self, Columns, Feature, FillSimilarities, Scales, Setting};
 use crate::kernel::Kernel;
+use crate::model::Ties;
 use crate::order::{self, JointOrder};
 use crate::similarity::Cosine;
 use crate::{Candidate, CandidateSet, Model, RouteError, RoutingRequest};
 use pulp::{Simd, WithSimd};
 use std::time::Duration;
 
-/// The features of a request, and room for each candidate's own confidence.
+/// The features of a request by a model that counts a tie whole, and room for each candidate's own confidence.
 #[derive(Default)]
 pub struct Scratch(Columns);
 
@@ -39,13 +40,18 @@ impl Engineer {
     }
 
     /// The five features of all candidates, cosines and checks included.
+    ///
+    /// # Errors
+    /// If the query or a candidate is bad.
     pub fn features(
         &self,
         kernel: Kernel,
         request: &RoutingRequest<'_>,
         scratch: &mut Scratch,
     ) -> Result<(), RouteError> {
-        features::engineer(kernel, request, request.now.unwrap_or_default(), &self.0, &mut scratch.0)
+        let now = request.query.now.unwrap_or_default();
+        let setting = Setting { kernel, scales: &self.0, ties: Ties::Whole, now };
+        features::engineer(setting, request, &mut scratch.0)
     }
 }
 
@@ -55,6 +61,9 @@ pub fn embeddings(set: &CandidateSet) -> &[f32] {
 }
 
 /// The cosines of a query and of all candidates, norms included, their embeddings checked. False where one is no good.
+///
+/// # Errors
+/// If the query is bad.
 pub fn cosines(
     kernel: Kernel,
     query: &[f32],
@@ -65,12 +74,14 @@ pub fn cosines(
     Ok(kernel.dispatch(FillSimilarities { cosine, candidates, similarities }))
 }
 
-/// The places of the candidates that are read together, farthest first.
+/// The places of the joint pass's candidates, farthest first; ties in their order.
 pub fn joint_order(kernel: Kernel, similarity: &[f32]) -> Vec<u32> {
-    JointOrder::new(kernel, similarity).candidates().to_vec()
+    let mut order = JointOrder::default();
+    order.fill(kernel, similarity, |_, _| std::cmp::Ordering::Equal);
+    order.positions().to_vec()
 }
 
-/// Writes the place of each value in descending order; false where they are so many that they are sorted instead.
+/// Writes the place of each value in descending order; false where the router sorts them instead.
 pub fn descending(kernel: Kernel, values: &[f32], places: &mut [usize]) -> bool {
     order::descending(kernel, values, |index, place| places[index] = place)
 }

@@ -72,7 +72,7 @@ fn a_failure_of_the_model_or_an_outcome_allocates_nothing() {
             for _ in 0..10 {
                 let _ = router.route_into(request, &mut response);
                 for model in tiny_dancer_core::ModelType::ALL {
-                    router.record_outcome(Outcome { model, result: OutcomeResult::CallFailed });
+                    router.record_outcome(Outcome::new(model, OutcomeResult::CallFailed));
                 }
             }
         });

@@ -19,10 +19,20 @@ fn a_response_reads_as_it_is_named() {
 fn a_candidate_needs_no_metadata() {
     let json = json!({
         "id": "a", "embedding": [1.0], "created_at": 7, "access_count": 3, "success_rate": 0.5,
+        "win_rate": 0,
     });
     let candidate: Candidate = serde_json::from_value(json).unwrap();
     assert!(candidate.metadata.is_empty());
     assert_eq!(candidate.access_count, 3);
+}
+
+#[test]
+fn a_candidate_of_the_old_coding_is_refused_by_name() {
+    let json = json!({
+        "id": "a", "embedding": [1.0], "created_at": 7, "access_count": 3, "success_rate": 0.5,
+    });
+    let error = serde_json::from_value::<Candidate>(json).unwrap_err();
+    assert_eq!(error.to_string(), "missing field `win_rate`");
 }
 
 #[test]

@@ -30,9 +30,10 @@ fn decisions(count: usize, bounds: &[f64]) -> Vec<RoutingDecision> {
     };
     let mut decisions: Vec<_> = (0..count)
         .map(|candidate| {
-            let (confidence, uncertainty) = (number(), number());
-            let use_lightweight = confidence >= THRESHOLD && uncertainty <= 0.5;
-            RoutingDecision { candidate, confidence, uncertainty, use_lightweight }
+            let mut decision = RoutingDecision::default();
+            (decision.candidate, decision.confidence, decision.uncertainty) = (candidate, number(), number());
+            decision.use_lightweight = decision.confidence >= THRESHOLD && decision.uncertainty <= 0.5;
+            decision
         })
         .collect();
     decisions.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));

@@ -18,18 +18,6 @@ fn a_broken_promise_is_worse_than_any_evidence() {
     assert_eq!(promises.worst().unwrap().wealth, 15.0, "who goes away takes his promise along");
 }
 
-#[test]
-fn a_promise_that_is_made_anew_is_kept_so_far() {
-    let promises = Promises::default();
-    let key = promises.key();
-    promises.renew(key);
-    assert_eq!(promises.worst(), None, "nobody promised anything");
-    promises.report(key, promise(100.0, true));
-    promises.renew(key);
-    let renewed = PromiseState { reported: 0, insufficient: 0, ..promise(1.0, false) };
-    assert_eq!(promises.worst(), Some(renewed));
-}
-
 /// What a request reads lies beside them.
 #[test]
 fn outcomes_take_no_line_from_requests() {

@@ -118,7 +118,7 @@ const ALERTS: &[Alert] = &[
         description: "Requests end with an error instead of a model: the caller has to choose one by itself.",
         runbook: "tiny_dancer_errors_total says which error, the log and the trace of a failed request say which \
             candidate. dimension_mismatch, zero_norm and non_finite_embedding: the embedding model or the vector store \
-            changed or is broken. invalid_success_rate and empty_query: the caller's code. non_finite_output: the model \
+            changed or is broken. invalid_success_rate, invalid_win_rate and empty_query: the caller's code. non_finite_output: the model \
             file. circuit_open: a circuit is open and on_open is Reject.",
         labels: INSTANCE,
         fires: Case {

@@ -61,6 +61,7 @@ fn durations_fall_into_configured_buckets() {
     impl Observer for Slow {
         type Request = ();
         type Stage = ();
+        type Batch = ();
         fn on_request_start(&self, _: &RequestStart<'_>) {}
         fn on_stage_start(&self, (): &mut (), _: &StageStart<'_>) {
             self.0.advance(Duration::from_millis(3));

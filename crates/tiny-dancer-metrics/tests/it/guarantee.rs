@@ -23,13 +23,16 @@ fn failures_are_shown_against_the_promise() {
 }
 
 #[test]
-fn a_broken_promise_is_shown_until_it_is_made_anew() {
+fn a_broken_promise_is_shown_until_it_is_reset_whatever_is_reloaded() {
     let metrics = collector();
     let router = promising(metrics.clone());
     (0..100).for_each(|_| outcome(&router, Insufficient));
     let [_, ratio, evidence, broken] = shown(&metrics);
     assert_eq!((ratio, broken), (1.0, 1.0));
     assert!(evidence >= 20.0, "{evidence}");
+    router.reload_model().unwrap();
+    assert_eq!(shown(&metrics), [0.1, ratio, evidence, broken], "the same model, the same promise");
+    router.reset_promise();
     router.reload_model().unwrap();
     assert_eq!(shown(&metrics), [0.1, 0.0, 1.0, 0.0]);
 }

@@ -20,7 +20,7 @@ mod snapshot;
 use exposition::Scrape;
 use std::path::Path;
 use tiny_dancer_core::breaker::CircuitBreakerConfig;
-use tiny_dancer_core::guarantee::RiskStep;
+use tiny_dancer_core::promise::RiskStep;
 use tiny_dancer_core::{
     Candidate, ModelType, Observer, Outcome, OutcomeResult, RiskBudget, Router, RouterConfig, RoutingRequest,
     testing,
@@ -66,7 +66,7 @@ fn promising<O: Observer>(observer: O) -> Router<O> {
 
 /// Reports how the lightweight model did.
 fn outcome<O: Observer>(router: &Router<O>, result: OutcomeResult) {
-    router.record_outcome(Outcome { model: ModelType::Lightweight, result });
+    router.record_outcome(Outcome::new(ModelType::Lightweight, result));
 }
 
 /// Fails where a file of the repository is not `text`; writes it anew where `BLESS` is set.

@@ -27,6 +27,7 @@ struct Tally {
 impl Observer for Tally {
     type Request = ();
     type Stage = ();
+    type Batch = ();
 
     fn on_request_start(&self, _: &RequestStart<'_>) {}
 
@@ -175,6 +176,7 @@ struct Steps(ManualClock);
 impl Observer for Steps {
     type Request = ();
     type Stage = ();
+    type Batch = ();
 
     fn on_request_start(&self, _: &RequestStart<'_>) {}
 
@@ -224,6 +226,7 @@ struct Look {
 impl Observer for Look {
     type Request = ();
     type Stage = ();
+    type Batch = ();
 
     fn on_request_start(&self, _: &RequestStart<'_>) {}
 
@@ -347,7 +350,7 @@ fn counting_allocates_nothing() {
             router.route_into(request, &mut response).unwrap();
         }
         router.route_into(RoutingRequest::new(&[], &many), &mut response).unwrap_err();
-        router.record_outcome(Outcome { model: ModelType::Lightweight, result: OutcomeResult::Sufficed });
+        router.record_outcome(Outcome::new(ModelType::Lightweight, OutcomeResult::Sufficed));
     });
     assert_eq!(allocated.count_total, 0);
     assert_eq!(scrape(&metrics).total("tiny_dancer_routing_requests_total"), 8.0);

@@ -22,7 +22,7 @@ fn the_text_of_a_fixed_scenario_is_the_stored_one() {
         hand.advance(Duration::from_secs(1));
     }
     router.route(RoutingRequest::new(&[0.0, 0.0], &candidates)).unwrap_err();
-    router.record_outcome(Outcome { model: ModelType::Lightweight, result: OutcomeResult::Sufficed });
+    router.record_outcome(Outcome::new(ModelType::Lightweight, OutcomeResult::Sufficed));
     router.force_open(Circuit::Lightweight);
     router.route(RoutingRequest::new(&[1.0, 0.0], &candidates)).unwrap();
 

@@ -6,7 +6,9 @@ use opentelemetry_sdk::trace::SpanData;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tiny_dancer_core::testing::{broken_model, candidate, exercise, router, toy_model};
-use tiny_dancer_core::{Candidate, CircuitBreakerConfig, Router, RouterConfig, RoutingRequest};
+use tiny_dancer_core::{
+    Candidate, CircuitBreakerConfig, Query, Router, RouterConfig, RoutingRequest, Thresholds,
+};
 
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331";
 
@@ -174,6 +176,7 @@ fn the_shared_span_lasts_until_the_last_of_the_far_candidates() {
     impl Observer for Began {
         type Request = ();
         type Stage = ();
+        type Batch = ();
         fn on_request_start(&self, _: &RequestStart<'_>) {}
         fn on_stage_start(&self, (): &mut (), event: &StageStart<'_>) {
             if event.step.is_some_and(|step| step.rank == 2) {
@@ -321,6 +324,7 @@ fn a_request_that_unwinds_ends_its_spans_and_leaves_no_context_behind() {
     impl Observer for Panics {
         type Request = ();
         type Stage = ();
+        type Batch = ();
         fn on_request_start(&self, _: &RequestStart<'_>) {}
         fn on_stage_start(&self, (): &mut (), event: &StageStart<'_>) {
             assert_ne!(event.stage, Stage::UncertaintyEstimation, "a panic on purpose");
@@ -409,8 +413,8 @@ fn no_embedding_and_no_metadata_is_in_any_span_or_line() {
     let ((), lines) = lines(|| {
         let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), recorder.observer());
         for candidates in [&[remembered][..], &[short]] {
-            let request = RoutingRequest::new(&[16.1803, 14.1421], candidates);
-            let _ = router.route(RoutingRequest { metadata: Some(&metadata), ..request });
+            let query = Query { metadata: Some(&metadata), ..Query::new(&[16.1803, 14.1421]) };
+            let _ = router.route(RoutingRequest { query, candidates });
         }
     });
     let told = format!("{:?} {lines:?}", recorder.finish());
@@ -460,8 +464,10 @@ fn the_event_of_a_decision_holds_what_it_takes_to_decide_it_again() {
         assert_eq!(rows.len(), usize::from(n).min(64));
         let recorded = Recorded {
             rows,
-            confidence_threshold: one(fields::REPLAY_CONFIDENCE_THRESHOLD),
-            max_uncertainty: one(fields::REPLAY_MAX_UNCERTAINTY),
+            thresholds: Thresholds {
+                confidence_threshold: one(fields::REPLAY_CONFIDENCE_THRESHOLD),
+                max_uncertainty: one(fields::REPLAY_MAX_UNCERTAINTY),
+            },
         };
         let replayed = recorded.replay(&toy_model(), Kernel::detect()).unwrap();
         assert_eq!(replayed.confidence, one(fields::REPLAY_CONFIDENCE));

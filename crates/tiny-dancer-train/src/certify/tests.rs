@@ -4,7 +4,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::path::Path;
 use tiny_dancer_core::RouterConfig;
-use tiny_dancer_core::guarantee::{RiskBudget, resolve};
+use tiny_dancer_core::promise::{RiskBudget, resolve};
 
 const BUDGET: RiskBudget = RiskBudget { alpha: 0.15, delta: 0.05 };
 const RESPLITS: u32 = 400;

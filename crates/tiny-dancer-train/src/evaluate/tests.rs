@@ -84,7 +84,7 @@ fn what_cannot_be_judged_is_refused() {
         evaluate(&router, &good, &narrow, 64),
         Err(EvaluateError::Dimension { rows: 6, memory: 5 })
     ));
-    rows.items[3].went = Went::Profile { success_rate: 0.5 };
+    rows.items[3].went = Went::Profile { success_rate: 0.5, win_rate: 0.0 };
     assert!(matches!(evaluate(&router, &rows, &good, 64), Err(EvaluateError::Profile { .. })));
     rows.items.iter_mut().for_each(|item| item.went = Went::Row { lightweight: 1.0, powerful: 1.0 });
     assert!(matches!(evaluate(&router, &rows, &good, 64), Err(EvaluateError::NoGap { .. })));

@@ -19,7 +19,7 @@ fn past(n: usize) -> Past {
 fn a_judgement_is_what_the_router_answers_for_the_nearest() {
     let (router, past, queries) =
         (Router::new(RouterConfig::default()).unwrap(), past(90), unit_rows(5, 8, 2));
-    let candidates = past.candidates(target(&router));
+    let candidates = past.candidates();
     for (query, said) in queries.outer_iter().zip(judge(&router, &queries, &past, 20).unwrap()) {
         let mut near = candidates.clone();
         near.sort_by(|a, b| {
@@ -44,7 +44,7 @@ fn a_row_is_not_judged_by_its_own_outcome() {
 #[test]
 fn a_query_of_another_dimension_is_refused() {
     let router = Router::new(RouterConfig::default()).unwrap();
-    let mut candidates = past(4).candidates(Target::Suffices);
+    let mut candidates = past(4).candidates();
     candidates[2].embedding.pop();
     let queries = unit_rows(1, 8, 3);
     let retrieved = nearest(&queries, &past(4).embeddings, 4);

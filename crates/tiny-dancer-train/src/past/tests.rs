@@ -13,20 +13,19 @@ fn read(text: &str, embeddings: usize, keep: &str) -> Result<Past, PastError> {
 }
 
 #[test]
-fn rows_and_profiles_become_candidates_as_the_model_reads_them() {
+fn rows_and_profiles_become_candidates() {
     let past = read(
         r#"{"id": "tie", "subject": "law", "lightweight_correct": 1, "powerful_correct": 1}
 {"id": "loss", "lightweight_correct": 0.5, "created_at": 7}
-{"id": "many", "success_rate": 0.25, "access_count": 30, "metadata": {"subject": "art"}}
+{"id": "many", "success_rate": 0.25, "win_rate": 0.125, "access_count": 30, "metadata": {"subject": "art"}}
 "#,
         3,
         "train",
     )
     .unwrap();
-    let rates = |target| past.candidates(target).iter().map(|c| c.success_rate).collect::<Vec<_>>();
-    assert_eq!(rates(Target::Suffices), [1.0, 0.0, 0.25]);
-    assert_eq!(rates(Target::WinRate), [0.5, 0.0, 0.25]);
-    let candidates = past.candidates(Target::Suffices);
+    let candidates = past.candidates();
+    let rates: Vec<_> = candidates.iter().map(|c| (c.success_rate, c.win_rate)).collect();
+    assert_eq!(rates, [(1.0, 0.0), (0.0, 0.0), (0.25, 0.125)]);
     assert_eq!(candidates[0].metadata["subject"], "law");
     assert_eq!((candidates[0].created_at, candidates[1].created_at), (i64::MAX, 7));
     assert_eq!((candidates[0].access_count, candidates[2].access_count), (1, 30));
@@ -54,7 +53,7 @@ fn what_is_wrong_is_named_with_its_line() {
     );
     assert!(message("{\"id\": \"a\", \"success_rate\": 2}\n").contains("line 1: success_rate is 2"));
     assert!(message("no\n").ends_with("line 1 is not a row"));
-    let two = "{\"id\": \"a\", \"success_rate\": 1}\n{\"id\": \"b\", \"success_rate\": 1}\n";
+    let two = "{\"id\": \"a\", \"lightweight_correct\": 1}\n{\"id\": \"b\", \"lightweight_correct\": 1}\n";
     assert_eq!(message(two), "2 rows, but 1 embeddings");
 }
 
@@ -70,6 +69,6 @@ fn what_a_dataset_remembers_is_its_split_train_as_its_file_says() {
     std::fs::write(&vectors, crate::rows::embeddings_to_bytes(&Array2::eye(3))).unwrap();
     let remembered = Past::remembered(&Dataset::read(&rows, &vectors).unwrap());
     let read = Past::read(&rows, &vectors, "train").unwrap();
-    assert_eq!(remembered.candidates(Target::WinRate), read.candidates(Target::WinRate));
+    assert_eq!(remembered.candidates(), read.candidates());
     assert_eq!(remembered.items.len(), 2);
 }

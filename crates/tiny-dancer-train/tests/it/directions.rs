@@ -2,7 +2,7 @@
 //! up with the success rate; up with similarity, recency, frequency and overlap where the success rate is 1, and down
 //! with them where it is 0.
 
-use tiny_dancer_core::{Candidate, Feature, Metadata, Router, RouterConfig, RoutingRequest};
+use tiny_dancer_core::{Candidate, Feature, Metadata, Query, Router, RouterConfig, RoutingRequest};
 
 const NOW: i64 = 1_700_000_000;
 const DAY: i64 = 86_400;
@@ -48,7 +48,9 @@ fn candidate([similarity, age, count, rate, shared]: Point) -> Candidate {
         embedding: vec![cosine, (1.0 - cosine * cosine).sqrt()],
         created_at: NOW - AGES[age] * DAY,
         access_count: COUNTS[count],
+        // Without ties, so that all models read the same rate.
         success_rate: RATES[rate],
+        win_rate: RATES[rate],
         metadata: metadata(SHARED[shared], "other"),
         ..Default::default()
     }
@@ -62,12 +64,8 @@ fn router() -> Router {
 fn alone(points: &[Point]) -> Vec<f32> {
     let candidates: Vec<Candidate> = points.iter().map(|&point| candidate(point)).collect();
     let query = metadata(3, "query");
-    let request = RoutingRequest {
-        query_embedding: &[1.0, 0.0],
-        candidates: &candidates,
-        metadata: Some(&query),
-        now: Some(NOW),
-    };
+    let query = Query { metadata: Some(&query), now: Some(NOW), ..Query::new(&[1.0, 0.0]) };
+    let request = RoutingRequest { query, candidates: &candidates };
     let mut confidences = vec![f32::NAN; points.len()];
     for decision in router().route(request).expect("the request is valid").decisions {
         confidences[decision.candidate] = decision.confidence;
@@ -135,12 +133,8 @@ fn a_request_of_one_candidate_is_that_candidate_alone() {
     let (router, query) = (router(), metadata(3, "query"));
     for (&point, alone) in points.iter().zip(confidences) {
         let candidates = [candidate(point)];
-        let request = RoutingRequest {
-            query_embedding: &[1.0, 0.0],
-            candidates: &candidates,
-            metadata: Some(&query),
-            now: Some(NOW),
-        };
+        let query = Query { metadata: Some(&query), now: Some(NOW), ..Query::new(&[1.0, 0.0]) };
+        let request = RoutingRequest { query, candidates: &candidates };
         let together = router.route(request).unwrap().confidence;
         assert!((together - alone).abs() < 1e-6, "{together} together, {alone} alone at {point:?}");
     }
@@ -155,8 +149,10 @@ fn sixty_four_good_memories_are_worth_more_than_sixty_four_bad_ones() {
         for similarity in 4..SIMILARITIES.len() {
             let confidence = |rate: usize| {
                 let candidates = vec![candidate([similarity, 6, 1, rate, 0]); n];
-                let request =
-                    RoutingRequest { now: Some(NOW), ..RoutingRequest::new(&[1.0, 0.0], &candidates) };
+                let request = RoutingRequest {
+                    query: Query { now: Some(NOW), ..Query::new(&[1.0, 0.0]) },
+                    candidates: &candidates,
+                };
                 router.route(request).unwrap().confidence
             };
             assert!(confidence(6) > confidence(3) && confidence(3) > confidence(0), "{n} candidates");

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tiny_dancer::observer::{Decided, Detail, RequestStart, StageStart};
 use tiny_dancer::{
     BuildError, Candidate, Circuit, CircuitState, ConfigError, ModelType, Observer, Outcome, OutcomeResult,
-    Router, RouterConfig, RoutingRequest,
+    Query, Router, RouterConfig, RoutingRequest, Thresholds,
 };
 
 /// Counts decisions.
@@ -16,6 +16,7 @@ struct Decisions(AtomicU64);
 impl Observer for Decisions {
     type Request = ();
     type Stage = ();
+    type Batch = ();
 
     fn on_request_start(&self, _: &RequestStart<'_>) {}
 
@@ -39,7 +40,8 @@ fn candidates() -> [Candidate; 2] {
 #[test]
 fn it_decides_what_core_decides() {
     let candidates = candidates();
-    let request = RoutingRequest { now: Some(7), ..RoutingRequest::new(&[1.0, 0.0], &candidates) };
+    let request =
+        RoutingRequest { query: Query { now: Some(7), ..Query::new(&[1.0, 0.0]) }, candidates: &candidates };
     let facade = Router::new(RouterConfig::default()).unwrap().route(request).unwrap();
     let core = tiny_dancer::core::Router::new(RouterConfig::default()).unwrap().route(request).unwrap();
     assert_eq!(facade, core);
@@ -70,9 +72,9 @@ fn circuits_model_and_thresholds_are_cores() {
     router.reset(Circuit::Lightweight);
     assert_eq!(router.circuit_state(Circuit::Lightweight), CircuitState::Closed);
     assert_eq!(router.reload_model().unwrap().version(), router.model().version());
-    assert_eq!(router.thresholds(), (0.85, 0.15));
+    assert_eq!(router.thresholds(), Thresholds { confidence_threshold: 0.85, max_uncertainty: 0.15 });
     assert_eq!(router.promise(), None);
-    router.record_outcome(Outcome { model: ModelType::Powerful, result: OutcomeResult::Sufficed });
+    router.record_outcome(Outcome::new(ModelType::Powerful, OutcomeResult::Sufficed));
 }
 
 #[cfg(feature = "metrics")]

@@ -1,6 +1,6 @@
 use super::*;
 use crate::testing::toy_model;
-use crate::{ConfigError, LoadError, Router, RouterConfig};
+use crate::{ConfigError, LoadError, ModelType, Outcome, OutcomeResult, Router, RouterConfig};
 use proptest::prelude::*;
 
 fn step(confidence_threshold: f32, n: u32, failures: u32) -> RiskStep {
@@ -19,6 +19,18 @@ fn the_bound_equals_what_exact_sums_give() {
     ] {
         let bound = upper_bound(n, failures, 0.05);
         assert!((bound - expected).abs() < 1e-8, "{n}, {failures}: {bound}");
+    }
+    // By bisection of scipy's regularised incomplete beta function, to ten digits: counts that no loop could run through.
+    for (n, failures, expected) in [
+        (4_000_000_000, 0, 7.489_330_681_08e-10),
+        (4_000_000_000, 400_000_000, 0.100_007_802_56),
+        (4_000_000_000, 3_900_000_000, 0.975_004_060_28),
+        (u32::MAX, u32::MAX - 1, 0.999_999_999_988),
+        (1_000_000, 1000, 1.053_574_877_45e-3),
+        (50, 49, 0.998_974_660_13),
+    ] {
+        let bound = upper_bound(n, failures, 0.05);
+        assert!((bound / expected - 1.0).abs() < 1e-9, "{n}, {failures}: {bound:e}");
     }
     assert_eq!(upper_bound(0, 0, 0.05), 1.0);
     assert_eq!(upper_bound(7, 7, 0.05), 1.0);
@@ -49,9 +61,11 @@ fn promising(alpha: f64, path: Vec<RiskStep>) -> Result<Router, LoadError> {
 #[test]
 fn a_router_that_promises_a_risk_uses_the_thresholds_that_keep_it() {
     let router = promising(0.1, vec![step(0.95, 100, 2), step(0.7, 300, 10)]).unwrap();
-    assert_eq!(router.thresholds(), (0.7, 0.3));
+    let thresholds =
+        |confidence_threshold, max_uncertainty| Thresholds { confidence_threshold, max_uncertainty };
+    assert_eq!(router.thresholds(), thresholds(0.7, 0.3));
     let router = Router::new(RouterConfig::default()).unwrap();
-    assert_eq!(router.thresholds(), (0.85, 0.15));
+    assert_eq!(router.thresholds(), thresholds(0.85, 0.15));
     assert_eq!(router.promise(), None);
 }
 
@@ -64,6 +78,26 @@ fn a_router_that_cannot_keep_its_promise_is_not_made() {
     );
     let error = promising(0.01, vec![]).unwrap_err();
     assert!(error.to_string().ends_with("it promises nothing"), "{error}");
+}
+
+#[test]
+fn a_reload_of_the_same_promise_keeps_what_outcomes_said_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("model.safetensors");
+    let write = |steps| std::fs::write(&path, toy_model().with_risk_path(steps).unwrap().to_bytes()).unwrap();
+    write(vec![step(0.95, 100, 2)]);
+    let risk = Some(RiskBudget { alpha: 0.1, delta: 0.05 });
+    let config = RouterConfig { risk, model_path: Some(path.clone()), ..Default::default() };
+    let router = Router::new(config).unwrap();
+    while !router.promise().unwrap().broken {
+        router.record_outcome(Outcome::new(ModelType::Lightweight, OutcomeResult::Insufficient));
+    }
+    let broken = router.promise();
+    router.reload_model().unwrap();
+    assert_eq!(router.promise(), broken, "the same model and the same thresholds");
+    write(vec![step(0.94, 100, 2)]);
+    router.reload_model().unwrap();
+    assert_eq!(router.promise().unwrap().reported, 0, "a new promise");
 }
 
 #[test]
@@ -101,7 +135,7 @@ fn a_path_survives_the_file_and_is_checked() {
 
 #[test]
 fn a_broken_promise_latches_until_it_is_reset() {
-    let mut monitor = CoverageMonitor::new(RiskBudget { alpha: 0.1, delta: 0.05 });
+    let mut monitor = PromiseMonitor::new(RiskBudget { alpha: 0.1, delta: 0.05 });
     let refuting = (0..100).filter(|_| monitor.record(true)).count();
     assert_eq!(refuting, 1, "told once");
     for _ in 0..10_000 {
@@ -118,11 +152,11 @@ fn failed_calls_and_the_powerful_model_say_nothing_of_the_promise() {
     use crate::{ModelType, Outcome, OutcomeResult};
     let router = promising(0.1, vec![step(0.95, 100, 2)]).unwrap();
     for _ in 0..100 {
-        router.record_outcome(Outcome { model: ModelType::Lightweight, result: OutcomeResult::CallFailed });
-        router.record_outcome(Outcome { model: ModelType::Powerful, result: OutcomeResult::Insufficient });
+        router.record_outcome(Outcome::new(ModelType::Lightweight, OutcomeResult::CallFailed));
+        router.record_outcome(Outcome::new(ModelType::Powerful, OutcomeResult::Insufficient));
     }
     assert_eq!(router.promise().unwrap().reported, 0);
-    router.record_outcome(Outcome { model: ModelType::Lightweight, result: OutcomeResult::Insufficient });
+    router.record_outcome(Outcome::new(ModelType::Lightweight, OutcomeResult::Insufficient));
     assert_eq!(router.promise().unwrap().insufficient, 1);
 }
 
@@ -142,7 +176,7 @@ fn a_promise_that_is_kept_to_the_letter_is_refuted_in_at_most_delta_of_all_runs(
     let mut chance = Chance(1);
     let mut alarms = 0;
     for _ in 0..runs {
-        let mut monitor = CoverageMonitor::new(RiskBudget { alpha: 0.15, delta });
+        let mut monitor = PromiseMonitor::new(RiskBudget { alpha: 0.15, delta });
         alarms += u32::from((0..length).any(|_| monitor.record(chance.happens(0.15))));
     }
     // Looked at after every outcome. Three standard deviations of 1000 runs at delta.
@@ -155,7 +189,7 @@ fn delay(before: u32, broken: f64) -> usize {
     let mut chance = Chance(2);
     let mut delays: Vec<_> = (0..201)
         .map(|_| {
-            let mut monitor = CoverageMonitor::new(RiskBudget { alpha: 0.15, delta: 0.05 });
+            let mut monitor = PromiseMonitor::new(RiskBudget { alpha: 0.15, delta: 0.05 });
             for _ in 0..before {
                 monitor.record(chance.happens(0.10));
             }

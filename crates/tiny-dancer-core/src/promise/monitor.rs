@@ -26,9 +26,9 @@ const BETS: usize = 8;
 /// promise stays broken until [`reset`](Self::reset).
 ///
 /// ```
-/// use tiny_dancer_core::guarantee::{CoverageMonitor, RiskBudget};
+/// use tiny_dancer_core::promise::{PromiseMonitor, RiskBudget};
 ///
-/// let mut monitor = CoverageMonitor::new(RiskBudget { alpha: 0.1, delta: 0.05 });
+/// let mut monitor = PromiseMonitor::new(RiskBudget { alpha: 0.1, delta: 0.05 });
 /// for i in 0..1000 {
 ///     monitor.record(i % 20 == 0); // one in twenty is insufficient: kept
 /// }
@@ -39,7 +39,7 @@ const BETS: usize = 8;
 /// assert!(monitor.state().broken);
 /// ```
 #[derive(Clone, Debug)]
-pub struct CoverageMonitor {
+pub struct PromiseMonitor {
     alpha: f64,
     /// `1 / delta`, the wealth that refutes the promise.
     limit: f64,
@@ -50,7 +50,7 @@ pub struct CoverageMonitor {
     broken: bool,
 }
 
-/// What a [`CoverageMonitor`] has seen.
+/// What a [`PromiseMonitor`] has seen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PromiseState {
     /// The promised share.
@@ -65,7 +65,7 @@ pub struct PromiseState {
     pub broken: bool,
 }
 
-impl CoverageMonitor {
+impl PromiseMonitor {
     /// Watches a promise from now on.
     pub fn new(budget: super::RiskBudget) -> Self {
         Self {

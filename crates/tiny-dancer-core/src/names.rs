@@ -1,0 +1,102 @@
+//! Names: the closed vocabulary of an enum, spelled once.
+
+use std::fmt;
+
+/// A name that an enum does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnknownName {
+    /// What was to be named, such as `reason`.
+    pub what: &'static str,
+    /// The unknown name.
+    pub name: String,
+    /// The names that exist.
+    pub expected: &'static [&'static str],
+}
+
+impl fmt::Display for UnknownName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, name, expected } = self;
+        write!(f, "unknown {what} {name:?}, expected {}", expected.join(", "))
+    }
+}
+
+impl std::error::Error for UnknownName {}
+
+/// Gives an enum `ALL`, `name`, `Display` and `FromStr` from one list. A missing variant does not compile.
+macro_rules! names {
+    ($type:ident, $what:literal, { $($variant:ident => $name:literal),+ $(,)? }) => {
+        impl $type {
+            /// Every value, in the order of the labels.
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$variant),+];
+
+            /// The name in labels, attributes, logs and files; [`FromStr`](std::str::FromStr) reads it.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name),+
+                }
+            }
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.name())
+            }
+        }
+
+        impl std::str::FromStr for $type {
+            type Err = $crate::UnknownName;
+
+            fn from_str(name: &str) -> Result<Self, Self::Err> {
+                match name {
+                    $($name => Ok(Self::$variant),)+
+                    _ => Err($crate::UnknownName {
+                        what: $what,
+                        name: name.to_owned(),
+                        expected: &[$($name),+],
+                    }),
+                }
+            }
+        }
+    };
+}
+
+pub(crate) use names;
+
+#[cfg(test)]
+mod tests {
+    use crate::observer::{Operation, Stage, Status};
+    use crate::{Circuit, CircuitState, ErrorKind, Feature, ModelType, OutcomeResult, Reason};
+    use crate::{breaker::Cause, model::Ties};
+    use std::fmt::{Debug, Display};
+    use std::str::FromStr;
+
+    fn survive<T: Copy + Debug + Display + FromStr<Err: Debug> + PartialEq>(all: &[T]) {
+        for value in all {
+            assert_eq!(value.to_string().parse::<T>().unwrap(), *value);
+        }
+    }
+
+    #[test]
+    fn every_name_is_read_as_it_is_written() {
+        survive(&Cause::ALL);
+        survive(&Circuit::ALL);
+        survive(&CircuitState::ALL);
+        survive(&ErrorKind::ALL);
+        survive(&Feature::ALL);
+        survive(&ModelType::ALL);
+        survive(&Operation::ALL);
+        survive(&OutcomeResult::ALL);
+        survive(&Reason::ALL);
+        survive(&Stage::ALL);
+        survive(&Status::ALL);
+        survive(&Ties::ALL);
+    }
+
+    #[test]
+    fn an_unknown_name_is_refused_with_those_that_exist() {
+        let error = "half_open".parse::<Circuit>().unwrap_err();
+        assert_eq!(error.to_string(), r#"unknown circuit "half_open", expected inference, lightweight"#);
+        assert_eq!(format!("{:>12}|", Circuit::Inference), "   inference|");
+    }
+}
