@@ -170,8 +170,16 @@ impl MetricsCollector {
     }
 
     /// All that its registry has, including what is not ours, in Prometheus' text format.
+    ///
+    /// # Errors
+    /// If another collector in the registry gives what cannot be written.
     pub fn export_metrics(&self) -> Result<String, ExportError> {
-        TextEncoder::new().encode_to_string(&self.registry.gather()).map_err(|source| ExportError { source })
+        TextEncoder::new().encode_to_string(&self.registry.gather()).map_err(ExportError::new)
+    }
+
+    /// The registry that its families are in.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
     }
 
     fn writer(&self) -> Writer {

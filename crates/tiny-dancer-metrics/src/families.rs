@@ -60,7 +60,7 @@ impl Families {
                     // It fails only if somebody else has just taken the family away, which leaves it as it should be.
                     let _ = registry.unregister(Box::new(registered.clone()));
                 }
-                return Err(RegisterError::Family { family: collector.family.name, source });
+                return Err(refused(collector.family, source));
             }
         }
         Ok(families)
@@ -184,6 +184,10 @@ impl Circuits {
     }
 }
 
+fn refused(family: &Family, source: prometheus::Error) -> RegisterError {
+    RegisterError::Family { family: family.name, source: source.into() }
+}
+
 /// One family, as a registry has it.
 #[derive(Clone, Debug)]
 struct OneFamily {
@@ -200,7 +204,7 @@ impl OneFamily {
     ) -> Result<Self, RegisterError> {
         let labels = family.labels.iter().map(|label| label.name.to_owned()).collect();
         let desc = Desc::new(family.name.to_owned(), family.help.to_owned(), labels, const_labels.clone())
-            .map_err(|source| RegisterError::Family { family: family.name, source })?;
+            .map_err(|source| refused(family, source))?;
         Ok(Self { family, desc, families: Arc::clone(families) })
     }
 
