@@ -19,13 +19,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tiny_dancer::metrics::MetricsServer;
 use tiny_dancer::observer::{RequestStart, Stage};
-use tiny_dancer::tracing::LogFormat;
 use tiny_dancer::{
-    Candidate, Circuit, CircuitBreakerConfig, CircuitState, Clock, MetricsCollector, MetricsConfig,
-    ModelType, Outcome, OutcomeResult, Prices, Reason, RiskBudget, Router, RouterConfig, RoutingRequest,
-    RoutingResponse, TracingConfig, TracingSystem,
+    Candidate, Circuit, CircuitBreakerConfig, CircuitState, Clock, LogFormat, MetricsCollector,
+    MetricsConfig, MetricsServer, ModelType, Outcome, OutcomeResult, Prices, Reason, RiskBudget, Router,
+    RouterConfig, RoutingRequest, RoutingResponse, TracingConfig, TracingSystem,
 };
 use tiny_dancer_examples::collector::{Collector, tree};
 use tiny_dancer_examples::data::{self, Prompt};

@@ -2,6 +2,10 @@
 //! they are.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+#[cfg(feature = "metrics")]
+mod builder;
+mod names;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use tiny_dancer::observer::{Decided, Detail, RequestStart, StageStart};
 use tiny_dancer::{
@@ -41,7 +45,8 @@ fn it_decides_what_core_decides() {
     let candidates = candidates();
     let request = RoutingRequest { now: Some(7), ..RoutingRequest::new(&[1.0, 0.0], &candidates) };
     let facade = Router::new(RouterConfig::default()).unwrap().route(request).unwrap();
-    let core = tiny_dancer::core::Router::new(RouterConfig::default()).unwrap().route(request).unwrap();
+    let core =
+        tiny_dancer::parts::core::Router::new(RouterConfig::default()).unwrap().route(request).unwrap();
     assert_eq!(facade, core);
 }
 
