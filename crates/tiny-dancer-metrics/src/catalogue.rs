@@ -429,14 +429,16 @@ const STAGE_BUCKETS: &[f64] = &[
     2.5e-3, 5e-3, 10e-3, 50e-3, 250e-3,
 ];
 
-/// Even, and finer above 0.8, where the threshold stands by default. Sixteen bounds are as many as one or two vectors hold.
+/// Fine where the embedded model's confidences of single candidates lie on real prompts, and so uneven:
+/// docs/decisions/0035-buckets-from-real-prompts.md. 0.85 is the default threshold. Sixteen bounds are as many as one or two
+/// vectors hold.
 const CONFIDENCE_BUCKETS: &[f64] =
-    &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.875, 0.9, 0.925, 0.95, 0.975, 0.99, 1.0];
+    &[0.5, 0.7, 0.775, 0.82, 0.825, 0.828, 0.83, 0.832, 0.833, 0.834, 0.835, 0.836, 0.84, 0.85, 0.9, 1.0];
 
-/// Finer below 0.2: 0.15 is the most that the lightweight model may have by default. 1 is a bin with too little calibration
-/// data; little else is above one half.
+/// 0.15 is the most that the lightweight model may have by default. Two values alone are those of many candidates, and have a
+/// bucket each: 1, a bin with too little calibration data, and 33/249, up to 0.133.
 const UNCERTAINTY_BUCKETS: &[f64] =
-    &[0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 0.99, 1.0];
+    &[0.01, 0.025, 0.05, 0.075, 0.1, 0.125, 0.132, 0.133, 0.15, 0.175, 0.2, 0.25, 0.35, 0.5, 0.99, 1.0];
 
 /// How many candidates a request has, as a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

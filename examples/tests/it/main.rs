@@ -8,7 +8,10 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use tiny_dancer::observer::{RequestStart, Stage};
+use tiny_dancer::parts::metrics::catalogue::{CATALOGUE, Kind};
+use tiny_dancer::{Router, RouterConfig};
 use tiny_dancer_examples::collector::{Collector, hex, roots};
+use tiny_dancer_examples::data;
 
 /// The program that cargo built from an example, beside the tests.
 fn example(name: &str) -> Command {
@@ -30,6 +33,39 @@ fn output(command: &mut Command) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}: {errors}", output.status);
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Fails where a bucket holds more than a fifth of these values and more than one value, which no bound can divide.
+fn are_told_apart(name: &str, values: &[f32], threshold: f64) {
+    let family = CATALOGUE.iter().find(|family| family.name == name).unwrap();
+    let Kind::Histogram { buckets } = family.kind else { panic!("{name} has no buckets") };
+    assert!(buckets.contains(&threshold), "{name}: the default threshold is no bound");
+    let mut held = vec![Vec::new(); buckets.len() + 1];
+    for &value in values {
+        held[buckets.partition_point(|&bound| (bound as f32) < value)].push(value);
+    }
+    for (bucket, held) in held.iter().enumerate() {
+        let share = held.len() as f64 / values.len() as f64;
+        let bound = buckets.get(bucket);
+        assert!(
+            share <= 0.2 || held.iter().all(|value| *value == held[0]),
+            "{name}: {share:.3} up to {bound:?}"
+        );
+    }
+}
+
+#[test]
+fn no_bucket_holds_more_than_a_fifth_of_the_everyday_prompts_candidates() {
+    let router = Router::new(RouterConfig::default()).unwrap();
+    let decisions: Vec<_> = data::load()
+        .unwrap()
+        .iter()
+        .flat_map(|prompt| router.route(prompt.request()).unwrap().decisions)
+        .collect();
+    let confidences: Vec<_> = decisions.iter().map(|decision| decision.confidence).collect();
+    let uncertainties: Vec<_> = decisions.iter().map(|decision| decision.uncertainty).collect();
+    are_told_apart("tiny_dancer_confidence_scores", &confidences, 0.85);
+    are_told_apart("tiny_dancer_uncertainty_estimates", &uncertainties, 0.15);
 }
 
 /// The value of a series in Prometheus' text.

@@ -101,6 +101,9 @@ const TAIL: &str = r#"
 - `tiny_dancer_confidence_scores` and `tiny_dancer_uncertainty_estimates` have one observation for each candidate of
   `tiny_dancer_candidates_processed_total`, not one a request: what a candidate says by itself. Its `decision_type` is
   what it alone would choose.
+- Their buckets are uneven: they are narrow where the embedded model's numbers lie on real prompts, so that none of them
+  holds more than a fifth of the observations. An uncertainty of 1 (nothing comparable was calibrated) and one just below 0.133
+  are so frequent that each has a bucket to itself. A model of your own puts its numbers elsewhere: `MetricsConfig::buckets`.
 - Candidates of a request that failed or fell back were not processed. So `batch_size_range` 0 stays at 0.
 - `tiny_dancer_lightweight_failure_ratio` against `tiny_dancer_promised_alpha` is what a promise is about;
   `tiny_dancer_guarantee_evidence` says whether the difference is chance, and `tiny_dancer_promise_broken` that it is
