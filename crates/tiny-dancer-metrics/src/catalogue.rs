@@ -11,6 +11,7 @@ use tiny_dancer_core::{Circuit, CircuitState, ErrorKind, ModelType, OutcomeResul
 
 /// A metric family.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Family {
     /// The full name.
     pub name: &'static str,
@@ -39,6 +40,7 @@ impl Family {
 
 /// Since when a family is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Presence {
     /// From the first scrape on.
     Always,
@@ -67,6 +69,7 @@ impl Presence {
 
 /// A label of a family.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Label {
     /// Its name.
     pub name: &'static str,
@@ -77,6 +80,7 @@ pub struct Label {
 
 /// What a family is to Prometheus.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Kind {
     /// Only ever rises.
     Counter,
@@ -102,6 +106,7 @@ impl Kind {
 
 /// What a family's numbers are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Unit {
     /// Candidates.
     Candidates,
@@ -170,8 +175,8 @@ pub const CATALOGUE: &[Family] = &[
     MODEL_INFO,
     REQUESTS_IN_FLIGHT,
     PROMISED_ALPHA,
-    LIGHTWEIGHT_FAILURE_RATIO,
-    GUARANTEE_EVIDENCE,
+    PROMISE_INSUFFICIENT_RATIO,
+    PROMISE_EVIDENCE,
     PROMISE_BROKEN,
     COST,
     BASELINE_COST,
@@ -363,20 +368,20 @@ pub(crate) const PROMISED_ALPHA: Family = Family {
     presence: Presence::WithPromise,
 };
 
-pub(crate) const LIGHTWEIGHT_FAILURE_RATIO: Family = Family {
-    name: "tiny_dancer_lightweight_failure_ratio",
+pub(crate) const PROMISE_INSUFFICIENT_RATIO: Family = Family {
+    name: "tiny_dancer_promise_insufficient_ratio",
     kind: Kind::Gauge,
     unit: Unit::Probability,
-    help: "The reported share of insufficient answers since the promise was made; failed calls are left out.",
+    help: "Share of insufficient answers among those reported of the lightweight model under the promise; failed calls are left out.",
     labels: &[],
     presence: Presence::WithPromise,
 };
 
-pub(crate) const GUARANTEE_EVIDENCE: Family = Family {
-    name: "tiny_dancer_guarantee_evidence",
+pub(crate) const PROMISE_EVIDENCE: Family = Family {
+    name: "tiny_dancer_promise_evidence",
     kind: Kind::Gauge,
     unit: Unit::Evidence,
-    help: "Evidence against the promise, the wealth of a game against it; 1/delta refutes it.",
+    help: "Evidence against the promise (an e-value): 1 is none, 1/delta refutes it.",
     labels: &[],
     presence: Presence::WithPromise,
 };

@@ -41,6 +41,12 @@ pub enum RegisterError {
     },
 }
 
+impl RegisterError {
+    pub(crate) fn family(family: &'static str, source: prometheus::Error) -> Self {
+        Self::Family { family, source: source.into() }
+    }
+}
+
 /// Why a registry could not be written as text. Only another crate's collector in the same registry can be the cause.
 #[derive(Debug, thiserror::Error)]
 #[error("the registry cannot be written as text: {source}")]

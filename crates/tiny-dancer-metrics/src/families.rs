@@ -1,9 +1,9 @@
 //! The families in a registry: made from the catalogue, registered all or none, read at each scrape.
 
 use crate::catalogue::{
-    BASELINE_COST, CATALOGUE, CIRCUIT_BREAKER_STATE, COST, Family, GUARANTEE_EVIDENCE, Kind,
-    LIGHTWEIGHT_FAILURE_RATIO, MODEL_INFO, PROMISE_BROKEN, PROMISED_ALPHA, Presence, REQUESTS_IN_FLIGHT,
-    SpanResult, Unit,
+    BASELINE_COST, CATALOGUE, CIRCUIT_BREAKER_STATE, COST, Family, Kind, MODEL_INFO, PROMISE_BROKEN,
+    PROMISE_EVIDENCE, PROMISE_INSUFFICIENT_RATIO, PROMISED_ALPHA, Presence, REQUESTS_IN_FLIGHT, SpanResult,
+    Unit,
 };
 use crate::collector::{DECISIONS, REPORTS};
 use crate::config::{MetricsConfig, Prices};
@@ -60,7 +60,7 @@ impl Families {
                     // It fails only if somebody else has just taken the family away, which leaves it as it should be.
                     let _ = registry.unregister(Box::new(registered.clone()));
                 }
-                return Err(refused(collector.family, source));
+                return Err(RegisterError::family(collector.family.name, source));
             }
         }
         Ok(families)
@@ -184,10 +184,6 @@ impl Circuits {
     }
 }
 
-fn refused(family: &Family, source: prometheus::Error) -> RegisterError {
-    RegisterError::Family { family: family.name, source: source.into() }
-}
-
 /// One family, as a registry has it.
 #[derive(Clone, Debug)]
 struct OneFamily {
@@ -204,7 +200,7 @@ impl OneFamily {
     ) -> Result<Self, RegisterError> {
         let labels = family.labels.iter().map(|label| label.name.to_owned()).collect();
         let desc = Desc::new(family.name.to_owned(), family.help.to_owned(), labels, const_labels.clone())
-            .map_err(|source| refused(family, source))?;
+            .map_err(|source| RegisterError::family(family.name, source))?;
         Ok(Self { family, desc, families: Arc::clone(families) })
     }
 
@@ -277,9 +273,9 @@ impl OneFamily {
         let value = |promise: PromiseState| {
             if is(PROMISED_ALPHA) {
                 promise.alpha
-            } else if is(LIGHTWEIGHT_FAILURE_RATIO) {
+            } else if is(PROMISE_INSUFFICIENT_RATIO) {
                 promise.insufficient as f64 / promise.reported.max(1) as f64
-            } else if is(GUARANTEE_EVIDENCE) {
+            } else if is(PROMISE_EVIDENCE) {
                 promise.wealth
             } else {
                 debug_assert!(is(PROMISE_BROKEN), "{}", self.family.name);

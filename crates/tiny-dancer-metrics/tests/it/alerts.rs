@@ -299,7 +299,7 @@ const ALERTS: &[Alert] = &[
         summary: "{{ $labels.instance }} does not keep its promised risk",
         description: "Outcomes refute the promise: among answers of the lightweight model more than the promised share are \
             insufficient, and chance is ruled out to the promised degree.",
-        runbook: "Compare tiny_dancer_lightweight_failure_ratio with tiny_dancer_promised_alpha. Make sure that outcomes \
+        runbook: "Compare tiny_dancer_promise_insufficient_ratio with tiny_dancer_promised_alpha. Make sure that outcomes \
             are reported whatever their result; complaints alone refute any promise. If it is real: calibrate on recent \
             traffic and reload, or promise less. force_open() the lightweight circuit until then, or let \
             open_on_broken_promise do so. It resolves with a reload or reset_promise().",
@@ -313,7 +313,7 @@ const ALERTS: &[Alert] = &[
             story: "some evidence, and kept so far",
             series: &[
                 (r#"tiny_dancer_promise_broken{instance="a:1",job="j"}"#, "0+0x20"),
-                (r#"tiny_dancer_guarantee_evidence{instance="a:1",job="j"}"#, "1+1x20"),
+                (r#"tiny_dancer_promise_evidence{instance="a:1",job="j"}"#, "1+1x20"),
             ],
             at: "5m",
         }],

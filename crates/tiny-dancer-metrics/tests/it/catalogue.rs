@@ -61,8 +61,8 @@ const DESIGN: &[Designed] = &[
     ("model_info", "gauge", &[("version", &[])]),
     ("requests_in_flight", "gauge", &[]),
     ("promised_alpha", "gauge", &[]),
-    ("lightweight_failure_ratio", "gauge", &[]),
-    ("guarantee_evidence", "gauge", &[]),
+    ("promise_insufficient_ratio", "gauge", &[]),
+    ("promise_evidence", "gauge", &[]),
     ("promise_broken", "gauge", &[]),
     ("cost_total", "counter", &[("model_type", MODELS)]),
     ("baseline_cost_total", "counter", &[]),
@@ -112,7 +112,7 @@ fn latency_buckets_reach_from_250_ns_to_1_s_and_are_fine_around_10_ms() {
 fn samples(family: &Family) -> usize {
     match family.kind {
         Kind::Histogram { buckets } => family.series() * (buckets.len() + 3),
-        Kind::Counter | Kind::Gauge => family.series(),
+        _ => family.series(),
     }
 }
 
@@ -131,7 +131,7 @@ fn every_closed_series_is_there_from_the_start_at_zero() {
         assert_eq!((&*shown.kind, &*shown.help), (family.kind.name(), family.help), "{}", family.name);
         let sample = match family.kind {
             Kind::Histogram { .. } => format!("{}_count", family.name),
-            Kind::Counter | Kind::Gauge => family.name.to_owned(),
+            _ => family.name.to_owned(),
         };
         let shown: BTreeSet<Vec<_>> =
             scrape.series(&sample).map(|(labels, _)| labels.clone().into_iter().collect()).collect();

@@ -479,7 +479,7 @@ fn promise_and_cost() -> Vec<Panel> {
             6,
             &[
                 ("max(tiny_dancer_promised_alpha{$})", "promised"),
-                ("max(tiny_dancer_lightweight_failure_ratio{$})", "reported"),
+                ("max(tiny_dancer_promise_insufficient_ratio{$})", "reported"),
             ],
         ),
         panel(
@@ -489,7 +489,7 @@ fn promise_and_cost() -> Vec<Panel> {
             "short",
             6,
             &[
-                ("max(tiny_dancer_guarantee_evidence{$})", "evidence"),
+                ("max(tiny_dancer_promise_evidence{$})", "evidence"),
                 ("max(tiny_dancer_promise_broken{$})", "broken"),
             ],
         ),

@@ -105,8 +105,8 @@ const TAIL: &str = r#"
   holds more than a fifth of the observations. An uncertainty of 1 (nothing comparable was calibrated) and one just below 0.133
   are so frequent that each has a bucket to itself. A model of your own puts its numbers elsewhere: `MetricsConfig::buckets`.
 - Candidates of a request that failed or fell back were not processed. So `batch_size_range` 0 stays at 0.
-- `tiny_dancer_lightweight_failure_ratio` against `tiny_dancer_promised_alpha` is what a promise is about;
-  `tiny_dancer_guarantee_evidence` says whether the difference is chance, and `tiny_dancer_promise_broken` that it is
+- `tiny_dancer_promise_insufficient_ratio` against `tiny_dancer_promised_alpha` is what a promise is about;
+  `tiny_dancer_promise_evidence` says whether the difference is chance, and `tiny_dancer_promise_broken` that it is
   not. Of several routers' promises these four show the worst: a broken one, or else the one with the most evidence.
 - `tiny_dancer_cost_total` and `tiny_dancer_baseline_cost_total` are the decisions, and outcomes if so configured, times
   the configured prices (`MetricsConfig::prices`).
@@ -204,7 +204,7 @@ What does routing save an hour? Less than nothing where prices or repeated calls
 How far is a promise from being refuted? 1 is no evidence; `1 / delta`, which is 20 for a delta of 0.05, refutes it.
 
 ```promql
-max(tiny_dancer_guarantee_evidence)
+max(tiny_dancer_promise_evidence)
 ```
 
 Do all instances serve the same model, and did a reload fail?

@@ -243,6 +243,7 @@ fn a_port_in_use_is_named() {
         }
         other => panic!("{other}"),
     }
+    assert!(MetricsServer::bind(address).unwrap_err().to_string().contains("in use"));
     assert!(matches!(MetricsServer::bind("127.0.0.1").unwrap_err(), ServeError::Address { .. }));
 }
 

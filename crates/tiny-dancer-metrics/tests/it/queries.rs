@@ -55,7 +55,7 @@ fn family(name: &str) -> Option<&'static Family> {
         Kind::Histogram { .. } => name
             .strip_prefix(family.name)
             .is_some_and(|suffix| ["", "_bucket", "_sum", "_count"].contains(&suffix)),
-        Kind::Counter | Kind::Gauge => family.name == name,
+        _ => family.name == name,
     })
 }
 

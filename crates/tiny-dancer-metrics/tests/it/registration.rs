@@ -32,7 +32,11 @@ fn a_family_of_somebody_elses_is_named_and_nothing_stays_registered() {
         registry.register(Box::new(theirs)).unwrap();
         let error = MetricsCollector::with_registry(&registry).unwrap_err();
         assert!(error.to_string().contains(family.name), "{error}");
-        assert!(error.source().is_some());
+        let source = error.source().unwrap();
+        assert!(
+            source.is::<prometheus::Error>() && error.to_string().contains(&source.to_string()),
+            "{error}"
+        );
         let left: Vec<_> = registry.gather().iter().map(|family| family.name().to_owned()).collect();
         assert_eq!(left, [family.name]);
     }

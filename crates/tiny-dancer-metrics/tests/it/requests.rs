@@ -93,7 +93,7 @@ fn a_tour_of_all_events_moves_every_series() {
             Kind::Counter if family.presence == Presence::WithPrices => continue,
             Kind::Counter => family.name.to_owned(),
             Kind::Histogram { .. } => format!("{}_count", family.name),
-            Kind::Gauge => continue,
+            _ => continue,
         };
         let at_zero = shown.series(&sample).filter(|&(_, value)| value == 0.0);
         still.extend(at_zero.map(|(labels, _)| format!("{sample}{labels:?}")));
