@@ -34,7 +34,7 @@ use tiny_dancer_examples::stop;
 use tiny_dancer_examples::table::Table;
 use tracing::Instrument;
 
-/// Under this name the service tells its caller which trace it was.
+/// The header in which the service names the trace to its caller.
 const TRACE_ID: &str = "x-trace-id";
 
 /// Decides for each request, and asks the model that was chosen.
@@ -54,7 +54,7 @@ fn main() -> anyhow::Result<()> {
         otlp_endpoint: elsewhere.clone().or_else(|| collector.as_ref().map(Collector::endpoint)),
         // Short trees: spans of their own for the three nearest memories alone.
         candidate_spans: 3,
-        // Who is asked in the end, for the attribute `gen_ai.request.model`.
+        // The models that are asked in the end, for the attribute `gen_ai.request.model`.
         lightweight_model: Some("small-model".to_owned()),
         powerful_model: Some("large-model".to_owned()),
         ..Default::default()

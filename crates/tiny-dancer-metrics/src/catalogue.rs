@@ -46,11 +46,11 @@ pub enum Presence {
     Always,
     /// Once a router has a model.
     WithModel,
-    /// If the collector was told [prices](crate::Prices).
+    /// If the collector is configured with [prices](crate::Prices).
     WithPrices,
     /// Once an outcome was reported to a router that promises a risk.
     WithPromise,
-    /// As long as somebody counts [spans](crate::Spans).
+    /// As long as a tracing system counts [spans](crate::Spans).
     WithTraces,
 }
 
@@ -242,7 +242,7 @@ pub(crate) const ROUTING_REQUESTS: Family = Family {
     name: "tiny_dancer_routing_requests_total",
     kind: Kind::Counter,
     unit: Unit::Requests,
-    help: "Requests by how they ended; fallback is the powerful model for want of evidence or for an open circuit.",
+    help: "Requests by how they ended; fallback is the powerful model because of missing evidence or an open circuit.",
     labels: &[Label { name: "status", values: values!(Status::ALL, status => status.name()) }],
     presence: Presence::Always,
 };

@@ -23,7 +23,7 @@ pub enum RegisterError {
         expected: &'static str,
     },
     /// The registry has a family of that name: from another collector with the same constant labels, which can be
-    /// cloned instead, or one of somebody else's.
+    /// cloned instead, or another crate's.
     #[error("{family} cannot be registered: {source}")]
     Family {
         /// The family's name.

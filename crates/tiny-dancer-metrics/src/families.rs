@@ -57,7 +57,7 @@ impl Families {
         for (done, collector) in collectors.iter().enumerate() {
             if let Err(source) = registry.register(Box::new(collector.clone())) {
                 for registered in &collectors[..done] {
-                    // It fails only if somebody else has just taken the family away, which leaves it as it should be.
+                    // It fails only if the family was unregistered meanwhile, which leaves it as it should be.
                     let _ = registry.unregister(Box::new(registered.clone()));
                 }
                 return Err(RegisterError::family(collector.family.name, source));
@@ -145,8 +145,8 @@ pub(crate) struct Circuits {
 }
 
 impl Circuits {
-    /// One circuit changed. Two threads may tell of two changes in the wrong order, so counts may be off, even
-    /// negative, until both have told.
+    /// One circuit changed. Two threads may report two changes in the wrong order, so counts may be off, even
+    /// negative, until both have reported.
     pub(crate) fn change(&self, circuit: Circuit, from: CircuitState, to: CircuitState) {
         for (state, change) in [(from, -1), (to, 1)] {
             if let Some(count) = self.count(circuit, state) {

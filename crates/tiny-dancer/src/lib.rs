@@ -2,7 +2,7 @@
 //!
 //! This is the facade: one [`Router`] that carries the observers which its cargo features choose, and everything you
 //! need to use it. `metrics` and `tracing` are on by default. Without them the router is the same, decides the same,
-//! and tells nobody.
+//! and notifies no observer of ours.
 //!
 //! # Metrics
 //!

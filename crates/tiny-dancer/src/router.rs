@@ -38,7 +38,7 @@ pub struct Router<O: Observer = ()>(tiny_dancer_core::Router<(Tracing, Metrics, 
 pub enum BuildError {
     /// [`RouterBuilder::collector`] was called beside `registry` or `label`, which the collector has already.
     #[cfg(feature = "metrics")]
-    #[error("a collector has a registry and labels of its own, so it goes without registry and label")]
+    #[error("collector is given beside registry or label, which it already has")]
     Collector,
     /// The configuration is out of range, or its model could not be loaded.
     #[error("the configuration is not valid: {0}")]
@@ -143,7 +143,8 @@ impl<O: Observer> RouterBuilder<O> {
     }
 
     /// Records with this observer, which is `TracingSystem::observer()` of a system that was not installed, in the place
-    /// of the installed system's.
+    /// of the installed system's. Where routers share their metric families, `tiny_dancer_spans_total` shows the system of
+    /// the router that was made last.
     #[cfg(feature = "tracing")]
     pub fn tracing(mut self, observer: tiny_dancer_tracing::TracingObserver) -> Self {
         self.tracing = observer;
@@ -230,7 +231,7 @@ impl<O: Observer> Router<O> {
         self.0.observer().1.registry()
     }
 
-    /// Routes one request. Allocates twice, however many candidates there are, and whatever observers allocate.
+    /// Routes one request. Allocates twice for any number of candidates, beside what observers allocate.
     ///
     /// # Errors
     /// Names the query, or the candidate, that is not valid; or says which circuit is open, where the configuration asks
@@ -345,7 +346,7 @@ impl<O: Observer> Router<O> {
         self.0.force_open(circuit);
     }
 
-    /// Closes a circuit and keeps it closed, whatever fails, until [`reset`](Self::reset) or
+    /// Closes a circuit and keeps it closed, failures or not, until [`reset`](Self::reset) or
     /// [`force_open`](Self::force_open).
     pub fn force_closed(&self, circuit: Circuit) {
         self.0.force_closed(circuit);

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use tiny_dancer::observer::{RequestStart, Stage};
 use tiny_dancer::parts::metrics::catalogue::{CATALOGUE, Kind};
-use tiny_dancer::{Router, RouterConfig};
+use tiny_dancer::parts::metrics::prometheus::Registry;
+use tiny_dancer::{Router, RouterConfig, TracingConfig, TracingSystem};
 use tiny_dancer_examples::collector::{Collector, hex, roots};
 use tiny_dancer_examples::data;
 
@@ -206,7 +207,30 @@ fn full_observability_tells_the_whole_story() {
     assert_eq!(series(&text, "tiny_dancer_routing_requests_total{status=\"failure\"}"), 3.0);
 }
 
-/// A child that is stopped by its id, whatever happens.
+#[test]
+fn an_own_registry_and_an_own_tracing_system_both_receive_what_a_router_does() {
+    let (collector, registry) = (Collector::start().unwrap(), Registry::new());
+    let config = TracingConfig { otlp_endpoint: Some(collector.endpoint()), ..Default::default() };
+    let system = TracingSystem::new(config);
+    let router = Router::builder(RouterConfig::default())
+        .registry(&registry)
+        .label("router", "support")
+        .tracing(system.observer().unwrap())
+        .build()
+        .unwrap();
+    for prompt in &data::load().unwrap()[..3] {
+        router.route(prompt.request()).unwrap();
+    }
+    assert_eq!(system.shutdown().lost(), 0);
+
+    let (spans, text) = (collector.spans(), router.export_metrics().unwrap());
+    assert_eq!(spans.iter().filter(|span| span.name == RequestStart::NAME).count(), 3);
+    let value = |name, label| series(&text, &format!("tiny_dancer_{name}{{{label},router=\"support\"}}"));
+    assert_eq!(value("routing_latency_seconds_count", "operation=\"route\""), 3.0);
+    assert_eq!(value("spans_total", "result=\"flushed\""), spans.len() as f64);
+}
+
+/// A child process that is stopped by its id when the test ends, failed or not.
 struct Running(Child);
 
 impl Drop for Running {

@@ -15,7 +15,7 @@ fn a_broken_promise_is_worse_than_any_evidence() {
     promises.report(other, promise(2.0, true));
     assert!(promises.worst().unwrap().broken);
     promises.forget(other);
-    assert_eq!(promises.worst().unwrap().wealth, 15.0, "who goes away takes his promise along");
+    assert_eq!(promises.worst().unwrap().wealth, 15.0, "a router that goes away takes its promise along");
 }
 
 #[test]
@@ -23,7 +23,7 @@ fn a_promise_that_is_made_anew_is_kept_so_far() {
     let promises = Promises::default();
     let key = promises.key();
     promises.renew(key);
-    assert_eq!(promises.worst(), None, "nobody promised anything");
+    assert_eq!(promises.worst(), None, "no router promised anything");
     promises.report(key, promise(100.0, true));
     promises.renew(key);
     let renewed = PromiseState { reported: 0, insufficient: 0, ..promise(1.0, false) };

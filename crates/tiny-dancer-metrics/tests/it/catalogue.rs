@@ -116,7 +116,7 @@ fn samples(family: &Family) -> usize {
     }
 }
 
-/// All but what nobody knows before there is a router, a promise or a price.
+/// All but what is unknown before there is a router, a promise or a price.
 #[test]
 fn every_closed_series_is_there_from_the_start_at_zero() {
     let scrape = scrape(&collector());
@@ -147,7 +147,7 @@ fn every_closed_series_is_there_from_the_start_at_zero() {
     }
 }
 
-/// Told everything that there is to tell.
+/// A collector that received every kind of event.
 fn told_everything() -> (MetricsCollector, Registry) {
     let registry = Registry::new();
     let prices = Some(Prices { lightweight: 0.1, powerful: 1.0, repeated: true });
@@ -178,7 +178,7 @@ fn every_family_is_there_once_its_condition_is_met() {
     assert_eq!(scrape(&collector).families.len(), CATALOGUE.len());
 }
 
-/// Whatever requests bring: ten thousand of them, each with candidates, names and sizes of its own.
+/// Ten thousand requests, each with candidates, names and sizes of its own.
 #[test]
 fn the_number_of_series_is_what_the_catalogue_predicts() {
     let (collector, _) = told_everything();

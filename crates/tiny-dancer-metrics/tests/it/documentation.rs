@@ -11,7 +11,7 @@ fn the_document_is_what_the_catalogue_says() {
     stored("docs/metrics.md", &document());
 }
 
-/// A query that names what is not there finds nothing, and says so to nobody.
+/// A query that names what is not there finds nothing, without an error.
 #[test]
 fn every_name_in_the_document_is_a_familys() {
     let document = document();

@@ -1,4 +1,4 @@
-//! PromQL against the catalogue: a query that names what is not there finds nothing, and says so to nobody.
+//! PromQL against the catalogue: a query that names what is not there finds nothing, without an error.
 
 use std::collections::BTreeSet;
 use tiny_dancer_metrics::catalogue::{CATALOGUE, Family, Kind};

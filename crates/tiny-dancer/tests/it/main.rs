@@ -1,5 +1,5 @@
-//! What the facade adds to core: observers that ride inside, chosen by cargo features, and the same router whatever
-//! they are.
+//! What the facade adds to core: observers that ride inside, chosen by cargo features, and the same router with
+//! any of them.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 #[cfg(feature = "metrics")]
@@ -51,7 +51,7 @@ fn it_decides_what_core_decides() {
 }
 
 #[test]
-fn an_observer_of_the_users_own_hears_beside_ours() {
+fn an_observer_of_the_users_own_is_notified_beside_ours() {
     let router = Router::with_observer(RouterConfig::default(), Decisions::default()).unwrap();
     let candidates = candidates();
     router.route(RoutingRequest::new(&[1.0, 0.0], &candidates)).unwrap();
@@ -127,7 +127,7 @@ fn what_became_of_spans_is_a_metric_once_there_is_a_tracing_system() {
     };
     assert_eq!(shown("failed"), None);
 
-    // A port that is handed out to nobody. Only what is routed in this trace is recorded, whatever other tests do meanwhile.
+    // Nothing listens at that port. Only what is routed in this trace is recorded, and nothing of other tests.
     let config = TracingConfig {
         otlp_endpoint: Some("http://127.0.0.1:1".to_owned()),
         sampling_ratio: 0.0,
