@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release --example axum_service
 //! OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 cargo run --release --example axum_service
+//! cargo run --release --example axum_service -- --serve 127.0.0.1:8080
 //! ```
 //!
 //! Four callers ask: one without a trace, one within a sampled trace, one within a trace that is not sampled, and one whose
@@ -10,6 +11,9 @@
 //! own and knows of the first only what HTTP brings. No language model answers; it says which of the two was asked.
 //!
 //! With the variable set, spans go to the collector there; without, to one within this process, and are drawn.
+//!
+//! With `--serve` the callers are yours: it answers `/ask/prompt-001`, other prompts, and `/metrics`, until Ctrl-C or SIGTERM.
+//! Then it finishes the requests that it has, sends the spans that are left, and says what it did.
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
@@ -19,18 +23,30 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use std::net::SocketAddr;
+use clap::Parser;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use tiny_dancer::parts::metrics::http;
 use tiny_dancer::{ModelType, Router, RouterConfig, TraceContext, TracingConfig, TracingSystem};
 use tiny_dancer_examples::collector::{Collector, hex, roots, tree};
 use tiny_dancer_examples::data::{self, Prompt};
+use tiny_dancer_examples::stop;
 use tiny_dancer_examples::table::Table;
 use tracing::Instrument;
 
-/// Under this name the service tells its caller which trace it was.
+/// The header in which the service names the trace to its caller.
 const TRACE_ID: &str = "x-trace-id";
 
+/// Decides for each request, and asks the model that was chosen.
+#[derive(Parser)]
+struct Arguments {
+    /// Serve /ask/{prompt} and /metrics at this address until Ctrl-C or SIGTERM.
+    #[arg(long, value_name = "ADDR")]
+    serve: Option<SocketAddr>,
+}
+
 fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
     let elsewhere = std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok();
     let collector = if elsewhere.is_none() { Some(Collector::start()?) } else { None };
     let tracing_system = TracingSystem::new(TracingConfig {
@@ -38,22 +54,28 @@ fn main() -> anyhow::Result<()> {
         otlp_endpoint: elsewhere.clone().or_else(|| collector.as_ref().map(Collector::endpoint)),
         // Short trees: spans of their own for the three nearest memories alone.
         candidate_spans: 3,
-        // Who is asked in the end, for the attribute `gen_ai.request.model`.
+        // The models that are asked in the end, for the attribute `gen_ai.request.model`.
         lightweight_model: Some("small-model".to_owned()),
         powerful_model: Some("large-model".to_owned()),
         ..Default::default()
     });
     tracing_system.init()?;
 
-    let answers =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve_and_ask())?;
+    let router = Arc::new(Router::new(RouterConfig::default())?);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let answers = runtime.block_on(run(&router, arguments.serve))?;
 
+    // The servers have ended, and with them the last span. A timeout in the configuration bounds the flush.
     let report = tracing_system.shutdown();
     let mut table = Table::new(["caller", "answer", "trace"]);
     for Answer { caller, text, trace } in &answers {
         table.row([(*caller).to_owned(), text.clone(), trace.clone()]);
     }
     print!("{table}");
+    let metrics = router.export_metrics()?;
+    for line in metrics.lines().filter(|line| line.starts_with("tiny_dancer_routing_requests_total")) {
+        println!("{line}");
+    }
     println!("\nspans: {report}");
     match collector {
         Some(collector) => {
@@ -78,21 +100,40 @@ struct Answer {
     trace: String,
 }
 
-/// Starts both servers, asks the first one four times, and stops them.
-async fn serve_and_ask() -> anyhow::Result<Vec<Answer>> {
+/// Starts both servers, serves until the program is asked to stop, or asks the first one four times, and stops them.
+async fn run(router: &Arc<Router>, serve: Option<SocketAddr>) -> anyhow::Result<Vec<Answer>> {
+    let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let models = axum::Router::new().route("/{model}", post(model));
-    let (models, models_stop) = start("POST /{model}", models).await?;
+    let models = Server::start(any_port, with_spans(models, "POST /{model}")).await?;
 
     let prompts = data::load()?;
     let service = Service {
-        router: Router::new(RouterConfig::default())?,
+        router: Arc::clone(router),
         prompts: prompts.into_iter().map(|prompt| (prompt.id.clone(), prompt)).collect(),
         client: client()?,
-        models,
+        models: models.address,
     };
-    let app = axum::Router::new().route("/ask/{prompt}", get(ask)).with_state(Arc::new(service));
-    let (address, stop) = start("GET /ask/{prompt}", app).await?;
+    let asked = axum::Router::new().route("/ask/{prompt}", get(ask)).with_state(Arc::new(service));
+    let app = with_spans(asked, "GET /ask/{prompt}")
+        // A scrape is no request of a caller's: it has no span.
+        .route("/metrics", http::metrics(router.registry().clone()));
+    let stop = stop::requested()?;
+    let server = Server::start(serve.unwrap_or(any_port), app).await?;
 
+    let answers = if serve.is_some() {
+        println!("Serving http://{}/ask/prompt-001 and /metrics until Ctrl-C or SIGTERM", server.address);
+        stop.await;
+        Vec::new()
+    } else {
+        ask_four_times(server.address).await?
+    };
+    // First the one that asks the other.
+    server.stop().await?;
+    models.stop().await?;
+    Ok(answers)
+}
+
+async fn ask_four_times(address: SocketAddr) -> anyhow::Result<Vec<Answer>> {
     let callers = [
         ("without a trace", "prompt-001", None),
         ("in a sampled trace", "prompt-008", Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")),
@@ -114,22 +155,38 @@ async fn serve_and_ask() -> anyhow::Result<Vec<Answer>> {
         let trace = trace.to_str()?.to_owned();
         answers.push(Answer { caller, trace, text: response.text().await? });
     }
-    for stop in [stop, models_stop] {
-        stop.abort();
-    }
     Ok(answers)
 }
 
-/// Serves on a free port of this machine, each request in a span of its own, which is named after the route.
-async fn start(
-    route: &'static str,
-    app: axum::Router,
-) -> anyhow::Result<(SocketAddr, tokio::task::AbortHandle)> {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
-    let app = app.layer(middleware::from_fn_with_state(route, in_a_span));
-    let server = tokio::spawn(async { axum::serve(listener, app).await });
-    Ok((address, server.abort_handle()))
+/// A server that runs until it is stopped.
+struct Server {
+    address: SocketAddr,
+    stop: tokio::sync::oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+impl Server {
+    async fn start(address: SocketAddr, app: axum::Router) -> anyhow::Result<Self> {
+        let listener = tokio::net::TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let serve = axum::serve(listener, app).with_graceful_shutdown(async {
+            // A sender that is gone stops it as well.
+            let _ = stopped.await;
+        });
+        Ok(Self { address, stop, task: tokio::spawn(serve.into_future()) })
+    }
+
+    /// Takes no more connections, and returns when the requests that it has are answered.
+    async fn stop(self) -> anyhow::Result<()> {
+        drop(self.stop);
+        Ok(self.task.await??)
+    }
+}
+
+/// Handles each request in a span of its own, which is named after the route.
+fn with_spans(app: axum::Router, route: &'static str) -> axum::Router {
+    app.layer(middleware::from_fn_with_state(route, in_a_span))
 }
 
 /// Both servers are on this machine: no proxy is asked.
@@ -159,7 +216,7 @@ async fn in_a_span(State(route): State<&'static str>, request: Request, next: Ne
 
 /// What a request needs.
 struct Service {
-    router: Router,
+    router: Arc<Router>,
     prompts: std::collections::HashMap<String, Prompt>,
     client: reqwest::Client,
     models: SocketAddr,

@@ -5,7 +5,7 @@
 //! cargo run --release --example full_observability -- --serve 127.0.0.1:9898
 //! ```
 //!
-//! The second keeps routing and answers `/metrics` and `/healthz` until Ctrl-C; with `--outages 30` the lightweight model
+//! The second keeps routing and answers `/metrics` and `/healthz` until Ctrl-C or SIGTERM; with `--outages 30` the lightweight model
 //! fails for the second half of every 30 s. No language model is called: which answers would have been good enough is
 //! drawn by chance from the router's own confidence, prices are made up, and an outage of the lightweight model is acted
 //! out, so that a circuit opens and recovers.
@@ -19,17 +19,16 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tiny_dancer::metrics::MetricsServer;
 use tiny_dancer::observer::{RequestStart, Stage};
-use tiny_dancer::tracing::LogFormat;
 use tiny_dancer::{
-    Candidate, Circuit, CircuitBreakerConfig, CircuitState, Clock, MetricsCollector, MetricsConfig,
-    ModelType, Outcome, OutcomeResult, Prices, Reason, RiskBudget, Router, RouterConfig, RoutingRequest,
-    RoutingResponse, Thresholds, TracingConfig, TracingSystem,
+    Candidate, Circuit, CircuitBreakerConfig, CircuitState, Clock, LogFormat, MetricsCollector,
+    MetricsConfig, MetricsServer, ModelType, Outcome, OutcomeResult, Prices, Reason, RiskBudget, Router,
+    RouterConfig, RoutingRequest, RoutingResponse, Thresholds, TracingConfig, TracingSystem,
 };
 use tiny_dancer_examples::collector::{Collector, tree};
 use tiny_dancer_examples::data::{self, Prompt};
 use tiny_dancer_examples::progress::Progress;
+use tiny_dancer_examples::stop;
 use tiny_dancer_examples::table::{Table, shortened};
 
 /// How often each phase routes every prompt.
@@ -46,7 +45,7 @@ const RISK: RiskBudget = RiskBudget { alpha: 0.15, delta: 0.05 };
 /// Routes everyday prompts and shows what an operator sees of it.
 #[derive(Parser)]
 struct Arguments {
-    /// Afterwards keep routing, and serve /metrics and /healthz at this address until Ctrl-C.
+    /// Afterwards keep routing, and serve /metrics and /healthz at this address until Ctrl-C or SIGTERM.
     #[arg(long, value_name = "ADDR")]
     serve: Option<SocketAddr>,
     /// While serving, let the lightweight model fail for the second half of every so many seconds.
@@ -101,6 +100,7 @@ fn main() -> anyhow::Result<()> {
 
     if let Some(address) = arguments.serve {
         serve(address, arguments.outages, &router, &prompts)?;
+        metrics_worth_a_look(&router.export_metrics()?);
     }
     let report = tracing_system.shutdown();
     one_trace(collector.as_ref(), elsewhere.as_deref());
@@ -360,7 +360,7 @@ fn one_trace(collector: Option<&Collector>, elsewhere: Option<&str>) {
     }
 }
 
-/// Keeps routing, and answers `/metrics` and `/healthz`, until Ctrl-C.
+/// Keeps routing, and answers `/metrics` and `/healthz`, until Ctrl-C or SIGTERM.
 fn serve(
     address: SocketAddr,
     outages: Option<u64>,
@@ -368,15 +368,14 @@ fn serve(
     prompts: &Arc<Vec<Prompt>>,
 ) -> anyhow::Result<()> {
     let server = MetricsServer::bind(address)?;
-    heading(&format!("Serving http://{}/metrics and /healthz until Ctrl-C", server.address()));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let traffic = tokio::spawn(keep_routing(Arc::clone(router), Arc::clone(prompts), outages));
+        let stop = stop::requested()?;
+        heading(&format!("Serving http://{}/metrics and /healthz until Ctrl-C or SIGTERM", server.address()));
         tokio::select! {
-            ended = traffic => ended??,
-            stopped = tokio::signal::ctrl_c() => stopped?,
+            ended = keep_routing(Arc::clone(router), Arc::clone(prompts), outages) => ended,
+            () = stop => Ok(()),
         }
-        Ok(())
     })
 }
 

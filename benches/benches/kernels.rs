@@ -4,7 +4,7 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use simsimd::SpatialSimilarity as _;
 use std::hint::black_box;
 use tiny_dancer::RouterConfig;
-use tiny_dancer::core::{Feature, Kernel, Model};
+use tiny_dancer::parts::core::{Feature, Kernel, Model};
 use tiny_dancer_benches::naive::{self, Naive};
 use tiny_dancer_benches::{CANDIDATES, Case, DIMENSIONS};
 use tiny_dancer_core::testing::kernels::{

@@ -3,7 +3,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::cell::OnceCell;
 use std::hint::black_box;
-use tiny_dancer::core::{CandidateSet, Query, Router};
+use tiny_dancer::parts::core::{CandidateSet, Query, Router};
 use tiny_dancer::{RouterConfig, RoutingResponse};
 use tiny_dancer_benches::set;
 use tiny_dancer_core::testing::kernels::embeddings;

@@ -5,9 +5,9 @@ use std::hint::black_box;
 use std::sync::{Arc, Barrier, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
-use tiny_dancer::core::{Observer, Router};
-use tiny_dancer::metrics::MetricsCollector;
-use tiny_dancer::metrics::prometheus::Registry;
+use tiny_dancer::parts::core::{Observer, Router};
+use tiny_dancer::parts::metrics::MetricsCollector;
+use tiny_dancer::parts::metrics::prometheus::Registry;
 use tiny_dancer::{ModelType, Outcome, OutcomeResult, Query, RouterConfig, RoutingRequest, RoutingResponse};
 use tiny_dancer_benches::Case;
 

@@ -7,7 +7,7 @@
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SpanData, SpanExporter};
-use tiny_dancer::core::observer::{
+use tiny_dancer::parts::core::observer::{
     Decided, Detail, Observer, RequestEnd, RequestStart, Stage, StageEnd, StageStart,
 };
 use tracing::{Dispatch, Span, field, info_span};

@@ -16,10 +16,10 @@
 
 use anyhow::Result;
 use std::hint::black_box;
-use tiny_dancer::core::{Observer, Router};
-use tiny_dancer::metrics::MetricsCollector;
-use tiny_dancer::metrics::prometheus::Registry;
-use tiny_dancer::tracing::{LogFormat, TracingConfig, TracingObserver, TracingSystem};
+use tiny_dancer::parts::core::{Observer, Router};
+use tiny_dancer::parts::metrics::MetricsCollector;
+use tiny_dancer::parts::metrics::prometheus::Registry;
+use tiny_dancer::parts::tracing::{LogFormat, TracingConfig, TracingObserver, TracingSystem};
 use tiny_dancer::{RouterConfig, RoutingResponse};
 
 pub mod bridge;

@@ -15,21 +15,23 @@
 //!
 //! ```
 //! use tiny_dancer_benches::{Case, naive::Naive};
-//! use tiny_dancer::core::{Model, RouterConfig};
+//! use tiny_dancer::parts::core::{Model, RouterConfig};
 //!
 //! let naive = Naive::new(&Model::embedded(), RouterConfig::default());
 //! let case = Case::new(10, 128);
 //! let answer = naive.route(case.request())?;
 //! assert_eq!(answer.decisions.len(), 10);
-//! # Ok::<(), tiny_dancer::core::RouteError>(())
+//! # Ok::<(), tiny_dancer::parts::core::RouteError>(())
 //! ```
 
 use std::time::{Duration, Instant};
 use tiny_dancer::Candidate;
-use tiny_dancer::core::conformal::{CalibrationTable, MIN_BIN_ROWS, nonconformity};
-use tiny_dancer::core::fastgrnn::{FastGrnnWeights, JOINT_CANDIDATES};
-use tiny_dancer::core::model::Ties;
-use tiny_dancer::core::{Metadata, Model, ModelType, Reason, RouteError, RouterConfig, RoutingRequest};
+use tiny_dancer::parts::core::conformal::{CalibrationTable, MIN_BIN_ROWS, nonconformity};
+use tiny_dancer::parts::core::fastgrnn::{FastGrnnWeights, JOINT_CANDIDATES};
+use tiny_dancer::parts::core::model::Ties;
+use tiny_dancer::parts::core::{
+    Metadata, Model, ModelType, Reason, RouteError, RouterConfig, RoutingRequest,
+};
 
 /// The router.
 #[derive(Clone, Debug)]

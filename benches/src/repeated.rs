@@ -1,7 +1,7 @@
 //! An observer told everything many times, so that what it needs is most of what is measured.
 
 use std::array;
-use tiny_dancer::core::observer::{
+use tiny_dancer::parts::core::observer::{
     BatchStart, Decided, Detail, Failed, Observer, RequestEnd, RequestStart, StageEnd, StageStart,
 };
 
@@ -63,8 +63,8 @@ impl<O: Observer, const N: usize> Observer for Repeated<O, N> {
 mod tests {
     use super::*;
     use crate::{Case, subject};
-    use tiny_dancer::metrics::MetricsCollector;
-    use tiny_dancer::metrics::prometheus::{Registry, TextEncoder};
+    use tiny_dancer::parts::metrics::MetricsCollector;
+    use tiny_dancer::parts::metrics::prometheus::{Registry, TextEncoder};
 
     #[test]
     fn one_request_counts_as_many_with_all_of_its_candidates() {

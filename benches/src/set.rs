@@ -5,7 +5,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use std::hint::black_box;
 use tiny_dancer::Candidate;
-use tiny_dancer::core::CandidateSet;
+use tiny_dancer::parts::core::CandidateSet;
 
 /// A set of that many candidates, from a seed, and a query for it.
 pub fn remembered(candidates: usize, dimensions: usize) -> Result<(CandidateSet, Vec<f32>)> {

@@ -1,7 +1,7 @@
 //! An observer that adds up how long each stage takes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use tiny_dancer::core::observer::{Detail, Observer, RequestEnd, RequestStart, Stage, StageEnd};
+use tiny_dancer::parts::core::observer::{Detail, Observer, RequestEnd, RequestStart, Stage, StageEnd};
 
 /// Nanoseconds of all requests so far, by stage. Clone an `Arc` of it to keep a hand on it.
 #[derive(Debug, Default)]

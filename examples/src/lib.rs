@@ -3,4 +3,5 @@
 pub mod collector;
 pub mod data;
 pub mod progress;
+pub mod stop;
 pub mod table;

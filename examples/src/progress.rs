@@ -3,7 +3,7 @@
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::Duration;
-use tiny_dancer::{Clock, core::Tick};
+use tiny_dancer::{Clock, parts::core::Tick};
 
 /// Counts work; appears after two seconds, on a terminal only, and vanishes when the work is done.
 #[derive(Debug)]

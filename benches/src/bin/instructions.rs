@@ -11,10 +11,10 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 use std::hint::black_box;
-use tiny_dancer::core::{Kernel, Model, Observer, Router};
-use tiny_dancer::metrics::MetricsCollector;
-use tiny_dancer::metrics::prometheus::Registry;
-use tiny_dancer::tracing::{LogFormat, TracingConfig, TracingObserver, TracingSystem};
+use tiny_dancer::parts::core::{Kernel, Model, Observer, Router};
+use tiny_dancer::parts::metrics::MetricsCollector;
+use tiny_dancer::parts::metrics::prometheus::Registry;
+use tiny_dancer::parts::tracing::{LogFormat, TracingConfig, TracingObserver, TracingSystem};
 use tiny_dancer::{RouterConfig, RoutingResponse};
 use tiny_dancer_benches::{Case, naive::Naive};
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::Case;
-use tiny_dancer::core::{Query, Router, RoutingResponse};
+use tiny_dancer::parts::core::{Query, Router, RoutingResponse};
 
 const CLOSE: f32 = 1e-5;
 

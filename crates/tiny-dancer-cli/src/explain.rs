@@ -9,7 +9,7 @@ use anyhow::Context;
 use clap::Args;
 use std::fmt::Write;
 use std::path::PathBuf;
-use tiny_dancer::core::Router;
+use tiny_dancer::parts::core::Router;
 use tiny_dancer::{Candidate, Feature, Query, RoutingRequest, RoutingResponse};
 
 #[derive(Args)]

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tiny_dancer::core::{Router, RouterConfig};
+use tiny_dancer::parts::core::{Router, RouterConfig};
 use tiny_dancer_train::fit::Epoch;
 use tiny_dancer_train::past::{Past, PastError};
 use tiny_dancer_train::profiles::summarise;

@@ -10,10 +10,10 @@ use serde_json::Value;
 use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tiny_dancer::core::Thresholds;
-use tiny_dancer::core::replay::Recorded;
-use tiny_dancer::core::{Feature, Kernel};
-use tiny_dancer::tracing::{fields, rows};
+use tiny_dancer::parts::core::Thresholds;
+use tiny_dancer::parts::core::replay::Recorded;
+use tiny_dancer::parts::core::{Feature, Kernel};
+use tiny_dancer::parts::tracing::{fields, rows};
 use tiny_dancer::{Model, Reason};
 
 mod printed;

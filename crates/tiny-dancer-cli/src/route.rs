@@ -7,8 +7,8 @@ use serde_json::Value;
 use std::io::{BufRead, Write, stdin, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tiny_dancer::core::fastgrnn::JOINT_CANDIDATES;
-use tiny_dancer::core::{Router, RouterConfig};
+use tiny_dancer::parts::core::fastgrnn::JOINT_CANDIDATES;
+use tiny_dancer::parts::core::{Router, RouterConfig};
 use tiny_dancer::{Candidate, Metadata, ModelType, Query, Reason, RiskBudget, RoutingRequest};
 use tiny_dancer_train::past::Past;
 

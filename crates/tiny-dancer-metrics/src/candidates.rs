@@ -31,7 +31,7 @@ pub(crate) fn record(
     }
 }
 
-/// Apart, since it would be made part of the caller, who is called by each request.
+/// Never inlined, since each request calls the caller, which would grow by it.
 #[inline(never)]
 fn record_scalar(record: Record<'_>) {
     record.with_simd(Scalar);

@@ -11,6 +11,7 @@ use tiny_dancer_core::{Circuit, CircuitState, ErrorKind, ModelType, OutcomeResul
 
 /// A metric family.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Family {
     /// The full name.
     pub name: &'static str,
@@ -39,16 +40,17 @@ impl Family {
 
 /// Since when a family is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Presence {
     /// From the first scrape on.
     Always,
     /// Once a router has a model.
     WithModel,
-    /// If the collector was told [prices](crate::Prices).
+    /// If the collector is configured with [prices](crate::Prices).
     WithPrices,
     /// Once an outcome was reported to a router that promises a risk.
     WithPromise,
-    /// As long as somebody counts [spans](crate::Spans).
+    /// As long as a tracing system counts [spans](crate::Spans).
     WithTraces,
 }
 
@@ -67,6 +69,7 @@ impl Presence {
 
 /// A label of a family.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Label {
     /// Its name.
     pub name: &'static str,
@@ -77,6 +80,7 @@ pub struct Label {
 
 /// What a family is to Prometheus.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Kind {
     /// Only ever rises.
     Counter,
@@ -102,6 +106,7 @@ impl Kind {
 
 /// What a family's numbers are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Unit {
     /// Candidates.
     Candidates,
@@ -170,8 +175,8 @@ pub const CATALOGUE: &[Family] = &[
     MODEL_INFO,
     REQUESTS_IN_FLIGHT,
     PROMISED_ALPHA,
-    LIGHTWEIGHT_FAILURE_RATIO,
-    GUARANTEE_EVIDENCE,
+    PROMISE_INSUFFICIENT_RATIO,
+    PROMISE_EVIDENCE,
     PROMISE_BROKEN,
     COST,
     BASELINE_COST,
@@ -237,7 +242,7 @@ pub(crate) const ROUTING_REQUESTS: Family = Family {
     name: "tiny_dancer_routing_requests_total",
     kind: Kind::Counter,
     unit: Unit::Requests,
-    help: "Requests by how they ended; fallback is the powerful model for want of evidence or for an open circuit.",
+    help: "Requests by how they ended; fallback is the powerful model because of missing evidence or an open circuit.",
     labels: &[Label { name: "status", values: values!(Status::ALL, status => status.name()) }],
     presence: Presence::Always,
 };
@@ -363,20 +368,20 @@ pub(crate) const PROMISED_ALPHA: Family = Family {
     presence: Presence::WithPromise,
 };
 
-pub(crate) const LIGHTWEIGHT_FAILURE_RATIO: Family = Family {
-    name: "tiny_dancer_lightweight_failure_ratio",
+pub(crate) const PROMISE_INSUFFICIENT_RATIO: Family = Family {
+    name: "tiny_dancer_promise_insufficient_ratio",
     kind: Kind::Gauge,
     unit: Unit::Probability,
-    help: "The reported share of insufficient answers since the promise was made; failed calls are left out.",
+    help: "Share of insufficient answers among those reported of the lightweight model under the promise; failed calls are left out.",
     labels: &[],
     presence: Presence::WithPromise,
 };
 
-pub(crate) const GUARANTEE_EVIDENCE: Family = Family {
-    name: "tiny_dancer_guarantee_evidence",
+pub(crate) const PROMISE_EVIDENCE: Family = Family {
+    name: "tiny_dancer_promise_evidence",
     kind: Kind::Gauge,
     unit: Unit::Evidence,
-    help: "Evidence against the promise, the wealth of a game against it; 1/delta refutes it.",
+    help: "Evidence against the promise (an e-value): 1 is none, 1/delta refutes it.",
     labels: &[],
     presence: Presence::WithPromise,
 };
@@ -429,14 +434,16 @@ const STAGE_BUCKETS: &[f64] = &[
     2.5e-3, 5e-3, 10e-3, 50e-3, 250e-3,
 ];
 
-/// Even, and finer above 0.8, where the threshold stands by default. Sixteen bounds are as many as one or two vectors hold.
+/// Fine where the embedded model's confidences of single candidates lie on real prompts, and so uneven:
+/// docs/decisions/0035-buckets-from-real-prompts.md. 0.85 is the default threshold. Sixteen bounds are as many as one or two
+/// vectors hold.
 const CONFIDENCE_BUCKETS: &[f64] =
-    &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.875, 0.9, 0.925, 0.95, 0.975, 0.99, 1.0];
+    &[0.5, 0.7, 0.775, 0.82, 0.825, 0.828, 0.83, 0.832, 0.833, 0.834, 0.835, 0.836, 0.84, 0.85, 0.9, 1.0];
 
-/// Finer below 0.2: 0.15 is the most that the lightweight model may have by default. 1 is a bin with too little calibration
-/// data; little else is above one half.
+/// 0.15 is the most that the lightweight model may have by default. Two values alone are those of many candidates, and have a
+/// bucket each: 1, a bin with too little calibration data, and 33/249, up to 0.133.
 const UNCERTAINTY_BUCKETS: &[f64] =
-    &[0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 0.99, 1.0];
+    &[0.01, 0.025, 0.05, 0.075, 0.1, 0.125, 0.132, 0.133, 0.15, 0.175, 0.2, 0.25, 0.35, 0.5, 0.99, 1.0];
 
 /// How many candidates a request has, as a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -36,9 +36,9 @@ static SHARED: Mutex<Option<Arc<Families>>> = Mutex::new(None);
 
 /// Counts and times what routers do, for Prometheus.
 ///
-/// Give each router a clone of its own. Clones count into the same families, so their routers add up. What differs
-/// between clones is whose circuits they know of: when a clone goes away with its router, so does that router's part
-/// of `circuit_breaker_state`. Routers that share one collector through an `Arc` add up just as well, but a router
+/// Give each router a clone of its own. Clones count into the same families, so their routers add up. Each clone knows
+/// the circuits of its own router: when it is dropped with the router, so is that router's part of
+/// `circuit_breaker_state`. Routers that share one collector through an `Arc` add up just as well, but a router
 /// that goes away while its circuit is open leaves it shown as open until the last of them is gone.
 #[derive(Debug)]
 pub struct MetricsCollector {
@@ -54,7 +54,7 @@ impl MetricsCollector {
     /// A collector in prometheus' default registry. The second and later ones share the families of the first.
     ///
     /// # Errors
-    /// If somebody else has a family of ours there. Once it is gone, a later call may succeed.
+    /// If another collector has a family of ours there. Once it is gone, a later call may succeed.
     pub fn new() -> Result<Self, RegisterError> {
         let registry = prometheus::default_registry();
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -67,7 +67,7 @@ impl MetricsCollector {
         Ok(Self::counting(families, registry))
     }
 
-    /// A collector in prometheus' default registry that is told buckets or prices, and whose families
+    /// A collector in prometheus' default registry with buckets or prices of yours, and whose families
     /// [`new`](Self::new) shares from now on. Call it before the first router is made.
     ///
     /// ```
@@ -99,7 +99,7 @@ impl MetricsCollector {
         Self::with_config(registry, &MetricsConfig::default())
     }
 
-    /// A collector in a registry of yours that is told constant labels, buckets or prices.
+    /// A collector in a registry of yours with constant labels, buckets or prices of yours.
     ///
     /// ```
     /// use tiny_dancer_metrics::prometheus::Registry;
@@ -170,8 +170,16 @@ impl MetricsCollector {
     }
 
     /// All that its registry has, including what is not ours, in Prometheus' text format.
+    ///
+    /// # Errors
+    /// If another collector in the registry gives what cannot be written.
     pub fn export_metrics(&self) -> Result<String, ExportError> {
-        TextEncoder::new().encode_to_string(&self.registry.gather()).map_err(|source| ExportError { source })
+        TextEncoder::new().encode_to_string(&self.registry.gather()).map_err(ExportError::new)
+    }
+
+    /// The registry that its families are in.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
     }
 
     fn writer(&self) -> Writer {

@@ -1,8 +1,8 @@
-//! What a collector may be told: constant labels, buckets, prices.
+//! The configuration of a collector: constant labels, buckets, prices.
 
 use std::collections::BTreeMap;
 
-/// What a collector may be told. Checked when it is registered.
+/// The configuration of a collector. Checked when it is registered.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MetricsConfig {
     /// Labels that all series get, by name and value. All collectors on one registry need the same names, and each of

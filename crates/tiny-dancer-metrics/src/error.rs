@@ -1,5 +1,7 @@
 //! What can go wrong.
 
+use std::error::Error;
+
 /// Why a collector could not be registered. Nothing of it is.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -21,13 +23,13 @@ pub enum RegisterError {
         expected: &'static str,
     },
     /// The registry has a family of that name: from another collector with the same constant labels, which can be
-    /// cloned instead, or one of somebody else's.
-    #[error("{family} cannot be registered")]
+    /// cloned instead, or another crate's.
+    #[error("{family} cannot be registered: {source}")]
     Family {
         /// The family's name.
         family: &'static str,
-        /// What prometheus has against it.
-        source: prometheus::Error,
+        /// What prometheus says, a `prometheus::Error`.
+        source: Box<dyn Error + Send + Sync>,
     },
     /// A price that is negative or no number.
     #[error("price of the {model} model: expected a number of at least 0, got {price}")]
@@ -39,12 +41,23 @@ pub enum RegisterError {
     },
 }
 
-/// Why a registry could not be written as text. Only a collector of somebody else's in the same registry can be the
-/// cause.
+impl RegisterError {
+    pub(crate) fn family(family: &'static str, source: prometheus::Error) -> Self {
+        Self::Family { family, source: source.into() }
+    }
+}
+
+/// Why a registry could not be written as text. Only another crate's collector in the same registry can be the cause.
 #[derive(Debug, thiserror::Error)]
-#[error("the registry cannot be written as text")]
+#[error("the registry cannot be written as text: {source}")]
 #[non_exhaustive]
 pub struct ExportError {
-    /// What prometheus has against it.
-    pub source: prometheus::Error,
+    /// What prometheus says, a `prometheus::Error`.
+    pub source: Box<dyn Error + Send + Sync>,
+}
+
+impl ExportError {
+    pub(crate) fn new(source: prometheus::Error) -> Self {
+        Self { source: source.into() }
+    }
 }

@@ -1,9 +1,9 @@
 //! The families in a registry: made from the catalogue, registered all or none, read at each scrape.
 
 use crate::catalogue::{
-    BASELINE_COST, CATALOGUE, CIRCUIT_BREAKER_STATE, COST, Family, GUARANTEE_EVIDENCE, Kind,
-    LIGHTWEIGHT_FAILURE_RATIO, MODEL_INFO, PROMISE_BROKEN, PROMISED_ALPHA, Presence, REQUESTS_IN_FLIGHT,
-    SpanResult, Unit,
+    BASELINE_COST, CATALOGUE, CIRCUIT_BREAKER_STATE, COST, Family, Kind, MODEL_INFO, PROMISE_BROKEN,
+    PROMISE_EVIDENCE, PROMISE_INSUFFICIENT_RATIO, PROMISED_ALPHA, Presence, REQUESTS_IN_FLIGHT, SpanResult,
+    Unit,
 };
 use crate::collector::{DECISIONS, REPORTS};
 use crate::config::{MetricsConfig, Prices};
@@ -57,10 +57,10 @@ impl Families {
         for (done, collector) in collectors.iter().enumerate() {
             if let Err(source) = registry.register(Box::new(collector.clone())) {
                 for registered in &collectors[..done] {
-                    // It fails only if somebody else has just taken the family away, which leaves it as it should be.
+                    // It fails only if the family was unregistered meanwhile, which leaves it as it should be.
                     let _ = registry.unregister(Box::new(registered.clone()));
                 }
-                return Err(RegisterError::Family { family: collector.family.name, source });
+                return Err(RegisterError::family(collector.family.name, source));
             }
         }
         Ok(families)
@@ -145,8 +145,8 @@ pub(crate) struct Circuits {
 }
 
 impl Circuits {
-    /// One circuit changed. Two threads may tell of two changes in the wrong order, so counts may be off, even
-    /// negative, until both have told.
+    /// One circuit changed. Two threads may report two changes in the wrong order, so counts may be off, even
+    /// negative, until both have reported.
     pub(crate) fn change(&self, circuit: Circuit, from: CircuitState, to: CircuitState) {
         for (state, change) in [(from, -1), (to, 1)] {
             if let Some(count) = self.count(circuit, state) {
@@ -200,7 +200,7 @@ impl OneFamily {
     ) -> Result<Self, RegisterError> {
         let labels = family.labels.iter().map(|label| label.name.to_owned()).collect();
         let desc = Desc::new(family.name.to_owned(), family.help.to_owned(), labels, const_labels.clone())
-            .map_err(|source| RegisterError::Family { family: family.name, source })?;
+            .map_err(|source| RegisterError::family(family.name, source))?;
         Ok(Self { family, desc, families: Arc::clone(families) })
     }
 
@@ -273,9 +273,9 @@ impl OneFamily {
         let value = |promise: PromiseState| {
             if is(PROMISED_ALPHA) {
                 promise.alpha
-            } else if is(LIGHTWEIGHT_FAILURE_RATIO) {
+            } else if is(PROMISE_INSUFFICIENT_RATIO) {
                 promise.insufficient as f64 / promise.reported.max(1) as f64
-            } else if is(GUARANTEE_EVIDENCE) {
+            } else if is(PROMISE_EVIDENCE) {
                 promise.wealth
             } else {
                 debug_assert!(is(PROMISE_BROKEN), "{}", self.family.name);

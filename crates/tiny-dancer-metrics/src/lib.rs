@@ -1,8 +1,8 @@
 //! Prometheus metrics for the Tiny Dancer router.
 //!
 //! [`MetricsCollector`] is an observer: give it to a router, and every request, outcome, transition of a circuit and
-//! reload of a model is counted. Hand the text that [`export_metrics`](MetricsCollector::export_metrics) returns to
-//! whoever scrapes `/metrics`; or, if you serve a registry of yours already, register there and change nothing else.
+//! reload of a model is counted. Serve the text that [`export_metrics`](MetricsCollector::export_metrics) returns under
+//! `/metrics`; or, if you serve a registry of yours already, register there and change nothing else.
 //!
 //! ```
 //! use tiny_dancer_core::{Candidate, Router, RouterConfig, RoutingRequest};
@@ -79,9 +79,10 @@
 //!
 //! # Serving it
 //!
-//! In a program that has a web framework, answer `/metrics` with [`export_metrics`](MetricsCollector::export_metrics).
-//! With the feature `http` there is a handler for `axum`, `http::metrics`, and for programs without any framework
-//! `MetricsServer::bind("127.0.0.1:9898")`. [`ProcessCollector`] adds the memory, the time and the files of the process.
+//! With the feature `axum` there is a handler, `http::metrics`; with the feature `http` also a server for programs that have no
+//! web framework, `MetricsServer::bind("127.0.0.1:9898")`. Another framework's handler answers with the text that
+//! [`export_metrics`](MetricsCollector::export_metrics) returns, as `text/plain; version=0.0.4`, and with 500 where that is an
+//! error. [`ProcessCollector`] adds the memory, the time and the files of the process.
 //!
 //! # What it lacks
 //!
@@ -95,7 +96,7 @@ mod distribution;
 mod error;
 mod families;
 mod grid;
-#[cfg(feature = "http")]
+#[cfg(feature = "axum")]
 pub mod http;
 mod process;
 mod promises;

@@ -1,20 +1,9 @@
 //! The process' own metrics: memory, time, files and threads, read from Linux' `/proc` at each scrape.
 //!
 //! The names are those of Prometheus' client libraries. prometheus' own collector of them registers itself in the
-//! default registry as soon as its feature is on anywhere in the build; this one is registered by whoever wants it:
-//!
-//! ```
-//! use tiny_dancer_metrics::ProcessCollector;
-//! use tiny_dancer_metrics::prometheus::Registry;
-//!
-//! let registry = Registry::new();
-//! registry.register(Box::new(ProcessCollector::new()?))?;
-//! # if cfg!(target_os = "linux") {
-//! assert!(registry.gather().iter().any(|family| family.name() == "process_resident_memory_bytes"));
-//! # }
-//! # Ok::<(), tiny_dancer_metrics::prometheus::Error>(())
-//! ```
+//! default registry as soon as its feature is on anywhere in the build; this one is registered by a call.
 
+use crate::error::RegisterError;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, Metric, MetricFamily, MetricType};
 use std::collections::HashMap;
@@ -43,9 +32,25 @@ pub struct ProcessCollector {
 
 impl ProcessCollector {
     /// One to be registered, once a registry.
-    pub fn new() -> prometheus::Result<Self> {
-        let desc = |&(name, help, _): &(&str, &str, bool)| {
+    ///
+    /// ```
+    /// use tiny_dancer_metrics::ProcessCollector;
+    /// use tiny_dancer_metrics::prometheus::Registry;
+    ///
+    /// let registry = Registry::new();
+    /// registry.register(Box::new(ProcessCollector::new()?))?;
+    /// # if cfg!(target_os = "linux") {
+    /// assert!(registry.gather().iter().any(|family| family.name() == "process_resident_memory_bytes"));
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If prometheus refuses the description of a family.
+    pub fn new() -> Result<Self, RegisterError> {
+        let desc = |&(name, help, _): &(&'static str, &str, bool)| {
             Desc::new(name.to_owned(), help.to_owned(), Vec::new(), HashMap::new())
+                .map_err(|source| RegisterError::family(name, source))
         };
         Ok(Self { descs: FAMILIES.iter().map(desc).collect::<Result<_, _>>()? })
     }

@@ -18,7 +18,7 @@ struct Known {
     next: u64,
 }
 
-/// Whose promise.
+/// The collector's clone, and so the router, that a promise is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PromiseKey(u64);
 

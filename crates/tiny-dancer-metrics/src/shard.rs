@@ -1,4 +1,4 @@
-//! Where the numbers are kept: one shard a thread, added up when somebody looks.
+//! Where the numbers are kept: one shard a thread, added up at each scrape.
 //!
 //! A shard has one cell for each counter and for each bucket and sum of each histogram, at a place that is known when
 //! the package is compiled; how many buckets there are is said later, so there is room for the most. Only the thread
@@ -128,8 +128,8 @@ impl Default for Shard {
     }
 }
 
-/// For its thread alone. Who does several things at once takes the shard out of the writer first, so that it need not be
-/// found for each of them.
+/// For its thread alone. Code that does several things at once takes the shard out of the writer first, so that it is looked
+/// up once.
 impl Shard {
     #[inline]
     pub(crate) fn increment(&self, counters: Counters, series: usize, by: u64) {
@@ -191,7 +191,7 @@ struct Claim {
     shard: Arc<Shard>,
     /// Of which shards it is one.
     of: u64,
-    /// While this lives, nobody else has the shard.
+    /// While this lives, no other thread has the shard.
     _slot: Rc<Slot>,
 }
 
@@ -210,7 +210,7 @@ impl std::ops::Deref for Writer {
     }
 }
 
-/// Nobody else writes to the cell, so nothing is lost between the load and the store.
+/// No other thread writes to the cell, so nothing is lost between the load and the store.
 #[inline]
 fn add(cell: &AtomicU64, by: u64) {
     cell.store(cell.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);

@@ -15,7 +15,7 @@ thread_local! {
     static SLOT: Rc<Slot> = Rc::new(POOL.claim());
 }
 
-/// The numbers that nobody has.
+/// The numbers that no thread has.
 #[derive(Debug)]
 pub(crate) struct Pool(Mutex<Unclaimed>);
 
@@ -47,7 +47,7 @@ impl Pool {
     }
 }
 
-/// A claimed number. Dropped, it goes to the next who asks.
+/// A claimed number. Dropped, it is free for the next claim.
 #[derive(Debug)]
 pub(crate) struct Slot {
     pool: &'static Pool,
@@ -55,7 +55,7 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// This thread's. Whoever keeps it can't leave the thread with it, and the number stays claimed.
+    /// This thread's. The reference can't leave the thread, and the number stays claimed as long as one is kept.
     #[inline]
     pub(crate) fn current() -> Rc<Self> {
         // A thread that is being torn down and still routes, from another destructor, gets a number for the moment.

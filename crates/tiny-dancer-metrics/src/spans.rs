@@ -1,4 +1,4 @@
-//! Spans of traces, counted by whoever makes them and shown here.
+//! Counts of spans of traces, read from the tracing system at each scrape.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -14,10 +14,10 @@ pub struct Spans {
     pub flushed: u64,
 }
 
-/// Asks whoever makes spans; `None` while nobody does.
+/// Reads the counts; `None` where there is no tracing system.
 type Read = dyn Fn() -> Option<Spans> + Send + Sync;
 
-/// Who is asked at each scrape.
+/// What is read at each scrape.
 #[derive(Default)]
 pub(crate) struct Watched(RwLock<Option<Arc<Read>>>);
 
@@ -26,7 +26,7 @@ impl Watched {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(read));
     }
 
-    /// Asks without the lock: what is asked is somebody else's code.
+    /// Calls without the lock: the function is another crate's code.
     pub(crate) fn read(&self) -> Option<Spans> {
         let read = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
         read.and_then(|read| read())

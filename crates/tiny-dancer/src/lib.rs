@@ -2,7 +2,7 @@
 //!
 //! This is the facade: one [`Router`] that carries the observers which its cargo features choose, and everything you
 //! need to use it. `metrics` and `tracing` are on by default. Without them the router is the same, decides the same,
-//! and tells nobody.
+//! and notifies no observer of ours.
 //!
 //! # Metrics
 //!
@@ -48,7 +48,8 @@
 //! | --- | --- | --- |
 //! | `metrics` | Prometheus metrics of every router | yes |
 //! | `tracing` | traces and logs, once `TracingSystem::init` was called | yes |
-//! | `http` | `/metrics` over HTTP: a small server, and a handler for `axum`; and `metrics` | no |
+//! | `axum` | the handler of `/metrics` for programs that use `axum`; and `metrics` | no |
+//! | `http` | a small server of `/metrics` for programs that have none; and `axum` | no |
 //! | `gzip` | compressed exports of traces, `TracingConfig::otlp_gzip`; and `tracing` | no |
 //! | `tls` | collectors of traces at `https://` addresses, through rustls; and `tracing` | no |
 //! | `parallel` | requests of very many candidates are prepared in the current rayon pool | no |
@@ -57,13 +58,17 @@
 //! # What is global
 //!
 //! [`Router::new`] registers the metric families in prometheus' default registry; `TracingSystem::init` installs a
-//! subscriber and a propagator. Nothing else is. To have neither, put the parts together yourself:
-//! `tiny_dancer::core::Router::with_observer(config, (collector, tracing_system.observer()))`.
+//! subscriber and a propagator. Nothing else is. A router without globals is given its registry, and the observer of a
+//! tracing system that was not installed; [`Router::builder`] shows both.
+//!
+//! # Names
+//!
+//! What most programs need lies flat in this crate, and `use tiny_dancer::*` brings no name that hides another crate's.
+//! All the rest is in [`parts`].
 
 mod router;
 
-pub use router::{BuildError, Router};
-pub use tiny_dancer_core as core;
+pub use router::{BuildError, Router, RouterBuilder};
 pub use tiny_dancer_core::{
     Candidate, CandidateSet, Circuit, CircuitBreakerConfig, CircuitState, Clock, ConfigError, ErrorKind,
     Feature, LoadError, ManualClock, Metadata, Model, ModelType, Observer, OnOpen, Outcome, OutcomeResult,
@@ -72,19 +77,40 @@ pub use tiny_dancer_core::{
 };
 #[cfg(feature = "metrics")]
 pub use tiny_dancer_metrics::{
-    self as metrics, ExportError, MetricsCollector, MetricsConfig, Prices, RegisterError,
+    ExportError, MetricsCollector, MetricsConfig, Prices, ProcessCollector, RegisterError,
 };
+#[cfg(feature = "http")]
+pub use tiny_dancer_metrics::{MetricsServer, ServeError, ServerConfig};
 #[cfg(feature = "tracing")]
 pub use tiny_dancer_tracing::{
-    self as tracing, InitError, RoutingSpan, TraceContext, TracingConfig, TracingObserver, TracingSystem,
+    InitError, LogFormat, RoutingSpan, TraceContext, TracingConfig, TracingObserver, TracingSystem,
 };
 
+/// The crates that this one is made of.
+///
+/// They are one level down because their short names are those of other crates: `core` and `tracing`.
+///
+/// ```
+/// use tiny_dancer::parts::core;
+///
+/// // A router without observers, and so without telemetry.
+/// let router = core::Router::new(core::RouterConfig::default())?;
+/// # Ok::<(), core::ConfigError>(())
+/// ```
+pub mod parts {
+    pub use tiny_dancer_core as core;
+    #[cfg(feature = "metrics")]
+    pub use tiny_dancer_metrics as metrics;
+    #[cfg(feature = "tracing")]
+    pub use tiny_dancer_tracing as tracing;
+}
+
 /// The README's code runs.
-#[cfg(all(doctest, feature = "metrics", feature = "tracing"))]
+#[cfg(all(doctest, feature = "axum", feature = "tracing"))]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
 /// ... and the operator's guide's.
-#[cfg(all(doctest, feature = "metrics", feature = "tracing"))]
+#[cfg(all(doctest, feature = "axum", feature = "tracing"))]
 #[doc = include_str!("../../../docs/OBSERVABILITY.md")]
 struct Observability;

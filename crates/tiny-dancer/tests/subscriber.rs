@@ -1,5 +1,5 @@
 //! A subscriber of the user's own. A program by itself: where another thread writes the first line of a kind at the same
-//! time as a subscriber is made, `tracing` may take that kind of line for one that nobody wants.
+//! time as a subscriber is made, `tracing` may take that kind of line for one that no subscriber enables.
 #![cfg(feature = "tracing")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
@@ -24,13 +24,13 @@ impl<S: tracing::Subscriber> Layer<S> for Messages {
 }
 
 #[test]
-fn a_subscriber_of_the_users_own_hears_the_log_lines() {
+fn a_subscriber_of_the_users_own_receives_the_log_lines() {
     let messages = Messages::default();
     let subscriber = tracing_subscriber::registry().with(messages.clone());
     tracing::subscriber::with_default(subscriber, || {
         let router = Router::new(RouterConfig::default()).unwrap();
         router.route(RoutingRequest::new(&[], &[])).unwrap_err();
     });
-    let heard = messages.0.lock().unwrap();
-    assert!(heard.len() >= 2, "the start and the error: {heard:?}");
+    let received = messages.0.lock().unwrap();
+    assert!(received.len() >= 2, "the start and the error: {received:?}");
 }

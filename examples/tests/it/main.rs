@@ -8,7 +8,11 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use tiny_dancer::observer::{RequestStart, Stage};
+use tiny_dancer::parts::metrics::catalogue::{CATALOGUE, Kind};
+use tiny_dancer::parts::metrics::prometheus::Registry;
+use tiny_dancer::{Router, RouterConfig, TracingConfig, TracingSystem};
 use tiny_dancer_examples::collector::{Collector, hex, roots};
+use tiny_dancer_examples::data;
 
 /// The program that cargo built from an example, beside the tests.
 fn example(name: &str) -> Command {
@@ -30,6 +34,39 @@ fn output(command: &mut Command) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}: {errors}", output.status);
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Fails where a bucket holds more than a fifth of these values and more than one value, which no bound can divide.
+fn are_told_apart(name: &str, values: &[f32], threshold: f64) {
+    let family = CATALOGUE.iter().find(|family| family.name == name).unwrap();
+    let Kind::Histogram { buckets } = family.kind else { panic!("{name} has no buckets") };
+    assert!(buckets.contains(&threshold), "{name}: the default threshold is no bound");
+    let mut held = vec![Vec::new(); buckets.len() + 1];
+    for &value in values {
+        held[buckets.partition_point(|&bound| (bound as f32) < value)].push(value);
+    }
+    for (bucket, held) in held.iter().enumerate() {
+        let share = held.len() as f64 / values.len() as f64;
+        let bound = buckets.get(bucket);
+        assert!(
+            share <= 0.2 || held.iter().all(|value| *value == held[0]),
+            "{name}: {share:.3} up to {bound:?}"
+        );
+    }
+}
+
+#[test]
+fn no_bucket_holds_more_than_a_fifth_of_the_everyday_prompts_candidates() {
+    let router = Router::new(RouterConfig::default()).unwrap();
+    let decisions: Vec<_> = data::load()
+        .unwrap()
+        .iter()
+        .flat_map(|prompt| router.route(prompt.request()).unwrap().decisions)
+        .collect();
+    let confidences: Vec<_> = decisions.iter().map(|decision| decision.confidence).collect();
+    let uncertainties: Vec<_> = decisions.iter().map(|decision| decision.uncertainty).collect();
+    are_told_apart("tiny_dancer_confidence_scores", &confidences, 0.85);
+    are_told_apart("tiny_dancer_uncertainty_estimates", &uncertainties, 0.15);
 }
 
 /// The value of a series in Prometheus' text.
@@ -170,7 +207,30 @@ fn full_observability_tells_the_whole_story() {
     assert_eq!(series(&text, "tiny_dancer_routing_requests_total{status=\"failure\"}"), 3.0);
 }
 
-/// A child that is stopped by its id, whatever happens.
+#[test]
+fn an_own_registry_and_an_own_tracing_system_both_receive_what_a_router_does() {
+    let (collector, registry) = (Collector::start().unwrap(), Registry::new());
+    let config = TracingConfig { otlp_endpoint: Some(collector.endpoint()), ..Default::default() };
+    let system = TracingSystem::new(config);
+    let router = Router::builder(RouterConfig::default())
+        .registry(&registry)
+        .label("router", "support")
+        .tracing(system.observer().unwrap())
+        .build()
+        .unwrap();
+    for prompt in &data::load().unwrap()[..3] {
+        router.route(prompt.request()).unwrap();
+    }
+    assert_eq!(system.shutdown().lost(), 0);
+
+    let (spans, text) = (collector.spans(), router.export_metrics().unwrap());
+    assert_eq!(spans.iter().filter(|span| span.name == RequestStart::NAME).count(), 3);
+    let value = |name, label| series(&text, &format!("tiny_dancer_{name}{{{label},router=\"support\"}}"));
+    assert_eq!(value("routing_latency_seconds_count", "operation=\"route\""), 3.0);
+    assert_eq!(value("spans_total", "result=\"flushed\""), spans.len() as f64);
+}
+
+/// A child process that is stopped by its id when the test ends, failed or not.
 struct Running(Child);
 
 impl Drop for Running {
@@ -180,24 +240,99 @@ impl Drop for Running {
     }
 }
 
-fn get(address: &str, path: &str) -> String {
+/// The head and the body of an answer that is one.
+fn answer(address: &str, path: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.0 200") || answer.starts_with("HTTP/1.1 200"), "{answer}");
-    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_ascii_lowercase(), body.to_owned())
+}
+
+fn get(address: &str, path: &str) -> String {
+    answer(address, path).1
+}
+
+/// An example that serves, up to the line that says where.
+fn serving(command: &mut Command) -> (Running, String, impl Iterator<Item = String> + use<>) {
+    command.args(["--serve", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut running = Running(command.spawn().unwrap());
+    let mut lines = BufReader::new(running.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let line = lines.find(|line| line.starts_with("Serving")).expect("it serves");
+    let address = line.split(['/', ' ']).find(|part| part.starts_with("127.0.0.1")).unwrap().to_owned();
+    (running, address, lines)
+}
+
+/// Sends a signal as a supervisor does, and returns what the program prints until it has ended well.
+#[cfg(unix)]
+fn ended_by(signal: &str, mut running: Running, lines: impl Iterator<Item = String>) -> String {
+    let kill = format!("kill -s {signal} {}", running.0.id());
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    let text = lines.collect::<Vec<_>>().join("\n");
+    let status = running.0.wait().unwrap();
+    assert!(status.success(), "{signal}: {status}\n{text}");
+    text
+}
+
+/// How many spans the program says that it flushed, and no other.
+#[cfg(unix)]
+fn flushed(text: &str) -> usize {
+    let report = text.lines().find_map(|line| line.trim().strip_prefix("spans: ")).expect("a report");
+    let (flushed, rest) = report.split_once(" spans flushed").unwrap();
+    assert!(rest.starts_with(", 0 dropped, 0 failed"), "{report}");
+    flushed.parse().unwrap()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_ends_the_axum_service_with_all_of_its_spans_and_counts() {
+    for signal in ["TERM", "INT"] {
+        let collector = Collector::start().unwrap();
+        let mut command = example("axum_service");
+        command.env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint());
+        let (running, address, lines) = serving(&mut command);
+        for prompt in ["prompt-001", "prompt-008", "prompt-044"] {
+            get(&address, &format!("/ask/{prompt}"));
+        }
+        let text = ended_by(signal, running, lines);
+        assert_eq!(series(&text, "tiny_dancer_routing_requests_total{status=\"success\"}"), 3.0);
+        let spans = collector.spans();
+        assert_eq!(flushed(&text), spans.len(), "{text}");
+        for name in ["GET /ask/{prompt}", RequestStart::NAME, "POST /{model}"] {
+            assert_eq!(spans.iter().filter(|span| span.name == name).count(), 3, "{name}");
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_ends_full_observability_with_all_of_its_spans_and_counts() {
+    let collector = Collector::start().unwrap();
+    let mut command = example("full_observability");
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint());
+    let (running, address, lines) = serving(&mut command);
+    let success = "tiny_dancer_routing_requests_total{status=\"success\"}";
+    let scraped = series(&get(&address, "/metrics"), success);
+    let text = ended_by("TERM", running, lines);
+    assert!(series(&text, success) >= scraped, "{text}");
+    let flushed = flushed(&text);
+    assert!(flushed > 0 && flushed == collector.spans().len(), "{text}");
+}
+
+#[test]
+fn the_axum_service_serves_its_metrics_as_prometheus_expects() {
+    let (_running, address, _lines) = serving(&mut example("axum_service"));
+    get(&address, "/ask/prompt-001");
+    let (head, text) = answer(&address, "/metrics");
+    assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
+    assert_eq!(series(&text, "tiny_dancer_routing_requests_total{status=\"success\"}"), 1.0);
 }
 
 #[test]
 fn full_observability_serves_metrics_while_it_keeps_routing() {
-    let mut command = example("full_observability");
-    command.args(["--serve", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut running = Running(command.spawn().unwrap());
-    let lines = BufReader::new(running.0.stdout.take().unwrap()).lines();
-    let serving = lines.map(Result::unwrap).find(|line| line.starts_with("Serving")).expect("it serves");
-    let address = serving.split(['/', ' ']).find(|part| part.starts_with("127.0.0.1")).unwrap().to_owned();
-
+    let (_running, address, _lines) = serving(&mut example("full_observability"));
     assert_eq!(get(&address, "/healthz"), "ok\n");
     let routed =
         || series(&get(&address, "/metrics"), "tiny_dancer_routing_requests_total{status=\"success\"}");

@@ -5,7 +5,7 @@ use anyhow::Result;
 use simsimd::SpatialSimilarity as _;
 use std::hint::black_box;
 use tiny_dancer::RouterConfig;
-use tiny_dancer::core::{Feature, Kernel, Model};
+use tiny_dancer::parts::core::{Feature, Kernel, Model};
 use tiny_dancer_benches::naive::{self, Naive};
 use tiny_dancer_benches::{Case, Turns};
 use tiny_dancer_core::testing::kernels::{Engineer, Scratch, cosines, joint_order, sigmoid, together};

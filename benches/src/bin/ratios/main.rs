@@ -15,7 +15,7 @@ mod threads;
 use anyhow::{Result, bail};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
-use tiny_dancer::core::Kernel;
+use tiny_dancer::parts::core::Kernel;
 use tiny_dancer_benches::{Measured, Quartiles};
 
 fn main() -> Result<()> {

@@ -4,7 +4,7 @@ use crate::Run;
 use anyhow::Result;
 use std::cell::RefCell;
 use std::hint::black_box;
-use tiny_dancer::core::{Model, RouterConfig};
+use tiny_dancer::parts::core::{Model, RouterConfig};
 use tiny_dancer_benches::naive::Naive;
 use tiny_dancer_benches::{Case, DIMENSIONS, Quartiles, Ring, Turns, subject_anywhere};
 

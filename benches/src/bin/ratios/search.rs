@@ -3,7 +3,7 @@
 use crate::Run;
 use anyhow::Result;
 use std::hint::black_box;
-use tiny_dancer::core::{Query, Router};
+use tiny_dancer::parts::core::{Query, Router};
 use tiny_dancer::{RouterConfig, RoutingResponse};
 use tiny_dancer_benches::{Turns, set};
 use tiny_dancer_core::testing::kernels::embeddings;

@@ -5,8 +5,8 @@ use serde_json::json;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
-use tiny_dancer::core::Router;
-use tiny_dancer::tracing::LogFormat;
+use tiny_dancer::parts::core::Router;
+use tiny_dancer::parts::tracing::LogFormat;
 use tiny_dancer::{Candidate, RouterConfig, RoutingRequest, TracingConfig, TracingSystem};
 
 /// Routes a request with so many candidates, and exports its spans.

@@ -19,7 +19,7 @@ fn with_bounds(confidence: Vec<f64>) -> Distributions {
     Distributions::new(&BTreeMap::from([(CONFIDENCE_SCORES.name.to_owned(), confidence)])).unwrap()
 }
 
-/// Some numbers, the bounds among them, that anybody can have again.
+/// Reproducible numbers, the bounds among them.
 fn decisions(count: usize, bounds: &[f64]) -> Vec<RoutingDecision> {
     let mut state = count as u64 + 1;
     let mut number = || {

@@ -15,7 +15,7 @@ fn the_worst_circuit_is_shown_until_it_is_well() {
     assert_eq!(shown(HalfOpen, Closed), Open, "it closes");
     assert_eq!(shown(Open, HalfOpen), HalfOpen, "the other probes");
     assert_eq!(shown(HalfOpen, Closed), Closed, "it closes");
-    assert_eq!(circuits.worst(Circuit::Lightweight), Closed, "nobody said otherwise");
+    assert_eq!(circuits.worst(Circuit::Lightweight), Closed, "no change was reported");
 }
 
 #[test]

@@ -15,7 +15,7 @@ fn a_broken_promise_is_worse_than_any_evidence() {
     promises.report(other, promise(2.0, true));
     assert!(promises.worst().unwrap().broken);
     promises.forget(other);
-    assert_eq!(promises.worst().unwrap().wealth, 15.0, "who goes away takes his promise along");
+    assert_eq!(promises.worst().unwrap().wealth, 15.0, "a router that goes away takes its promise along");
 }
 
 /// What a request reads lies beside them.

@@ -48,7 +48,7 @@ fn what_threads_write_to_lies_on_lines_of_their_own() {
     assert_eq!((align_of::<Shard>(), align_of::<Claim>()), (128, 128));
 }
 
-/// A million increments from eight threads while somebody looks: none is lost, and nothing is seen to fall.
+/// A million increments from eight threads during scrapes: none is lost, and nothing is seen to fall.
 #[test]
 fn no_increment_is_lost_and_nothing_ever_falls() {
     const EACH: u64 = 125_000;

@@ -299,8 +299,8 @@ const ALERTS: &[Alert] = &[
         summary: "{{ $labels.instance }} does not keep its promised risk",
         description: "Outcomes refute the promise: among answers of the lightweight model more than the promised share are \
             insufficient, and chance is ruled out to the promised degree.",
-        runbook: "Compare tiny_dancer_lightweight_failure_ratio with tiny_dancer_promised_alpha. Make sure that outcomes \
-            are reported whatever their result; complaints alone refute any promise. If it is real: calibrate on recent \
+        runbook: "Compare tiny_dancer_promise_insufficient_ratio with tiny_dancer_promised_alpha. Make sure that outcomes \
+            are reported independently of their result; complaints alone refute any promise. If it is real: calibrate on recent \
             traffic and reload, or promise less. force_open() the lightweight circuit until then, or let \
             open_on_broken_promise do so. It resolves with a reload or reset_promise().",
         labels: INSTANCE,
@@ -313,7 +313,7 @@ const ALERTS: &[Alert] = &[
             story: "some evidence, and kept so far",
             series: &[
                 (r#"tiny_dancer_promise_broken{instance="a:1",job="j"}"#, "0+0x20"),
-                (r#"tiny_dancer_guarantee_evidence{instance="a:1",job="j"}"#, "1+1x20"),
+                (r#"tiny_dancer_promise_evidence{instance="a:1",job="j"}"#, "1+1x20"),
             ],
             at: "5m",
         }],
@@ -403,7 +403,7 @@ const ALERTS: &[Alert] = &[
         description: "The program is gone, or its /metrics can't be reached. No other alert can fire for it meanwhile. The \
             rule supposes that the job is called tiny-dancer.",
         runbook: "Open the target's page in Prometheus: it shows the error of the last scrape. Refused: the program is \
-            down, or listens elsewhere; the server of the library listens at the loopback address unless told \
+            down, or listens elsewhere; the server of the library listens at the loopback address unless configured \
             otherwise. Timed out: the machine is overloaded. Then read the program's log.",
         labels: &[("instance", "a:1"), ("job", "tiny-dancer")],
         fires: Case {

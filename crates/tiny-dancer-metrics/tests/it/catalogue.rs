@@ -62,8 +62,8 @@ const DESIGN: &[Designed] = &[
     ("model_info", "gauge", &[("version", &[])]),
     ("requests_in_flight", "gauge", &[]),
     ("promised_alpha", "gauge", &[]),
-    ("lightweight_failure_ratio", "gauge", &[]),
-    ("guarantee_evidence", "gauge", &[]),
+    ("promise_insufficient_ratio", "gauge", &[]),
+    ("promise_evidence", "gauge", &[]),
     ("promise_broken", "gauge", &[]),
     ("cost_total", "counter", &[("model_type", MODELS)]),
     ("baseline_cost_total", "counter", &[]),
@@ -113,11 +113,11 @@ fn latency_buckets_reach_from_250_ns_to_1_s_and_are_fine_around_10_ms() {
 fn samples(family: &Family) -> usize {
     match family.kind {
         Kind::Histogram { buckets } => family.series() * (buckets.len() + 3),
-        Kind::Counter | Kind::Gauge => family.series(),
+        _ => family.series(),
     }
 }
 
-/// All but what nobody knows before there is a router, a promise or a price.
+/// All but what is unknown before there is a router, a promise or a price.
 #[test]
 fn every_closed_series_is_there_from_the_start_at_zero() {
     let scrape = scrape(&collector());
@@ -132,7 +132,7 @@ fn every_closed_series_is_there_from_the_start_at_zero() {
         assert_eq!((&*shown.kind, &*shown.help), (family.kind.name(), family.help), "{}", family.name);
         let sample = match family.kind {
             Kind::Histogram { .. } => format!("{}_count", family.name),
-            Kind::Counter | Kind::Gauge => family.name.to_owned(),
+            _ => family.name.to_owned(),
         };
         let shown: BTreeSet<Vec<_>> =
             scrape.series(&sample).map(|(labels, _)| labels.clone().into_iter().collect()).collect();
@@ -148,7 +148,7 @@ fn every_closed_series_is_there_from_the_start_at_zero() {
     }
 }
 
-/// Told everything that there is to tell.
+/// A collector that received every kind of event.
 fn told_everything() -> (MetricsCollector, Registry) {
     let registry = Registry::new();
     let prices = Some(Prices { lightweight: 0.1, powerful: 1.0, repeated: true });
@@ -179,7 +179,7 @@ fn every_family_is_there_once_its_condition_is_met() {
     assert_eq!(scrape(&collector).families.len(), CATALOGUE.len());
 }
 
-/// Whatever requests bring: ten thousand of them, each with candidates, names and sizes of its own.
+/// Ten thousand requests, each with candidates, names and sizes of its own.
 #[test]
 fn the_number_of_series_is_what_the_catalogue_predicts() {
     let (collector, _) = told_everything();

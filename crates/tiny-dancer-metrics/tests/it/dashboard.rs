@@ -43,7 +43,7 @@ fn every_panel_says_what_it_shows_and_heeds_the_chosen_instances() {
     }
 }
 
-/// A label that its query has aggregated away is shown as nothing, and lines with one legend are not told apart.
+/// A label that its query has aggregated away is shown as nothing, and lines with one legend look the same.
 #[test]
 fn legends_name_the_labels_that_tell_their_series_apart() {
     for panel in panels() {
@@ -214,7 +214,7 @@ fn traffic() -> Vec<Panel> {
         row("Traffic"),
         panel(
             "Requests by how they end",
-            "A fallback is the powerful model for want of evidence or for an open circuit.",
+            "A fallback is the powerful model because of missing evidence or an open circuit.",
             Look::TimeSeries,
             "reqps",
             8,
@@ -299,7 +299,7 @@ fn decisions() -> Vec<Panel> {
         .stacked("percent"),
         panel(
             "How the models did",
-            "Reported outcomes by model and result. Nothing here: nobody calls record_outcome.",
+            "Reported outcomes by model and result. Nothing here: the program never calls record_outcome.",
             Look::TimeSeries,
             "reqps",
             8,
@@ -479,7 +479,7 @@ fn promise_and_cost() -> Vec<Panel> {
             6,
             &[
                 ("max(tiny_dancer_promised_alpha{$})", "promised"),
-                ("max(tiny_dancer_lightweight_failure_ratio{$})", "reported"),
+                ("max(tiny_dancer_promise_insufficient_ratio{$})", "reported"),
             ],
         ),
         panel(
@@ -489,7 +489,7 @@ fn promise_and_cost() -> Vec<Panel> {
             "short",
             6,
             &[
-                ("max(tiny_dancer_guarantee_evidence{$})", "evidence"),
+                ("max(tiny_dancer_promise_evidence{$})", "evidence"),
                 ("max(tiny_dancer_promise_broken{$})", "broken"),
             ],
         ),

@@ -11,7 +11,7 @@ fn the_document_is_what_the_catalogue_says() {
     stored("docs/metrics.md", &document());
 }
 
-/// A query that names what is not there finds nothing, and says so to nobody.
+/// A query that names what is not there finds nothing, without an error.
 #[test]
 fn every_name_in_the_document_is_a_familys() {
     let document = document();
@@ -101,9 +101,12 @@ const TAIL: &str = r#"
 - `tiny_dancer_confidence_scores` and `tiny_dancer_uncertainty_estimates` have one observation for each candidate of
   `tiny_dancer_candidates_processed_total`, not one a request: what a candidate says by itself. Its `decision_type` is
   what it alone would choose.
+- Their buckets are uneven: they are narrow where the embedded model's numbers lie on real prompts, so that none of them
+  holds more than a fifth of the observations. An uncertainty of 1 (nothing comparable was calibrated) and one just below 0.133
+  are so frequent that each has a bucket to itself. A model of your own puts its numbers elsewhere: `MetricsConfig::buckets`.
 - Candidates of a request that failed or fell back were not processed. So `batch_size_range` 0 stays at 0.
-- `tiny_dancer_lightweight_failure_ratio` against `tiny_dancer_promised_alpha` is what a promise is about;
-  `tiny_dancer_guarantee_evidence` says whether the difference is chance, and `tiny_dancer_promise_broken` that it is
+- `tiny_dancer_promise_insufficient_ratio` against `tiny_dancer_promised_alpha` is what a promise is about;
+  `tiny_dancer_promise_evidence` says whether the difference is chance, and `tiny_dancer_promise_broken` that it is
   not. Of several routers' promises these four show the worst: a broken one, or else the one with the most evidence.
 - `tiny_dancer_cost_total` and `tiny_dancer_baseline_cost_total` are the decisions, and outcomes if so configured, times
   the configured prices (`MetricsConfig::prices`).
@@ -201,7 +204,7 @@ What does routing save an hour? Less than nothing where prices or repeated calls
 How far is a promise from being refuted? 1 is no evidence; `1 / delta`, which is 20 for a delta of 0.05, refutes it.
 
 ```promql
-max(tiny_dancer_guarantee_evidence)
+max(tiny_dancer_promise_evidence)
 ```
 
 Do all instances serve the same model, and did a reload fail?

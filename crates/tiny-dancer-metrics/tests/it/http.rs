@@ -6,7 +6,9 @@ use flate2::read::GzDecoder;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
-use tiny_dancer_metrics::prometheus::Registry;
+use tiny_dancer_metrics::prometheus::core::{Collector, Desc};
+use tiny_dancer_metrics::prometheus::proto::{Metric, MetricFamily};
+use tiny_dancer_metrics::prometheus::{IntGauge, Registry};
 use tiny_dancer_metrics::{MetricsCollector, MetricsServer, ServeError, ServerConfig, http};
 
 /// A server of one request's metrics.
@@ -81,6 +83,33 @@ fn a_scrape_is_compressed_for_those_who_can_read_it() {
     assert_eq!(text, plain.body);
 }
 
+/// A collector whose family has no name, which the text format cannot hold.
+struct Nameless;
+
+impl Collector for Nameless {
+    fn desc(&self) -> Vec<&Desc> {
+        Vec::new()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let mut family = MetricFamily::default();
+        family.set_metric(vec![Metric::default()]);
+        vec![family]
+    }
+}
+
+#[test]
+fn a_registry_that_cannot_be_written_is_an_error_with_its_cause_and_no_scrape() {
+    let server = server(|config| config.registry.register(Box::new(Nameless)).unwrap());
+    let answer = ask(server.address(), "GET /metrics", "");
+    assert_eq!(answer.status, "500");
+    let text = String::from_utf8(answer.body).unwrap();
+    assert!(
+        text.starts_with("the registry cannot be written as text: ") && text.contains("no name"),
+        "{text}"
+    );
+}
+
 #[test]
 fn health_and_other_paths_and_methods() {
     let server = server(|_| {});
@@ -116,15 +145,16 @@ fn a_client_that_sends_nothing_or_half_a_request_is_dropped() {
     }
 }
 
+/// Its text is longer than what the system keeps for a connection.
+fn large() -> IntGauge {
+    IntGauge::new("large", "x".repeat(32 << 20)).unwrap()
+}
+
 #[test]
 fn a_client_that_reads_nothing_is_dropped() {
-    let registry = Registry::new();
-    // More than what the system keeps for a connection.
-    let help = "x".repeat(32 << 20);
-    let large = tiny_dancer_metrics::prometheus::IntGauge::new("large", help).unwrap();
-    registry.register(Box::new(large)).unwrap();
     let server = server(|config| {
-        (config.registry, config.timeout) = (registry, Duration::from_secs(1));
+        config.registry.register(Box::new(large())).unwrap();
+        config.timeout = Duration::from_secs(1);
     });
     let mut stream = connect(server.address());
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
@@ -141,16 +171,54 @@ fn a_client_that_reads_nothing_is_dropped() {
     assert!(answer.len() < 32 << 20, "all of it was sent");
 }
 
+/// No deadline helps in the tests that use it.
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn both_pages_answer(address: SocketAddr) {
+    for page in ["GET /healthz", "GET /metrics"] {
+        assert_eq!(ask(address, page, "").status, "200", "{page}");
+    }
+}
+
 #[test]
-fn connections_beyond_the_limit_wait_until_another_is_gone() {
+fn idle_connections_in_all_places_hold_up_neither_health_nor_a_scrape() {
+    let server = server(|config| (config.header_timeout, config.timeout) = (HOUR, HOUR));
+    let mut idle: Vec<_> =
+        (0..ServerConfig::default().max_connections).map(|_| connect(server.address())).collect();
+    idle[0].write_all(b"GET /metrics HT").unwrap();
+    both_pages_answer(server.address());
+    assert!(is_dropped(&mut idle[0]), "the oldest made room");
+    idle.last().unwrap().set_nonblocking(true).unwrap();
+    let open = idle.last_mut().unwrap().read(&mut [0; 1]).unwrap_err();
+    assert_eq!(open.kind(), ErrorKind::WouldBlock, "the newest is open");
+}
+
+#[test]
+fn clients_that_read_nothing_in_all_places_hold_up_neither_health_nor_a_scrape() {
     let server = server(|config| {
-        (config.max_connections, config.timeout) = (1, Duration::from_millis(200));
+        config.registry.register(Box::new(large())).unwrap();
+        (config.max_connections, config.header_timeout, config.timeout) = (2, HOUR, HOUR);
     });
-    let mut idle = connect(server.address());
-    assert_eq!(ask(server.address(), "GET /healthz", "").status, "200");
-    // While the first was served the second was not: the answer came after its end.
-    idle.set_nonblocking(true).unwrap();
-    assert!(is_dropped(&mut idle));
+    let slow = [(); 2].map(|()| {
+        let mut slow = connect(server.address());
+        slow.write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+        slow.read_exact(&mut [0; 16]).unwrap();
+        slow
+    });
+    both_pages_answer(server.address());
+    drop(slow);
+}
+
+#[test]
+fn a_client_whose_headers_take_too_long_is_dropped_before_the_connections_deadline() {
+    let server = server(|config| {
+        (config.header_timeout, config.timeout) = (Duration::from_millis(200), HOUR);
+    });
+    for request in ["", "GET /metrics HTTP/1.1\r\nHost: te"] {
+        let mut stream = connect(server.address());
+        stream.write_all(request.as_bytes()).unwrap();
+        assert!(is_dropped(&mut stream), "{request:?}");
+    }
 }
 
 #[test]
@@ -175,6 +243,7 @@ fn a_port_in_use_is_named() {
         }
         other => panic!("{other}"),
     }
+    assert!(MetricsServer::bind(address).unwrap_err().to_string().contains("in use"));
     assert!(matches!(MetricsServer::bind("127.0.0.1").unwrap_err(), ServeError::Address { .. }));
 }
 

@@ -8,9 +8,9 @@ mod configuration;
 mod dashboard;
 mod documentation;
 mod exposition;
-mod guarantee;
 #[cfg(feature = "http")]
 mod http;
+mod promise;
 mod queries;
 mod registration;
 mod requests;

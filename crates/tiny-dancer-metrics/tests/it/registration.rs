@@ -25,14 +25,18 @@ fn a_second_collector_on_a_registry_is_refused_and_the_first_goes_on() {
 }
 
 #[test]
-fn a_family_of_somebody_elses_is_named_and_nothing_stays_registered() {
+fn a_family_of_another_crates_is_named_and_nothing_stays_registered() {
     for family in CATALOGUE {
         let registry = Registry::new();
         let theirs = IntGauge::new(family.name, "Theirs.").unwrap();
         registry.register(Box::new(theirs)).unwrap();
         let error = MetricsCollector::with_registry(&registry).unwrap_err();
         assert!(error.to_string().contains(family.name), "{error}");
-        assert!(error.source().is_some());
+        let source = error.source().unwrap();
+        assert!(
+            source.is::<prometheus::Error>() && error.to_string().contains(&source.to_string()),
+            "{error}"
+        );
         let left: Vec<_> = registry.gather().iter().map(|family| family.name().to_owned()).collect();
         assert_eq!(left, [family.name]);
     }
@@ -51,7 +55,7 @@ fn after_a_refusal_a_registry_takes_the_collector_as_soon_as_the_other_family_is
 
 /// The only test that touches the default registry.
 #[test]
-fn the_default_registry_is_shared_once_nobody_is_in_the_way() {
+fn the_default_registry_is_shared_once_no_other_family_is_in_the_way() {
     let family = CATALOGUE.iter().find(|family| family.labels.is_empty()).unwrap();
     let theirs = IntGauge::new(family.name, family.help).unwrap();
     prometheus::register(Box::new(theirs.clone())).unwrap();

@@ -29,7 +29,7 @@ fn routers_that_share_families_add_up() {
 }
 
 #[test]
-fn spans_are_shown_as_often_as_somebody_counts_them() {
+fn spans_are_shown_as_the_tracing_system_counts_them() {
     let metrics = collector();
     let counts = Arc::new(Mutex::new(None));
     let asked = Arc::clone(&counts);
@@ -93,7 +93,7 @@ fn a_router_that_goes_away_while_open_takes_that_with_it() {
     assert_eq!(state(&metrics), OPEN);
 }
 
-/// Who shares one collector is not told apart: the last to go takes all with it.
+/// Routers that share one collector are one to it: the last to go takes all with it.
 #[test]
 fn routers_that_share_one_collector_leave_no_circuit_behind_either() {
     let metrics = collector();

@@ -1,6 +1,10 @@
-//! What the facade adds to core: observers that ride inside, chosen by cargo features, and the same router whatever
-//! they are.
+//! What the facade adds to core: observers that ride inside, chosen by cargo features, and the same router with
+//! any of them.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+#[cfg(feature = "metrics")]
+mod builder;
+mod names;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use tiny_dancer::observer::{Decided, Detail, RequestStart, StageStart};
@@ -43,12 +47,13 @@ fn it_decides_what_core_decides() {
     let request =
         RoutingRequest { query: Query { now: Some(7), ..Query::new(&[1.0, 0.0]) }, candidates: &candidates };
     let facade = Router::new(RouterConfig::default()).unwrap().route(request).unwrap();
-    let core = tiny_dancer::core::Router::new(RouterConfig::default()).unwrap().route(request).unwrap();
+    let core =
+        tiny_dancer::parts::core::Router::new(RouterConfig::default()).unwrap().route(request).unwrap();
     assert_eq!(facade, core);
 }
 
 #[test]
-fn an_observer_of_the_users_own_hears_beside_ours() {
+fn an_observer_of_the_users_own_is_notified_beside_ours() {
     let router = Router::with_observer(RouterConfig::default(), Decisions::default()).unwrap();
     let candidates = candidates();
     router.route(RoutingRequest::new(&[1.0, 0.0], &candidates)).unwrap();
@@ -124,7 +129,7 @@ fn what_became_of_spans_is_a_metric_once_there_is_a_tracing_system() {
     };
     assert_eq!(shown("failed"), None);
 
-    // A port that is handed out to nobody. Only what is routed in this trace is recorded, whatever other tests do meanwhile.
+    // Nothing listens at that port. Only what is routed in this trace is recorded, and nothing of other tests.
     let config = TracingConfig {
         otlp_endpoint: Some("http://127.0.0.1:1".to_owned()),
         sampling_ratio: 0.0,

@@ -7,7 +7,7 @@ use tiny_dancer_metrics::MetricsCollector;
 /// Alpha, the share of failures, the evidence, and whether the promise is broken.
 fn shown(metrics: &MetricsCollector) -> [f64; 4] {
     let scrape = scrape(metrics);
-    ["promised_alpha", "lightweight_failure_ratio", "guarantee_evidence", "promise_broken"]
+    ["promised_alpha", "promise_insufficient_ratio", "promise_evidence", "promise_broken"]
         .map(|family| scrape.value(&format!("tiny_dancer_{family}")))
 }
 

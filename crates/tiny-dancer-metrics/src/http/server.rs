@@ -1,0 +1,248 @@
+//! The server: one thread, a bounded number of connections, and a place for each new one.
+
+use super::router;
+use axum::response::Response;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use prometheus::Registry;
+use std::convert::Infallible;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+
+/// How many headers a request may have.
+const MAX_HEADERS: usize = 64;
+/// How many bytes they may have together.
+const MAX_HEADER_BYTES: usize = 16 * 1024;
+
+/// How a [`MetricsServer`] serves.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Where it listens; only this machine reaches the default, `127.0.0.1:9898`. Port 0 is a free one.
+    pub address: SocketAddr,
+    /// What it shows; by default prometheus' default registry, where `MetricsCollector::new` is.
+    pub registry: Registry,
+    /// How many connections are open at a time, at least 1. By default 16: a scraper or two, and people who look. One more
+    /// closes the oldest that has not sent its request, or else the oldest.
+    pub max_connections: usize,
+    /// How long a client may take from its connection to the last byte of its request's headers. By default 2 s: a
+    /// client that means well sends them at once.
+    pub header_timeout: Duration,
+    /// How long a client may take from its connection to the last byte of its answer. By default 10 s, as long as
+    /// Prometheus waits.
+    pub timeout: Duration,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 9898)),
+            registry: prometheus::default_registry().clone(),
+            max_connections: 16,
+            header_timeout: Duration::from_secs(2),
+            timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Why a server could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The name of a host has no address.
+    #[error("the address to listen at cannot be resolved: {source}")]
+    Address {
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The address is in use, or not this machine's.
+    #[error("cannot listen at {address}: {source}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// There was no thread for it.
+    #[error("the thread that serves cannot be started: {source}")]
+    Start {
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+/// Answers `/metrics` and `/healthz` on a thread of its own, until it is shut down or dropped.
+#[derive(Debug)]
+pub struct MetricsServer {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl MetricsServer {
+    /// Serves prometheus' default registry at this address.
+    ///
+    /// # Errors
+    /// If a host's name has no address, or the address is in use or another machine's.
+    pub fn bind(address: impl ToSocketAddrs) -> Result<Self, ServeError> {
+        let addresses = address.to_socket_addrs().map_err(|source| ServeError::Address { source })?;
+        let mut last = None;
+        for address in addresses {
+            match Self::start(ServerConfig { address, ..Default::default() }) {
+                Ok(server) => return Ok(server),
+                Err(error) => last = Some(error),
+            }
+        }
+        let none = || ServeError::Address { source: std::io::ErrorKind::NotFound.into() };
+        Err(last.unwrap_or_else(none))
+    }
+
+    /// Serves as the configuration says.
+    ///
+    /// # Errors
+    /// If the address is in use or another machine's.
+    pub fn start(config: ServerConfig) -> Result<Self, ServeError> {
+        let address = config.address;
+        let listen = |source| ServeError::Listen { address, source };
+        let listener = TcpListener::bind(address).map_err(listen)?;
+        listener.set_nonblocking(true).map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let start = |source| ServeError::Start { source };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(start)?;
+        let listener = {
+            let _inside = runtime.enter();
+            tokio::net::TcpListener::from_std(listener).map_err(start)?
+        };
+        let (stop, stopped) = watch::channel(false);
+        let thread = std::thread::Builder::new()
+            .name("tiny-dancer-http".to_owned())
+            .spawn(move || runtime.block_on(serve(listener, config, stopped)))
+            .map_err(start)?;
+        Ok(Self { address, stop, thread: Some(thread) })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes no more requests, finishes those that it has, and returns when its thread has ended, at the latest after
+    /// [`ServerConfig::timeout`]. Dropping it does the same.
+    pub fn shutdown(self) {
+        drop(self);
+    }
+}
+
+impl Drop for MetricsServer {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        if let Some(thread) = self.thread.take() {
+            // Its panic has been printed, and a second one must not come out of a drop.
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn serve(listener: tokio::net::TcpListener, config: ServerConfig, mut stopped: watch::Receiver<bool>) {
+    let app = router(config.registry.clone());
+    let (mut open, mut tasks) = (Open::default(), JoinSet::new());
+    let stopping = stopped.clone();
+    let accept = async {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    open.make_room(config.max_connections);
+                    let has_asked = Arc::new(AtomicBool::new(false));
+                    let app = noting(app.clone(), Arc::clone(&has_asked));
+                    let connection = connection(stream, app, config.header_timeout, stopping.clone());
+                    let timeout = config.timeout;
+                    let task = tasks.spawn(async move {
+                        // A client that is cut off notices by itself.
+                        let _ = tokio::time::timeout(timeout, connection).await;
+                    });
+                    open.0.push(Connection { task, has_asked });
+                }
+                // No file descriptor is left, for one: trying again at once would take the processor as well.
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+            while tasks.try_join_next().is_some() {}
+        }
+    };
+    tokio::select! {
+        () = accept => {}
+        _ = stopped.changed() => {}
+    }
+    drop(listener);
+    while tasks.join_next().await.is_some() {}
+}
+
+/// The connections that may still be open, the oldest first.
+#[derive(Default)]
+struct Open(Vec<Connection>);
+
+struct Connection {
+    task: AbortHandle,
+    has_asked: Arc<AtomicBool>,
+}
+
+impl Open {
+    /// Leaves fewer than `places`. The oldest connection without a request is closed first, since a client that means
+    /// well sends its request at once; then the oldest, since an answer takes a moment.
+    fn make_room(&mut self, places: usize) {
+        self.0.retain(|connection| !connection.task.is_finished());
+        while self.0.len() >= places.max(1) {
+            let is_idle = |connection: &Connection| !connection.has_asked.load(Ordering::Relaxed);
+            let oldest = self.0.iter().position(is_idle).unwrap_or(0);
+            self.0.remove(oldest).task.abort();
+        }
+    }
+}
+
+type Request = hyper::Request<hyper::body::Incoming>;
+
+/// Notes that a connection has sent its request's headers.
+fn noting(
+    app: axum::Router,
+    has_asked: Arc<AtomicBool>,
+) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Send {
+    let app = TowerToHyperService::new(app);
+    service_fn(move |request| {
+        has_asked.store(true, Ordering::Relaxed);
+        app.call(request)
+    })
+}
+
+/// One request and its answer.
+async fn connection(
+    stream: TcpStream,
+    app: impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Send,
+    header_timeout: Duration,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .keep_alive(false)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEADER_BYTES)
+        .serve_connection(TokioIo::new(stream), app);
+    let mut connection = std::pin::pin!(connection);
+    let stop = async {
+        // The sender outlives this thread.
+        let _ = stopped.wait_for(|&stopped| stopped).await;
+    };
+    tokio::select! {
+        // A client that sends nonsense or goes away is no error of ours.
+        _ = connection.as_mut() => return,
+        () = stop => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = connection.await;
+}
