@@ -1,10 +1,12 @@
 //! `tiny-dancer calibrate`: certifies a model, so that a router can promise a risk with it.
 
-use crate::{Input, Memory, router, say, write};
+use crate::output::Output;
+use crate::{Input, Memory, router, say};
 use anyhow::{Context, bail};
 use clap::Args;
-use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
 use tiny_dancer::RiskBudget;
 use tiny_dancer::core::Model;
 use tiny_dancer::core::guarantee::{RiskStep, resolve};
@@ -39,6 +41,7 @@ pub(crate) fn calibrate(args: &CalibrateArgs) -> anyhow::Result<()> {
             bail!("{name} is {value}, expected more than 0, less than 1");
         }
     }
+    let out = Output::new(args.out.as_ref().unwrap_or(&args.model))?;
     let router = router(Some(&args.model))?;
     let data = args.input.read()?;
     let path = certify(&router, &data, &args.memory.read()?)?;
@@ -52,28 +55,28 @@ pub(crate) fn calibrate(args: &CalibrateArgs) -> anyhow::Result<()> {
             budget.delta
         );
     }
-    let out = args.out.as_ref().unwrap_or(&args.model);
     let model = router.model().with_risk_path(path)?;
-    write(out, &model.to_bytes())?;
-    say(format_args!("\nmodel {} written to {}", model.version(), out.display()))
+    out.write(&model.to_bytes())?;
+    say(format_args!("\nmodel {} written to {}", model.version(), out.path().display()))
 }
 
-/// Certifies a model that was just trained and written, where there are rows left to certify with.
-pub(crate) fn certify_trained(path: &Path, data: &Dataset) -> anyhow::Result<Model> {
-    let router = router(Some(path))?;
+/// Certifies a model that was just trained, where there are rows left to certify with.
+pub(crate) fn certify_trained(model: Model, data: &Dataset, out: &Output) -> anyhow::Result<Model> {
     if data.select(|part| part == Part::Guarantee).is_empty() {
-        return Ok(Model::clone(&router.model()));
+        return Ok(model);
     }
+    // A router reads its model from a file.
+    let mut file = out.beside()?;
+    file.write_all(&model.to_bytes()).with_context(|| format!("cannot write {}", file.path().display()))?;
+    let router = router(Some(file.path()))?;
     let risk_path = match certify(&router, data, &Past::remembered(data)) {
         Err(CertifyError::Unknown) => {
             say("too few rows to calibrate with: this model can promise no risk\n")?;
-            return Ok(Model::clone(&router.model()));
+            return Ok(model);
         }
         risk_path => risk_path?,
     };
-    let model = router.model().with_risk_path(risk_path)?;
-    write(path, &model.to_bytes())?;
-    Ok(model)
+    Ok(model.with_risk_path(risk_path)?)
 }
 
 /// The path, step by step, with the one that keeps the budget.

@@ -30,7 +30,14 @@ pub(crate) fn synthetic(n: usize) -> Dataset {
         powerful: f64::from(u8::from(rng.random_bool(0.9))),
     };
     let rows = (0..n).map(row).collect();
-    Dataset { rows, embeddings, split_by_hash: 0, without_powerful: 0, provenance: "synthetic".to_owned() }
+    Dataset {
+        rows,
+        embeddings,
+        split_by_hash: 0,
+        without_powerful: 0,
+        unread: vec![],
+        provenance: "synthetic".to_owned(),
+    }
 }
 
 fn config() -> TrainConfig {

@@ -14,7 +14,7 @@ fn past(n: usize, seed: u64) -> Past {
         access_count: 1,
         went: Went::Row { lightweight: f64::from(u8::from(embedding[0] > 0.0)), powerful: 1.0 },
     };
-    Past { items: embeddings.outer_iter().enumerate().map(item).collect(), embeddings }
+    Past { items: embeddings.outer_iter().enumerate().map(item).collect(), embeddings, unread: vec![] }
 }
 
 pub(crate) fn evaluation() -> Evaluation {
