@@ -1,7 +1,7 @@
 //! `tiny-dancer calibrate`: certifies a model, so that a router can promise a risk with it.
 
 use crate::output::Output;
-use crate::{Input, Memory, router, say};
+use crate::{Input, Memory, Shared, router, say};
 use anyhow::{Context, bail};
 use clap::Args;
 use std::fmt::Write as _;
@@ -21,6 +21,8 @@ pub(crate) struct CalibrateArgs {
     model: PathBuf,
     #[command(flatten)]
     input: Input,
+    #[command(flatten)]
+    shared: Shared,
     #[command(flatten)]
     memory: Memory,
     /// The largest share of insufficient answers among requests sent to the lightweight model.
@@ -44,8 +46,11 @@ pub(crate) fn calibrate(args: &CalibrateArgs) -> anyhow::Result<()> {
     let out = Output::new(args.out.as_ref().unwrap_or(&args.model))?;
     let router = router(Some(&args.model))?;
     let data = args.input.read()?;
+    let certifying = data.select(|part| part == Part::Guarantee);
+    let ids = certifying.iter().map(|&row| data.rows[row].id.as_str());
+    say(args.shared.check(&router.model(), ids)?.1)?;
     let path = certify(&router, &data, &args.memory.read()?)?;
-    let certifying = data.select(|part| part == Part::Guarantee).len();
+    let certifying = certifying.len();
     say(table(&path, budget, certifying))?;
     if let Err(smallest) = resolve(&path, budget) {
         let smallest = smallest.context("the path is empty")?;

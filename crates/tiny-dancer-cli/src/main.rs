@@ -8,20 +8,21 @@ mod replay;
 mod route;
 
 use crate::output::Output;
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use std::fmt::Display;
-use std::io::{self, ErrorKind, Write, stderr, stdout};
+use std::fmt::{Display, Write as _};
+use std::io::{self, ErrorKind, Write as _, stderr, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tiny_dancer::core::{Router, RouterConfig};
+use tiny_dancer::core::{Model, Router, RouterConfig};
 use tiny_dancer_train::fit::Epoch;
 use tiny_dancer_train::past::{Past, PastError};
 use tiny_dancer_train::profiles::summarise;
 use tiny_dancer_train::rows::{Dataset, embeddings_to_bytes};
+use tiny_dancer_train::sketch::Overlap;
 use tiny_dancer_train::{Target, TrainConfig, train};
 
 /// Makes routing models and memories from requests whose outcome with both models is known.
@@ -78,6 +79,42 @@ impl Input {
         }
         note_unread(&self.rows, &data.unread);
         Ok(data)
+    }
+}
+
+/// Whether rows may be judged that the model was made of.
+#[derive(Args)]
+struct Shared {
+    /// Judge also by rows that the model was fitted to, stopped by or calibrated with. What comes out flatters it.
+    #[arg(long)]
+    allow_training_rows: bool,
+}
+
+impl Shared {
+    /// Compares the rows to judge by with those that a model was made of, and says what came out.
+    fn check<'a>(
+        &self,
+        model: &Model,
+        ids: impl Iterator<Item = &'a str>,
+    ) -> anyhow::Result<(Option<Overlap>, String)> {
+        let Some(overlap) = Overlap::new(model, ids) else {
+            let said = "the model file does not say which rows it was made of: these may be among them";
+            return Ok((None, said.to_owned()));
+        };
+        let Overlap { rows, compared, shared, .. } = overlap;
+        let mut said = match shared {
+            0 => format!("the model was made of none of the {compared} rows that can be compared"),
+            _ => format!("the model was made of {shared} of the {compared} rows that can be compared"),
+        };
+        if compared < rows {
+            write!(said, ", a sample of these {rows}")?;
+        }
+        if shared > 0 && !self.allow_training_rows {
+            bail!("{said}; what they say flatters it, and is printed with --allow-training-rows");
+        } else if shared > 0 {
+            said.push_str(": these figures flatter it");
+        }
+        Ok((Some(overlap), said))
     }
 }
 

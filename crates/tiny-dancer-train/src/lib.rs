@@ -31,6 +31,7 @@ pub mod report;
 pub mod retrieval;
 pub mod rows;
 pub mod score;
+pub mod sketch;
 
 use crate::draw::{Memories, NEIGHBOURS};
 use crate::fit::{Epoch, Fitted, Problem, Schedule};
@@ -185,10 +186,12 @@ pub fn train(
     let calibration = of(&|part| part == Part::Calibration);
     let together = calibrate::together(&parameters, &memories.rows, &calibration, seed);
     let alone = calibrate::alone(&parameters, &memories.rows, &calibration, seed);
+    let made_of = data.rows.iter().filter(|row| row.part.is_train() || row.part == Part::Calibration);
     let facts = [
         ("data", data.provenance.clone()),
         ("epochs", epochs.to_string()),
         ("learning_rate", learning_rate.to_string()),
+        (sketch::FACT, sketch::of(made_of.map(|row| row.id.as_str()))),
         ("rows_calibration", calibration.len().to_string()),
         ("rows_fit", problem.fit.len().to_string()),
         ("seed", seed.to_string()),

@@ -132,7 +132,10 @@ fn stopping_before_the_first_epoch_still_gives_a_model() {
 fn the_file_says_how_it_was_made_and_nothing_of_the_machine() {
     let model = trained(&synthetic(300), config()).model;
     let names: Vec<&str> = model.training().keys().map(String::as_str).collect();
-    assert_eq!(names, ["data", "epochs", "learning_rate", "rows_calibration", "rows_fit", "seed", "target"]);
+    assert_eq!(
+        names,
+        ["data", "epochs", "learning_rate", "made_of", "rows_calibration", "rows_fit", "seed", "target"]
+    );
     assert_eq!(model.training()["data"], "synthetic");
     assert_eq!(model.training()["target"], "win-rate");
 }

@@ -267,3 +267,49 @@ write('rows', rows, directions)
     let mine = std::fs::read_to_string(folder.path("mine.jsonl")).expect("the example writes it");
     assert_eq!(mine.lines().count(), 2);
 }
+
+#[test]
+fn training_and_judging_divide_rows_alike_and_training_rows_are_judged_on_request_alone() {
+    let folder = Folder::new();
+    let trained = stdout(&run(&mut folder.train("model")));
+    let tested = trained.split("test ").nth(1).expect("the report counts rows");
+    let tested = tested.lines().next().expect("the report counts rows");
+    let mut evaluate = folder.remembering("evaluate");
+    evaluate.arg("--rows").arg(folder.path("rows.jsonl"));
+    evaluate.arg("--embeddings").arg(folder.path("embeddings.safetensors"));
+    let text = stdout(&run(&mut evaluate));
+    assert!(text.contains(&format!("\n{tested} rows: mean score")), "{tested}: {text}");
+    assert!(text.contains(&format!("{tested} rows are of the split test by the hash of their id")), "{text}");
+    assert!(text.contains("does not say which rows it was made of"), "{text}");
+
+    evaluate.arg("--model").arg(folder.path("model"));
+    let text = stdout(&run(&mut evaluate));
+    assert!(text.contains(&format!("made of none of the {tested} rows that can be compared\n")), "{text}");
+    evaluate.args(["--split", "train"]);
+    let text = stderr(&run(&mut evaluate));
+    assert!(text.contains("--allow-training-rows"), "{text}");
+    evaluate.arg("--allow-training-rows");
+    let text = stdout(&run(&mut evaluate));
+    assert!(text.contains("these figures flatter it"), "{text}");
+    let json = stdout(&run(evaluate.arg("--json")));
+    let json: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
+    assert_eq!(json["training_rows"], json["rows"]);
+}
+
+#[test]
+fn rows_that_trained_a_model_do_not_certify_it() {
+    let folder = Folder::new();
+    stdout(&run(&mut folder.train("model")));
+    let rows = String::from_utf8(folder.read("rows.jsonl")).expect("JSON is UTF-8");
+    // Half of the rows that trained are said to certify.
+    let resplit = |(i, line): (usize, &str)| {
+        let split = if i % 2 == 0 { "cal" } else { "train" };
+        line.replacen('{', &format!("{{\"split\": \"{split}\", "), 1) + "\n"
+    };
+    folder.write("rows.jsonl", rows.lines().enumerate().map(resplit).collect::<String>().as_bytes());
+    let mut calibrate = folder.remembering("calibrate");
+    calibrate.arg("--rows").arg(folder.path("rows.jsonl"));
+    calibrate.arg("--embeddings").arg(folder.path("embeddings.safetensors"));
+    let text = stderr(&run(calibrate.arg("--model").arg(folder.path("model"))));
+    assert!(text.contains("the model was made of ") && text.contains("--allow-training-rows"), "{text}");
+}
