@@ -55,9 +55,10 @@ pub(crate) fn calibrate(args: &CalibrateArgs) -> anyhow::Result<()> {
     if let Err(smallest) = resolve(&path, budget) {
         let smallest = smallest.context("the path is empty")?;
         bail!(
-            "alpha {} can't be promised with delta {}; the smallest alpha that can is {smallest:.4}",
+            "alpha {} can't be promised with delta {}; the smallest alpha that can is {:.4}",
             budget.alpha,
-            budget.delta
+            budget.delta,
+            rounded_up(smallest)
         );
     }
     let model = router.model().with_risk_path(path)?;
@@ -65,10 +66,14 @@ pub(crate) fn calibrate(args: &CalibrateArgs) -> anyhow::Result<()> {
     say(format_args!("\nmodel {} written to {}", model.version(), out.path().display()))
 }
 
-/// Certifies a model that was just trained, where there are rows left to certify with.
-pub(crate) fn certify_trained(model: Model, data: &Dataset, out: &Output) -> anyhow::Result<Model> {
-    if data.select(|part| part == Part::Guarantee).is_empty() {
-        return Ok(model);
+/// Certifies a model that was just trained, where there are rows left to certify with, and says what it can promise.
+pub(crate) fn certify_trained(model: Model, data: &Dataset, out: &Output) -> anyhow::Result<(Model, String)> {
+    let certifying = data.select(|part| part == Part::Guarantee).len();
+    if certifying == 0 {
+        return Ok((
+            model,
+            "this model can promise no risk: no row of the split cal is left to certify".to_owned(),
+        ));
     }
     // A router reads its model from a file.
     let mut file = out.beside()?;
@@ -76,12 +81,54 @@ pub(crate) fn certify_trained(model: Model, data: &Dataset, out: &Output) -> any
     let router = router(Some(file.path()))?;
     let risk_path = match certify(&router, data, &Past::remembered(data)) {
         Err(CertifyError::Unknown) => {
-            say("too few rows to calibrate with: this model can promise no risk\n")?;
-            return Ok(model);
+            let said = "this model can promise no risk: too few rows of the split cal to calibrate with";
+            return Ok((model, said.to_owned()));
         }
         risk_path => risk_path?,
     };
-    Ok(model.with_risk_path(risk_path)?)
+    let said = promises(&risk_path, certifying);
+    Ok((model.with_risk_path(risk_path)?, said))
+}
+
+/// The delta that promises are listed for.
+const DELTA: f64 = 0.05;
+
+/// The smallest alpha that a path can promise with a delta of 0.05, if any.
+pub(crate) fn smallest_alpha(path: &[RiskStep]) -> Option<f64> {
+    path.first().map(|step| rounded_up(step.failure_bound(DELTA))).filter(|&alpha| alpha < 1.0)
+}
+
+/// Four digits that are promised where the number is.
+fn rounded_up(alpha: f64) -> f64 {
+    (1e4 * alpha).ceil() / 1e4
+}
+
+/// What a path can promise: the smallest alpha, and what others are worth.
+fn promises(path: &[RiskStep], certifying: usize) -> String {
+    const ALPHAS: [f64; 7] = [0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3];
+    let Some(smallest) = smallest_alpha(path) else {
+        return format!(
+            "this model can promise no risk: its most careful step certifies with {certifying} rows, and all of those that it sends fail"
+        );
+    };
+    let mut said = format!(
+        "{certifying} rows certify that of requests sent to the lightweight model at most a share alpha is\n\
+         insufficient, with confidence {}:\n\n{:>8} {:>12} {:>11}",
+        1.0 - DELTA,
+        "alpha",
+        "lightweight",
+        "confidence"
+    );
+    let larger = ALPHAS.into_iter().filter(|&alpha| alpha > smallest);
+    for alpha in std::iter::once(smallest).chain(larger) {
+        // Its bound is at most alpha, so the first step keeps it.
+        let Ok(step) = resolve(path, RiskBudget { alpha, delta: DELTA }) else { continue };
+        let share = format!("{:.1}%", 100.0 * f64::from(step.n) / certifying as f64);
+        let confidence = step.confidence_threshold;
+        // Writing to a string never fails.
+        let _ = write!(said, "\n{alpha:>8.4} {share:>12} {confidence:>11.4}");
+    }
+    said
 }
 
 /// The path, step by step, with the one that keeps the budget.
@@ -119,6 +166,31 @@ fn table(path: &[RiskStep], budget: RiskBudget, certifying: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn promises_begin_with_the_smallest_and_only_those_that_are_kept_are_listed() {
+        let step = |n, failures, confidence_threshold| RiskStep {
+            confidence_threshold,
+            max_uncertainty: 0.99,
+            n,
+            failures,
+        };
+        let path = [step(55, 3, 0.9), step(80, 8, 0.8), step(130, 40, 0.7)];
+        let said = promises(&path, 139);
+        let lines: Vec<Vec<&str>> =
+            said.lines().skip(4).map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(
+            lines,
+            [
+                ["0.1350", "39.6%", "0.9000"],
+                ["0.1500", "39.6%", "0.9000"],
+                ["0.2000", "57.6%", "0.8000"],
+                ["0.3000", "57.6%", "0.8000"]
+            ]
+        );
+        assert!(resolve(&path, RiskBudget { alpha: 0.135, delta: DELTA }).is_ok());
+        assert!(promises(&[step(0, 0, 0.9)], 5).contains("can promise no risk"));
+    }
 
     #[test]
     fn the_table_marks_the_boldest_step_that_keeps_the_budget() {

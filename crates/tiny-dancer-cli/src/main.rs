@@ -296,9 +296,10 @@ fn make_model(args: &TrainArgs) -> anyhow::Result<()> {
             trained.epochs.len()
         ))?;
     }
-    let model = calibrate::certify_trained(trained.model, &data, &out)?;
+    let (model, promises) = calibrate::certify_trained(trained.model, &data, &out)?;
     out.write(&model.to_bytes())?;
-    say(format_args!("{}\n\nmodel {} written to {}", trained.report, model.version(), out.path().display()))
+    let (version, path) = (model.version(), out.path().display());
+    say(format_args!("{}\n\nmodel {version} written to {path}\n\n{promises}", trained.report))
 }
 
 fn make_profiles(args: &ProfilesArgs) -> anyhow::Result<()> {

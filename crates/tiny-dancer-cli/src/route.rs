@@ -1,5 +1,6 @@
 //! `tiny-dancer route`: a stream of requests in, a stream of decisions out, in the same order.
 
+use crate::calibrate::smallest_alpha;
 use crate::{Memory, causes, note};
 use anyhow::bail;
 use clap::Args;
@@ -103,6 +104,11 @@ pub(crate) fn route(args: &RouteArgs) -> anyhow::Result<ExitCode> {
     let risk = args.alpha.map(|alpha| RiskBudget { alpha, delta: args.delta });
     let router =
         Router::new(RouterConfig { model_path: args.model.clone(), risk, ..RouterConfig::default() })?;
+    if let (None, Some(alpha)) = (risk, smallest_alpha(router.model().risk_path())) {
+        note(format_args!(
+            "the model can promise a risk, from --alpha {alpha:.4} on; without it the default thresholds decide"
+        ));
+    }
     let remembered = Remembered::new(args.memory.remember()?, &router);
     let bad = stream(&router, &remembered, stdin().lock(), stdout().lock())?;
     Ok(if bad == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

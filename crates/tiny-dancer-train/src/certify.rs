@@ -3,10 +3,11 @@
 //! A step of the path sends a request to the lightweight model where its confidence reaches a threshold and something
 //! is known of requests like it (its conformal bin holds enough rows). The thresholds are fixed *beforehand*, on the
 //! rows that the weights were fitted to: the confidences that shares of those rows reach, from a share of which
-//! a hundred certifying rows or more can be expected up to all of them, a fortieth of all rows by a fortieth. Careful
+//! twenty certifying rows can be expected up to all of them, a fortieth of all rows by a fortieth. Careful
 //! steps certify with few rows, whose bound is wide, and bold ones with more failures: the path begins at the step
-//! whose bound the fitting rows predict to be the smallest. Only then are the certifying rows looked at, the half of `cal` that neither fitted nor calibrated anything: each step counts how many
-//! of them it would send to the lightweight model, and how many of these that would fail.
+//! whose bound the fitting rows predict to be the smallest. Only then are the certifying rows looked at, the half of
+//! `cal` that neither fitted nor calibrated anything: each step counts how many of them it would send to the lightweight
+//! model, and how many of these that would fail.
 //!
 //! `tiny_dancer_core::guarantee` says what the router makes of it.
 
@@ -17,9 +18,11 @@ use tiny_dancer_core::fastgrnn::JOINT_CANDIDATES;
 use tiny_dancer_core::guarantee::{RiskStep, upper_bound};
 use tiny_dancer_core::{RouteError, Router};
 
-/// Certifying rows that a step is expected to send to the lightweight model, at least: with fewer, chance alone could end
-/// the walk at its first step.
-const FIRST: f64 = 100.0;
+/// Certifying rows that a step is expected to send to the lightweight model, at least: twenty without a failure are the
+/// fewest that keep an alpha of 0.15 and some more.
+const FIRST: f64 = 20.0;
+/// The expected certifying rows of one step, from which the others are counted.
+const ANCHOR: f64 = 100.0;
 /// How much of all rows each step adds. Finer steps give the walk more places to stumble, coarser ones leave more of
 /// the budget unused.
 const SHARE: f64 = 0.025;
@@ -83,8 +86,9 @@ pub fn thresholds(fitting: &[Tried], certifying: usize) -> Vec<f32> {
     confidences.sort_unstable_by(|a, b| b.total_cmp(a));
     let scale = certifying as f64 / fitting.len() as f64;
     // Fitting rows that each step sends to the lightweight model.
-    let steps =
-        (0..).map(|step| ((FIRST / scale) + SHARE * f64::from(step) * fitting.len() as f64).round() as usize);
+    let (anchor, apart) = (ANCHOR / scale, SHARE * fitting.len() as f64);
+    let before = ((ANCHOR - FIRST) / scale / apart).floor();
+    let steps = (0..).map(|step| (anchor + (f64::from(step) - before) * apart).round() as usize);
     let last = confidences.last();
     let inner = steps.take_while(|&rows| rows < confidences.len()).map(|rows| confidences[rows - 1]);
     let mut thresholds: Vec<f32> = inner.chain(last.copied()).collect();

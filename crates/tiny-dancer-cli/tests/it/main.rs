@@ -9,8 +9,11 @@ struct Folder(TempDir);
 
 impl Folder {
     fn new() -> Self {
+        Self::of(300)
+    }
+
+    fn of(n: usize) -> Self {
         let folder = Self(TempDir::new().expect("a temporary folder"));
-        let n = 300_usize;
         let line = |i: usize| {
             let correct = u8::from(!i.is_multiple_of(4) || i.is_multiple_of(3));
             format!(r#"{{"id": "row-{i}", "subject": "s{}", "lightweight_correct": {correct}}}"#, i % 4)
@@ -294,6 +297,28 @@ fn training_and_judging_divide_rows_alike_and_training_rows_are_judged_on_reques
     let json = stdout(&run(evaluate.arg("--json")));
     let json: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
     assert_eq!(json["training_rows"], json["rows"]);
+}
+
+#[test]
+fn a_training_ends_with_what_can_be_promised_and_route_says_that_it_is_not_used() {
+    let folder = Folder::of(2_000);
+    let text = stdout(&run(&mut folder.train("model")));
+    let last = text.lines().last().expect("it prints");
+    let numbers: Vec<&str> = last.split_whitespace().collect();
+    assert!(text.contains("rows certify that") && numbers.len() == 3 && numbers[1].ends_with('%'), "{text}");
+
+    let smallest = text.lines().skip_while(|line| !line.contains("alpha  lightweight")).nth(1);
+    let smallest = smallest.and_then(|line| line.split_whitespace().next()).expect("a table");
+    let route = |alpha: &[&str]| {
+        let mut route = folder.remembering("route");
+        route.arg("--model").arg(folder.path("model")).args(alpha).stdin(Stdio::null());
+        let output = run(&mut route);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let said = route(&[]);
+    assert!(said.contains(&format!("can promise a risk, from --alpha {smallest} on")), "{said}");
+    assert_eq!(route(&["--alpha", smallest]), "");
 }
 
 #[test]

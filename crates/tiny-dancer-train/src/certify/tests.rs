@@ -87,6 +87,21 @@ fn the_path_begins_where_the_fitting_rows_predict_the_smallest_bound() {
     assert_eq!(thresholds(&fitting, 500)[0], 0.5);
 }
 
+/// As 2,000 rows leave: a hundred of these would be two thirds, and fail too often.
+#[test]
+fn a_path_of_few_certifying_rows_begins_with_fewer_than_a_hundred() {
+    let row = |i: usize| {
+        (said(i as f32 / 1251.0, 0.2), if i >= 750 { !i.is_multiple_of(17) } else { !i.is_multiple_of(3) })
+    };
+    let fitting: Vec<Tried> = (0..1251).map(row).collect();
+    let certifying: Vec<Tried> = (0..1251).step_by(9).map(row).collect();
+    assert_eq!(certifying.len(), 139);
+    let path = count(&thresholds(&fitting, 139), &certifying);
+    assert_eq!((path[0].n, path[0].failures), (51, 3));
+    let kept = resolve(&path, BUDGET).unwrap();
+    assert!(kept.n >= 51 && kept.n < 80, "{kept:?}");
+}
+
 #[test]
 fn few_certifying_rows_leave_one_step_and_unknown_ones_none() {
     let fitting: Vec<Tried> = (0..10).map(|i| (said(i as f32 / 10.0, 0.2), true)).collect();
