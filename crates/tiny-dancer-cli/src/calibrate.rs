@@ -107,8 +107,10 @@ fn rounded_up(alpha: f64) -> f64 {
 fn promises(path: &[RiskStep], certifying: usize) -> String {
     const ALPHAS: [f64; 7] = [0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3];
     let Some(smallest) = smallest_alpha(path) else {
+        let (n, failures) = path.first().map_or((0, 0), |step| (step.n, step.failures));
         return format!(
-            "this model can promise no risk: its most careful step certifies with {certifying} rows, and all of those that it sends fail"
+            "this model can promise no risk: its most careful step sends {n} of {certifying} certifying rows to the\n\
+             lightweight model, and {failures} of these fail"
         );
     };
     let mut said = format!(

@@ -35,6 +35,14 @@ const DELTA: f64 = 0.05;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CertifyError {
+    /// The rows' embeddings and the remembered ones have different dimensions.
+    #[error("the rows' embeddings have {rows} dimensions, the remembered ones {memory}")]
+    Dimension {
+        /// Of the rows.
+        rows: usize,
+        /// Of what is remembered.
+        memory: usize,
+    },
     /// A part of the rows is empty.
     #[error("no rows for {}", part.name())]
     NoRows {
@@ -75,6 +83,10 @@ pub fn tried(router: &Router, data: &Dataset, memory: &Past, part: Part) -> Resu
     if rows.is_empty() {
         return Err(CertifyError::NoRows { part });
     }
+    let (rows_d, memory_d) = (data.embeddings.ncols(), memory.embeddings.ncols());
+    if rows_d != memory_d {
+        return Err(CertifyError::Dimension { rows: rows_d, memory: memory_d });
+    }
     let said = judge(router, &data.gather(&rows), memory, JOINT_CANDIDATES)?;
     Ok(said.into_iter().zip(rows.iter().map(|&row| data.rows[row].suffices())).collect())
 }
@@ -84,7 +96,7 @@ pub fn thresholds(fitting: &[Tried], certifying: usize) -> Vec<f32> {
     let known = fitting.iter().filter(|(said, _)| said.uncertainty <= MAX_UNCERTAINTY);
     let mut confidences: Vec<f32> = known.map(|(said, _)| said.confidence).collect();
     confidences.sort_unstable_by(|a, b| b.total_cmp(a));
-    let scale = certifying as f64 / fitting.len() as f64;
+    let scale = certifying.max(1) as f64 / fitting.len() as f64;
     // Fitting rows that each step sends to the lightweight model.
     let (anchor, apart) = (ANCHOR / scale, SHARE * fitting.len() as f64);
     let before = ((ANCHOR - FIRST) / scale / apart).floor();

@@ -106,6 +106,12 @@ pub enum TrainError {
         #[from]
         source: LoadError,
     },
+    /// No row of a part has a neighbour: the embeddings of the split `train` are copies of theirs.
+    #[error("no row for {} has a neighbour: all embeddings of the split train are equal to its own", part.name())]
+    NoNeighbours {
+        /// Which part.
+        part: Part,
+    },
     /// A part of the rows is empty.
     #[error("no rows for {}", part.name())]
     NoRows {
@@ -164,6 +170,11 @@ pub fn train(
     }
 
     let memories = Memories::new(data, target, seed);
+    for part in [Part::Fit, Part::EarlyStopping, Part::Calibration] {
+        if data.select(|of| of == part).iter().all(|&row| memories.rows.seen[row].is_empty()) {
+            return Err(TrainError::NoNeighbours { part });
+        }
+    }
     let labels = memories.labels(data, target, NEIGHBOURS);
     let problem = Problem {
         memories: &memories,

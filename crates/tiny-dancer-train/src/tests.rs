@@ -151,6 +151,48 @@ fn a_part_without_rows_is_named() {
 }
 
 #[test]
+fn rows_whose_embeddings_are_all_equal_are_refused() {
+    let mut data = synthetic(100);
+    let first = data.embeddings.row(0).to_owned();
+    data.embeddings.outer_iter_mut().for_each(|mut row| row.assign(&first));
+    let error = train(&data, config(), &mut |_| {}, &|| false).unwrap_err();
+    assert!(matches!(error, TrainError::NoNeighbours { part: Part::Fit }), "{error}");
+}
+
+#[test]
+fn rows_without_a_neighbour_are_left_out() {
+    // What is remembered is one direction but for a few rows of one part, and so is half of the rest.
+    let mut data = synthetic(300);
+    let first = data.embeddings.row(0).to_owned();
+    for row in 0..300 {
+        let remembered = data.rows[row].part.is_train();
+        if (remembered && row % 20 != 1) || (!remembered && row % 2 == 0) {
+            data.embeddings.row_mut(row).assign(&first);
+        }
+    }
+    let text = trained(&data, config()).report.to_string();
+    assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
+}
+
+#[test]
+fn outcomes_of_one_kind_give_numbers_or_none() {
+    for (lightweight, powerful) in [(1.0, 1.0), (0.0, 1.0), (1.0, 0.0), (0.0, 0.0)] {
+        for only_test in [false, true] {
+            let mut data = synthetic(300);
+            let chosen = data.rows.iter_mut().filter(|row| !only_test || row.part == Part::Test);
+            chosen.for_each(|row| (row.lightweight, row.powerful) = (lightweight, powerful));
+            let Trained { model, report, .. } = trained(&data, config());
+            assert!(report.rankings.iter().all(|ranking| ranking.auroc.is_none()));
+            let has_gap = powerful > lightweight;
+            assert!(report.rankings.iter().all(|ranking| ranking.apgr.is_some() == has_gap));
+            let text = report.to_string();
+            assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
+            assert!(model.weights().w.iter().all(|weight| weight.is_finite()));
+        }
+    }
+}
+
+#[test]
 fn knobs_out_of_range_are_refused() {
     let data = synthetic(100);
     for (config, expected) in [

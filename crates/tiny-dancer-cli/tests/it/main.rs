@@ -338,3 +338,38 @@ fn rows_that_trained_a_model_do_not_certify_it() {
     let text = stderr(&run(calibrate.arg("--model").arg(folder.path("model"))));
     assert!(text.contains("the model was made of ") && text.contains("--allow-training-rows"), "{text}");
 }
+
+/// All suffice, none does, one row, and no row that certifies: a number or a reason.
+#[test]
+fn degenerate_rows_end_in_a_number_or_a_reason() {
+    let line = |i: usize, split: &str, rest: &str| format!("{{\"id\": \"row-{i}\"{split}{rest}}}\n");
+    let judged = |folder: &Folder| {
+        let mut evaluate = folder.remembering("evaluate");
+        evaluate.arg("--rows").arg(folder.path("rows.jsonl"));
+        evaluate.arg("--embeddings").arg(folder.path("embeddings.safetensors"));
+        run(evaluate.arg("--model").arg(folder.path("model")))
+    };
+    for (correct, reason) in [(1, "there is nothing to gain by routing"), (0, "")] {
+        let folder = Folder::of(2_000);
+        let rest = format!(", \"lightweight_correct\": {correct}, \"powerful_correct\": 1");
+        let rows: String = (0..2_000).map(|i| line(i, "", &rest)).collect();
+        folder.write("rows.jsonl", rows.as_bytes());
+        let text = stdout(&run(&mut folder.train("model")));
+        assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
+        assert_eq!(text.contains("can promise no risk"), correct == 0, "{text}");
+        let output = judged(&folder);
+        let text = format!("{output:?}");
+        assert!(!text.contains("NaN") && !text.contains(" inf") && text.contains(reason), "{text}");
+        assert_eq!(output.status.success(), reason.is_empty());
+    }
+
+    let folder = Folder::new();
+    let rows = (0..300).map(|i| line(i, ", \"split\": \"train\"", ", \"lightweight_correct\": 1"));
+    folder.write("rows.jsonl", rows.collect::<String>().as_bytes());
+    let text = stderr(&run(&mut folder.train("model")));
+    assert!(text.ends_with("error: no rows for calibration\n"), "{text}");
+
+    let folder = Folder::of(1);
+    let text = stderr(&run(&mut folder.train("model")));
+    assert!(text.contains("error: no rows for "), "{text}");
+}

@@ -110,6 +110,22 @@ fn few_certifying_rows_leave_one_step_and_unknown_ones_none() {
 }
 
 #[test]
+fn a_memory_of_another_dimension_is_refused() {
+    let router = Router::new(RouterConfig::default()).unwrap();
+    let mut data = crate::tests::synthetic(100);
+    let memory = Past::remembered(&data);
+    data.embeddings = crate::retrieval::tests::unit_rows(100, 5, 1);
+    let refused = certify(&router, &data, &memory);
+    assert!(matches!(refused, Err(CertifyError::Dimension { rows: 5, memory: 12 })), "{refused:?}");
+}
+
+#[test]
+fn without_certifying_rows_the_path_still_ends() {
+    let fitting: Vec<Tried> = (0..10).map(|i| (said(i as f32 / 10.0, 0.2), true)).collect();
+    assert_eq!(thresholds(&fitting, 0), [0.0]);
+}
+
+#[test]
 fn a_step_counts_the_rows_that_the_router_would_send() {
     let rows =
         [(said(0.9, 0.1), true), (said(0.9, 1.0), false), (said(0.8, 0.99), false), (said(0.7, 0.5), true)];
