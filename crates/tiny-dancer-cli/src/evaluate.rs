@@ -1,6 +1,7 @@
 //! `tiny-dancer evaluate`: judges a model among baselines.
 
 use crate::{Memory, Shared, note_unread, router, say};
+use anyhow::Context;
 use clap::Args;
 use std::path::PathBuf;
 use tiny_dancer::RiskBudget;
@@ -43,6 +44,9 @@ pub(crate) struct EvaluateArgs {
 }
 
 pub(crate) fn evaluate(args: &EvaluateArgs) -> anyhow::Result<()> {
+    if let Some(folder) = &args.plots {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
     let router = router(args.model.as_deref())?;
     let rows = Past::read(&args.rows, &args.embeddings, &args.split)?;
     note_unread(&args.rows, &rows.unread);

@@ -216,10 +216,7 @@ impl From<TargetName> for Target {
 
 impl Default for TargetName {
     fn default() -> Self {
-        match Target::default() {
-            Target::Suffices => Self::Suffices,
-            Target::WinRate => Self::WinRate,
-        }
+        if Target::default() == Target::Suffices { Self::Suffices } else { Self::WinRate }
     }
 }
 

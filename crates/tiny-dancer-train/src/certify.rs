@@ -50,7 +50,7 @@ pub enum CertifyError {
         part: Part,
     },
     /// The router refuses a row.
-    #[error("the router refuses a row")]
+    #[error("the router refuses a row: {source}")]
     Route {
         /// Why.
         #[from]
@@ -67,6 +67,9 @@ pub enum CertifyError {
 pub type Tried = (Judgement, bool);
 
 /// The path of a router's model for these rows and this memory.
+///
+/// # Errors
+/// No row fits or certifies, embeddings differ in dimension, nothing is known of any row, or the router refuses one.
 pub fn certify(router: &Router, data: &Dataset, memory: &Past) -> Result<Vec<RiskStep>, CertifyError> {
     let fitting = tried(router, data, memory, Part::Fit)?;
     let certifying = tried(router, data, memory, Part::Guarantee)?;
@@ -78,6 +81,9 @@ pub fn certify(router: &Router, data: &Dataset, memory: &Past) -> Result<Vec<Ris
 }
 
 /// What the router says of one part of the rows, with the 64 nearest of a memory.
+///
+/// # Errors
+/// The part is empty, embeddings differ in dimension, or the router refuses a row.
 pub fn tried(router: &Router, data: &Dataset, memory: &Past, part: Part) -> Result<Vec<Tried>, CertifyError> {
     let rows = data.select(|of| of == part);
     if rows.is_empty() {

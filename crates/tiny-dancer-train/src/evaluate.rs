@@ -75,7 +75,7 @@ pub enum EvaluateError {
         id: String,
     },
     /// The router refuses a row.
-    #[error("the router refuses a row")]
+    #[error("the router refuses a row: {source}")]
     Route {
         /// Why.
         #[from]
@@ -85,6 +85,7 @@ pub enum EvaluateError {
 
 /// One of the numbers that each router gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Metric {
     /// Average performance gap recovered; 0.5 is random.
     Apgr,
@@ -196,6 +197,10 @@ pub struct Evaluation {
 }
 
 /// Judges a router and the baselines on rows, with `k` of the past to remember.
+///
+/// # Errors
+/// There is nothing to judge or to gain, a row to judge by is a profile, embeddings differ in dimension, or the router
+/// refuses a row.
 pub fn evaluate(router: &Router, rows: &Past, memory: &Past, k: usize) -> Result<Evaluation, EvaluateError> {
     let outcome = |item: &crate::past::Item| match item.went {
         Went::Row { lightweight, powerful } => Ok(Outcome { lightweight, powerful }),

@@ -41,6 +41,7 @@ use tiny_dancer_core::{LoadError, Model};
 
 /// What a remembered outcome is coded as, in success rates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Target {
     /// 1 where the lightweight model did no worse, else 0.
     Suffices,
@@ -100,14 +101,14 @@ impl Default for TrainConfig {
 #[non_exhaustive]
 pub enum TrainError {
     /// Fitting went astray: the model is refused.
-    #[error("the fitted model is refused")]
+    #[error("the fitted model is refused: {source}")]
     Model {
         /// Why.
         #[from]
         source: LoadError,
     },
     /// No row of a part has a neighbour: the embeddings of the split `train` are copies of theirs.
-    #[error("no row for {} has a neighbour: all embeddings of the split train are equal to its own", part.name())]
+    #[error("no row for {} has a neighbour: the embeddings of the split train are copies of its own", part.name())]
     NoNeighbours {
         /// Which part.
         part: Part,
@@ -145,6 +146,9 @@ pub struct Trained {
 ///
 /// `watch` hears of each epoch. `stop` is asked before each batch: once it says so, the best model so far is
 /// calibrated and returned.
+///
+/// # Errors
+/// A knob is out of range, a part has no rows or none with a neighbour, or what was fitted is no model.
 pub fn train(
     data: &Dataset,
     config: TrainConfig,

@@ -33,6 +33,7 @@ pub enum PastError {
 
 /// How one remembered request, or a profile of many, went.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Went {
     /// One request, tried with both models: scores from 0 to 1.
     Row {

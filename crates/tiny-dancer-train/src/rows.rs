@@ -109,6 +109,7 @@ pub enum ReadError {
 
 /// What a row is for. Rows that fitted or calibrated anything never certify.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Part {
     /// Nine tenths of `train`: the weights are fitted to them.
     Fit,

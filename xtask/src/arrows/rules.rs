@@ -110,7 +110,16 @@ const MEMBERS: &[Member] = &[
     Member {
         name: "tiny-dancer-cli",
         members: &["tiny-dancer", "tiny-dancer-train"],
-        packages: &["anyhow", "clap", "ctrlc", "hdrhistogram", "indicatif", "serde", "serde_json", "tempfile"],
+        packages: &[
+            "anyhow",
+            "clap",
+            "ctrlc",
+            "hdrhistogram",
+            "indicatif",
+            "serde",
+            "serde_json",
+            "tempfile",
+        ],
     },
     Member {
         name: "tiny-dancer-examples",
