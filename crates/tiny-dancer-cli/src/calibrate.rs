@@ -1,10 +1,12 @@
 //! `tiny-dancer calibrate`: certifies a model, so that a router can promise a risk with it.
 
-use crate::{Input, Memory, router, say, write};
+use crate::output::Output;
+use crate::{Input, Memory, Shared, router, say};
 use anyhow::{Context, bail};
 use clap::Args;
-use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
 use tiny_dancer::RiskBudget;
 use tiny_dancer::parts::core::Model;
 use tiny_dancer::parts::core::promise::{RiskStep, resolve};
@@ -19,6 +21,8 @@ pub(crate) struct CalibrateArgs {
     model: PathBuf,
     #[command(flatten)]
     input: Input,
+    #[command(flatten)]
+    shared: Shared,
     #[command(flatten)]
     memory: Memory,
     /// The largest share of insufficient answers among requests sent to the lightweight model.
@@ -39,41 +43,94 @@ pub(crate) fn calibrate(args: &CalibrateArgs) -> anyhow::Result<()> {
             bail!("{name} is {value}, expected more than 0, less than 1");
         }
     }
+    let out = Output::new(args.out.as_ref().unwrap_or(&args.model))?;
     let router = router(Some(&args.model))?;
     let data = args.input.read()?;
+    let certifying = data.select(|part| part == Part::Guarantee);
+    let ids = certifying.iter().map(|&row| data.rows[row].id.as_str());
+    say(args.shared.check(&router.model(), ids)?.1)?;
     let path = certify(&router, &data, &args.memory.read()?)?;
-    let certifying = data.select(|part| part == Part::Guarantee).len();
+    let certifying = certifying.len();
     say(table(&path, budget, certifying))?;
     if let Err(smallest) = resolve(&path, budget) {
         let smallest = smallest.context("the path is empty")?;
         bail!(
-            "alpha {} can't be promised with delta {}; the smallest alpha that can is {smallest:.4}",
+            "alpha {} can't be promised with delta {}; the smallest alpha that can is {:.4}",
             budget.alpha,
-            budget.delta
+            budget.delta,
+            rounded_up(smallest)
         );
     }
-    let out = args.out.as_ref().unwrap_or(&args.model);
     let model = router.model().with_risk_path(path)?;
-    write(out, &model.to_bytes())?;
-    say(format_args!("\nmodel {} written to {}", model.version(), out.display()))
+    out.write(&model.to_bytes())?;
+    say(format_args!("\nmodel {} written to {}", model.version(), out.path().display()))
 }
 
-/// Certifies a model that was just trained and written, where there are rows left to certify with.
-pub(crate) fn certify_trained(path: &Path, data: &Dataset) -> anyhow::Result<Model> {
-    let router = router(Some(path))?;
-    if data.select(|part| part == Part::Guarantee).is_empty() {
-        return Ok(Model::clone(&router.model()));
+/// Certifies a model that was just trained, where there are rows left to certify with, and says what it can promise.
+pub(crate) fn certify_trained(model: Model, data: &Dataset, out: &Output) -> anyhow::Result<(Model, String)> {
+    let certifying = data.select(|part| part == Part::Guarantee).len();
+    if certifying == 0 {
+        return Ok((
+            model,
+            "this model can promise no risk: no row of the split cal is left to certify".to_owned(),
+        ));
     }
+    // A router reads its model from a file.
+    let mut file = out.beside()?;
+    file.write_all(&model.to_bytes()).with_context(|| format!("cannot write {}", file.path().display()))?;
+    let router = router(Some(file.path()))?;
     let risk_path = match certify(&router, data, &Past::remembered(data)) {
         Err(CertifyError::Unknown) => {
-            say("too few rows to calibrate with: this model can promise no risk\n")?;
-            return Ok(Model::clone(&router.model()));
+            let said = "this model can promise no risk: too few rows of the split cal to calibrate with";
+            return Ok((model, said.to_owned()));
         }
         risk_path => risk_path?,
     };
-    let model = router.model().with_risk_path(risk_path)?;
-    write(path, &model.to_bytes())?;
-    Ok(model)
+    let said = promises(&risk_path, certifying);
+    Ok((model.with_risk_path(risk_path)?, said))
+}
+
+/// The delta that promises are listed for.
+const DELTA: f64 = 0.05;
+
+/// The smallest alpha that a path can promise with a delta of 0.05, if any.
+pub(crate) fn smallest_alpha(path: &[RiskStep]) -> Option<f64> {
+    path.first().map(|step| rounded_up(step.failure_bound(DELTA))).filter(|&alpha| alpha < 1.0)
+}
+
+/// Four digits that are promised where the number is.
+fn rounded_up(alpha: f64) -> f64 {
+    (1e4 * alpha).ceil() / 1e4
+}
+
+/// What a path can promise: the smallest alpha, and what others are worth.
+fn promises(path: &[RiskStep], certifying: usize) -> String {
+    const ALPHAS: [f64; 7] = [0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3];
+    let Some(smallest) = smallest_alpha(path) else {
+        let (n, failures) = path.first().map_or((0, 0), |step| (step.n, step.failures));
+        return format!(
+            "this model can promise no risk: its most careful step sends {n} of {certifying} certifying rows to the\n\
+             lightweight model, and {failures} of these fail"
+        );
+    };
+    let mut said = format!(
+        "{certifying} rows certify that of requests sent to the lightweight model at most a share alpha is\n\
+         insufficient, with confidence {}:\n\n{:>8} {:>12} {:>11}",
+        1.0 - DELTA,
+        "alpha",
+        "lightweight",
+        "confidence"
+    );
+    let larger = ALPHAS.into_iter().filter(|&alpha| alpha > smallest);
+    for alpha in std::iter::once(smallest).chain(larger) {
+        // Its bound is at most alpha, so the first step keeps it.
+        let Ok(step) = resolve(path, RiskBudget { alpha, delta: DELTA }) else { continue };
+        let share = format!("{:.1}%", 100.0 * f64::from(step.n) / certifying as f64);
+        let confidence = step.confidence_threshold;
+        // Writing to a string never fails.
+        let _ = write!(said, "\n{alpha:>8.4} {share:>12} {confidence:>11.4}");
+    }
+    said
 }
 
 /// The path, step by step, with the one that keeps the budget.
@@ -111,6 +168,31 @@ fn table(path: &[RiskStep], budget: RiskBudget, certifying: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn promises_begin_with_the_smallest_and_only_those_that_are_kept_are_listed() {
+        let step = |n, failures, confidence_threshold| RiskStep {
+            confidence_threshold,
+            max_uncertainty: 0.99,
+            n,
+            failures,
+        };
+        let path = [step(55, 3, 0.9), step(80, 8, 0.8), step(130, 40, 0.7)];
+        let said = promises(&path, 139);
+        let lines: Vec<Vec<&str>> =
+            said.lines().skip(4).map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(
+            lines,
+            [
+                ["0.1350", "39.6%", "0.9000"],
+                ["0.1500", "39.6%", "0.9000"],
+                ["0.2000", "57.6%", "0.8000"],
+                ["0.3000", "57.6%", "0.8000"]
+            ]
+        );
+        assert!(resolve(&path, RiskBudget { alpha: 0.135, delta: DELTA }).is_ok());
+        assert!(promises(&[step(0, 0, 0.9)], 5).contains("can promise no risk"));
+    }
 
     #[test]
     fn the_table_marks_the_boldest_step_that_keeps_the_budget() {

@@ -1,6 +1,7 @@
 //! `tiny-dancer evaluate`: judges a model among baselines.
 
-use crate::{Memory, router, say};
+use crate::{Memory, Shared, note_unread, router, say};
+use anyhow::Context;
 use clap::Args;
 use std::path::PathBuf;
 use tiny_dancer::RiskBudget;
@@ -9,8 +10,7 @@ use tiny_dancer_train::plots::plot;
 
 #[derive(Args)]
 pub(crate) struct EvaluateArgs {
-    /// Rows to judge by: JSON lines, plain or `.zst`, as for `train`. Of a file that names splits, the split `test`; of
-    /// one that names none, all, so that no row should be among them that the model was trained on.
+    /// Rows to judge by: JSON lines, plain or `.zst`, as for `train`, of which the split `test` is judged.
     #[arg(long, value_name = "FILE")]
     rows: PathBuf,
     /// Their embeddings.
@@ -19,6 +19,8 @@ pub(crate) struct EvaluateArgs {
     /// The split to judge by, if not `test`.
     #[arg(long, value_name = "NAME", default_value = "test")]
     split: String,
+    #[command(flatten)]
+    shared: Shared,
     #[command(flatten)]
     memory: Memory,
     /// How many of the nearest each row remembers.
@@ -42,16 +44,31 @@ pub(crate) struct EvaluateArgs {
 }
 
 pub(crate) fn evaluate(args: &EvaluateArgs) -> anyhow::Result<()> {
+    if let Some(folder) = &args.plots {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
     let router = router(args.model.as_deref())?;
     let rows = Past::read(&args.rows, &args.embeddings, &args.split)?;
+    note_unread(&args.rows, &rows.unread);
+    let ids = rows.items.iter().map(|item| item.id.as_str());
+    let (overlap, said) = args.shared.check(&router.model(), ids)?;
+    let by_hash = rows.items.iter().filter(|item| item.split.is_none()).count();
     let evaluation = tiny_dancer_train::evaluate::evaluate(&router, &rows, &args.memory.read()?, args.k)?;
     if let Some(folder) = &args.plots {
         let budget = RiskBudget { alpha: args.alpha, delta: args.delta };
         plot(&evaluation, router.model().risk_path(), budget, folder)?;
     }
     if args.json {
-        say(format_args!("{:#}", evaluation.to_json()))
+        let mut json = evaluation.to_json();
+        json["split_by_hash"] = by_hash.into();
+        json["compared_rows"] = overlap.map(|overlap| overlap.compared).into();
+        json["training_rows"] = overlap.map(|overlap| overlap.shared).into();
+        say(format_args!("{json:#}"))
     } else {
-        say(format_args!("model {}\n{evaluation}", router.model().version()))
+        say(format_args!("model {}", router.model().version()))?;
+        if by_hash > 0 {
+            say(format_args!("{by_hash} rows are of the split {} by the hash of their id", args.split))?;
+        }
+        say(format_args!("{said}\n{evaluation}"))
     }
 }

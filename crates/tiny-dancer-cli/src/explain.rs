@@ -3,14 +3,17 @@
 //! Each number comes of routing the request again: without one candidate, or with one feature of all candidates put
 //! where it says nothing. What one ablation does depends on what else is there, so they don't add up.
 
-use crate::route::{Remembered, Request};
+use crate::route::Request;
 use crate::{Memory, router, say};
 use anyhow::Context;
 use clap::Args;
 use std::fmt::Write;
+use std::io::Read;
 use std::path::PathBuf;
 use tiny_dancer::parts::core::Router;
-use tiny_dancer::{Candidate, Feature, Query, RoutingRequest, RoutingResponse};
+use tiny_dancer::parts::core::fastgrnn::JOINT_CANDIDATES;
+use tiny_dancer::{Candidate, CandidateSet, Feature, RoutingRequest, RoutingResponse};
+use tiny_dancer_train::lines::MAX_LINE_BYTES;
 
 #[derive(Args)]
 pub(crate) struct ExplainArgs {
@@ -26,22 +29,18 @@ pub(crate) struct ExplainArgs {
 
 pub(crate) fn explain(args: &ExplainArgs) -> anyhow::Result<()> {
     let router = router(args.model.as_deref())?;
-    let remembered = Remembered::new(args.memory.read()?);
-    let text = std::io::read_to_string(std::io::stdin()).context("cannot read standard input")?;
-    let request: Request = serde_json::from_str(&text).context("standard input is not one request")?;
-    let candidates = remembered.nearest(&request.embedding);
+    let memory = CandidateSet::new(args.memory.remember()?.candidates())?;
+    let mut text = vec![];
+    let input = std::io::stdin().lock();
+    input.take(MAX_LINE_BYTES as u64).read_to_end(&mut text).context("cannot read standard input")?;
+    let request = Request::read(&text).context("standard input is not one request")?;
+    let nearest = memory.nearest(&request.embedding, JOINT_CANDIDATES)?;
+    let candidates: Vec<_> = nearest.iter().filter_map(|&(place, _)| memory.candidate(place)).collect();
     say(report(&router, &request, &candidates, args.top)?)
 }
 
 fn ask(router: &Router, request: &Request, candidates: &[Candidate]) -> anyhow::Result<RoutingResponse> {
-    Ok(router.route(RoutingRequest {
-        query: Query {
-            metadata: request.metadata.as_ref(),
-            now: request.now,
-            ..Query::new(&request.embedding)
-        },
-        candidates: candidates,
-    })?)
+    Ok(router.route(RoutingRequest { query: request.query(), candidates })?)
 }
 
 fn report(
@@ -88,14 +87,14 @@ fn report(
     for &(index, confidence) in effects.iter().take(top) {
         let candidate = &candidates[index];
         let alone = whole.decisions.iter().find(|decision| decision.candidate == index);
+        let alone = alone.map_or_else(|| "-".to_owned(), |decision| format!("{:.4}", decision.confidence));
         writeln!(
             text,
-            "{:<width$} {:>10.4} {:>12.3} {:>6} {:>9.4} {confidence:>12.4} {:>+9.4}",
+            "{:<width$} {:>10.4} {:>12.3} {:>6} {alone:>9} {confidence:>12.4} {:>+9.4}",
             candidate.id,
             cosine(&request.embedding, &candidate.embedding),
             candidate.success_rate,
             candidate.access_count,
-            alone.map_or(f32::NAN, |decision| decision.confidence),
             whole.confidence - confidence,
         )?;
     }
@@ -183,7 +182,7 @@ mod tests {
     }
 
     fn request() -> Request {
-        serde_json::from_str(r#"{"id": "x", "embedding": [1, 0.5, 0.2], "now": 5}"#).unwrap()
+        Request::read(br#"{"id": "x", "embedding": [1, 0.5, 0.2], "now": 5}"#).unwrap()
     }
 
     #[test]

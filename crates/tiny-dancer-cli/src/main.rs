@@ -3,23 +3,26 @@
 mod calibrate;
 mod evaluate;
 mod explain;
+mod output;
 mod replay;
 mod route;
 
-use anyhow::Context;
+use crate::output::Output;
+use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use std::fmt::Display;
-use std::io::{ErrorKind, Write, stdout};
+use std::fmt::{Display, Write as _};
+use std::io::{self, ErrorKind, Write as _, stderr, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tiny_dancer::parts::core::{Router, RouterConfig};
+use tiny_dancer::parts::core::{Model, Router, RouterConfig};
 use tiny_dancer_train::fit::Epoch;
 use tiny_dancer_train::past::{Past, PastError};
 use tiny_dancer_train::profiles::summarise;
 use tiny_dancer_train::rows::{Dataset, embeddings_to_bytes};
+use tiny_dancer_train::sketch::Overlap;
 use tiny_dancer_train::{Target, TrainConfig, train};
 
 /// Makes routing models and memories from requests whose outcome with both models is known.
@@ -53,8 +56,8 @@ enum Command {
 /// The rows, and their embeddings.
 #[derive(Args)]
 struct Input {
-    /// JSON lines, plain or `.zst`: `id`, `lightweight_correct`, `powerful_correct`, and maybe `subject` and `split`
-    /// (`train`, `cal` or `test`; by the hash of the id, 70:15:15, where it is missing).
+    /// JSON lines, plain or `.zst`, see docs/rows.md: `id`, `lightweight_correct`, `powerful_correct`, and maybe `subject`
+    /// and `split` (`train`, `cal` or `test`; by the hash of the id, 70:15:15, where it is missing).
     #[arg(long, value_name = "FILE")]
     rows: PathBuf,
     /// safetensors with one tensor `embeddings`, f16 or f32, of shape n x d, in the order of the rows.
@@ -74,15 +77,52 @@ impl Input {
         if data.without_powerful > 0 {
             say(format_args!("{} rows had no powerful_correct; it counts as 1", data.without_powerful))?;
         }
+        note_unread(&self.rows, &data.unread);
         Ok(data)
+    }
+}
+
+/// Whether rows may be judged that the model was made of.
+#[derive(Args)]
+struct Shared {
+    /// Judge also by rows that the model was fitted to, stopped by or calibrated with. What comes out flatters it.
+    #[arg(long)]
+    allow_training_rows: bool,
+}
+
+impl Shared {
+    /// Compares the rows to judge by with those that a model was made of, and says what came out.
+    fn check<'a>(
+        &self,
+        model: &Model,
+        ids: impl Iterator<Item = &'a str>,
+    ) -> anyhow::Result<(Option<Overlap>, String)> {
+        let Some(overlap) = Overlap::new(model, ids) else {
+            let said = "the model file does not say which rows it was made of: these may be among them";
+            return Ok((None, said.to_owned()));
+        };
+        let Overlap { rows, compared, shared, .. } = overlap;
+        let mut said = match shared {
+            0 => format!("the model was made of none of the {compared} rows that can be compared"),
+            _ => format!("the model was made of {shared} of the {compared} rows that can be compared"),
+        };
+        if compared < rows {
+            write!(said, ", a sample of these {rows}")?;
+        }
+        if shared > 0 && !self.allow_training_rows {
+            bail!("{said}; what they say flatters it, and is printed with --allow-training-rows");
+        } else if shared > 0 {
+            said.push_str(": these figures flatter it");
+        }
+        Ok((Some(overlap), said))
     }
 }
 
 /// What is remembered: past rows, or profiles of them.
 #[derive(Args)]
 struct Memory {
-    /// JSON lines, plain or `.zst`: rows as for `train`, or profiles with `success_rate` and `access_count`. Of a file
-    /// that names splits, the split `train` is remembered.
+    /// JSON lines, plain or `.zst`, see docs/rows.md: rows as for `train`, of which the split `train` is remembered, or
+    /// profiles with `success_rate`, `win_rate` and `access_count`.
     #[arg(long, value_name = "FILE")]
     memory_rows: PathBuf,
     /// Their embeddings.
@@ -91,8 +131,18 @@ struct Memory {
 }
 
 impl Memory {
+    /// What rows that are judged remember: profiles, and the split `train` as for `train`.
     fn read(&self) -> Result<Past, PastError> {
-        Past::read(&self.memory_rows, &self.memory_embeddings, "train")
+        let past = Past::read(&self.memory_rows, &self.memory_embeddings, "train")?;
+        note_unread(&self.memory_rows, &past.unread);
+        Ok(past)
+    }
+
+    /// What a router in use remembers: rows without a split, too.
+    fn remember(&self) -> Result<Past, PastError> {
+        let past = Past::remember(&self.memory_rows, &self.memory_embeddings)?;
+        note_unread(&self.memory_rows, &past.unread);
+        Ok(past)
     }
 }
 
@@ -163,15 +213,41 @@ impl From<TargetName> for Target {
 
 impl Default for TargetName {
     fn default() -> Self {
-        match Target::default() {
-            Target::Suffices => Self::Suffices,
-            Target::WinRate => Self::WinRate,
-        }
+        if Target::default() == Target::Suffices { Self::Suffices } else { Self::WinRate }
     }
 }
 
-fn main() -> anyhow::Result<ExitCode> {
-    match Cli::parse().command {
+/// What a shell reports of a program that a closed pipe ended: 128, and the number of SIGPIPE.
+const CLOSED_PIPE: u8 = 141;
+
+fn main() -> ExitCode {
+    run(Cli::parse().command).unwrap_or_else(|error| {
+        let closed = |cause: &io::Error| cause.kind() == ErrorKind::BrokenPipe;
+        if error.root_cause().downcast_ref().is_some_and(closed) {
+            return ExitCode::from(CLOSED_PIPE);
+        }
+        // Where standard error is closed, there is no place to say so.
+        let _ = writeln!(stderr().lock(), "error: {}", causes(&error));
+        ExitCode::FAILURE
+    })
+}
+
+/// An error and its causes, each once: most errors say their cause themselves.
+fn causes(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
         Command::Calibrate(args) => calibrate::calibrate(&args)?,
         Command::Evaluate(args) => evaluate::evaluate(&args)?,
         Command::Explain(args) => explain::explain(&args)?,
@@ -186,6 +262,7 @@ fn main() -> anyhow::Result<ExitCode> {
 fn make_model(args: &TrainArgs) -> anyhow::Result<()> {
     let TrainArgs { hidden_size, learning_rate, epochs, seed, target, .. } = *args;
     let config = TrainConfig { hidden_size, learning_rate, epochs, seed, target: target.into() };
+    let out = Output::new(&args.out)?;
     let data = args.input.read()?;
 
     let interrupted = Arc::new(AtomicBool::new(false));
@@ -213,16 +290,18 @@ fn make_model(args: &TrainArgs) -> anyhow::Result<()> {
             trained.epochs.len()
         ))?;
     }
-    write(&args.out, &trained.model.to_bytes())?;
-    let model = calibrate::certify_trained(&args.out, &data)?;
-    say(format_args!("{}\n\nmodel {} written to {}", trained.report, model.version(), args.out.display()))
+    let (model, promises) = calibrate::certify_trained(trained.model, &data, &out)?;
+    out.write(&model.to_bytes())?;
+    let (version, path) = (model.version(), out.path().display());
+    say(format_args!("{}\n\nmodel {version} written to {path}\n\n{promises}", trained.report))
 }
 
 fn make_profiles(args: &ProfilesArgs) -> anyhow::Result<()> {
+    let (out_rows, out_embeddings) = (Output::new(&args.out_rows)?, Output::new(&args.out_embeddings)?);
     let data = args.input.read()?;
     let summary = summarise(&data, args.count, args.seed)?;
-    write(&args.out_rows, summary.to_json_lines().as_bytes())?;
-    write(&args.out_embeddings, &embeddings_to_bytes(&summary.centroids))?;
+    out_rows.write(summary.to_json_lines().as_bytes())?;
+    out_embeddings.write(&embeddings_to_bytes(&summary.centroids))?;
     let counts = summary.profiles.iter().map(|profile| profile.access_count);
     say(format_args!(
         "{} profiles of {} rows, {} to {} rows each, written to {} and {}",
@@ -230,13 +309,12 @@ fn make_profiles(args: &ProfilesArgs) -> anyhow::Result<()> {
         counts.clone().sum::<u64>(),
         counts.clone().min().unwrap_or_default(),
         counts.max().unwrap_or_default(),
-        args.out_rows.display(),
-        args.out_embeddings.display(),
+        out_rows.path().display(),
+        out_embeddings.path().display(),
     ))
 }
 
-/// Prints a line. That nobody reads any more, as behind `| head`, is no error: the work goes on, and so does what it writes to
-/// files.
+/// Prints a line. A closed pipe, as behind `| head`, is no error: the work goes on, and so does what it writes to files.
 fn say(line: impl Display) -> anyhow::Result<()> {
     match writeln!(stdout().lock(), "{line}") {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
@@ -244,11 +322,18 @@ fn say(line: impl Display) -> anyhow::Result<()> {
     }
 }
 
-/// Writes beside the target and renames, so that a half-written file never carries its name.
-fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".part");
-    std::fs::write(&beside, bytes)
-        .and_then(|()| std::fs::rename(&beside, path))
-        .with_context(|| format!("cannot write {}", path.display()))
+/// Prints a note on standard error, beside what may be read by another program.
+fn note(line: impl Display) {
+    // A note that can't be printed changes nothing.
+    let _ = writeln!(stderr().lock(), "note: {line}");
 }
+
+/// Names the keys of a file that are not read, so that a misspelt one is found.
+fn note_unread(path: &Path, keys: &[String]) {
+    if !keys.is_empty() {
+        note(format_args!("{}: these keys are not read: {}", path.display(), keys.join(", ")));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 //! It reads OTLP as JSON, as collectors write it into files: one object or one a line, anything around the spans; or what
 //! `enable_stdout` prints. Each event `routing_decision` in it holds what the router read and what came of it.
 
-use crate::say;
+use crate::{causes, say};
 use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::Value;
@@ -154,7 +154,7 @@ fn visit(value: &Value, model: &Model, found: &mut Vec<Replayed>) {
                 if event["name"] == fields::ROUTING_DECISION.name {
                     let id = |key| value[key].as_str().unwrap_or("?");
                     let verdict =
-                        judge(event, model).unwrap_or_else(|error| Verdict::Unreadable(format!("{error:#}")));
+                        judge(event, model).unwrap_or_else(|error| Verdict::Unreadable(causes(&error)));
                     let span = format!("trace {} span {}", id("traceId"), id("spanId"));
                     // Why there are none, the verdict says.
                     let candidates = candidates(event).unwrap_or_default();

@@ -1,16 +1,20 @@
 //! `tiny-dancer route`: a stream of requests in, a stream of decisions out, in the same order.
 
-use crate::Memory;
+use crate::calibrate::smallest_alpha;
+use crate::{Memory, causes, note};
+use anyhow::bail;
 use clap::Args;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::io::{BufRead, Write, stdin, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tiny_dancer::parts::core::fastgrnn::JOINT_CANDIDATES;
 use tiny_dancer::parts::core::{Router, RouterConfig};
-use tiny_dancer::{Candidate, Metadata, ModelType, Query, Reason, RiskBudget, RoutingRequest};
-use tiny_dancer_train::past::Past;
+use tiny_dancer::{CandidateSet, Metadata, ModelType, Query, Reason, RiskBudget};
+use tiny_dancer_train::fields::{FieldError, Fields};
+use tiny_dancer_train::lines::{MAX_LINE_BYTES, read_line};
 
 #[derive(Args)]
 pub(crate) struct RouteArgs {
@@ -28,13 +32,40 @@ pub(crate) struct RouteArgs {
     delta: f64,
 }
 
+/// The keys of a request.
+const KEYS: [&str; 5] = ["embedding", "id", "metadata", "now", "subject"];
+/// Unread keys that are named.
+const MAX_UNREAD: usize = 8;
+
 /// One line of the input.
-#[derive(Deserialize)]
 pub(crate) struct Request {
     pub(crate) id: Value,
     pub(crate) embedding: Vec<f32>,
     pub(crate) metadata: Option<Metadata>,
     pub(crate) now: Option<i64>,
+    /// Keys that are none of the known ones.
+    unread: Vec<String>,
+}
+
+impl Request {
+    /// Reads one, see docs/rows.md.
+    pub(crate) fn read(text: &[u8]) -> Result<Self, FieldError> {
+        let missing = |field, expected| FieldError::Missing { field, expected };
+        let mut fields = Fields::parse(text, &KEYS)?;
+        Ok(Self {
+            id: fields.any("id").ok_or_else(|| missing("id", "any value"))?,
+            embedding: fields
+                .vector("embedding")?
+                .ok_or_else(|| missing("embedding", "a list of numbers"))?,
+            metadata: fields.metadata()?,
+            now: fields.integer("now")?,
+            unread: fields.unread().to_vec(),
+        })
+    }
+
+    pub(crate) fn query(&self) -> Query<'_> {
+        Query { metadata: self.metadata.as_ref(), now: self.now, ..Query::new(&self.embedding) }
+    }
 }
 
 /// One line of the output.
@@ -45,68 +76,56 @@ enum Answer {
     Failed { line: usize, error: String },
 }
 
-/// What requests remember.
-pub(crate) struct Remembered {
-    past: Past,
-    candidates: Vec<Candidate>,
-}
-
-impl Remembered {
-    /// The past as candidates.
-    pub(crate) fn new(past: Past) -> Self {
-        Self { candidates: past.candidates(), past }
-    }
-
-    /// The nearest candidates of a query, itself included if it was seen before. A query that is no direction among
-    /// the remembered gets any, and the router says what is wrong with it.
-    pub(crate) fn nearest(&self, query: &[f32]) -> Vec<Candidate> {
-        match self.past.nearest(query, JOINT_CANDIDATES) {
-            Some(items) => items.into_iter().map(|item| self.candidates[item].clone()).collect(),
-            None => self.candidates.iter().take(1).cloned().collect(),
-        }
-    }
-}
-
 pub(crate) fn route(args: &RouteArgs) -> anyhow::Result<ExitCode> {
     let risk = args.alpha.map(|alpha| RiskBudget { alpha, delta: args.delta });
     let router =
         Router::new(RouterConfig { model_path: args.model.clone(), risk, ..RouterConfig::default() })?;
-    let remembered = Remembered::new(args.memory.read()?);
-    let bad = stream(&router, &remembered, stdin().lock(), stdout().lock())?;
+    if let (None, Some(alpha)) = (risk, smallest_alpha(router.model().risk_path())) {
+        note(format_args!(
+            "the model can promise a risk, from --alpha {alpha:.4} on; without it the default thresholds decide"
+        ));
+    }
+    let memory = CandidateSet::new(args.memory.remember()?.candidates())?;
+    let bad = stream(&router, &memory, stdin().lock(), stdout().lock())?;
     Ok(if bad == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Answers each line as it comes, and says how many could not be routed.
 fn stream(
     router: &Router,
-    remembered: &Remembered,
+    memory: &CandidateSet,
     mut input: impl BufRead,
     mut output: impl Write,
-) -> std::io::Result<usize> {
-    let (mut text, mut line, mut bad) = (vec![], 0, 0);
-    while input.read_until(b'\n', &mut text)? > 0 {
+) -> anyhow::Result<usize> {
+    let (mut text, mut line, mut bad, mut unread) = (vec![], 0, 0, BTreeSet::new());
+    while read_line(&mut input, &mut text)? > 0 {
         line += 1;
-        let answer = answer(router, remembered, &text).unwrap_or_else(|error| {
+        if text.len() > MAX_LINE_BYTES {
+            bail!("line {line} has more than {MAX_LINE_BYTES} bytes");
+        }
+        let request = Request::read(&text).map_err(anyhow::Error::from);
+        for key in request.iter().flat_map(|request| &request.unread) {
+            if unread.len() < MAX_UNREAD && unread.insert(key.clone()) {
+                note(format_args!("line {line}: key {key:?} is not read"));
+            }
+        }
+        let answer = request.and_then(|request| answer(router, memory, request));
+        let answer = answer.unwrap_or_else(|error| {
             bad += 1;
-            Answer::Failed { line, error: format!("{error:#}") }
+            Answer::Failed { line, error: causes(&error) }
         });
         serde_json::to_writer(&mut output, &answer)?;
         output.write_all(b"\n")?;
-        // Whoever sent one line and waits for its answer gets it.
+        // A program that sends one line and waits for its answer gets it.
         output.flush()?;
         text.clear();
     }
     Ok(bad)
 }
 
-fn answer(router: &Router, remembered: &Remembered, text: &[u8]) -> anyhow::Result<Answer> {
-    let Request { id, embedding, metadata, now } = serde_json::from_slice(text)?;
-    let candidates = remembered.nearest(&embedding);
-    let request = RoutingRequest {
-        query: Query { metadata: metadata.as_ref(), now, ..Query::new(&embedding) },
-        candidates: &candidates,
-    };
-    let response = router.route(request)?;
+fn answer(router: &Router, memory: &CandidateSet, request: Request) -> anyhow::Result<Answer> {
+    let response = router.route_set(request.query(), memory, JOINT_CANDIDATES)?;
+    let Request { id, .. } = request;
     let (model, reason): (ModelType, Reason) = (response.model, response.reason);
     let (confidence, uncertainty) = (response.confidence, response.uncertainty);
     Ok(Answer::Decided { id, model: model.name(), confidence, uncertainty, reason: reason.name() })

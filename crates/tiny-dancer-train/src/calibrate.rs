@@ -27,13 +27,19 @@ const SIMILARITY_BINS: usize = 3;
 /// Where bins by number of candidates meet: few, several, and all that are read together.
 const COUNT_EDGES: [u32; 2] = [8, JOINT_CANDIDATES as u32];
 
-/// The logits of sequences.
+/// The logits of sequences. Of an empty one it is minus infinity: without candidates the router's confidence is 0.
 pub(crate) fn logits(parameters: &Parameters, sequences: &[Vec<Step>]) -> Vec<f64> {
-    Pass::new(parameters, &Batch::new(sequences)).logits()
+    let filled: Vec<&Vec<Step>> = sequences.iter().filter(|sequence| !sequence.is_empty()).collect();
+    if filled.is_empty() {
+        return vec![f64::NEG_INFINITY; sequences.len()];
+    }
+    let mut logits = Pass::new(parameters, &Batch::new(&filled)).logits().into_iter();
+    let of = |sequence: &Vec<Step>| if sequence.is_empty() { None } else { logits.next() };
+    sequences.iter().map(of).map(|logit| logit.unwrap_or(f64::NEG_INFINITY)).collect()
 }
 
 /// The slope and intercept that make `sigmoid(slope l + intercept)` a probability where the 64 nearest candidates are
-/// read together, by Newton's method on the cross-entropy.
+/// read together, by Newton's method on the cross-entropy. Rows without candidates are left out.
 pub(crate) fn scaling(parameters: &Parameters, memory: &Memory, rows: &[(usize, bool)]) -> (f64, f64) {
     let requests: Vec<Vec<Step>> = rows.iter().map(|&(row, _)| memory.now(row, JOINT_CANDIDATES)).collect();
     let logits = logits(parameters, &requests);
@@ -42,7 +48,7 @@ pub(crate) fn scaling(parameters: &Parameters, memory: &Memory, rows: &[(usize, 
         // The gradient g and the Hessian h of the cross-entropy, with half a row's worth of belief in slope 1 and
         // intercept 0, so that there is a minimum whatever the rows are.
         let (mut g, mut h) = ([0.5 * (slope - 1.0), 0.5 * intercept], [0.5, 0.0, 0.5]);
-        for (&logit, &(_, sufficed)) in logits.iter().zip(rows) {
+        for (&logit, &(_, sufficed)) in logits.iter().zip(rows).filter(|(logit, _)| logit.is_finite()) {
             let p = sigmoid(slope * logit + intercept);
             let (error, weight) = (p - f64::from(u8::from(sufficed)), p * (1.0 - p));
             g = [g[0] + error * logit, g[1] + error];

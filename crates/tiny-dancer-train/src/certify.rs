@@ -3,10 +3,11 @@
 //! A step of the path sends a request to the lightweight model where its confidence reaches a threshold and something
 //! is known of requests like it (its conformal bin holds enough rows). The thresholds are fixed *beforehand*, on the
 //! rows that the weights were fitted to: the confidences that shares of those rows reach, from a share of which
-//! a hundred certifying rows or more can be expected up to all of them, a fortieth of all rows by a fortieth. Careful
+//! twenty certifying rows can be expected up to all of them, a fortieth of all rows by a fortieth. Careful
 //! steps certify with few rows, whose bound is wide, and bold ones with more failures: the path begins at the step
-//! whose bound the fitting rows predict to be the smallest. Only then are the certifying rows looked at, the half of `cal` that neither fitted nor calibrated anything: each step counts how many
-//! of them it would send to the lightweight model, and how many of these that would fail.
+//! whose bound the fitting rows predict to be the smallest. Only then are the certifying rows looked at, the half of
+//! `cal` that neither fitted nor calibrated anything: each step counts how many of them it would send to the lightweight
+//! model, and how many of these that would fail.
 //!
 //! `tiny_dancer_core::promise` says what the router makes of it.
 
@@ -17,9 +18,11 @@ use tiny_dancer_core::fastgrnn::JOINT_CANDIDATES;
 use tiny_dancer_core::promise::{RiskStep, upper_bound};
 use tiny_dancer_core::{RouteError, Router};
 
-/// Certifying rows that a step is expected to send to the lightweight model, at least: with fewer, chance alone could end
-/// the walk at its first step.
-const FIRST: f64 = 100.0;
+/// Certifying rows that a step is expected to send to the lightweight model, at least: twenty without a failure are the
+/// fewest that keep an alpha of 0.15 and some more.
+const FIRST: f64 = 20.0;
+/// The expected certifying rows of one step, from which the others are counted.
+const ANCHOR: f64 = 100.0;
 /// How much of all rows each step adds. Finer steps give the walk more places to stumble, coarser ones leave more of
 /// the budget unused.
 const SHARE: f64 = 0.025;
@@ -32,6 +35,14 @@ const DELTA: f64 = 0.05;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CertifyError {
+    /// The rows' embeddings and the remembered ones have different dimensions.
+    #[error("the rows' embeddings have {rows} dimensions, the remembered ones {memory}")]
+    Dimension {
+        /// Of the rows.
+        rows: usize,
+        /// Of what is remembered.
+        memory: usize,
+    },
     /// A part of the rows is empty.
     #[error("no rows for {}", part.name())]
     NoRows {
@@ -39,7 +50,7 @@ pub enum CertifyError {
         part: Part,
     },
     /// The router refuses a row.
-    #[error("the router refuses a row")]
+    #[error("the router refuses a row: {source}")]
     Route {
         /// Why.
         #[from]
@@ -56,6 +67,9 @@ pub enum CertifyError {
 pub type Tried = (Judgement, bool);
 
 /// The path of a router's model for these rows and this memory.
+///
+/// # Errors
+/// No row fits or certifies, embeddings differ in dimension, nothing is known of any row, or the router refuses one.
 pub fn certify(router: &Router, data: &Dataset, memory: &Past) -> Result<Vec<RiskStep>, CertifyError> {
     let fitting = tried(router, data, memory, Part::Fit)?;
     let certifying = tried(router, data, memory, Part::Guarantee)?;
@@ -67,10 +81,17 @@ pub fn certify(router: &Router, data: &Dataset, memory: &Past) -> Result<Vec<Ris
 }
 
 /// What the router says of one part of the rows, with the 64 nearest of a memory.
+///
+/// # Errors
+/// The part is empty, embeddings differ in dimension, or the router refuses a row.
 pub fn tried(router: &Router, data: &Dataset, memory: &Past, part: Part) -> Result<Vec<Tried>, CertifyError> {
     let rows = data.select(|of| of == part);
     if rows.is_empty() {
         return Err(CertifyError::NoRows { part });
+    }
+    let (rows_d, memory_d) = (data.embeddings.ncols(), memory.embeddings.ncols());
+    if rows_d != memory_d {
+        return Err(CertifyError::Dimension { rows: rows_d, memory: memory_d });
     }
     let said = judge(router, &data.gather(&rows), memory, JOINT_CANDIDATES)?;
     Ok(said.into_iter().zip(rows.iter().map(|&row| data.rows[row].suffices())).collect())
@@ -81,10 +102,11 @@ pub fn thresholds(fitting: &[Tried], certifying: usize) -> Vec<f32> {
     let known = fitting.iter().filter(|(said, _)| said.uncertainty <= MAX_UNCERTAINTY);
     let mut confidences: Vec<f32> = known.map(|(said, _)| said.confidence).collect();
     confidences.sort_unstable_by(|a, b| b.total_cmp(a));
-    let scale = certifying as f64 / fitting.len() as f64;
+    let scale = certifying.max(1) as f64 / fitting.len() as f64;
     // Fitting rows that each step sends to the lightweight model.
-    let steps =
-        (0..).map(|step| ((FIRST / scale) + SHARE * f64::from(step) * fitting.len() as f64).round() as usize);
+    let (anchor, apart) = (ANCHOR / scale, SHARE * fitting.len() as f64);
+    let before = ((ANCHOR - FIRST) / scale / apart).floor();
+    let steps = (0..).map(|step| (anchor + (f64::from(step) - before) * apart).round() as usize);
     let last = confidences.last();
     let inner = steps.take_while(|&rows| rows < confidences.len()).map(|rows| confidences[rows - 1]);
     let mut thresholds: Vec<f32> = inner.chain(last.copied()).collect();

@@ -38,7 +38,8 @@ impl Coverage {
     }
 }
 
-/// Coverage of judged rows: by level, overall and then of each bin that was met. Bins that answer 1 are left out.
+/// Coverage of judged rows: by level, overall and then of each bin that was met. Bins that answer 1 are left
+/// out; nothing is covered where no other was met.
 pub fn coverage(table: &CalibrationTable, tried: &[(Judgement, bool)]) -> Vec<Coverage> {
     let bin_of = |said: &Judgement| table.bin(said.top_similarity, said.candidates);
     let answers = |&bin: &usize| table.scores(bin).len() >= MIN_BIN_ROWS;
@@ -46,6 +47,9 @@ pub fn coverage(table: &CalibrationTable, tried: &[(Judgement, bool)]) -> Vec<Co
         .filter(answers)
         .filter(|&bin| tried.iter().any(|(said, _)| bin_of(said) == bin))
         .collect();
+    if met.is_empty() {
+        return vec![];
+    }
     let mut coverages = vec![];
     for level in LEVELS {
         let mut all = vec![1.0];

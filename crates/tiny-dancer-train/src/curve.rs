@@ -41,7 +41,7 @@ impl Ranking {
             outcomes.iter().zip(weights).map(|(outcome, weight)| score(outcome) * weight).sum::<f64>()
         };
         // Sums, divided last: whole numbers stay exact.
-        let all: f64 = weights.iter().sum();
+        let all = weights.iter().sum::<f64>().max(f64::MIN_POSITIVE);
         let (mut sent, mut score) = (0.0, sum(|outcome| outcome.powerful));
         let mut points = vec![(0.0, score / all)];
         for group in &self.groups {
@@ -57,9 +57,9 @@ impl Ranking {
         Curve { points, lightweight: sum(|outcome| outcome.lightweight) / all }
     }
 
-    /// The probability that a row that suffices ranks above one that does not, ties one half. NaN where there is no
-    /// such pair.
-    pub fn auroc(&self, outcomes: &[Outcome], weights: &[f64]) -> f64 {
+    /// The probability that a row that suffices ranks above one that does not, ties one half. `None` where there is
+    /// no such pair.
+    pub fn auroc(&self, outcomes: &[Outcome], weights: &[f64]) -> Option<f64> {
         let (mut above, mut bad_pairs, mut good_pairs) = (0.0, 0.0, 0.0);
         for group in &self.groups {
             let (mut good, mut bad) = (0.0, 0.0);
@@ -70,7 +70,8 @@ impl Ranking {
             above += bad * (good_pairs + good / 2.0);
             good_pairs += good;
         }
-        above / (good_pairs * bad_pairs)
+        let pairs = good_pairs * bad_pairs;
+        (pairs > 0.0).then(|| above / pairs)
     }
 }
 
@@ -91,14 +92,15 @@ impl Curve {
 
     /// The average performance gap recovered: the area under
     /// `(score - lightweight's) / (powerful's - lightweight's)` against the share of powerful calls (Ong et al.,
-    /// "`RouteLLM`", 2024). A random ranking has 0.5.
-    pub fn apgr(&self) -> f64 {
+    /// "`RouteLLM`", 2024). A random ranking has 0.5. `None` where the powerful model is no better.
+    pub fn apgr(&self) -> Option<f64> {
         let area: f64 = self
             .points
             .windows(2)
             .map(|ends| (ends[1].0 - ends[0].0) * f64::midpoint(ends[0].1, ends[1].1))
             .sum();
-        (area - self.lightweight) / (self.powerful() - self.lightweight)
+        let gap = self.powerful() - self.lightweight;
+        (gap > 0.0).then(|| (area - self.lightweight) / gap)
     }
 
     /// The smallest share of powerful calls that recovers a share of the performance gap: CPT of 0.5 is CPT(50).
@@ -159,10 +161,11 @@ pub fn reliability(
     bins
 }
 
-/// The expected calibration error (Guo et al., "On Calibration of Modern Neural Networks", 2017).
+/// The expected calibration error (Guo et al., "On Calibration of Modern Neural Networks", 2017). 0 of no rows.
 pub fn ece(bins: &[ReliabilityBin]) -> f64 {
     let rows: f64 = bins.iter().map(|bin| bin.rows).sum();
-    bins.iter().map(|bin| bin.rows * (bin.confidence - bin.sufficed).abs()).sum::<f64>() / rows
+    bins.iter().map(|bin| bin.rows * (bin.confidence - bin.sufficed).abs()).sum::<f64>()
+        / rows.max(f64::MIN_POSITIVE)
 }
 
 #[cfg(test)]

@@ -80,9 +80,9 @@ impl Memories {
     pub(crate) fn labels(&self, data: &Dataset, target: Target, neighbours: f64) -> Vec<f64> {
         let all: Vec<usize> = (0..data.rows.len()).collect();
         let near = self.mean_of_nearest(data, &all, NEAREST, &|row| target.label(row));
-        let label = |(row, near): (&Row, f64)| {
+        let label = |(row, near): (&Row, Option<f64>)| {
             let own = target.label(row);
-            if near.is_nan() { own } else { own + neighbours * (near - own) }
+            near.map_or(own, |near| own + neighbours * (near - own))
         };
         data.rows.iter().zip(near).map(label).collect()
     }
@@ -106,21 +106,22 @@ impl Memories {
         kinds
     }
 
-    /// The mean of what `code` makes of each row's nearest past rows, all of which are kept in the order of `train`; NaN where
-    /// there are none.
+    /// The mean of what `code` makes of each row's nearest past rows, all of which are kept in the order of `train`; `None`
+    /// where there are none.
     pub(crate) fn mean_of_nearest(
         &self,
         data: &Dataset,
         rows: &[usize],
         nearest: usize,
         code: &dyn Fn(&Row) -> f64,
-    ) -> Vec<f64> {
+    ) -> Vec<Option<f64>> {
         let remembered: Vec<f64> =
             data.select(Part::is_train).iter().map(|&row| code(&data.rows[row])).collect();
         let mean = |&row: &usize| {
             let seen = &self.rows.seen[row];
             let nearest = &seen[..nearest.min(seen.len())];
-            nearest.iter().map(|seen| remembered[seen.item as usize]).sum::<f64>() / nearest.len() as f64
+            let sum: f64 = nearest.iter().map(|seen| remembered[seen.item as usize]).sum();
+            (!nearest.is_empty()).then(|| sum / nearest.len() as f64)
         };
         rows.iter().map(mean).collect()
     }

@@ -34,6 +34,7 @@ pub const RESAMPLES: usize = 1000;
 const NEIGHBOURS: [usize; 2] = [20, 100];
 /// Profiles of the baseline that asks the nearest one.
 const PROFILES: usize = 256;
+const METRICS: usize = Metric::ALL.len();
 /// Everything that is drawn here.
 const SEED: u64 = 1;
 
@@ -47,6 +48,14 @@ pub enum EvaluateError {
         /// Of the rows.
         rows: usize,
         /// Of what is remembered.
+        memory: usize,
+    },
+    /// There is nothing to judge by, or nothing is remembered.
+    #[error("{rows} rows to judge by and {memory} remembered, expected 1 or more of each")]
+    Empty {
+        /// Rows to judge by.
+        rows: usize,
+        /// Rows or profiles that are remembered.
         memory: usize,
     },
     /// There is no gap to recover.
@@ -66,7 +75,7 @@ pub enum EvaluateError {
         id: String,
     },
     /// The router refuses a row.
-    #[error("the router refuses a row")]
+    #[error("the router refuses a row: {source}")]
     Route {
         /// Why.
         #[from]
@@ -76,6 +85,7 @@ pub enum EvaluateError {
 
 /// One of the numbers that each router gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Metric {
     /// Average performance gap recovered; 0.5 is random.
     Apgr,
@@ -144,12 +154,13 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    fn new(value: f64, mut resampled: Vec<f64>) -> Option<Self> {
-        resampled.retain(|value| value.is_finite());
+    /// The interval is that of the resamples that have the number.
+    fn new(value: Option<f64>, resampled: impl Iterator<Item = Option<f64>>) -> Option<Self> {
+        let mut resampled: Vec<f64> = resampled.flatten().collect();
         resampled.sort_unstable_by(f64::total_cmp);
-        let last = resampled.len().checked_sub(1).filter(|_| value.is_finite())?;
+        let last = resampled.len().checked_sub(1)?;
         let at = |share: f64| resampled[(share * last as f64).round() as usize];
-        Some(Self { value, low: at(0.025), high: at(0.975) })
+        Some(Self { value: value?, low: at(0.025), high: at(0.975) })
     }
 
     fn to_json(self) -> Value {
@@ -186,6 +197,10 @@ pub struct Evaluation {
 }
 
 /// Judges a router and the baselines on rows, with `k` of the past to remember.
+///
+/// # Errors
+/// There is nothing to judge or to gain, a row to judge by is a profile, embeddings differ in dimension, or the router
+/// refuses a row.
 pub fn evaluate(router: &Router, rows: &Past, memory: &Past, k: usize) -> Result<Evaluation, EvaluateError> {
     let outcome = |item: &crate::past::Item| match item.went {
         Went::Row { lightweight, powerful } => Ok(Outcome { lightweight, powerful }),
@@ -195,6 +210,9 @@ pub fn evaluate(router: &Router, rows: &Past, memory: &Past, k: usize) -> Result
     let (rows_d, memory_d) = (rows.embeddings.ncols(), memory.embeddings.ncols());
     if rows_d != memory_d {
         return Err(EvaluateError::Dimension { rows: rows_d, memory: memory_d });
+    }
+    if outcomes.is_empty() || memory.items.is_empty() {
+        return Err(EvaluateError::Empty { rows: outcomes.len(), memory: memory.items.len() });
     }
     let mean = |score: fn(&Outcome) -> f64| outcomes.iter().map(score).sum::<f64>() / outcomes.len() as f64;
     let (lightweight, powerful) = (mean(|outcome| outcome.lightweight), mean(|outcome| outcome.powerful));
@@ -274,30 +292,32 @@ fn baselines(rows: &Past, memory: &Past, retrieved: &[Nearest], outcomes: &[Outc
     rankings
 }
 
-/// The numbers of a router on weighted rows; NaN where it has none.
+/// The numbers of a router on weighted rows.
 fn metrics(
     ranking: &Ranking,
     ranked: &Ranked,
     outcomes: &[Outcome],
     weights: &[f64],
-) -> [f64; Metric::ALL.len()] {
+) -> [Option<f64>; METRICS] {
     let curve = ranking.curve(outcomes, weights);
     Metric::ALL.map(|metric| match metric {
         Metric::Apgr => curve.apgr(),
-        Metric::Cpt50 => curve.call_performance(0.5),
-        Metric::Cpt80 => curve.call_performance(0.8),
-        Metric::LightweightAt95 => curve.lightweight_share(0.95 * curve.powerful()),
-        Metric::LightweightAt100 => curve.lightweight_share(curve.powerful()),
+        Metric::Cpt50 => Some(curve.call_performance(0.5)),
+        Metric::Cpt80 => Some(curve.call_performance(0.8)),
+        Metric::LightweightAt95 => Some(curve.lightweight_share(0.95 * curve.powerful())),
+        Metric::LightweightAt100 => Some(curve.lightweight_share(curve.powerful())),
         Metric::Auroc => ranking.auroc(outcomes, weights),
-        Metric::Ece if ranked.probability => ece(&reliability(&ranked.confidences, outcomes, weights)),
-        Metric::Ece => f64::NAN,
+        Metric::Ece => ranked.probability.then(|| ece(&reliability(&ranked.confidences, outcomes, weights))),
     })
 }
+
+/// The numbers of all routers.
+type All = Vec<[Option<f64>; METRICS]>;
 
 /// Measures all routers on the rows, and on the same resamples of them.
 fn measure(rankings: Vec<Ranked>, outcomes: &[Outcome]) -> Vec<Routed> {
     let sorted: Vec<Ranking> = rankings.iter().map(|ranked| Ranking::new(&ranked.confidences)).collect();
-    let all = |weights: &[f64]| -> Vec<_> {
+    let all = |weights: &[f64]| -> All {
         sorted
             .iter()
             .zip(&rankings)
@@ -317,15 +337,13 @@ fn measure(rankings: Vec<Ranked>, outcomes: &[Outcome]) -> Vec<Routed> {
             all(&weights)
         })
         .collect();
-    let estimate = |of: &dyn Fn(&[[f64; Metric::ALL.len()]]) -> f64| {
-        Estimate::new(of(&values), resamples.iter().map(|all| of(all)).collect())
-    };
+    let estimate = |of: &dyn Fn(&All) -> Option<f64>| Estimate::new(of(&values), resamples.iter().map(of));
     let apgr = Metric::Apgr as usize;
     let routed = |(router, ranked): (usize, Ranked)| Routed {
         name: ranked.name,
         confidences: ranked.confidences,
         metrics: std::array::from_fn(|metric| estimate(&|all| all[router][metric])),
-        lead: if router == 0 { None } else { estimate(&|all| all[0][apgr] - all[router][apgr]) },
+        lead: if router == 0 { None } else { estimate(&|all| Some(all[0][apgr]? - all[router][apgr]?)) },
     };
     rankings.into_iter().enumerate().map(routed).collect()
 }
@@ -427,6 +445,9 @@ impl fmt::Display for Evaluation {
                 |Estimate { value, low, high }| format!("{value:+.3} [{low:+.3} {high:+.3}]"),
             );
             writeln!(f, " {lead:>22}")?;
+        }
+        if self.coverage.is_empty() {
+            return write!(f, "\nconformal coverage: no row is in a bin that holds enough calibration rows");
         }
         write!(
             f,

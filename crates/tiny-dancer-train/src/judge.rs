@@ -23,6 +23,12 @@ pub struct Judgement {
 }
 
 /// Asks the router about each query, with the `k` nearest of the past. Shape: `q x d`.
+///
+/// # Errors
+/// The router refuses a query.
+///
+/// # Panics
+/// The past has embeddings of another dimension.
 pub fn judge(
     router: &Router,
     queries: &Array2<f32>,

@@ -18,9 +18,10 @@ pub mod coverage;
 pub mod curve;
 mod draw;
 pub mod evaluate;
+pub mod fields;
 pub mod fit;
 pub mod judge;
-mod lines;
+pub mod lines;
 mod logistic;
 mod memory;
 pub mod past;
@@ -30,6 +31,7 @@ pub mod report;
 pub mod retrieval;
 pub mod rows;
 pub mod score;
+pub mod sketch;
 
 use crate::draw::{Memories, NEIGHBOURS};
 use crate::fit::{Epoch, Fitted, Problem, Schedule};
@@ -40,6 +42,7 @@ use tiny_dancer_core::{LoadError, Model};
 
 /// What a remembered outcome is coded as, in success rates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Target {
     /// 1 where the lightweight model did no worse, else 0.
     Suffices,
@@ -107,11 +110,17 @@ impl Default for TrainConfig {
 #[non_exhaustive]
 pub enum TrainError {
     /// Fitting went astray: the model is refused.
-    #[error("the fitted model is refused")]
+    #[error("the fitted model is refused: {source}")]
     Model {
         /// Why.
         #[from]
         source: LoadError,
+    },
+    /// No row of a part has a neighbour: the embeddings of the split `train` are copies of theirs.
+    #[error("no row for {} has a neighbour: the embeddings of the split train are copies of its own", part.name())]
+    NoNeighbours {
+        /// Which part.
+        part: Part,
     },
     /// A part of the rows is empty.
     #[error("no rows for {}", part.name())]
@@ -146,6 +155,9 @@ pub struct Trained {
 ///
 /// `watch` hears of each epoch. `stop` is asked before each batch: once it says so, the best model so far is
 /// calibrated and returned.
+///
+/// # Errors
+/// A knob is out of range, a part has no rows or none with a neighbour, or what was fitted is no model.
 pub fn train(
     data: &Dataset,
     config: TrainConfig,
@@ -171,6 +183,11 @@ pub fn train(
     }
 
     let memories = Memories::new(data, target, seed);
+    for part in [Part::Fit, Part::EarlyStopping, Part::Calibration] {
+        if data.select(|of| of == part).iter().all(|&row| memories.rows.seen[row].is_empty()) {
+            return Err(TrainError::NoNeighbours { part });
+        }
+    }
     let labels = memories.labels(data, target, NEIGHBOURS);
     let problem = Problem {
         memories: &memories,
@@ -193,10 +210,12 @@ pub fn train(
     let calibration = of(&|part| part == Part::Calibration);
     let together = calibrate::together(&parameters, &memories.rows, &calibration, seed);
     let alone = calibrate::alone(&parameters, &memories.rows, &calibration, seed);
+    let made_of = data.rows.iter().filter(|row| row.part.is_train() || row.part == Part::Calibration);
     let facts = [
         ("data", data.provenance.clone()),
         ("epochs", epochs.to_string()),
         ("learning_rate", learning_rate.to_string()),
+        (sketch::FACT, sketch::of(made_of.map(|row| row.id.as_str()))),
         ("rows_calibration", calibration.len().to_string()),
         ("rows_fit", problem.fit.len().to_string()),
         ("seed", seed.to_string()),

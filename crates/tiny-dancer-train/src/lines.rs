@@ -1,26 +1,102 @@
-//! JSON lines, plain or zstd, each parsed and numbered.
+//! JSON lines, plain or zstd, each parsed and numbered, with limits on their length and number.
 
+use crate::fields::{FieldError, Fields};
 use crate::rows::ReadError;
-use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-/// Reads a file of JSON lines; zstd where its name ends in `.zst`.
-pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, ReadError> {
-    let io = |source| ReadError::Io { path: path.to_owned(), source };
-    let file = BufReader::new(File::open(path).map_err(io)?);
-    let reader: Box<dyn Read> = if path.extension().is_some_and(|extension| extension == "zst") {
-        Box::new(zstd::Decoder::with_buffer(file).map_err(io)?)
-    } else {
-        Box::new(file)
-    };
-    let parse = |(index, text): (usize, std::io::Result<String>)| {
-        serde_json::from_str(&text.map_err(io)?).map_err(|source| ReadError::Line {
-            path: path.to_owned(),
-            line: index + 1,
-            source,
-        })
-    };
-    BufReader::new(reader).lines().enumerate().map(parse).collect()
+/// The longest line, in bytes. A row is a few hundred, with its prompt some thousands, with an embedding in it some ten
+/// thousands.
+pub const MAX_LINE_BYTES: usize = 16 << 20;
+/// The most rows of a file. Their embeddings alone would take some gigabytes.
+pub const MAX_ROWS: usize = 4_000_000;
+/// Unread keys that are kept to be named.
+const MAX_UNREAD: usize = 8;
+
+/// What a file holds beside its lines.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    /// The first twelve hexadecimal digits of the SHA-256 of its bytes.
+    pub(crate) digest: String,
+    /// Keys that are none of the known ones, sorted; the first few.
+    pub(crate) unread: Vec<String>,
 }
+
+/// Appends the next line to `line`, its end included: at most one byte more than [`MAX_LINE_BYTES`], by which a
+/// line that is too long is known.
+///
+/// # Errors
+/// The reader's.
+pub fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<usize> {
+    reader.by_ref().take(MAX_LINE_BYTES as u64 + 1).read_until(b'\n', line)
+}
+
+/// Reads a file of JSON lines whose keys are `known`, zstd where its name ends in `.zst`: each line goes to `take`.
+///
+/// A file is read once, from its beginning to its end, so that it may be a pipe.
+pub(crate) fn read(
+    path: &Path,
+    known: &[&'static str],
+    take: impl FnMut(Fields) -> Result<(), FieldError>,
+) -> Result<Whole, ReadError> {
+    read_at_most(MAX_ROWS, path, known, take)
+}
+
+fn read_at_most(
+    limit: usize,
+    path: &Path,
+    known: &[&'static str],
+    mut take: impl FnMut(Fields) -> Result<(), FieldError>,
+) -> Result<Whole, ReadError> {
+    let io = |source| ReadError::Io { path: path.to_owned(), source };
+    let mut file = BufReader::new(Hashing { inner: File::open(path).map_err(io)?, hash: Sha256::new() });
+    let mut reader: Box<dyn BufRead> = if path.extension().is_some_and(|extension| extension == "zst") {
+        Box::new(BufReader::new(zstd::Decoder::with_buffer(&mut file).map_err(io)?))
+    } else {
+        Box::new(&mut file)
+    };
+    let (mut line, mut number, mut unread) = (vec![], 0, BTreeSet::new());
+    while read_line(&mut reader, &mut line).map_err(io)? > 0 {
+        number += 1;
+        if line.len() > MAX_LINE_BYTES {
+            return Err(ReadError::LongLine { path: path.to_owned(), line: number, limit: MAX_LINE_BYTES });
+        }
+        if number > limit {
+            return Err(ReadError::ManyRows { path: path.to_owned(), limit });
+        }
+        let taken = Fields::parse(&line, known).and_then(|fields| {
+            for key in fields.unread() {
+                if unread.len() < MAX_UNREAD && !unread.contains(key) {
+                    unread.insert(key.clone());
+                }
+            }
+            take(fields)
+        });
+        taken.map_err(|source| ReadError::Line { path: path.to_owned(), line: number, source })?;
+        line.clear();
+    }
+    drop(reader);
+    let digest = file.into_inner().hash.finalize();
+    let digest = crate::rows::first_bits(&digest) >> 16;
+    Ok(Whole { digest: format!("{digest:012x}"), unread: unread.into_iter().collect() })
+}
+
+/// A reader that hashes what it reads.
+struct Hashing<R> {
+    inner: R,
+    hash: Sha256,
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.hash.update(&buffer[..read]);
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests;

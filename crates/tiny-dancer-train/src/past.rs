@@ -1,14 +1,12 @@
 //! The past: logged requests with their embeddings, to remember or to judge by.
 //!
-//! Two kinds of JSON lines are read. A *row* has `lightweight_correct` and maybe `powerful_correct`, as in
-//! [`rows`](crate::rows); a *profile* has `success_rate` and maybe `access_count`. Both may have `metadata` (or a
-//! `subject`, which is metadata of that name), `created_at` in Unix seconds, and `split`, which may hold any name.
+//! Two kinds of JSON lines are read, see the repository's `docs/rows.md`: a *row* has `lightweight_correct`, a *profile*
+//! has `success_rate`.
 
-use crate::lines;
-use crate::retrieval::{Neighbour, keep_nearest};
-use crate::rows::{Dataset, Part, ReadError, Row, read_embeddings};
-use ndarray::{Array1, Array2, Axis};
-use serde::Deserialize;
+use crate::fields::{FieldError, Fields};
+use crate::lines::{self, Whole};
+use crate::rows::{Dataset, KEYS, Named, Part, ReadError, Row, Split, read_embeddings};
+use ndarray::{Array2, Axis};
 use std::path::{Path, PathBuf};
 use tiny_dancer_core::{Candidate, Metadata};
 
@@ -17,18 +15,14 @@ use tiny_dancer_core::{Candidate, Metadata};
 #[non_exhaustive]
 pub enum PastError {
     /// Nothing is left of the file.
-    #[error("{}: no rows", path.display())]
+    #[error("{}: none of its {rows} rows is of the split {split}", path.display())]
     Empty {
         /// Which file.
         path: PathBuf,
-    },
-    /// A line says nothing of how its request went.
-    #[error("{}: line {line} has neither lightweight_correct nor success_rate", path.display())]
-    NoOutcome {
-        /// Which file.
-        path: PathBuf,
-        /// Which line, from 1.
-        line: usize,
+        /// How many rows it has.
+        rows: usize,
+        /// Which split is wanted.
+        split: String,
     },
     /// The file or its embeddings cannot be read.
     #[error(transparent)]
@@ -37,6 +31,7 @@ pub enum PastError {
 
 /// How one remembered request, or a profile of many, went.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Went {
     /// One request, tried with both models: scores from 0 to 1.
     Row {
@@ -89,21 +84,6 @@ pub struct Item {
     pub went: Went,
 }
 
-#[derive(Deserialize)]
-struct Line {
-    id: String,
-    subject: Option<String>,
-    split: Option<String>,
-    #[serde(default)]
-    metadata: Metadata,
-    created_at: Option<i64>,
-    access_count: Option<u64>,
-    lightweight_correct: Option<f64>,
-    powerful_correct: Option<f64>,
-    success_rate: Option<f64>,
-    win_rate: Option<f64>,
-}
-
 /// Logged requests and their embeddings.
 #[derive(Clone, Debug)]
 pub struct Past {
@@ -111,30 +91,58 @@ pub struct Past {
     pub items: Vec<Item>,
     /// Their embeddings, scaled to length 1. Shape: `items.len() x d`.
     pub embeddings: Array2<f32>,
+    /// Keys of the file that are none of the known ones; the first few, sorted.
+    pub unread: Vec<String>,
 }
 
 impl Past {
-    /// Reads what was logged, and its embeddings. Where any line names a split, only the lines of the split `keep`
-    /// are kept; a file that names none is kept whole.
-    pub fn read(rows: &Path, embeddings: &Path, keep: &str) -> Result<Self, PastError> {
-        let lines: Vec<Line> = lines::read(rows)?;
-        let vectors = read_embeddings(embeddings)?;
-        if lines.len() != vectors.nrows() {
-            return Err(ReadError::RowCount { rows: lines.len(), embeddings: vectors.nrows() }.into());
-        }
-        let whole = lines.iter().all(|line| line.split.is_none());
-        let (mut items, mut kept) = (vec![], vec![]);
-        for (index, line) in lines.into_iter().enumerate() {
-            let item = item(rows, index + 1, line)?;
-            if whole || item.split.as_deref() == Some(keep) {
-                kept.push(index);
+    /// Reads the rows of a split, and the profiles that name it or none. Rows without a split have the one that they
+    /// would be trained by: see [`rows`](crate::rows).
+    ///
+    /// # Errors
+    /// A file can't be read, something in it is not as `docs/rows.md` has it, a row names a split that is neither this
+    /// one nor one of ours, or nothing is left.
+    pub fn read(rows: &Path, embeddings: &Path, split: &str) -> Result<Self, PastError> {
+        Self::keep(rows, embeddings, split, |item| match (&item.split, item.went) {
+            (Some(named), _) => named == split,
+            (None, Went::Profile { .. }) => true,
+            (None, Went::Row { .. }) => Split::by_lot(&item.id).name() == split,
+        })
+    }
+
+    /// Reads what a router in use remembers: profiles and rows that name the split `train` or none.
+    ///
+    /// # Errors
+    /// As [`Past::read`].
+    pub fn remember(rows: &Path, embeddings: &Path) -> Result<Self, PastError> {
+        let train = Split::Train.name();
+        Self::keep(rows, embeddings, train, |item| item.split.as_ref().is_none_or(|split| split == train))
+    }
+
+    fn keep(
+        rows: &Path,
+        embeddings: &Path,
+        split: &str,
+        keeps: impl Fn(&Item) -> bool,
+    ) -> Result<Self, PastError> {
+        let (mut items, mut kept, mut count) = (vec![], vec![], 0);
+        let Whole { unread, .. } = lines::read(rows, &KEYS, |fields| {
+            let item = item(fields, split)?;
+            if keeps(&item) {
+                kept.push(count);
                 items.push(item);
             }
+            count += 1;
+            Ok(())
+        })?;
+        let vectors = read_embeddings(embeddings)?;
+        if count != vectors.nrows() {
+            return Err(ReadError::RowCount { rows: count, embeddings: vectors.nrows() }.into());
         }
         if items.is_empty() {
-            return Err(PastError::Empty { path: rows.to_owned() });
+            return Err(PastError::Empty { path: rows.to_owned(), rows: count, split: split.to_owned() });
         }
-        Ok(Self { items, embeddings: vectors.select(Axis(0), &kept) })
+        Ok(Self { items, embeddings: vectors.select(Axis(0), &kept), unread })
     }
 
     /// The rows of the split `train` of a dataset, which the other rows remember.
@@ -152,26 +160,7 @@ impl Past {
                 went: Went::Row { lightweight: *lightweight, powerful: *powerful },
             }
         };
-        Self { items: train.iter().map(item).collect(), embeddings: data.gather(&train) }
-    }
-
-    /// The `k` nearest of a query of any length, nearest first, ties by place. A copy of the query is one of them: a
-    /// request that comes again may remember how it went. `None` where the query has no direction among these.
-    pub fn nearest(&self, query: &[f32], k: usize) -> Option<Vec<usize>> {
-        if query.len() != self.embeddings.ncols() {
-            return None;
-        }
-        let query = Array1::from(query.to_vec());
-        // In f64, where squares of f32 neither overflow nor vanish.
-        let norm = query.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
-        if !norm.is_finite() || norm == 0.0 {
-            return None;
-        }
-        let similarities = self.embeddings.dot(&query.mapv(|x| (f64::from(x) / norm) as f32));
-        let neighbour = |(item, &similarity): (usize, &f32)| Neighbour { item: item as u32, similarity };
-        let mut neighbours: Vec<Neighbour> = similarities.iter().enumerate().map(neighbour).collect();
-        keep_nearest(&mut neighbours, k);
-        Some(neighbours.into_iter().map(|neighbour| neighbour.item as usize).collect())
+        Self { items: train.iter().map(item).collect(), embeddings: data.gather(&train), unread: vec![] }
     }
 
     /// The candidates that they make, in their order.
@@ -190,37 +179,34 @@ impl Past {
     }
 }
 
-fn item(path: &Path, number: usize, line: Line) -> Result<Item, PastError> {
-    let in_range = |field, value: f64| {
-        if (0.0..=1.0).contains(&value) {
-            Ok(value)
-        } else {
-            Err(ReadError::Score { path: path.to_owned(), line: number, field, value })
-        }
-    };
-    let went = match (line.lightweight_correct, line.success_rate) {
-        (Some(lightweight), _) => Went::Row {
-            lightweight: in_range("lightweight_correct", lightweight)?,
-            powerful: in_range("powerful_correct", line.powerful_correct.unwrap_or(1.0))?,
-        },
-        (None, Some(rate)) => {
-            let success_rate = in_range("success_rate", rate)?;
-            Went::Profile { success_rate, win_rate: in_range("win_rate", line.win_rate.unwrap_or(f64::NAN))? }
-        }
-        (None, None) => return Err(PastError::NoOutcome { path: path.to_owned(), line: number }),
-    };
-    let mut metadata = line.metadata;
-    if let Some(subject) = line.subject {
-        metadata.entry("subject".to_owned()).or_insert(subject);
+/// What `win_rate` must hold. Without it, a `success_rate` is of an older coding.
+const WIN_RATE: &str = "a number from 0 to success_rate; 0 where it is unknown";
+
+/// One line. A split must be one of ours, or the one that is wanted.
+fn item(mut fields: Fields, wanted: &str) -> Result<Item, FieldError> {
+    let Named { id, split, metadata } = Named::take(&mut fields)?;
+    if let Some(unknown) = split.as_ref().filter(|name| *name != wanted && Split::from_name(name).is_none()) {
+        return Err(Split::unknown(unknown.clone()));
     }
-    Ok(Item {
-        id: line.id,
-        split: line.split,
-        metadata,
-        created_at: line.created_at,
-        access_count: line.access_count.unwrap_or(1),
-        went,
-    })
+    let (created_at, access_count) = (fields.integer("created_at")?, fields.count("access_count")?);
+    let powerful = fields.score("powerful_correct")?.unwrap_or(1.0);
+    let win_rate = fields.score("win_rate")?;
+    let went = match (fields.score("lightweight_correct")?, fields.score("success_rate")?) {
+        (Some(lightweight), _) => Went::Row { lightweight, powerful },
+        (None, Some(success_rate)) => {
+            let win_rate = win_rate.ok_or(FieldError::Missing { field: "win_rate", expected: WIN_RATE })?;
+            if win_rate > success_rate {
+                return Err(FieldError::Unexpected {
+                    field: "win_rate".to_owned(),
+                    actual: win_rate.to_string(),
+                    expected: "at most success_rate",
+                });
+            }
+            Went::Profile { success_rate, win_rate }
+        }
+        (None, None) => return Err(FieldError::NoOutcome),
+    };
+    Ok(Item { id, split, metadata, created_at, access_count: access_count.unwrap_or(1), went })
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ const GREY: RGBColor = RGBColor(140, 140, 140);
 #[non_exhaustive]
 pub enum PlotError {
     /// The plot could not be drawn or written.
-    #[error("cannot draw {}", path.display())]
+    #[error("cannot draw {}: {source}", path.display())]
     Draw {
         /// Which file.
         path: PathBuf,
@@ -41,7 +41,7 @@ pub enum PlotError {
     #[error("the font cannot be read")]
     Font,
     /// The folder cannot be made.
-    #[error("cannot make {}", path.display())]
+    #[error("cannot make {}: {source}", path.display())]
     Folder {
         /// Which one.
         path: PathBuf,
@@ -52,6 +52,9 @@ pub enum PlotError {
 
 /// Draws `cost-quality`, `reliability` and `risk` as `.svg` and `.png` in a folder, and says where they are. The path is
 /// that of the model, the budget the promise to show.
+///
+/// # Errors
+/// The folder or a file in it can't be written.
 pub fn plot(
     evaluation: &Evaluation,
     path: &[RiskStep],

@@ -56,6 +56,9 @@ pub struct Profile {
 }
 
 /// Sums the rows of the split `train` up in `count` profiles.
+///
+/// # Errors
+/// There are fewer different rows than profiles, or none.
 pub fn summarise(data: &Dataset, count: usize, seed: u64) -> Result<Summary, ProfileError> {
     let train = data.select(Part::is_train);
     let profiles = Profiles::new(&data.gather(&train), count, seed)?;
@@ -102,6 +105,9 @@ pub enum ProfileError {
 
 impl Profiles {
     /// Clusters rows of length 1. Shape: `n x d`.
+    ///
+    /// # Errors
+    /// There are fewer different rows than profiles, or none.
     pub fn new(rows: &ArrayRef2<f32>, count: usize, seed: u64) -> Result<Self, ProfileError> {
         let mut centroids = first_centroids(rows, count, seed)?;
         let mut profiles = Self { sums: Array2::zeros((0, 0)), assignment: vec![] };

@@ -43,10 +43,10 @@ pub struct Report {
 pub struct Ranking {
     /// What ranks.
     pub name: String,
-    /// The chance that a row that suffices ranks above one that does not.
-    pub auroc: f64,
-    /// The average performance gap recovered.
-    pub apgr: f64,
+    /// The chance that a row that suffices ranks above one that does not; none where all rows are of one kind.
+    pub auroc: Option<f64>,
+    /// The average performance gap recovered; none where the powerful model is no better.
+    pub apgr: Option<f64>,
     /// The expected calibration error; none for what is no probability.
     pub ece: Option<f64>,
 }
@@ -114,7 +114,12 @@ impl Report {
             decisions.push(decide(name, model.together(), &requests, &scored));
         }
         let suffices = |row: &Row| f64::from(u8::from(row.suffices()));
-        let mean = |code: &dyn Fn(&Row) -> f64| scored(memories.mean_of_nearest(data, &test, BASELINE, code));
+        let mean = |code: &dyn Fn(&Row) -> f64| {
+            let train = data.select(Part::is_train);
+            let base = train.iter().map(|&row| code(&data.rows[row])).sum::<f64>() / train.len() as f64;
+            let means = memories.mean_of_nearest(data, &test, BASELINE, code);
+            scored(means.into_iter().map(|mean| mean.unwrap_or(base)).collect())
+        };
         rankings.push(ranking(format!("mean of the {BASELINE} nearest, suffices"), &mean(&suffices), true));
         rankings.push(ranking(
             format!("mean of the {BASELINE} nearest, win rate"),
@@ -197,8 +202,9 @@ impl fmt::Display for Report {
 
         writeln!(f, "{:<44} {:>6} {:>6} {:>6}", "test rows", "AUROC", "APGR", "ECE")?;
         for Ranking { name, auroc, apgr, ece } in &self.rankings {
-            let ece = ece.map_or_else(|| "-".to_owned(), |ece| format!("{ece:.3}"));
-            writeln!(f, "{name:<44} {auroc:>6.3} {apgr:>6.3} {ece:>6}")?;
+            let [auroc, apgr, ece] = [auroc, apgr, ece]
+                .map(|number| number.map_or_else(|| "-".to_owned(), |number| format!("{number:.3}")));
+            writeln!(f, "{name:<44} {auroc:>6} {apgr:>6} {ece:>6}")?;
         }
         write!(f, "\n{:<44} {:>11} {:>13}", "default thresholds, test rows", "lightweight", "insufficient")?;
         for level in LEVELS {

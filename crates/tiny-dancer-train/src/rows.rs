@@ -1,26 +1,18 @@
 //! Rows: requests whose outcome with both models is known, and the part that each may play.
 //!
-//! Rows are JSON lines (plain, or zstd when the name ends in `.zst`), one object a line:
-//!
-//! | field | meaning |
-//! | --- | --- |
-//! | `id` | unique; its hash decides everything that is decided by lot |
-//! | `subject` | optional: what the request is about, used as metadata |
-//! | `split` | optional: `train`, `cal` or `test`; by id hash, 70:15:15, where it is missing |
-//! | `lightweight_correct` | how well the lightweight model did, 0 to 1 |
-//! | `powerful_correct` | how well the powerful model did, 0 to 1; where it is missing or null, it counts as correct |
-//!
-//! Other fields are ignored. The embeddings are a safetensors file with one tensor `embeddings`, f16 or f32, of shape
-//! `n x d`, in the order of the lines.
+//! Rows are JSON lines, see the repository's `docs/rows.md`. The embeddings are a safetensors file with one tensor
+//! `embeddings`, f16 or f32, of shape `n x d`, in the order of the lines.
 
-use crate::lines;
+use crate::fields::{FieldError, Fields, unexpected};
+use crate::lines::{self, Whole};
 use ndarray::{Array2, ArrayRef2, Axis};
+use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
-use safetensors::{SafeTensorError, SafeTensors};
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap};
+use std::error::Error;
 use std::path::{Path, PathBuf};
+use tiny_dancer_core::Metadata;
 
 /// The embeddings' one tensor.
 pub(crate) const TENSOR: &str = "embeddings";
@@ -30,40 +22,48 @@ pub(crate) const TENSOR: &str = "embeddings";
 #[non_exhaustive]
 pub enum ReadError {
     /// Not a whole safetensors file.
-    #[error("{}: not a whole safetensors file", path.display())]
+    #[error("{}: not a whole safetensors file: {source}", path.display())]
     Corrupt {
         /// Which file.
         path: PathBuf,
         /// What safetensors says.
-        source: SafeTensorError,
-    },
-    /// Two rows have one id.
-    #[error("{}: line {line}: id {id} was there before", path.display())]
-    DuplicateId {
-        /// Which file.
-        path: PathBuf,
-        /// Which line, from 1.
-        line: usize,
-        /// The id.
-        id: String,
+        source: Box<dyn Error + Send + Sync>,
     },
     /// The file cannot be opened or read.
-    #[error("cannot read {}", path.display())]
+    #[error("cannot read {}: {source}", path.display())]
     Io {
         /// Which file.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
     },
-    /// A line is not the JSON of a row.
-    #[error("{}: line {line} is not a row", path.display())]
+    /// A line is not a row.
+    #[error("{}: line {line}: {source}", path.display())]
     Line {
         /// Which file.
         path: PathBuf,
         /// Which line, from 1.
         line: usize,
         /// What is wrong with it.
-        source: serde_json::Error,
+        source: FieldError,
+    },
+    /// A line is too long.
+    #[error("{}: line {line} has more than {limit} bytes", path.display())]
+    LongLine {
+        /// Which file.
+        path: PathBuf,
+        /// Which line, from 1.
+        line: usize,
+        /// The most bytes.
+        limit: usize,
+    },
+    /// There are too many lines.
+    #[error("{}: more than {limit} rows", path.display())]
+    ManyRows {
+        /// Which file.
+        path: PathBuf,
+        /// The most rows.
+        limit: usize,
     },
     /// There is no tensor `embeddings`.
     #[error("{}: tensor {TENSOR} is missing", path.display())]
@@ -81,6 +81,12 @@ pub enum ReadError {
         /// Its norm.
         norm: f32,
     },
+    /// A pipe, a device or a folder stands where embeddings are expected.
+    #[error("{} is not a regular file", path.display())]
+    NotRegular {
+        /// Which one.
+        path: PathBuf,
+    },
     /// Rows and embeddings are not equally many.
     #[error("{rows} rows, but {embeddings} embeddings")]
     RowCount {
@@ -89,25 +95,13 @@ pub enum ReadError {
         /// Embeddings in the other.
         embeddings: usize,
     },
-    /// A score outside 0 to 1.
-    #[error("{}: line {line}: {field} is {value}, expected 0 to 1", path.display())]
-    Score {
-        /// Which file.
-        path: PathBuf,
-        /// Which line, from 1.
-        line: usize,
-        /// Which score.
-        field: &'static str,
-        /// What it holds.
-        value: f64,
-    },
     /// The tensor has another element type or shape.
-    #[error("{}: tensor {TENSOR} is {dtype:?} of shape {shape:?}, expected F16 or F32 of shape n x d", path.display())]
+    #[error("{}: tensor {TENSOR} is {dtype} of shape {shape:?}, expected F16 or F32 of shape n x d", path.display())]
     Shape {
         /// Which file.
         path: PathBuf,
-        /// Its element type.
-        dtype: Dtype,
+        /// The name of its element type.
+        dtype: String,
         /// Its shape.
         shape: Vec<usize>,
     },
@@ -115,6 +109,7 @@ pub enum ReadError {
 
 /// What a row is for. Rows that fitted or calibrated anything never certify.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Part {
     /// Nine tenths of `train`: the weights are fitted to them.
     Fit,
@@ -150,12 +145,43 @@ impl Part {
     }
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Split {
+/// What a row's `split` may say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Split {
     Cal,
     Test,
     Train,
+}
+
+impl Split {
+    const ALL: [Self; 3] = [Self::Cal, Self::Test, Self::Train];
+    pub(crate) const EXPECTED: &'static str = "train, cal or test";
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Cal => "cal",
+            Self::Test => "test",
+            Self::Train => "train",
+        }
+    }
+
+    /// What a row without a split gets: 70, 15 and 15 of a hundred, by the hash of its id.
+    pub(crate) fn by_lot(id: &str) -> Self {
+        match lot(id) % 100 {
+            0..70 => Self::Train,
+            70..85 => Self::Cal,
+            _ => Self::Test,
+        }
+    }
+
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|split| split.name() == name)
+    }
+
+    /// The error of a row that names another one.
+    pub(crate) fn unknown(name: String) -> FieldError {
+        unexpected("split".to_owned(), &name.into(), Self::EXPECTED)
+    }
 }
 
 /// One request whose outcome is known.
@@ -189,13 +215,32 @@ impl Row {
     }
 }
 
-#[derive(Deserialize)]
-struct Line {
-    id: String,
-    subject: Option<String>,
-    split: Option<Split>,
-    lightweight_correct: f64,
-    powerful_correct: Option<f64>,
+/// The keys of a row or a profile.
+pub(crate) const KEYS: [&str; 10] = [
+    "access_count",
+    "created_at",
+    "id",
+    "lightweight_correct",
+    "metadata",
+    "powerful_correct",
+    "split",
+    "subject",
+    "success_rate",
+    "win_rate",
+];
+
+/// What every line has.
+pub(crate) struct Named {
+    pub(crate) id: String,
+    pub(crate) split: Option<String>,
+    pub(crate) metadata: Metadata,
+}
+
+impl Named {
+    pub(crate) fn take(fields: &mut Fields) -> Result<Self, FieldError> {
+        let id = fields.text("id")?.ok_or(FieldError::Missing { field: "id", expected: "text" })?;
+        Ok(Self { id, split: fields.text("split")?, metadata: fields.metadata()?.unwrap_or_default() })
+    }
 }
 
 /// Rows and their embeddings.
@@ -209,20 +254,26 @@ pub struct Dataset {
     pub split_by_hash: usize,
     /// How many rows had no outcome of the powerful model, and count it as correct.
     pub without_powerful: usize,
+    /// Keys of the rows' file that are none of the known ones; the first few, sorted.
+    pub unread: Vec<String>,
     /// Where they come from: the files' names and the beginnings of their hashes.
     pub provenance: String,
 }
 
 impl Dataset {
     /// Reads rows and their embeddings.
+    ///
+    /// # Errors
+    /// A file can't be read, or something in it is not as `docs/rows.md` has it.
     pub fn read(rows: &Path, embeddings: &Path) -> Result<Self, ReadError> {
-        let provenance = format!("{}, {}", fingerprint(rows)?, fingerprint(embeddings)?);
-        let (rows, [split_by_hash, without_powerful]) = read_rows(rows)?;
-        let embeddings = read_embeddings(embeddings)?;
-        if rows.len() != embeddings.nrows() {
-            return Err(ReadError::RowCount { rows: rows.len(), embeddings: embeddings.nrows() });
+        let mut data = read_rows(rows)?;
+        let (vectors, digest) = hashed_embeddings(embeddings)?;
+        if data.rows.len() != vectors.nrows() {
+            return Err(ReadError::RowCount { rows: data.rows.len(), embeddings: vectors.nrows() });
         }
-        Ok(Self { rows, embeddings, split_by_hash, without_powerful, provenance })
+        data.embeddings = vectors;
+        data.provenance = format!("{}, {}", data.provenance, fingerprint(embeddings, &digest));
+        Ok(data)
     }
 
     /// The rows of the parts that `of` accepts, ascending.
@@ -242,73 +293,80 @@ impl Dataset {
 }
 
 /// A file's name, without its folder, and the first twelve hexadecimal digits of its SHA-256.
-fn fingerprint(path: &Path) -> Result<String, ReadError> {
-    let bytes = read(path)?;
-    let name = path.file_name().unwrap_or_default().display().to_string();
-    let digest = first_bits(&bytes) >> 16;
-    Ok(format!("{name} sha256:{digest:012x}"))
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
-    std::fs::read(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })
+fn fingerprint(path: &Path, digest: &str) -> String {
+    format!("{} sha256:{digest}", path.file_name().unwrap_or_default().display())
 }
 
 /// What is decided by lot: the beginning of the id's SHA-256, the same on every machine and in every language.
 pub(crate) fn lot(id: &str) -> u64 {
-    first_bits(id.as_bytes())
+    first_bits(&Sha256::digest(id))
 }
 
-/// The first 64 bits of a SHA-256.
-fn first_bits(bytes: &[u8]) -> u64 {
-    Sha256::digest(bytes).iter().take(8).fold(0, |lot, &byte| lot << 8 | u64::from(byte))
+/// The first 64 bits of a digest.
+pub(crate) fn first_bits(digest: &[u8]) -> u64 {
+    digest.iter().take(8).fold(0, |bits, &byte| bits << 8 | u64::from(byte))
 }
 
-/// `lot mod 100` decides the split where there is none, `lot / 100` the part within a split, so that the two are
+/// The lot decides the split where there is none, a hundredth of it the part within a split, so that the two are
 /// independent.
 fn part(id: &str, split: Option<Split>) -> Part {
-    let lot = lot(id);
-    let split = split.unwrap_or(match lot % 100 {
-        0..70 => Split::Train,
-        70..85 => Split::Cal,
-        _ => Split::Test,
-    });
-    let lot = lot / 100;
-    match split {
-        Split::Train if lot.is_multiple_of(10) => Part::EarlyStopping,
+    let of_ten = lot(id) / 100;
+    match split.unwrap_or_else(|| Split::by_lot(id)) {
+        Split::Train if of_ten.is_multiple_of(10) => Part::EarlyStopping,
         Split::Train => Part::Fit,
-        Split::Cal if lot.is_multiple_of(2) => Part::Calibration,
+        Split::Cal if of_ten.is_multiple_of(2) => Part::Calibration,
         Split::Cal => Part::Guarantee,
         Split::Test => Part::Test,
     }
 }
 
-/// The rows, how many lacked a split, and how many an outcome of the powerful model.
-fn read_rows(path: &Path) -> Result<(Vec<Row>, [usize; 2]), ReadError> {
-    let (mut rows, mut ids, mut lacking) = (vec![], HashSet::new(), [0, 0]);
-    for (index, line) in lines::read::<Line>(path)?.into_iter().enumerate() {
-        let Line { id, subject, split, lightweight_correct, powerful_correct } = line;
-        let (path, line) = (path.to_owned(), index + 1);
-        let (lightweight, powerful) = (lightweight_correct, powerful_correct.unwrap_or(1.0));
-        for (field, value) in [("lightweight_correct", lightweight), ("powerful_correct", powerful)] {
-            if !(0.0..=1.0).contains(&value) {
-                return Err(ReadError::Score { path, line, field, value });
-            }
+/// The rows, without their embeddings.
+fn read_rows(path: &Path) -> Result<Dataset, ReadError> {
+    let (mut rows, mut lines) = (vec![], HashMap::new());
+    let (mut split_by_hash, mut without_powerful) = (0, 0);
+    let Whole { digest, unread } = lines::read(path, &KEYS, |mut fields| {
+        let Named { id, split, mut metadata } = Named::take(&mut fields)?;
+        let split = match split {
+            Some(name) => Some(Split::from_name(&name).ok_or_else(|| Split::unknown(name))?),
+            None => None,
+        };
+        let lightweight = fields.required_score("lightweight_correct")?;
+        let powerful = fields.score("powerful_correct")?;
+        // Both are read by the memory alone, but may not be nonsense here either.
+        fields.integer("created_at")?;
+        fields.count("access_count")?;
+        if let Some(first) = lines.insert(id.clone(), rows.len() + 1) {
+            return Err(FieldError::DuplicateId { id, first });
         }
-        if !ids.insert(id.clone()) {
-            return Err(ReadError::DuplicateId { path, line, id });
-        }
-        lacking[0] += usize::from(split.is_none());
-        lacking[1] += usize::from(powerful_correct.is_none());
-        rows.push(Row { part: part(&id, split), id, subject, lightweight, powerful });
-    }
-    Ok((rows, lacking))
+        split_by_hash += usize::from(split.is_none());
+        without_powerful += usize::from(powerful.is_none());
+        let (part, subject) = (part(&id, split), metadata.remove("subject"));
+        rows.push(Row { id, subject, part, lightweight, powerful: powerful.unwrap_or(1.0) });
+        Ok(())
+    })?;
+    let provenance = fingerprint(path, &digest);
+    let embeddings = Array2::zeros((0, 0));
+    Ok(Dataset { rows, embeddings, split_by_hash, without_powerful, unread, provenance })
 }
 
 /// Reads the tensor `embeddings`, and scales each row to length 1. Shape: `n x d`.
+///
+/// # Errors
+/// The file can't be read, or holds no such tensor.
 pub fn read_embeddings(path: &Path) -> Result<Array2<f32>, ReadError> {
-    let bytes = read(path)?;
+    Ok(hashed_embeddings(path)?.0)
+}
+
+/// The embeddings, and the beginning of the hash of their file.
+fn hashed_embeddings(path: &Path) -> Result<(Array2<f32>, String), ReadError> {
+    let io = |source| ReadError::Io { path: path.to_owned(), source };
+    // A device could be read for ever.
+    if !std::fs::metadata(path).map_err(io)?.is_file() {
+        return Err(ReadError::NotRegular { path: path.to_owned() });
+    }
+    let bytes = std::fs::read(path).map_err(io)?;
     let file = SafeTensors::deserialize(&bytes)
-        .map_err(|source| ReadError::Corrupt { path: path.to_owned(), source })?;
+        .map_err(|source| ReadError::Corrupt { path: path.to_owned(), source: source.into() })?;
     let tensor = file.tensor(TENSOR).map_err(|_| ReadError::MissingTensor { path: path.to_owned() })?;
     let values: Vec<f32> = match tensor.dtype() {
         Dtype::F16 => {
@@ -328,11 +386,16 @@ pub fn read_embeddings(path: &Path) -> Result<Array2<f32>, ReadError> {
         }
         embedding /= norm;
     }
-    Ok(embeddings)
+    let digest = first_bits(&Sha256::digest(&bytes)) >> 16;
+    Ok((embeddings, format!("{digest:012x}")))
 }
 
 fn wrong_shape(path: &Path, tensor: &TensorView<'_>) -> ReadError {
-    ReadError::Shape { path: path.to_owned(), dtype: tensor.dtype(), shape: tensor.shape().to_vec() }
+    ReadError::Shape {
+        path: path.to_owned(),
+        dtype: format!("{:?}", tensor.dtype()),
+        shape: tensor.shape().to_vec(),
+    }
 }
 
 /// The content of an embeddings file: one tensor `embeddings`, f16. Shape: `n x d`.

@@ -6,8 +6,8 @@ use crate::rows::Row;
 pub type Scored<'a> = [(&'a Row, f64)];
 
 /// The probability that a row where the lightweight model suffices has the larger confidence than one where it
-/// doesn't, ties one half. NaN if there are no two such rows.
-pub fn auroc(scored: &Scored<'_>) -> f64 {
+/// doesn't, ties one half. `None` if there are no two such rows.
+pub fn auroc(scored: &Scored<'_>) -> Option<f64> {
     let (mut below, mut wins) = (0.0, 0.0);
     let positive = scored.iter().filter(|(row, _)| row.suffices()).count() as f64;
     let negative = scored.len() as f64 - positive;
@@ -17,15 +17,16 @@ pub fn auroc(scored: &Scored<'_>) -> f64 {
         wins += good * (below + bad / 2.0);
         below += bad;
     }
-    wins / (positive * negative)
+    (positive > 0.0 && negative > 0.0).then(|| wins / (positive * negative))
 }
 
 /// The average performance gap recovered: the area under PGR against the share of powerful calls, where PGR is
 /// `(accuracy of the router - accuracy of lightweight) / (accuracy of powerful - accuracy of lightweight)` (Ong et al.,
 /// "`RouteLLM`", 2024).
 ///
-/// Rows go to the lightweight model in the order of their confidences; tied rows in any order, on average.
-pub fn apgr(scored: &Scored<'_>) -> f64 {
+/// Rows go to the lightweight model in the order of their confidences; tied rows in any order, on average. `None` where the
+/// powerful model is no better.
+pub fn apgr(scored: &Scored<'_>) -> Option<f64> {
     let n = scored.len() as f64;
     let lightweight: f64 = scored.iter().map(|(row, _)| row.lightweight).sum();
     let powerful: f64 = scored.iter().map(|(row, _)| row.powerful).sum();
@@ -36,11 +37,11 @@ pub fn apgr(scored: &Scored<'_>) -> f64 {
         area += f64::midpoint(correct, after) * tied.len() as f64 / n;
         correct = after;
     }
-    (area - lightweight) / (powerful - lightweight)
+    (powerful > lightweight).then(|| (area - lightweight) / (powerful - lightweight))
 }
 
 /// Expected calibration error: confidence against the share of rows that suffice, in fifteen bins of equal width,
-/// weighted by their rows (Guo et al., "On Calibration of Modern Neural Networks", 2017).
+/// weighted by their rows (Guo et al., "On Calibration of Modern Neural Networks", 2017). 0 of no rows.
 pub fn ece(scored: &Scored<'_>) -> f64 {
     const BINS: usize = 15;
     let mut gaps = [0.0; BINS];
@@ -48,7 +49,7 @@ pub fn ece(scored: &Scored<'_>) -> f64 {
         let bin = ((confidence * BINS as f64) as usize).min(BINS - 1);
         gaps[bin] += confidence - f64::from(u8::from(row.suffices()));
     }
-    gaps.iter().map(|gap| gap.abs()).sum::<f64>() / scored.len() as f64
+    gaps.iter().map(|gap| gap.abs()).sum::<f64>() / scored.len().max(1) as f64
 }
 
 /// Groups of rows with one confidence, the highest first.

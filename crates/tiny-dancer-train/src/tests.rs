@@ -30,7 +30,14 @@ pub(crate) fn synthetic(n: usize) -> Dataset {
         powerful: f64::from(u8::from(rng.random_bool(0.9))),
     };
     let rows = (0..n).map(row).collect();
-    Dataset { rows, embeddings, split_by_hash: 0, without_powerful: 0, provenance: "synthetic".to_owned() }
+    Dataset {
+        rows,
+        embeddings,
+        split_by_hash: 0,
+        without_powerful: 0,
+        unread: vec![],
+        provenance: "synthetic".to_owned(),
+    }
 }
 
 fn config() -> TrainConfig {
@@ -128,7 +135,10 @@ fn stopping_before_the_first_epoch_still_gives_a_model() {
 fn the_file_says_how_it_was_made_and_nothing_of_the_machine() {
     let model = trained(&synthetic(300), config()).model;
     let names: Vec<&str> = model.training().keys().map(String::as_str).collect();
-    assert_eq!(names, ["data", "epochs", "learning_rate", "rows_calibration", "rows_fit", "seed", "target"]);
+    assert_eq!(
+        names,
+        ["data", "epochs", "learning_rate", "made_of", "rows_calibration", "rows_fit", "seed", "target"]
+    );
     assert_eq!(model.training()["data"], "synthetic");
     assert_eq!(model.training()["target"], "win-rate");
 }
@@ -140,6 +150,48 @@ fn a_part_without_rows_is_named() {
         data.rows.iter_mut().filter(|row| row.part == missing).for_each(|row| row.part = Part::Guarantee);
         let error = train(&data, config(), &mut |_| {}, &|| false).unwrap_err();
         assert!(matches!(error, TrainError::NoRows { part } if part == missing), "{error}");
+    }
+}
+
+#[test]
+fn rows_whose_embeddings_are_all_equal_are_refused() {
+    let mut data = synthetic(100);
+    let first = data.embeddings.row(0).to_owned();
+    data.embeddings.outer_iter_mut().for_each(|mut row| row.assign(&first));
+    let error = train(&data, config(), &mut |_| {}, &|| false).unwrap_err();
+    assert!(matches!(error, TrainError::NoNeighbours { part: Part::Fit }), "{error}");
+}
+
+#[test]
+fn rows_without_a_neighbour_are_left_out() {
+    // What is remembered is one direction but for a few rows of one part, and so is half of the rest.
+    let mut data = synthetic(300);
+    let first = data.embeddings.row(0).to_owned();
+    for row in 0..300 {
+        let remembered = data.rows[row].part.is_train();
+        if (remembered && row % 20 != 1) || (!remembered && row % 2 == 0) {
+            data.embeddings.row_mut(row).assign(&first);
+        }
+    }
+    let text = trained(&data, config()).report.to_string();
+    assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
+}
+
+#[test]
+fn outcomes_of_one_kind_give_numbers_or_none() {
+    for (lightweight, powerful) in [(1.0, 1.0), (0.0, 1.0), (1.0, 0.0), (0.0, 0.0)] {
+        for only_test in [false, true] {
+            let mut data = synthetic(300);
+            let chosen = data.rows.iter_mut().filter(|row| !only_test || row.part == Part::Test);
+            chosen.for_each(|row| (row.lightweight, row.powerful) = (lightweight, powerful));
+            let Trained { model, report, .. } = trained(&data, config());
+            assert!(report.rankings.iter().all(|ranking| ranking.auroc.is_none()));
+            let has_gap = powerful > lightweight;
+            assert!(report.rankings.iter().all(|ranking| ranking.apgr.is_some() == has_gap));
+            let text = report.to_string();
+            assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
+            assert!(model.weights().w.iter().all(|weight| weight.is_finite()));
+        }
     }
 }
 

@@ -102,6 +102,7 @@ const MEMBERS: &[Member] = &[
             "serde",
             "serde_json",
             "sha2",
+            "strsim",
             "thiserror",
             "zstd",
         ],
@@ -109,7 +110,16 @@ const MEMBERS: &[Member] = &[
     Member {
         name: "tiny-dancer-cli",
         members: &["tiny-dancer", "tiny-dancer-train"],
-        packages: &["anyhow", "clap", "ctrlc", "hdrhistogram", "indicatif", "serde", "serde_json"],
+        packages: &[
+            "anyhow",
+            "clap",
+            "ctrlc",
+            "hdrhistogram",
+            "indicatif",
+            "serde",
+            "serde_json",
+            "tempfile",
+        ],
     },
     Member {
         name: "tiny-dancer-examples",

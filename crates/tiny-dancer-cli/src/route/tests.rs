@@ -1,7 +1,8 @@
 use super::*;
+use tiny_dancer_train::past::Past;
 
 /// Three remembered requests of two dimensions.
-fn remembered() -> Remembered {
+fn remembered() -> CandidateSet {
     let folder = tempfile::tempdir().unwrap();
     let (rows, vectors) = (folder.path().join("rows.jsonl"), folder.path().join("e.safetensors"));
     let text = r#"{"id": "a", "lightweight_correct": 1}
@@ -15,7 +16,7 @@ fn remembered() -> Remembered {
     let bytes =
         [&(header.len() as u64).to_le_bytes(), &header[..], &values.map(f32::to_le_bytes).concat()].concat();
     std::fs::write(&vectors, bytes).unwrap();
-    Remembered::new(Past::read(&rows, &vectors, "train").unwrap())
+    CandidateSet::new(Past::remember(&rows, &vectors).unwrap().candidates()).unwrap()
 }
 
 fn run(input: &[u8]) -> (usize, Vec<Value>) {
@@ -47,13 +48,41 @@ fn what_the_router_refuses_is_said_in_its_words() {
     let (bad, answers) = run(b"{\"id\": \"a\", \"embedding\": [1, 2, 3]}\n{\"id\": \"b\", \"embedding\": [0, 0]}\n{\"id\": \"c\", \"embedding\": []}\n");
     assert_eq!(bad, 3);
     let error = |i: usize| answers[i]["error"].as_str().unwrap();
-    assert!(error(0).contains('2') && error(0).contains('3'), "{}", error(0));
+    assert_eq!(error(0), "query: embedding has 3 dimensions, expected 2");
     assert!(error(1).contains("norm"), "{}", error(1));
     assert!(error(2).contains("empty"), "{}", error(2));
 }
 
 #[test]
-fn a_request_seen_before_is_remembered() {
-    let near = remembered().nearest(&[1.6, 1.2]);
-    assert_eq!(near.iter().map(|candidate| candidate.id.as_str()).collect::<Vec<_>>(), ["b", "a", "c"]);
+fn a_request_says_what_is_wrong_with_it() {
+    let (bad, answers) = run(br#"{"id": 1, "embedding": [1, "x"]}
+{"id": 1, "embeding": [1, 0]}
+{"embedding": [1, 0]}
+{"id": 1, "embedding": [1, 0], "now": "noon"}
+"#);
+    assert_eq!(bad, 4);
+    for (answer, expected) in answers.iter().zip([
+        "embedding[1] is \"x\", expected a number",
+        "unknown key \"embeding\", expected \"embedding\"",
+        "id is missing, expected any value",
+        "now is \"noon\", expected a whole number",
+    ]) {
+        assert_eq!(answer["error"], expected);
+    }
+}
+
+#[test]
+fn a_subject_at_the_top_is_metadata_as_in_rows() {
+    let read = |text: &str| Request::read(text.as_bytes()).unwrap().metadata;
+    let top = read(r#"{"id": 1, "embedding": [1], "subject": "law"}"#);
+    assert_eq!(top, read(r#"{"id": 1, "embedding": [1], "metadata": {"subject": "law"}}"#));
+    assert_eq!(top.unwrap()["subject"], "law");
+}
+
+#[test]
+fn a_line_without_an_end_is_refused_by_the_limit() {
+    let router = Router::new(RouterConfig::default()).unwrap();
+    let endless = std::io::BufReader::new(std::io::repeat(b' '));
+    let error = stream(&router, &remembered(), endless, std::io::sink()).unwrap_err();
+    assert_eq!(error.to_string(), "line 1 has more than 16777216 bytes");
 }

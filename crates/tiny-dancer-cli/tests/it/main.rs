@@ -1,6 +1,6 @@
 //! The program, run as its users run it, on a few hundred made-up rows.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
@@ -9,8 +9,11 @@ struct Folder(TempDir);
 
 impl Folder {
     fn new() -> Self {
+        Self::of(300)
+    }
+
+    fn of(n: usize) -> Self {
         let folder = Self(TempDir::new().expect("a temporary folder"));
-        let n = 300_usize;
         let line = |i: usize| {
             let correct = u8::from(!i.is_multiple_of(4) || i.is_multiple_of(3));
             format!(r#"{{"id": "row-{i}", "subject": "s{}", "lightweight_correct": {correct}}}"#, i % 4)
@@ -59,6 +62,15 @@ impl Folder {
         command
     }
 
+    /// A command that remembers the rows.
+    fn remembering(&self, subcommand: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tiny-dancer"));
+        command.arg(subcommand);
+        command.arg("--memory-rows").arg(self.path("rows.jsonl"));
+        command.arg("--memory-embeddings").arg(self.path("embeddings.safetensors"));
+        command
+    }
+
     fn profiles(&self, count: &str) -> Command {
         let mut command = self.command("profiles");
         command.args(["--count", count, "--out-rows"]).arg(self.path("profiles.jsonl"));
@@ -91,7 +103,8 @@ fn train_writes_a_model_and_an_aligned_report() {
         assert!(text.contains(said), "{said} is not in\n{text}");
     }
     assert!(folder.read("model.safetensors").len() < 40_000);
-    assert!(!Path::new(&folder.path("model.safetensors.part")).exists());
+    let files = std::fs::read_dir(folder.0.path()).expect("the folder is there");
+    assert_eq!(files.count(), 3, "rows, embeddings and the model");
 }
 
 /// As behind `| head`, which reads a line and goes.
@@ -135,7 +148,7 @@ fn a_bad_line_is_named_by_its_number_and_nothing_is_written() {
     let folder = Folder::new();
     folder.write("rows.jsonl", b"{\"id\": \"a\", \"lightweight_correct\": 1}\nnot a row\n");
     let text = stderr(&run(&mut folder.train("model.safetensors")));
-    assert!(text.contains("line 2 is not a row"), "{text}");
+    assert!(text.contains("line 2: not a JSON object"), "{text}");
     assert!(!folder.path("model.safetensors").exists());
 }
 
@@ -154,4 +167,209 @@ fn a_knob_out_of_range_is_refused() {
     assert!(text.contains("hidden_size is 65, expected 1 to 64"), "{text}");
     let text = stderr(&run(&mut folder.profiles("0")));
     assert!(text.contains("count is 0"), "{text}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_model_is_written_through_a_link_and_never_over_a_device() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let folder = Folder::new();
+    folder.write("real", b"old");
+    let only_mine = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(folder.path("real"), only_mine).expect("the file is ours");
+    symlink("real", folder.path("link")).expect("the folder is ours");
+    stdout(&run(&mut folder.train("link")));
+    assert!(std::fs::symlink_metadata(folder.path("link")).expect("it is there").is_symlink());
+    let mode = std::fs::metadata(folder.path("real")).expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(folder.read("real").len() > 1000);
+
+    let piped = run(Command::new("mkfifo").arg(folder.path("pipe")));
+    assert!(piped.status.success());
+    let text = stderr(&run(&mut folder.train("pipe")));
+    assert!(text.ends_with("pipe: not a regular file\n"), "{text}");
+    // Known before the rows are read.
+    folder.write("rows.jsonl", b"no row");
+    let text = stderr(&run(&mut folder.train("nowhere/model")));
+    assert!(text.contains("cannot write") && !text.contains("rows.jsonl"), "{text}");
+}
+
+/// As behind `| head`.
+#[cfg(unix)]
+#[test]
+fn route_ends_quietly_where_its_answers_are_not_read() {
+    use std::io::{BufRead, BufReader, Write};
+    let folder = Folder::new();
+    let mut command = folder.remembering("route");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut routing = command.spawn().expect("the program starts");
+    let mut requests = routing.stdin.take().expect("it is piped");
+    let mut answers = BufReader::new(routing.stdout.take().expect("it is piped"));
+    let request = b"{\"id\": 1, \"embedding\": [1, 0, 0, 0]}\n";
+    requests.write_all(request).expect("the program reads");
+    let mut answer = String::new();
+    answers.read_line(&mut answer).expect("the program answers");
+    drop(answers);
+    requests.write_all(request).expect("the program reads");
+    drop(requests);
+    let output = routing.wait_with_output().expect("the program ends");
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("error"), "{output:?}");
+    assert_eq!(output.status.code(), Some(141));
+}
+
+#[test]
+fn a_key_that_is_not_read_is_named() {
+    let folder = Folder::new();
+    let rows = String::from_utf8(folder.read("rows.jsonl")).expect("JSON is UTF-8");
+    folder.write("rows.jsonl", rows.replace("\"subject\"", "\"topic\"").as_bytes());
+    let output = run(&mut folder.profiles("6"));
+    let notes = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && notes.ends_with("these keys are not read: topic\n"), "{notes}");
+    folder.write("rows.jsonl", rows.replace("\"subject\"", "\"powerful_corect\"").as_bytes());
+    let text = stderr(&run(&mut folder.profiles("6")));
+    assert!(
+        text.contains("line 1: unknown key \"powerful_corect\", expected \"powerful_correct\""),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_cause_is_said_once() {
+    let folder = Folder::new();
+    let text = stderr(&run(folder.remembering("route").arg("--model").arg(folder.path("nowhere"))));
+    assert_eq!(text.matches("No such file").count(), 1, "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+}
+
+/// The blocks of Python in the documentation write files that are read.
+#[test]
+fn what_the_documented_writer_writes_is_read() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        eprintln!("SKIPPED: there is no python3 to run the writer of docs/rows.md with");
+        return;
+    }
+    let page = include_str!("../../../../docs/rows.md");
+    let blocks = page.split("```python\n").skip(1);
+    let mut script: String = blocks.filter_map(|block| Some(block.split_once("```")?.0)).collect();
+    script += "
+directions = [[float(i % 4 == d) + (i * 37 + d * 101) % 97 / 400 for d in range(4)] for i in range(300)]
+rows = [
+    {'id': f'row-{i}', 'subject': f's{i % 4}', 'lightweight_correct': i % 4 > 0 or i % 3 == 0, 'powerful_correct': True}
+    for i in range(300)
+]
+write('rows', rows, directions)
+";
+    let folder = Folder::new();
+    let mut python = Command::new("python3");
+    let written = run(python.args(["-c", &script]).current_dir(folder.0.path()));
+    assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
+    std::fs::rename(folder.path("rows.safetensors"), folder.path("embeddings.safetensors"))
+        .expect("it is there");
+    let text = stdout(&run(&mut folder.profiles("6")));
+    assert!(text.contains("6 profiles"), "{text}");
+    let mine = std::fs::read_to_string(folder.path("mine.jsonl")).expect("the example writes it");
+    assert_eq!(mine.lines().count(), 2);
+}
+
+#[test]
+fn training_and_judging_divide_rows_alike_and_training_rows_are_judged_on_request_alone() {
+    let folder = Folder::new();
+    let trained = stdout(&run(&mut folder.train("model")));
+    let tested = trained.split("test ").nth(1).expect("the report counts rows");
+    let tested = tested.lines().next().expect("the report counts rows");
+    let mut evaluate = folder.remembering("evaluate");
+    evaluate.arg("--rows").arg(folder.path("rows.jsonl"));
+    evaluate.arg("--embeddings").arg(folder.path("embeddings.safetensors"));
+    let text = stdout(&run(&mut evaluate));
+    assert!(text.contains(&format!("\n{tested} rows: mean score")), "{tested}: {text}");
+    assert!(text.contains(&format!("{tested} rows are of the split test by the hash of their id")), "{text}");
+    assert!(text.contains("does not say which rows it was made of"), "{text}");
+
+    evaluate.arg("--model").arg(folder.path("model"));
+    let text = stdout(&run(&mut evaluate));
+    assert!(text.contains(&format!("made of none of the {tested} rows that can be compared\n")), "{text}");
+    evaluate.args(["--split", "train"]);
+    let text = stderr(&run(&mut evaluate));
+    assert!(text.contains("--allow-training-rows"), "{text}");
+    evaluate.arg("--allow-training-rows");
+    let text = stdout(&run(&mut evaluate));
+    assert!(text.contains("these figures flatter it"), "{text}");
+    let json = stdout(&run(evaluate.arg("--json")));
+    let json: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
+    assert_eq!(json["training_rows"], json["rows"]);
+}
+
+#[test]
+fn a_training_ends_with_what_can_be_promised_and_route_says_that_it_is_not_used() {
+    let folder = Folder::of(2_000);
+    let text = stdout(&run(&mut folder.train("model")));
+    let last = text.lines().last().expect("it prints");
+    let numbers: Vec<&str> = last.split_whitespace().collect();
+    assert!(text.contains("rows certify that") && numbers.len() == 3 && numbers[1].ends_with('%'), "{text}");
+
+    let smallest = text.lines().skip_while(|line| !line.contains("alpha  lightweight")).nth(1);
+    let smallest = smallest.and_then(|line| line.split_whitespace().next()).expect("a table");
+    let route = |alpha: &[&str]| {
+        let mut route = folder.remembering("route");
+        route.arg("--model").arg(folder.path("model")).args(alpha).stdin(Stdio::null());
+        let output = run(&mut route);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let said = route(&[]);
+    assert!(said.contains(&format!("can promise a risk, from --alpha {smallest} on")), "{said}");
+    assert_eq!(route(&["--alpha", smallest]), "");
+}
+
+#[test]
+fn rows_that_trained_a_model_do_not_certify_it() {
+    let folder = Folder::new();
+    stdout(&run(&mut folder.train("model")));
+    let rows = String::from_utf8(folder.read("rows.jsonl")).expect("JSON is UTF-8");
+    // Half of the rows that trained are said to certify.
+    let resplit = |(i, line): (usize, &str)| {
+        let split = if i % 2 == 0 { "cal" } else { "train" };
+        line.replacen('{', &format!("{{\"split\": \"{split}\", "), 1) + "\n"
+    };
+    folder.write("rows.jsonl", rows.lines().enumerate().map(resplit).collect::<String>().as_bytes());
+    let mut calibrate = folder.remembering("calibrate");
+    calibrate.arg("--rows").arg(folder.path("rows.jsonl"));
+    calibrate.arg("--embeddings").arg(folder.path("embeddings.safetensors"));
+    let text = stderr(&run(calibrate.arg("--model").arg(folder.path("model"))));
+    assert!(text.contains("the model was made of ") && text.contains("--allow-training-rows"), "{text}");
+}
+
+/// All suffice, none does, one row, and no row that certifies: a number or a reason.
+#[test]
+fn degenerate_rows_end_in_a_number_or_a_reason() {
+    let line = |i: usize, split: &str, rest: &str| format!("{{\"id\": \"row-{i}\"{split}{rest}}}\n");
+    let judged = |folder: &Folder| {
+        let mut evaluate = folder.remembering("evaluate");
+        evaluate.arg("--rows").arg(folder.path("rows.jsonl"));
+        evaluate.arg("--embeddings").arg(folder.path("embeddings.safetensors"));
+        run(evaluate.arg("--model").arg(folder.path("model")))
+    };
+    for (correct, reason) in [(1, "there is nothing to gain by routing"), (0, "")] {
+        let folder = Folder::of(2_000);
+        let rest = format!(", \"lightweight_correct\": {correct}, \"powerful_correct\": 1");
+        let rows: String = (0..2_000).map(|i| line(i, "", &rest)).collect();
+        folder.write("rows.jsonl", rows.as_bytes());
+        let text = stdout(&run(&mut folder.train("model")));
+        assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
+        assert_eq!(text.contains("can promise no risk"), correct == 0, "{text}");
+        let output = judged(&folder);
+        let text = format!("{output:?}");
+        assert!(!text.contains("NaN") && !text.contains(" inf") && text.contains(reason), "{text}");
+        assert_eq!(output.status.success(), reason.is_empty());
+    }
+
+    let folder = Folder::new();
+    let rows = (0..300).map(|i| line(i, ", \"split\": \"train\"", ", \"lightweight_correct\": 1"));
+    folder.write("rows.jsonl", rows.collect::<String>().as_bytes());
+    let text = stderr(&run(&mut folder.train("model")));
+    assert!(text.ends_with("error: no rows for calibration\n"), "{text}");
+
+    let folder = Folder::of(1);
+    let text = stderr(&run(&mut folder.train("model")));
+    assert!(text.contains("error: no rows for "), "{text}");
 }

@@ -87,11 +87,42 @@ fn the_path_begins_where_the_fitting_rows_predict_the_smallest_bound() {
     assert_eq!(thresholds(&fitting, 500)[0], 0.5);
 }
 
+/// As 2,000 rows leave: a hundred of these would be two thirds, and fail too often.
+#[test]
+fn a_path_of_few_certifying_rows_begins_with_fewer_than_a_hundred() {
+    let row = |i: usize| {
+        (said(i as f32 / 1251.0, 0.2), if i >= 750 { !i.is_multiple_of(17) } else { !i.is_multiple_of(3) })
+    };
+    let fitting: Vec<Tried> = (0..1251).map(row).collect();
+    let certifying: Vec<Tried> = (0..1251).step_by(9).map(row).collect();
+    assert_eq!(certifying.len(), 139);
+    let path = count(&thresholds(&fitting, 139), &certifying);
+    assert_eq!((path[0].n, path[0].failures), (51, 3));
+    let kept = resolve(&path, BUDGET).unwrap();
+    assert!(kept.n >= 51 && kept.n < 80, "{kept:?}");
+}
+
 #[test]
 fn few_certifying_rows_leave_one_step_and_unknown_ones_none() {
     let fitting: Vec<Tried> = (0..10).map(|i| (said(i as f32 / 10.0, 0.2), true)).collect();
     assert_eq!(thresholds(&fitting, 50), [0.0]);
     assert_eq!(thresholds(&[(said(0.9, 1.0), true)], 1000), [] as [f32; 0]);
+}
+
+#[test]
+fn a_memory_of_another_dimension_is_refused() {
+    let router = Router::new(RouterConfig::default()).unwrap();
+    let mut data = crate::tests::synthetic(100);
+    let memory = Past::remembered(&data);
+    data.embeddings = crate::retrieval::tests::unit_rows(100, 5, 1);
+    let refused = certify(&router, &data, &memory);
+    assert!(matches!(refused, Err(CertifyError::Dimension { rows: 5, memory: 12 })), "{refused:?}");
+}
+
+#[test]
+fn without_certifying_rows_the_path_still_ends() {
+    let fitting: Vec<Tried> = (0..10).map(|i| (said(i as f32 / 10.0, 0.2), true)).collect();
+    assert_eq!(thresholds(&fitting, 0), [0.0]);
 }
 
 #[test]

@@ -97,6 +97,7 @@ fn a_label_is_mostly_what_a_rows_nearest_say() {
         embeddings: ndarray::Array2::ones((4, 1)),
         split_by_hash: 0,
         without_powerful: 0,
+        unread: vec![],
         provenance: String::new(),
     };
     let memory = Memory {

@@ -14,7 +14,7 @@ fn past(n: usize, seed: u64) -> Past {
         access_count: 1,
         went: Went::Row { lightweight: f64::from(u8::from(embedding[0] > 0.0)), powerful: 1.0 },
     };
-    Past { items: embeddings.outer_iter().enumerate().map(item).collect(), embeddings }
+    Past { items: embeddings.outer_iter().enumerate().map(item).collect(), embeddings, unread: vec![] }
 }
 
 pub(crate) fn evaluation() -> Evaluation {
@@ -79,6 +79,12 @@ fn the_json_has_the_promised_form() {
 fn what_cannot_be_judged_is_refused() {
     let router = Router::new(RouterConfig::default()).unwrap();
     let (good, mut rows) = (past(20, 3), past(20, 4));
+    let nothing = good.embeddings.slice(ndarray::s![..0, ..]).to_owned();
+    let none = Past { items: vec![], embeddings: nothing, ..good.clone() };
+    for (rows, memory) in [(&none, &good), (&good, &none)] {
+        let refused = evaluate(&router, rows, memory, 64);
+        assert!(matches!(refused, Err(EvaluateError::Empty { .. })));
+    }
     let narrow = Past { embeddings: unit_rows(20, 5, 5), ..good.clone() };
     assert!(matches!(
         evaluate(&router, &good, &narrow, 64),
@@ -99,4 +105,20 @@ fn the_risk_of_sending_all_is_the_share_that_does_not_suffice() {
     let step =
         |confidence_threshold| RiskStep { confidence_threshold, max_uncertainty: 1.0, n: 0, failures: 0 };
     assert_eq!((evaluation.sent_by(&step(0.0)), evaluation.sent_by(&step(1.1))), (1.0, 0.0));
+}
+
+#[test]
+fn rows_that_all_fail_have_no_auroc_and_no_number_is_nan() {
+    let router = Router::new(RouterConfig::default()).unwrap();
+    let mut rows = past(20, 3);
+    rows.items.iter_mut().for_each(|item| item.went = Went::Row { lightweight: 0.0, powerful: 1.0 });
+    for memory in [&past(50, 4), &rows] {
+        for k in [0, 1, 64] {
+            let evaluation = evaluate(&router, &rows, memory, k).unwrap();
+            let metrics = &evaluation.routers[0].metrics;
+            assert!(metrics[Metric::Auroc as usize].is_none() && metrics[Metric::Apgr as usize].is_some());
+            let text = evaluation.to_string();
+            assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
+        }
+    }
 }

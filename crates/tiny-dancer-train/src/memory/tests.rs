@@ -21,7 +21,14 @@ fn data() -> Dataset {
         row("f", "law", Part::Test, 1.0),
     ];
     let embeddings = array![[1.0_f32, 0.0], [1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8], [1.0, 0.0]];
-    Dataset { rows, embeddings, split_by_hash: 0, without_powerful: 0, provenance: String::new() }
+    Dataset {
+        rows,
+        embeddings,
+        split_by_hash: 0,
+        without_powerful: 0,
+        unread: vec![],
+        provenance: String::new(),
+    }
 }
 
 fn of_profiles(data: &Dataset, assignment: Vec<u32>) -> Memory {

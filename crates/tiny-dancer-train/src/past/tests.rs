@@ -15,8 +15,8 @@ fn read(text: &str, embeddings: usize, keep: &str) -> Result<Past, PastError> {
 #[test]
 fn rows_and_profiles_become_candidates() {
     let past = read(
-        r#"{"id": "tie", "subject": "law", "lightweight_correct": 1, "powerful_correct": 1}
-{"id": "loss", "lightweight_correct": 0.5, "created_at": 7}
+        r#"{"id": "tie", "split": "train", "subject": "law", "lightweight_correct": 1, "powerful_correct": 1}
+{"id": "loss", "split": "train", "lightweight_correct": 0.5, "created_at": 7}
 {"id": "many", "success_rate": 0.25, "win_rate": 0.125, "access_count": 30, "metadata": {"subject": "art"}}
 "#,
         3,
@@ -33,7 +33,7 @@ fn rows_and_profiles_become_candidates() {
 }
 
 #[test]
-fn a_file_that_names_splits_is_read_in_part_and_any_name_will_do() {
+fn a_split_is_kept_alone_and_may_be_named_as_one_likes() {
     let text = r#"{"id": "a", "split": "train", "lightweight_correct": 1}
 {"id": "b", "split": "kept back", "lightweight_correct": 1}
 {"id": "c", "lightweight_correct": 1}
@@ -42,17 +42,56 @@ fn a_file_that_names_splits_is_read_in_part_and_any_name_will_do() {
     assert_eq!(past.items.len(), 1);
     assert_eq!(past.items[0].id, "b");
     assert_eq!(past.embeddings.row(0).to_vec(), [0.0, 1.0, 0.0, 0.0]);
-    assert!(matches!(read(text, 3, "test"), Err(PastError::Empty { .. })));
+}
+
+#[test]
+fn a_split_that_is_none_of_ours_is_refused_by_name() {
+    let text = "{\"id\": \"b\", \"split\": \"validation\", \"lightweight_correct\": 1}\n";
+    let error = read(text, 1, "test").unwrap_err().to_string();
+    assert!(error.ends_with("line 1: split is \"validation\", expected train, cal or test"), "{error}");
+    let error = read(&text.replace("validation", "cal"), 1, "test").unwrap_err().to_string();
+    assert!(error.ends_with("none of its 1 rows is of the split test"), "{error}");
+}
+
+#[test]
+fn rows_without_a_split_are_divided_as_training_divides_them() {
+    let line = |i| format!("{{\"id\": \"row-{i}\", \"lightweight_correct\": 1}}");
+    let text = (0..40).map(line).collect::<Vec<_>>().join("\n");
+    let folder = TempDir::new().unwrap();
+    let (rows, vectors) = (folder.path().join("rows.jsonl"), folder.path().join("e.safetensors"));
+    std::fs::write(&rows, text).unwrap();
+    std::fs::write(&vectors, crate::rows::embeddings_to_bytes(&Array2::eye(40))).unwrap();
+    let data = Dataset::read(&rows, &vectors).unwrap();
+    let ids = |accepts: &dyn Fn(Part) -> bool| -> Vec<String> {
+        data.select(accepts).into_iter().map(|row| data.rows[row].id.clone()).collect()
+    };
+    let read = |split| -> Vec<String> {
+        let past = Past::read(&rows, &vectors, split).unwrap();
+        past.items.into_iter().map(|item| item.id).collect()
+    };
+    assert_eq!(read("train"), ids(&Part::is_train));
+    assert_eq!(read("test"), ids(&|part| part == Part::Test));
+    assert_eq!(read("cal"), ids(&|part| matches!(part, Part::Calibration | Part::Guarantee)));
+    // A router in use judges nothing, so it remembers all of them.
+    assert_eq!(Past::remember(&rows, &vectors).unwrap().items.len(), 40);
 }
 
 #[test]
 fn what_is_wrong_is_named_with_its_line() {
     let message = |text: &str| read(text, 1, "train").unwrap_err().to_string();
     assert!(
-        message("{\"id\": \"a\"}\n").ends_with("line 1 has neither lightweight_correct nor success_rate")
+        message("{\"id\": \"a\"}\n")
+            .ends_with("line 1: neither lightweight_correct nor success_rate is there")
     );
     assert!(message("{\"id\": \"a\", \"success_rate\": 2}\n").contains("line 1: success_rate is 2"));
-    assert!(message("no\n").ends_with("line 1 is not a row"));
+    let old = message("{\"id\": \"a\", \"success_rate\": 0.5}\n");
+    assert!(old.contains("line 1: win_rate is missing, expected a number from 0 to success_rate"), "{old}");
+    let contradiction = message("{\"id\": \"a\", \"success_rate\": 0.5, \"win_rate\": 0.6}\n");
+    assert!(
+        contradiction.contains("line 1: win_rate is 0.6, expected at most success_rate"),
+        "{contradiction}"
+    );
+    assert!(message("no\n").contains("line 1: not a JSON object"));
     let two = "{\"id\": \"a\", \"lightweight_correct\": 1}\n{\"id\": \"b\", \"lightweight_correct\": 1}\n";
     assert_eq!(message(two), "2 rows, but 1 embeddings");
 }

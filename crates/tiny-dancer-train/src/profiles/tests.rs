@@ -87,7 +87,14 @@ fn a_summary_counts_the_training_rows_alone() {
         row(3, Part::Test, 0.0),
     ];
     let embeddings = ndarray::array![[1.0_f32, 0.0], [0.8, 0.6], [0.0, 1.0], [0.0, 1.0]];
-    let data = Dataset { rows, embeddings, split_by_hash: 0, without_powerful: 0, provenance: String::new() };
+    let data = Dataset {
+        rows,
+        embeddings,
+        split_by_hash: 0,
+        without_powerful: 0,
+        unread: vec![],
+        provenance: String::new(),
+    };
     let summary = summarise(&data, 2, 1).unwrap();
     let mut lines: Vec<_> = summary
         .profiles

@@ -92,25 +92,87 @@ fn a_bad_line_is_named_by_its_number() {
     assert!(matches!(error, ReadError::Line { line: 2, .. }), "{error}");
 }
 
+/// What is said of good rows with one thing replaced, without the name of the file.
+fn refusal(good: &str, bad: &str) -> String {
+    let error = read_text(&GOOD.replace(good, bad)).unwrap_err().to_string();
+    error.split_once("rows.jsonl: ").expect("the error names the file").1.to_owned()
+}
+
 #[test]
-fn a_score_out_of_range_is_named_by_line_and_field() {
-    let error = read_text(&GOOD.replace("0.5", "1.5")).unwrap_err();
-    assert!(
-        matches!(error, ReadError::Score { line: 2, field: "lightweight_correct", value: 1.5, .. }),
-        "{error}"
+fn an_error_names_line_field_value_and_what_is_expected() {
+    for (good, bad, expected) in [
+        ("0.5", "1.5", "line 2: lightweight_correct is 1.5, expected a number from 0 to 1, true or false"),
+        (
+            "1, \"powerful_correct\"",
+            "\"yes\", \"powerful_correct\"",
+            "line 1: lightweight_correct is \"yes\", expected a number from 0 to 1, true or false",
+        ),
+        ("\"b\"", "7", "line 2: id is 7, expected text"),
+        ("\"b\"", "\"a\"", "line 2: id is \"a\", as in line 1"),
+        ("\"test\"", "\"validation\"", "line 1: split is \"validation\", expected train, cal or test"),
+        ("\"law\"", "[1]", "line 1: subject is [1], expected text"),
+        (
+            "lightweight_correct\": 0.5",
+            "x\": 0",
+            "line 2: lightweight_correct is missing, expected a number from 0 to 1, true or false",
+        ),
+        ("\"b\"", "b", "line 2: not a JSON object: expected value (column 8)"),
+        (
+            "{\"id\": \"b\"",
+            "3 {",
+            "line 2: not a JSON object: invalid type: integer `3`, expected an object (column 1)",
+        ),
+        ("\"b\"", "\"b\", \"id\": \"c\"", "line 2: not a JSON object: duplicate field `id` (column 21)"),
+    ] {
+        assert_eq!(refusal(good, bad), expected);
+    }
+}
+
+#[test]
+fn true_and_false_are_outcomes() {
+    let data = read_text(&GOOD.replace("0.5", "true").replace("1, ", "false, ")).unwrap();
+    assert_eq!((data.rows[0].lightweight, data.rows[1].lightweight), (0.0, 1.0));
+}
+
+#[test]
+fn a_misspelt_key_is_refused_and_one_of_the_users_own_is_reported() {
+    assert_eq!(
+        refusal("powerful_correct", "powerful_corect"),
+        "line 1: unknown key \"powerful_corect\", expected \"powerful_correct\""
+    );
+    assert_eq!(refusal("\"id\": \"b\"", "\"Id\": \"b\""), "line 2: unknown key \"Id\", expected \"id\"");
+    assert_eq!(read_text(GOOD).unwrap().unread, ["more"]);
+    // A key that is there can't have been meant by another one.
+    let both = GOOD.replace("\"more\"", "\"subjects\"");
+    assert_eq!(read_text(&both).unwrap().unread, ["subjects"]);
+}
+
+#[test]
+fn a_subject_is_read_at_the_top_and_within_the_metadata() {
+    let within = GOOD.replace("\"subject\": \"law\"", "\"metadata\": {\"subject\": \"law\"}");
+    assert_eq!(read_text(&within).unwrap().rows, read_text(GOOD).unwrap().rows);
+    let other = "\"subject\": \"law\", \"metadata\": {\"subject\": \"art\"}";
+    assert_eq!(
+        refusal("\"subject\": \"law\"", other),
+        "line 1: subject is \"law\", but metadata says \"art\""
     );
 }
 
 #[test]
-fn an_id_twice_is_refused() {
-    let error = read_text(&GOOD.replace("\"b\"", "\"a\"")).unwrap_err();
-    assert!(matches!(&error, ReadError::DuplicateId { line: 2, id, .. } if id == "a"), "{error}");
+fn a_row_that_is_not_utf8_is_named_by_its_number() {
+    let folder = TempDir::new().unwrap();
+    let text = GOOD.replace("\"b\"", "\"#\"").into_bytes();
+    let text: Vec<u8> = text.into_iter().map(|byte| if byte == b'#' { 0xff } else { byte }).collect();
+    let rows = file(&folder, "rows.jsonl", &text);
+    let error = Dataset::read(&rows, &rows).unwrap_err().to_string();
+    assert!(error.ends_with("line 2: not UTF-8 (byte 9)"), "{error}");
 }
 
+#[cfg(unix)]
 #[test]
-fn an_unknown_split_is_refused() {
-    let error = read_text(&GOOD.replace("\"test\"", "\"validation\"")).unwrap_err();
-    assert!(matches!(error, ReadError::Line { line: 1, .. }), "{error}");
+fn embeddings_that_are_a_device_are_refused() {
+    let error = read_embeddings(Path::new("/dev/zero")).unwrap_err();
+    assert!(matches!(error, ReadError::NotRegular { .. }), "{error}");
 }
 
 #[test]
@@ -186,4 +248,14 @@ fn the_label_and_the_win_rate_compare_scores() {
     let all = [row(1.0, 0.0), row(0.7, 0.7), row(0.2, 0.3)];
     assert_eq!(all.each_ref().map(Row::suffices), [true, true, false]);
     assert_eq!(all.each_ref().map(Row::win_rate), [1.0, 0.5, 0.0]);
+}
+
+#[test]
+fn every_key_stands_in_the_documentation() {
+    let page = include_str!("../../../../docs/rows.md");
+    for key in KEYS {
+        assert!(page.contains(&format!("| `{key}` |")), "{key}");
+    }
+    assert!(page.contains("at most 16 MiB, a file at most 4,000,000 lines"));
+    assert_eq!((lines::MAX_LINE_BYTES, lines::MAX_ROWS), (16 << 20, 4_000_000));
 }

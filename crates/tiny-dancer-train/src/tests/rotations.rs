@@ -29,8 +29,8 @@ struct Mean {
 impl Mean {
     fn add(&mut self, data: &Dataset, rows: &[usize], confidences: &[f64]) {
         let scored: Vec<_> = rows.iter().zip(confidences).map(|(&row, &c)| (&data.rows[row], c)).collect();
-        self.apgr += apgr(&scored) / ROTATIONS.len() as f64;
-        self.auroc += auroc(&scored) / ROTATIONS.len() as f64;
+        self.apgr += apgr(&scored).unwrap() / ROTATIONS.len() as f64;
+        self.auroc += auroc(&scored).unwrap() / ROTATIONS.len() as f64;
     }
 }
 
@@ -63,6 +63,7 @@ fn labels_of_neighbours_rank_rows_better_than_labels_of_their_own() {
             model.add(&data, &judged, &logits(&memories.rows));
             profiles.add(&data, &judged, &logits(&memories.profiles[1]));
             let mean = memories.mean_of_nearest(&data, &judged, 100, &|row| target.of(row));
+            let mean: Vec<f64> = mean.into_iter().map(Option::unwrap_or_default).collect();
             nearest.add(&data, &judged, &mean);
         }
         println!(

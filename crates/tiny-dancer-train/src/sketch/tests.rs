@@ -1,0 +1,44 @@
+use super::*;
+use tiny_dancer_core::model::TrainingFacts;
+
+fn ids(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|i| format!("row-{i}")).collect()
+}
+
+/// A model that was made of these rows.
+fn model(made_of: &[String]) -> Model {
+    let embedded = Model::embedded();
+    let facts: TrainingFacts = [(FACT.to_owned(), of(made_of.iter().map(String::as_str)))].into();
+    let (alone, together) = (embedded.alone().clone(), embedded.together().clone());
+    Model::new(embedded.weights().clone(), embedded.ties(), alone, together, facts).unwrap()
+}
+
+fn overlap(model: &Model, ids: &[String]) -> Overlap {
+    Overlap::new(model, ids.iter().map(String::as_str)).unwrap()
+}
+
+#[test]
+fn each_of_a_few_rows_is_known() {
+    let model = model(&ids(0..SIZE));
+    assert_eq!(overlap(&model, &ids(0..300)), Overlap { rows: 300, compared: 300, shared: 300 });
+    assert_eq!(overlap(&model, &ids(5000..6000)), Overlap { rows: 1000, compared: 1000, shared: 0 });
+    assert_eq!(overlap(&model, &ids(1020..1030)), Overlap { rows: 10, compared: 10, shared: 4 });
+}
+
+#[test]
+fn of_many_rows_a_sample_is_known_and_none_is_taken_for_another() {
+    let model = model(&ids(0..10_000));
+    assert!(model.to_bytes().len() < 40_000);
+    let same = overlap(&model, &ids(0..10_000));
+    assert_eq!((same.compared, same.shared), (SIZE, SIZE));
+    let others = overlap(&model, &ids(10_000..110_000));
+    assert_eq!(others.shared, 0);
+    assert!(others.compared.abs_diff(10_240) < 1_000, "{others:?}");
+    let half = overlap(&model, &ids(9_000..11_000));
+    assert_eq!((2 * half.shared).abs_diff(half.compared) / 60, 0, "{half:?}");
+}
+
+#[test]
+fn the_embedded_model_does_not_say_what_it_was_made_of() {
+    assert_eq!(Overlap::new(&Model::embedded(), ["a"]), None);
+}
