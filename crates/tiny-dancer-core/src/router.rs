@@ -74,23 +74,13 @@ impl Router {
     /// # Errors
     /// If a field is out of range, if the model can't be loaded, or if it can't promise the configured risk.
     pub fn new(config: RouterConfig) -> Result<Self, ConfigError> {
-        Self::with_observer(config, ())
-    }
-}
-
-impl<O: Observer> Router<O> {
-    /// A router that `observer` watches.
-    ///
-    /// # Errors
-    /// If a field is out of range, if the model can't be loaded, or if it can't promise the configured risk.
-    pub fn with_observer(config: RouterConfig, observer: O) -> Result<Self, ConfigError> {
         config.validate()?;
         let model = load(&config)?;
-        Ok(Self::with_model(config, observer, model)?)
+        Ok(Self::unobserved(config, model)?)
     }
 
     /// A router of a checked configuration and a model that need not come from where that says.
-    pub(crate) fn with_model(config: RouterConfig, observer: O, model: Model) -> Result<Self, LoadError> {
+    fn unobserved(config: RouterConfig, model: Model) -> Result<Self, LoadError> {
         let serving = Serving::new(&config, model)?;
         let circuits = &config.circuit_breaker;
         let on_failures = Trip::Failures(circuits.inference_failures);
@@ -99,8 +89,8 @@ impl<O: Observer> Router<O> {
             min_calls: circuits.lightweight_min_calls,
         };
         let breaker = |trip, window| Breaker::new(trip, window, circuits, config.clock.clone());
-        let router = Self {
-            observer,
+        Ok(Self {
+            observer: (),
             inference: breaker(on_failures, circuits.inference_window),
             lightweight: breaker(on_ratio, circuits.lightweight_window),
             kernel: Kernel::detect(),
@@ -108,9 +98,48 @@ impl<O: Observer> Router<O> {
             serving: ArcSwap::from_pointee(serving),
             promise: config.risk.map(|budget| Mutex::new(PromiseMonitor::new(budget))),
             config,
-        };
+        })
+    }
+
+    /// The same router, watched by `observer` from here on.
+    ///
+    /// An observer that is costly to make, or that registers itself, is made after the configuration was found good:
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use tiny_dancer_core::{Router, RouterConfig};
+    ///
+    /// # struct Expensive;
+    /// # impl tiny_dancer_core::Observer for Expensive {
+    /// #     type Request = ();
+    /// #     type Stage = ();
+    /// #     type Batch = ();
+    /// #     fn on_request_start(&self, _: &tiny_dancer_core::observer::RequestStart<'_>) {}
+    /// # }
+    /// let router = Router::new(RouterConfig::default())?.observed_by(Arc::new(Expensive));
+    /// # Ok::<(), tiny_dancer_core::ConfigError>(())
+    /// ```
+    pub fn observed_by<O: Observer>(self, observer: O) -> Router<O> {
+        let Self { observer: (), config, kernel, scales, serving, promise, inference, lightweight } = self;
+        let router = Router { observer, config, kernel, scales, serving, promise, inference, lightweight };
         router.notify_reload(Ok(()), None);
-        Ok(router)
+        router
+    }
+}
+
+impl<O: Observer> Router<O> {
+    /// A router that `observer` watches.
+    ///
+    /// # Errors
+    /// As [`Router::new`].
+    pub fn with_observer(config: RouterConfig, observer: O) -> Result<Self, ConfigError> {
+        Ok(Router::new(config)?.observed_by(observer))
+    }
+
+    /// A router of a checked configuration and a model that need not come from where that says.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn with_model(config: RouterConfig, observer: O, model: Model) -> Result<Self, LoadError> {
+        Ok(Router::unobserved(config, model)?.observed_by(observer))
     }
 
     /// Routes one request. Allocates twice, however many candidates there are; [`route_into`](Self::route_into) not

@@ -170,7 +170,7 @@ impl<O: Observer> RouterBuilder<O> {
     /// with the same labels, for one. Nothing stays registered then.
     pub fn build(self) -> Result<Router<O>, BuildError> {
         // What is not valid is found before anything is registered, since counts outlive their collectors.
-        tiny_dancer_core::Router::new(self.config.clone())?;
+        let router = tiny_dancer_core::Router::new(self.config)?;
         #[cfg(feature = "tracing")]
         let tracing = self.tracing;
         #[cfg(not(feature = "tracing"))]
@@ -181,7 +181,7 @@ impl<O: Observer> RouterBuilder<O> {
         let metrics = ();
         #[cfg(all(feature = "metrics", feature = "tracing"))]
         show_spans(&metrics, tracing.clone());
-        Ok(Router(tiny_dancer_core::Router::with_observer(self.config, (tracing, metrics, self.observer))?))
+        Ok(Router(router.observed_by((tracing, metrics, self.observer))))
     }
 }
 
