@@ -51,7 +51,6 @@
 //! - `gzip`: compressed exports, `otlp_gzip`.
 //! - `tls`: collectors at `https://` addresses, through rustls.
 
-mod client;
 mod config;
 mod context;
 pub mod environment;
@@ -60,6 +59,7 @@ pub mod fields;
 mod jaeger;
 mod log;
 mod observer;
+mod otlp;
 mod repeats;
 pub mod rows;
 mod sampler;

@@ -1,8 +1,8 @@
 use super::*;
 use crate::TracingConfig;
-use crate::export::{Exporters, Pipeline, Refused};
+use crate::export::{Exporters, Pipeline, Trouble};
 use crate::observer::TracingObserver;
-use crate::testing::{Memory, Recorder};
+use crate::testing::{Memory, Recorder, WAIT};
 use opentelemetry::Context;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,9 +25,10 @@ fn with_value(value: Value) -> SpanData {
 
 #[test]
 fn each_exporter_sends_the_same_spans() {
-    let (first, second, mut exporters) = (Memory::default(), Memory::default(), Exporters::new(10, 512));
-    exporters.add(first.clone(), Refused::default());
-    exporters.add(second.clone(), Refused::default());
+    let (first, second, mut exporters) =
+        (Memory::default(), Memory::default(), Exporters::new(10, 512, WAIT));
+    exporters.add(first.clone(), Trouble::default());
+    exporters.add(second.clone(), Trouble::default());
     let pipeline = Arc::new(Pipeline::new(&TracingConfig::default().check().unwrap(), exporters));
     route(TracingObserver::of(Arc::clone(&pipeline)));
     assert_eq!(pipeline.shutdown().flushed, 14);

@@ -133,7 +133,12 @@ pub(crate) fn patient() -> TracingConfig {
 /// A configuration that exports to where nobody listens: a port that is handed out to nobody, unlike one that was just
 /// given back, which another test may get.
 pub(crate) fn dead() -> TracingConfig {
-    TracingConfig { otlp_endpoint: Some("http://127.0.0.1:1".to_owned()), ..patient() }
+    TracingConfig {
+        otlp_endpoint: Some("http://127.0.0.1:1".to_owned()),
+        // As long as a collector is away, a shutdown waits for it.
+        shutdown_timeout: Duration::from_millis(50),
+        ..Default::default()
+    }
 }
 
 /// A span's attribute.

@@ -110,7 +110,7 @@ fn a_dead_collector_fails_no_request_and_its_losses_are_counted() {
 
 #[cfg(feature = "tls")]
 #[test]
-fn a_collector_that_speaks_no_tls_gets_nothing_over_https() {
+fn a_collector_that_speaks_no_tls_gets_nothing_over_https_and_is_not_asked_again() {
     let collector = Collector::start();
     let config = collector.config();
     let otlp_endpoint = config.otlp_endpoint.as_ref().map(|endpoint| endpoint.replace("http:", "https:"));
