@@ -315,7 +315,7 @@ impl Trouble {
     /// An attempt failed, which may be repeated. Logged unless the log has it.
     pub(crate) fn complain(&self, error: &str) {
         if !std::mem::replace(&mut self.state().is_logged, true) {
-            tracing::warn!(target: TARGET, { { fields::ERROR } = error }, "spans can't be exported");
+            tracing::warn!(target: TARGET, { { fields::ERROR_MESSAGE } = error }, "spans can't be exported");
         }
     }
 

@@ -62,8 +62,8 @@ fields! {
         the lightweight model";
     CANDIDATE_RANK: Int = "tiny_dancer.candidate.rank", "how many candidates are nearer to the query: 0 is the nearest";
     CANDIDATES: Int = "tiny_dancer.candidates", "how many candidates the request has";
-    CIRCUIT: String = "tiny_dancer.circuit", "`inference` or `lightweight`";
     CIRCUIT_CAUSE: String = "tiny_dancer.circuit.cause", "why the circuit changed its state";
+    CIRCUIT_NAME: String = "tiny_dancer.circuit.name", "`inference` or `lightweight`";
     CIRCUIT_PREVIOUS: String = "tiny_dancer.circuit.previous", "the state before: `closed`, `half_open` or `open`";
     CONFIDENCE: Double = "tiny_dancer.confidence", "the probability that the lightweight model suffices";
     CONFIDENCE_THRESHOLD: Double = "tiny_dancer.confidence_threshold", "the confidence that lightweight needs";
@@ -73,7 +73,7 @@ fields! {
     DECISION_REASON: String = "tiny_dancer.decision.reason", "which test decided, a name of `Reason`";
     DIMENSIONS: Int = "tiny_dancer.dimensions", "the query embedding's dimension";
     DURATION: Double = "tiny_dancer.duration", "seconds that the request took";
-    ERROR: String = "tiny_dancer.error", "what went wrong, in words";
+    ERROR_MESSAGE: String = "tiny_dancer.error.message", "what went wrong, in words";
     ERROR_STAGE: String = "tiny_dancer.error.stage", "the stage that failed";
     KERNEL: String = "tiny_dancer.kernel", "the vector instructions that computed it: `scalar`, `avx2`, ...";
     LOG_KIND: String = "tiny_dancer.log.kind", "the reason or the kind of error of lines that were left out";
@@ -207,13 +207,13 @@ pub const LINES: &[Line] = &[
         Level::ERROR,
         "circuit opened",
         "Requests go to the powerful model, or are refused, until it closes.",
-        &[CIRCUIT, CIRCUIT_PREVIOUS, CIRCUIT_CAUSE],
+        &[CIRCUIT_NAME, CIRCUIT_PREVIOUS, CIRCUIT_CAUSE],
     ),
     line(
         Level::ERROR,
         "inference failed",
         "The model's output is not a number: the router's own failure.",
-        &[ERROR, ERROR_TYPE, ERROR_STAGE, CANDIDATES],
+        &[ERROR_MESSAGE, ERROR_TYPE, ERROR_STAGE, CANDIDATES],
     ),
     line(
         Level::ERROR,
@@ -234,22 +234,37 @@ pub const LINES: &[Line] = &[
          the first one after that.",
         &[LOG_LEFT_OUT, LOG_MESSAGE, LOG_KIND],
     ),
-    line(Level::WARN, "model reload failed", "The old model goes on serving.", &[ERROR, MODEL_VERSION]),
+    line(
+        Level::WARN,
+        "model reload failed",
+        "The old model goes on serving.",
+        &[ERROR_MESSAGE, MODEL_VERSION],
+    ),
     line(
         Level::WARN,
         "request refused",
         "Something is wrong with what came in, or a circuit is open and so configured.",
-        &[ERROR, ERROR_TYPE, ERROR_STAGE, CANDIDATES],
+        &[ERROR_MESSAGE, ERROR_TYPE, ERROR_STAGE, CANDIDATES],
     ),
     line(
         Level::WARN,
         "spans can't be exported",
         "The collector is away or refuses them. Said once, until it takes some again.",
-        &[ERROR],
+        &[ERROR_MESSAGE],
     ),
     line(Level::WARN, "spans were lost", "Told when the tracing system is dropped.", &[SPANS_LOST]),
-    line(Level::INFO, "circuit closed", "All is well again.", &[CIRCUIT, CIRCUIT_PREVIOUS, CIRCUIT_CAUSE]),
-    line(Level::INFO, "circuit half-open", "A few probes pass.", &[CIRCUIT, CIRCUIT_PREVIOUS, CIRCUIT_CAUSE]),
+    line(
+        Level::INFO,
+        "circuit closed",
+        "All is well again.",
+        &[CIRCUIT_NAME, CIRCUIT_PREVIOUS, CIRCUIT_CAUSE],
+    ),
+    line(
+        Level::INFO,
+        "circuit half-open",
+        "A few probes pass.",
+        &[CIRCUIT_NAME, CIRCUIT_PREVIOUS, CIRCUIT_CAUSE],
+    ),
     line(Level::INFO, "model reloaded", "Another model serves.", &[MODEL_VERSION, MODEL_PREVIOUS]),
     line(Level::INFO, "router started", "It has its first model.", &[MODEL_VERSION]),
     line(

@@ -223,7 +223,7 @@ impl Observer for TracingObserver {
                 tracing::$level!(
                     target: TARGET,
                     {
-                        { fields::ERROR } = %event.error,
+                        { fields::ERROR_MESSAGE } = %event.error,
                         { fields::ERROR_TYPE } = kind.name(),
                         { fields::ERROR_STAGE } = stage,
                         { fields::CANDIDATES } = request.candidates as i64,
@@ -278,7 +278,7 @@ impl Observer for TracingObserver {
                 tracing::$level!(
                     target: TARGET,
                     {
-                        { fields::CIRCUIT } = event.circuit.name(),
+                        { fields::CIRCUIT_NAME } = event.circuit.name(),
                         { fields::CIRCUIT_PREVIOUS } = event.from.name(),
                         { fields::CIRCUIT_CAUSE } = event.cause.name(),
                     },
@@ -311,7 +311,7 @@ impl Observer for TracingObserver {
             (Err(error), serving) => tracing::warn!(
                 target: TARGET,
                 {
-                    { fields::ERROR } = %error,
+                    { fields::ERROR_MESSAGE } = %error,
                     { fields::MODEL_VERSION } = serving.unwrap_or_default(),
                 },
                 "model reload failed"

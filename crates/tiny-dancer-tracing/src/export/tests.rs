@@ -99,7 +99,7 @@ fn what_was_refused_and_why_is_logged_once() {
             ledger.book(5, &Ok(()));
         }
     });
-    let errors: Vec<_> = lines.iter().map(|line| &*line.fields[fields::ERROR]).collect();
+    let errors: Vec<_> = lines.iter().map(|line| &*line.fields[fields::ERROR_MESSAGE]).collect();
     assert_eq!(errors, ["3 of 5 spans were refused: too old"]);
 }
 
