@@ -1,11 +1,11 @@
 //! The tracing system: installs what is needed, or lends its parts, and flushes at the end.
 
 use crate::config::{InitError, TracingConfig};
+use crate::context::Propagator;
 use crate::export::{Pipeline, ShutdownReport, SpanCounts};
 use crate::fields::{self, TARGET};
 use crate::log;
 use crate::observer::TracingObserver;
-use opentelemetry_sdk::propagation::TraceContextPropagator;
 use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tracing::{Level, Metadata, Subscriber};
@@ -90,7 +90,7 @@ impl TracingSystem {
             return Err(InitError::SubscriberInstalled);
         }
         if pipeline.propagates() {
-            opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
+            opentelemetry::global::set_text_map_propagator(Propagator);
         }
         opentelemetry::global::set_tracer_provider(pipeline.provider().clone());
         // Nobody else sets it: this thread has its turn.
