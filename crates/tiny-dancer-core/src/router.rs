@@ -102,7 +102,9 @@ impl<O: Observer> Router<O> {
             promise: config.risk.map(|budget| Mutex::new(CoverageMonitor::new(budget))),
             config,
         };
-        observed::model_reload(&router.observer, Ok(&router.serving.load().model), None);
+        let serving = router.serving.load();
+        observed::model_reload(&router.observer, router.kernel, &serving, Ok(&serving.model), None);
+        drop(serving);
         Ok(router)
     }
 
@@ -267,15 +269,17 @@ impl<O: Observer> Router<O> {
     pub fn reload_model(&self) -> Result<Arc<Model>, LoadError> {
         match load(&self.config).and_then(|model| Serving::new(&self.config, model)) {
             Ok(serving) => {
-                let model = Arc::clone(&serving.model);
-                let previous = self.serving.swap(Arc::new(serving));
+                let serving = Arc::new(serving);
+                let previous = self.serving.swap(Arc::clone(&serving));
                 self.reset_promise();
-                observed::model_reload(&self.observer, Ok(&model), Some(previous.model.version()));
-                Ok(model)
+                let previous = Some(previous.model.version());
+                observed::model_reload(&self.observer, self.kernel, &serving, Ok(&serving.model), previous);
+                Ok(Arc::clone(&serving.model))
             }
             Err(error) => {
                 let serving = self.serving.load();
-                observed::model_reload(&self.observer, Err(&error), Some(serving.model.version()));
+                let previous = Some(serving.model.version());
+                observed::model_reload(&self.observer, self.kernel, &serving, Err(&error), previous);
                 Err(error)
             }
         }

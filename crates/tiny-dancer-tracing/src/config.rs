@@ -29,6 +29,12 @@ use tracing_subscriber::EnvFilter;
 pub struct TracingConfig {
     /// The `service.name` that spans are filed under. "tiny-dancer".
     pub service_name: String,
+    /// The `service.version`, say `Some(env!("CARGO_PKG_VERSION").to_string())`. None: what `OTEL_RESOURCE_ATTRIBUTES` says,
+    /// if anything.
+    pub service_version: Option<String>,
+    /// The `service.instance.id`, which tells processes of one service apart. None: what `OTEL_RESOURCE_ATTRIBUTES` says, or
+    /// else a random UUID, the same for all systems of a process.
+    pub service_instance_id: Option<String>,
     /// Where an OTLP collector listens for http-protobuf, usually port 4318. `/v1/traces` is added where the URL has
     /// no path. None: no OTLP. Jaeger, since version 1.35, is such a collector. Credentials (`user:password@`) are an error:
     /// they belong into `otlp_headers`. Redirects are not followed. A collector on a loopback address is spoken to
@@ -77,6 +83,8 @@ impl Default for TracingConfig {
     fn default() -> Self {
         Self {
             service_name: "tiny-dancer".to_owned(),
+            service_version: None,
+            service_instance_id: None,
             otlp_endpoint: None,
             otlp_headers: BTreeMap::new(),
             otlp_gzip: false,
@@ -99,6 +107,8 @@ impl fmt::Debug for TracingConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             service_name,
+            service_version,
+            service_instance_id,
             otlp_endpoint,
             otlp_headers,
             otlp_gzip,
@@ -116,6 +126,8 @@ impl fmt::Debug for TracingConfig {
         } = self;
         f.debug_struct("TracingConfig")
             .field("service_name", service_name)
+            .field("service_version", service_version)
+            .field("service_instance_id", service_instance_id)
             .field("otlp_endpoint", &otlp_endpoint.as_deref().map(shown))
             // A header's value may be a password.
             .field("otlp_headers", &otlp_headers.keys())
@@ -317,6 +329,18 @@ pub(crate) struct Checked {
 impl Checked {
     pub(crate) fn sampling_ratio(&self) -> f64 {
         if self.disabled { 0.0 } else { self.config.sampling_ratio }
+    }
+
+    /// Where spans go, in words.
+    pub(crate) fn endpoint(&self) -> String {
+        let config = &self.config;
+        let exporters = [
+            self.traces_url.as_ref().map(Url::as_str),
+            config.jaeger_agent_endpoint.as_deref(),
+            config.enable_stdout.then_some("standard output"),
+        ];
+        let exporters: Vec<_> = exporters.into_iter().flatten().collect();
+        if exporters.is_empty() || self.disabled { "none".to_owned() } else { exporters.join(", ") }
     }
 }
 

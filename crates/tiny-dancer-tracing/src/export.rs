@@ -15,9 +15,9 @@
 use crate::config::{Checked, InitError};
 use crate::fields::{self, TARGET};
 use crate::otlp::{self, Backoff, Target};
-use crate::{jaeger, sampler, stages};
+use crate::{jaeger, resource, sampler, scope, stages};
 use opentelemetry::trace::{SpanBuilder, SpanKind, TracerProvider};
-use opentelemetry::{Context, InstrumentationScope, KeyValue};
+use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{
@@ -81,6 +81,8 @@ pub struct SpanCounts {
 pub(crate) struct Pipeline {
     provider: SdkTracerProvider,
     tracer: SdkTracer,
+    /// Makes spans of `tracing` spans.
+    bridge: SdkTracer,
     ledgers: Vec<Arc<Ledger>>,
     deadline: Deadline,
     running: AtomicBool,
@@ -88,6 +90,8 @@ pub(crate) struct Pipeline {
     /// counts no more, or what was dropped would become less.
     ended: OnceLock<(u64, u64)>,
     propagates: bool,
+    /// Where spans go, for the log.
+    endpoint: String,
     sampling_ratio: f64,
     candidate_spans: usize,
     redacts_ids: bool,
@@ -132,20 +136,21 @@ impl Pipeline {
         let mut builder = SdkTracerProvider::builder()
             .with_sampler(sampler::sampler(checked.sampling_ratio()))
             .with_max_attributes_per_span(checked.attribute_limit)
-            .with_resource(Resource::builder().with_service_name(config.service_name.clone()).build());
+            .with_resource(resource::resource(config));
         for processor in exporters.processors {
             builder = builder.with_span_processor(processor);
         }
         let provider = builder.build();
-        let scope = InstrumentationScope::builder(TARGET).with_version(env!("CARGO_PKG_VERSION")).build();
         Self {
-            tracer: provider.tracer_with_scope(scope),
+            tracer: provider.tracer_with_scope(scope::router()),
+            bridge: provider.tracer_with_scope(scope::bridge()),
             provider,
             ledgers: exporters.ledgers,
             deadline: exporters.deadline,
             running: AtomicBool::new(true),
             ended: OnceLock::new(),
             propagates: checked.propagate,
+            endpoint: checked.endpoint(),
             sampling_ratio: checked.sampling_ratio(),
             candidate_spans: config.candidate_spans,
             redacts_ids: config.redact_ids,
@@ -164,12 +169,34 @@ impl Pipeline {
         &self.provider
     }
 
-    pub(crate) fn tracer(&self) -> &SdkTracer {
-        &self.tracer
+    pub(crate) fn bridge(&self) -> &SdkTracer {
+        &self.bridge
     }
 
     pub(crate) fn is_running(&self) -> bool {
         self.running.load(Ordering::Relaxed)
+    }
+
+    /// Says in the log where spans go, and how many.
+    pub(crate) fn log_start(&self) {
+        tracing::info!(
+            target: TARGET,
+            {
+                { fields::ENDPOINT } = self.endpoint(),
+                { fields::SAMPLING_RATIO } = self.sampling_ratio(),
+            },
+            "tracing started"
+        );
+    }
+
+    /// Where spans go; "none" where they go nowhere.
+    pub(crate) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// The share of traces that begin here and are recorded.
+    pub(crate) fn sampling_ratio(&self) -> f64 {
+        self.sampling_ratio
     }
 
     pub(crate) fn candidate_spans(&self) -> usize {
@@ -488,7 +515,8 @@ impl<E: SpanExporter> SpanExporter for Unpacking<E> {
     /// Sends all, so many at once, and fails with the first that failed.
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let (places, mut spans) = (batch.len() as u64, Vec::with_capacity(batch.len()));
-        for span in batch {
+        for mut span in batch {
+            scope::restore(&mut span);
             stages::unpack(span, &mut spans);
         }
         self.ledger.leave(places, spans.len() as u64);

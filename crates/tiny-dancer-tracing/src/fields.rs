@@ -73,6 +73,7 @@ fields! {
     DECISION_REASON: String = "tiny_dancer.decision.reason", "which test decided, a name of `Reason`";
     DIMENSIONS: Int = "tiny_dancer.dimensions", "the query embedding's dimension";
     DURATION: Double = "tiny_dancer.duration", "seconds that the request took";
+    ENDPOINT: String = "tiny_dancer.endpoint", "where spans go: addresses by commas, `standard output` or `none`";
     ERROR_MESSAGE: String = "tiny_dancer.error.message", "what went wrong, in words";
     ERROR_STAGE: String = "tiny_dancer.error.stage", "the stage that failed";
     KERNEL: String = "tiny_dancer.kernel", "the vector instructions that computed it: `scalar`, `avx2`, ...";
@@ -97,6 +98,7 @@ fields! {
         (`tiny_dancer_tracing::rows`)";
     REPLAY_MAX_UNCERTAINTY: Double = "tiny_dancer.replay.max_uncertainty", "the same of the uncertainty's limit";
     REPLAY_UNCERTAINTY: Double = "tiny_dancer.replay.uncertainty", "the uncertainty, to the last bit";
+    SAMPLING_RATIO: Double = "tiny_dancer.sampling_ratio", "the share of traces that begin here and are recorded";
     SPANS_LOST: Int = "tiny_dancer.spans.lost", "how many spans never arrived";
     STATUS: String = "tiny_dancer.status", "`success`, `fallback` or `failure`";
     UNCERTAINTY: Double = "tiny_dancer.uncertainty", "the conformal uncertainty: 0 certain, 1 nothing known";
@@ -265,14 +267,25 @@ pub const LINES: &[Line] = &[
         "A few probes pass.",
         &[CIRCUIT_NAME, CIRCUIT_PREVIOUS, CIRCUIT_CAUSE],
     ),
-    line(Level::INFO, "model reloaded", "Another model serves.", &[MODEL_VERSION, MODEL_PREVIOUS]),
-    line(Level::INFO, "router started", "It has its first model.", &[MODEL_VERSION]),
+    line(
+        Level::INFO,
+        "model reloaded",
+        "Another model serves.",
+        &[MODEL_VERSION, MODEL_PREVIOUS, CONFIDENCE_THRESHOLD, MAX_UNCERTAINTY],
+    ),
+    line(
+        Level::INFO,
+        "router started",
+        "It has its first model. Without a tracing system spans go nowhere, `none`; the line of one that is installed later says where.",
+        &[MODEL_VERSION, KERNEL, CONFIDENCE_THRESHOLD, MAX_UNCERTAINTY, ENDPOINT, SAMPLING_RATIO],
+    ),
     line(
         Level::INFO,
         "spans are exported again",
         "The collector is back. What was lost in between stays lost.",
         &[SPANS_LOST],
     ),
+    line(Level::INFO, "tracing started", "The tracing system is installed.", &[ENDPOINT, SAMPLING_RATIO]),
     line(
         Level::DEBUG,
         "outcome reported",

@@ -297,7 +297,14 @@ impl Observer for TracingObserver {
         match (event.result, event.previous) {
             (Ok(model), None) => tracing::info!(
                 target: TARGET,
-                { { fields::MODEL_VERSION } = model.version() },
+                {
+                    { fields::MODEL_VERSION } = model.version(),
+                    { fields::KERNEL } = event.kernel.name(),
+                    { fields::CONFIDENCE_THRESHOLD } = double(event.confidence_threshold),
+                    { fields::MAX_UNCERTAINTY } = double(event.max_uncertainty),
+                    { fields::ENDPOINT } = self.system().map_or("none", Pipeline::endpoint),
+                    { fields::SAMPLING_RATIO } = self.system().map_or(0.0, Pipeline::sampling_ratio),
+                },
                 "router started"
             ),
             (Ok(model), Some(previous)) => tracing::info!(
@@ -305,6 +312,8 @@ impl Observer for TracingObserver {
                 {
                     { fields::MODEL_VERSION } = model.version(),
                     { fields::MODEL_PREVIOUS } = previous,
+                    { fields::CONFIDENCE_THRESHOLD } = double(event.confidence_threshold),
+                    { fields::MAX_UNCERTAINTY } = double(event.max_uncertainty),
                 },
                 "model reloaded"
             ),

@@ -68,6 +68,7 @@ const MEMBERS: &[Member] = &[
         packages: &[
             "const-hex",
             "flate2",
+            "gethostname",
             "http",
             "httpdate",
             "hyper",

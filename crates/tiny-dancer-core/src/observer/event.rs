@@ -377,4 +377,10 @@ pub struct ModelReload<'a> {
     pub result: Result<&'a Model, &'a LoadError>,
     /// The version that served before; `None` when the router was made.
     pub previous: Option<&'a str>,
+    /// The confidence that lightweight needs from now on.
+    pub confidence_threshold: f32,
+    /// The uncertainty that lightweight may have from now on.
+    pub max_uncertainty: f32,
+    /// The vector instructions that the router computes with.
+    pub kernel: Kernel,
 }

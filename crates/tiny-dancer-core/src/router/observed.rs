@@ -193,8 +193,17 @@ pub(super) fn transition<O: Observer>(observer: &O, circuit: Circuit, transition
 
 pub(super) fn model_reload<O: Observer>(
     observer: &O,
+    kernel: Kernel,
+    serving: &Serving,
     result: Result<&Model, &LoadError>,
     previous: Option<&str>,
 ) {
-    observer.on_model_reload(&ModelReload { result, previous });
+    let &Serving { confidence_threshold, max_uncertainty, .. } = serving;
+    observer.on_model_reload(&ModelReload {
+        result,
+        previous,
+        confidence_threshold,
+        max_uncertainty,
+        kernel,
+    });
 }

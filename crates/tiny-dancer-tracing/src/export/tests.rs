@@ -53,6 +53,7 @@ pub(crate) fn lines_about_exporting() -> Vec<Line> {
             shutdown_timeout: Duration::from_millis(50),
             ..Default::default()
         });
+        system.pipeline().log_start();
         open_spans(&system.pipeline(), 1);
     })
     .1
@@ -69,6 +70,7 @@ fn a_collector_in_trouble_is_logged_once_and_so_is_its_recovery() {
         [
             ("spans can't be exported", None),
             ("spans are exported again", Some(&five)),
+            ("tracing started", None),
             ("spans were lost", Some(&one)),
         ]
     );

@@ -55,6 +55,23 @@ fn rust_log_can_ask_for_a_line_a_request_and_a_line_a_candidate() {
 }
 
 #[test]
+fn the_first_lines_say_where_spans_go_and_how_requests_are_decided() {
+    let name = "the_first_lines_say_where_spans_go_and_how_requests_are_decided";
+    let config = TracingConfig { sampling_ratio: 0.25, ..Default::default() };
+    let body = || route(TracingObserver::global(), 1);
+    if let Some((output, _)) = run(name, "", config, body) {
+        let line = |message: &str| output.stderr.lines().find(|line| line.contains(message)).unwrap();
+        let (tracing, router) = (line("tracing started"), line("router started"));
+        let common = ["tiny_dancer.endpoint=\"http://127.0.0.1:", "tiny_dancer.sampling_ratio=0.25"];
+        let own = ["confidence_threshold=0.85", "max_uncertainty=0.15", "model.version=", "kernel="];
+        for field in common {
+            assert!(tracing.contains(field) && router.contains(field), "{field}: {tracing} {router}");
+        }
+        assert!(own.iter().all(|field| router.contains(field)), "{router}");
+    }
+}
+
+#[test]
 fn an_unsampled_request_still_logs_its_error() {
     let name = "an_unsampled_request_still_logs_its_error";
     let config = TracingConfig { sampling_ratio: 0.0, ..Default::default() };
