@@ -139,6 +139,9 @@ pub struct Request {
 #[derive(Debug)]
 struct Recording {
     stages: Stages,
+    /// Held while the features are computed. There the router may wait for threads of rayon's, and this thread meanwhile
+    /// takes up whatever else waits for one, such as another request, which must not begin inside this one's span.
+    outside: Option<ContextGuard>,
     _attached: ContextGuard,
     /// The request's span, and the parent of all others.
     context: Context,
@@ -192,11 +195,18 @@ impl Observer for TracingObserver {
     }
 
     fn on_stage_start(&self, request: &mut Request, event: &StageStart<'_>) -> usize {
-        request.recording.as_mut().map_or(0, |recording| recording.stages.begin(event))
+        let Some(recording) = &mut request.recording else { return 0 };
+        if event.stage == Stage::FeatureEngineering {
+            recording.outside = Some(Context::new().attach());
+        }
+        recording.stages.begin(event)
     }
 
     fn on_stage_end(&self, request: &mut Request, place: usize, event: &StageEnd) {
         if let Some(recording) = &mut request.recording {
+            if event.stage == Stage::FeatureEngineering {
+                recording.outside = None;
+            }
             recording.stages.end(place, event);
         }
     }
@@ -379,7 +389,7 @@ impl Recording {
         let detail = if pipeline.candidate_spans() == 0 { Detail::Stages } else { Detail::Candidates };
         let stages =
             Stages::with_room_for(Stage::ALL.len() + pipeline.candidate_spans().min(JOINT_CANDIDATES));
-        Self { stages, _attached: context.clone().attach(), context, detail }
+        Self { stages, outside: None, _attached: context.clone().attach(), context, detail }
     }
 }
 
