@@ -74,6 +74,7 @@ mod testing;
 pub use config::{EndpointFault, InitError, LogFormat, TracingConfig};
 pub use context::{Guard, TraceContext, TraceContextError, TraceStateError};
 pub use export::{ShutdownReport, SpanCounts};
+pub use log::TraceIds;
 pub use observer::TracingObserver;
 pub use span::RoutingSpan;
 pub use system::TracingSystem;
