@@ -25,7 +25,15 @@ use tracing_subscriber::EnvFilter;
 ///
 /// OpenTelemetry's own environment variables are heard where a field holds its default, which counts as silence:
 /// [`environment::VARIABLES`](crate::environment::VARIABLES) lists them. What is set here wins.
+///
+/// With the feature `serde` a configuration file may hold any of the fields. Headers are read from it and never written: their
+/// values may be secrets.
 #[derive(Clone, PartialEq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default, deny_unknown_fields)
+)]
 pub struct TracingConfig {
     /// The `service.name` that spans are filed under. "tiny-dancer".
     pub service_name: String,
@@ -41,6 +49,7 @@ pub struct TracingConfig {
     /// directly, any other one through the proxy that `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` name.
     pub otlp_endpoint: Option<String>,
     /// Headers that each export carries, say, for a token. None. Their values are never shown.
+    #[cfg_attr(feature = "serde", serde(skip_serializing))]
     pub otlp_headers: BTreeMap<String, String>,
     /// Whether exports are compressed; needs the feature `gzip`. No: beside the service it costs more than it saves.
     pub otlp_gzip: bool,
@@ -149,6 +158,7 @@ impl fmt::Debug for TracingConfig {
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum LogFormat {
     /// For machines: an object a line.
     Json,

@@ -49,6 +49,7 @@
 //! # Features
 //!
 //! - `gzip`: compressed exports, `otlp_gzip`.
+//! - `serde`: `Serialize` and `Deserialize` for `TracingConfig`.
 //! - `tls`: collectors at `https://` addresses, through rustls.
 
 mod config;

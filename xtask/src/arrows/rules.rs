@@ -79,6 +79,7 @@ const MEMBERS: &[Member] = &[
             "percent-encoding",
             "prost",
             "reqwest",
+            "serde",
             "thiserror",
             "tracing",
             "tracing-opentelemetry",
