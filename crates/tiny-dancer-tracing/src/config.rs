@@ -63,8 +63,9 @@ pub struct TracingConfig {
     /// 1, so that the first request that somebody sends after setting this up can be seen. In production, 0.01 to
     /// 0.1: an unsampled request costs next to nothing, a sampled one its spans.
     pub sampling_ratio: f64,
-    /// How many of the nearest candidates get a span of their own; the rest share one. 8: those that matter most, and
-    /// still a trace that fits on a screen.
+    /// How many of the nearest candidates get a span of their own, which says how near the candidate is and what it says by
+    /// itself; the rest share one. 0: a trace is one row a stage. A candidate's step takes well below a microsecond, and the
+    /// event `routing_decision` holds the features of all.
     pub candidate_spans: usize,
     /// Whether candidates' names stay out of log lines and spans, "redacted" in their place. No: they are only in
     /// `TRACE` lines and on spans that you open with `RoutingSpan::model_inference`.
@@ -100,7 +101,7 @@ impl Default for TracingConfig {
             jaeger_agent_endpoint: None,
             enable_stdout: false,
             sampling_ratio: 1.0,
-            candidate_spans: 8,
+            candidate_spans: 0,
             redact_ids: false,
             lightweight_model: None,
             powerful_model: None,

@@ -61,11 +61,14 @@ fields! {
     CANDIDATE_LIGHTWEIGHT: Bool = "tiny_dancer.candidate.lightweight", "whether this candidate alone would choose \
         the lightweight model";
     CANDIDATE_RANK: Int = "tiny_dancer.candidate.rank", "how many candidates are nearer to the query: 0 is the nearest";
+    CANDIDATE_SIMILARITY: Double = "tiny_dancer.candidate.similarity", "the cosine of the query's and the candidate's \
+        embeddings";
     CANDIDATES: Int = "tiny_dancer.candidates", "how many candidates the request has";
     CIRCUIT_CAUSE: String = "tiny_dancer.circuit.cause", "why the circuit changed its state";
     CIRCUIT_NAME: String = "tiny_dancer.circuit.name", "`inference` or `lightweight`";
     CIRCUIT_PREVIOUS: String = "tiny_dancer.circuit.previous", "the state before: `closed`, `half_open` or `open`";
-    CONFIDENCE: Double = "tiny_dancer.confidence", "the probability that the lightweight model suffices";
+    CONFIDENCE: Double = "tiny_dancer.confidence", "the probability that the lightweight model suffices; of a candidate, \
+        what it says by itself";
     CONFIDENCE_THRESHOLD: Double = "tiny_dancer.confidence_threshold", "the confidence that lightweight needs";
     CONFIG_DIGEST: String = "tiny_dancer.config.digest", "twelve digits that differ where a configuration of the router \
         decides differently";
@@ -150,8 +153,9 @@ pub const SPANS: &[Span] = &[
     Span {
         name: Stage::ModelInference.name(),
         help: "With `tiny_dancer.candidates`: all candidates alone, and together those that have no span of their \
-               own. With `tiny_dancer.candidate.index`: the step of one of the nearest candidates.",
-        fields: &[CANDIDATES, CANDIDATE_INDEX, CANDIDATE_RANK],
+               own. With `tiny_dancer.candidate.index`: the step of one of the nearest `candidate_spans` candidates, with \
+               what it says by itself.",
+        fields: &[CANDIDATES, CANDIDATE_INDEX, CANDIDATE_RANK, CANDIDATE_SIMILARITY, CONFIDENCE],
     },
     Span {
         name: Stage::UncertaintyEstimation.name(),
@@ -361,11 +365,18 @@ attached, or else the root of a new trace; everything else is a child of the req
 routing_request
 |- circuit_breaker_check
 |- feature_engineering
-|- model_inference          candidates alone, and the far ones together
-|- model_inference          one of the nearest candidates, the farthest of them first
-|- ...
-|- model_inference          the nearest candidate
+|- model_inference
 `- uncertainty_estimation
+```
+
+With `candidate_spans: 3` each of the three nearest candidates has a span of its own, behind that of the stage, the farthest of
+them first; a step takes well below a microsecond, so there are none by default.
+
+```text
+|- model_inference          candidates alone, and the far ones together
+|- model_inference          the nearest candidate but two
+|- model_inference          the nearest but one
+|- model_inference          the nearest
 ```
 
 An open circuit or a request without candidates ends early, and so does its tree. All spans are of the kind `internal`.

@@ -18,7 +18,7 @@ use tiny_dancer_core::observer::{
     BatchStart, BreakerTransition, Decided as Decision, Detail, Failed, ModelReload, Observer,
     OutcomeReported, PromiseBroken, RequestEnd, RequestStart, Stage, StageEnd, StageStart,
 };
-use tiny_dancer_core::{CircuitState, ErrorKind, ModelType, Reason};
+use tiny_dancer_core::{CircuitState, ErrorKind, Feature, ModelType, Reason};
 use tracing::{Level, dispatcher};
 
 /// Makes spans and log lines of what a router does.
@@ -73,8 +73,13 @@ impl TracingObserver {
 
     /// Writes a decision into the spans and lines that want it.
     #[cold]
-    fn tell_decision(&self, request: &Request, event: &Decision<'_>) {
-        if let Some(recording) = &request.recording {
+    fn tell_decision(&self, request: &mut Request, event: &Decision<'_>) {
+        if let Some(recording) = &mut request.recording {
+            let (similarities, confidences) = (event.features(), event.confidences());
+            let similarities = similarities.column(Feature::Similarity);
+            recording
+                .stages
+                .describe(|candidate| Some([*similarities.get(candidate)?, *confidences.get(candidate)?]));
             let span = recording.context.span();
             span.set_attributes([
                 KeyValue::new(fields::DECISION_MODEL, event.model.name()),

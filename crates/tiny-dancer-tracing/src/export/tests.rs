@@ -160,7 +160,7 @@ fn what_is_exported_after_the_deadline_stays_dropped() {
 
 #[test]
 fn a_request_that_finds_no_place_is_lost_whole() {
-    const SPANS: u64 = 7;
+    const SPANS: u64 = 5;
     let (let_go, held) = mpsc::channel();
     let mut exporters = Exporters::new(1, 512, WAIT);
     exporters.add(Hangs(Mutex::new(held)), Trouble::default());

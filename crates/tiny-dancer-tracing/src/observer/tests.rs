@@ -316,6 +316,39 @@ fn what_the_sdk_says_of_itself_is_in_no_trace() {
 }
 
 #[test]
+fn a_trace_is_one_row_a_stage_by_default() {
+    let recorder = Recorder::new(TracingConfig::default());
+    route(recorder.observer(), &candidates(12));
+    let spans = recorder.finish();
+    let names: Vec<&str> = spans.iter().map(|span| &*span.name).collect();
+    assert_eq!(names, [&Stage::ALL.map(Stage::name)[..], &[RequestStart::NAME]].concat());
+}
+
+#[test]
+fn a_candidate_s_span_says_how_near_it_is_and_what_it_says_by_itself() {
+    let recorder = recorder(1.0, 3);
+    let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), recorder.observer());
+    let response = router.route(RoutingRequest::new(&[1.0, 0.0], &candidates(12))).unwrap();
+    let spans = recorder.finish();
+    let nearest = &named(&spans, Stage::ModelInference.name())[1..];
+    let seen: Vec<_> = nearest
+        .iter()
+        .map(|span| {
+            let value = |key| attribute(span, key).unwrap().clone();
+            let index = number(span, fields::CANDIDATE_INDEX);
+            (index, value(fields::CANDIDATE_SIMILARITY), value(fields::CONFIDENCE))
+        })
+        .collect();
+    let confidence = |candidate: usize| {
+        let decision = response.decisions.iter().find(|decision| decision.candidate == candidate).unwrap();
+        Value::F64(double(decision.confidence))
+    };
+    let expected = [(2, 0.93), (1, 0.94), (0, 0.95)]
+        .map(|(index, similarity)| (index, Value::F64(similarity), confidence(index as usize)));
+    assert_eq!(seen, expected);
+}
+
+#[test]
 fn a_request_that_unwinds_ends_its_spans_and_leaves_no_context_behind() {
     struct Panics;
     impl Observer for Panics {

@@ -125,9 +125,9 @@ pub(crate) fn silent() -> (TcpListener, TracingConfig) {
     (listener, TracingConfig { otlp_endpoint, ..patient() })
 }
 
-/// A configuration that a busy machine can't make fail.
+/// A configuration that a busy machine can't make fail, with all kinds of spans.
 pub(crate) fn patient() -> TracingConfig {
-    TracingConfig { shutdown_timeout: Duration::from_secs(120), ..Default::default() }
+    TracingConfig { shutdown_timeout: Duration::from_secs(120), candidate_spans: 8, ..Default::default() }
 }
 
 /// A configuration that exports to where nobody listens: a port that is handed out to nobody, unlike one that was just
@@ -137,7 +137,7 @@ pub(crate) fn dead() -> TracingConfig {
         otlp_endpoint: Some("http://127.0.0.1:1".to_owned()),
         // As long as a collector is away, a shutdown waits for it.
         shutdown_timeout: Duration::from_millis(50),
-        ..Default::default()
+        ..patient()
     }
 }
 

@@ -39,7 +39,7 @@ fn rust_log_filters_lines_and_never_spans() {
     let name = "rust_log_filters_lines_and_never_spans";
     let body = || route(TracingObserver::global(), 1);
     if let Some((output, spans)) = run(name, "error", TracingConfig::default(), body) {
-        assert_eq!(spans.len(), 7);
+        assert_eq!(spans.len(), 5);
         assert!(!output.stderr.contains("tiny_dancer"), "{}", output.stderr);
     }
 }

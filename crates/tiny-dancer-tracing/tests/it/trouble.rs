@@ -109,7 +109,7 @@ fn to(address: SocketAddr) -> TracingConfig {
         otlp_endpoint: Some(format!("http://{address}")),
         export_timeout: Duration::from_millis(100),
         shutdown_timeout: Duration::from_millis(500),
-        ..Default::default()
+        ..patient()
     }
 }
 
