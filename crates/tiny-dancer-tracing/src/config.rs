@@ -456,7 +456,7 @@ fn check_agent(endpoint: &str) -> Result<(), InitError> {
         return Err(InitError::JaegerAgentIsOtlp { endpoint: shown(endpoint) });
     }
     let refuse = |fault| Err(InitError::JaegerAgent { endpoint: shown(endpoint), fault });
-    if endpoint.contains(|c: char| c.is_whitespace() || c.is_control() || !c.is_ascii() || c == '/') {
+    if endpoint.contains(|c: char| c.is_whitespace() || c.is_control() || !c.is_ascii() || "/@".contains(c)) {
         return refuse(EndpointFault::Whitespace);
     }
     match host_and_port(endpoint) {

@@ -43,7 +43,7 @@ where
 /// use tracing_subscriber::layer::SubscriberExt;
 ///
 /// let system = TracingSystem::new(TracingConfig::default());
-/// // What wraps a format is not told of the layer's colours, so they are set here.
+/// // The layer's own colours do not reach a format that is wrapped: they are set here.
 /// let lines = fmt::layer().event_format(TraceIds::text(format().with_ansi(true)));
 /// let subscriber = tracing_subscriber::registry().with(lines).with(system.layer()?);
 /// tracing::subscriber::with_default(subscriber, || {

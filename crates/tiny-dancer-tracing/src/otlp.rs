@@ -120,6 +120,7 @@ impl Exporter {
             headers.insert(HeaderName::from_str(name)?, value);
         }
         let mut client = Client::builder()
+            .user_agent(concat!("tiny-dancer-tracing/", env!("CARGO_PKG_VERSION")))
             .timeout(timeout)
             // A host that does not answer at all fails in time for another attempt.
             .connect_timeout(timeout / 2)

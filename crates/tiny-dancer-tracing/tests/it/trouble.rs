@@ -290,6 +290,8 @@ fn headers_and_the_environment_s_headers_reach_the_collector() {
         let received = collector.next();
         assert_eq!(received.headers["authorization"], "Bearer me");
         assert_eq!(received.headers["x-tenant"], "them");
+        // Which program sends, as OTLP asks.
+        assert!(received.headers["user-agent"].to_str().unwrap().starts_with("tiny-dancer-tracing/"));
         let resource = received.request.resource_spans[0].resource.as_ref().unwrap();
         let resource = format!("{resource:?}");
         assert!(resource.contains("named-outside") && resource.contains("deployment.environment.name"));
