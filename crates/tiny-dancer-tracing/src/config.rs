@@ -481,7 +481,7 @@ fn host_and_port(text: &str) -> (&str, Option<&str>) {
 /// Checks a collector's address, and adds the path of OTLP where it has none.
 fn traces_url(origin: &'static str, endpoint: &str) -> Result<Url, InitError> {
     let refuse = |fault| {
-        // Whatever is wrong with it, a part of it may be a password.
+        // Besides its fault it may hold a password, which the error must not show.
         if endpoint.contains('@') {
             return Err(InitError::OtlpCredentials { origin });
         }

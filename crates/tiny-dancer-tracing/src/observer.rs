@@ -144,8 +144,8 @@ pub struct Request {
 #[derive(Debug)]
 struct Recording {
     stages: Stages,
-    /// Held while the features are computed. There the router may wait for threads of rayon's, and this thread meanwhile
-    /// takes up whatever else waits for one, such as another request, which must not begin inside this one's span.
+    /// An empty context, held while the features are computed. There the router may wait for threads of rayon's, and its
+    /// own thread takes up other work of the pool, such as another request, which must not begin inside this one's span.
     outside: Option<ContextGuard>,
     _attached: ContextGuard,
     /// The request's span, and the parent of all others.

@@ -1,4 +1,6 @@
 use super::*;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 
 fn backoff(first: u64, longest: u64) -> Backoff {
     let [first, longest] = [first, longest].map(Duration::from_millis);
@@ -85,4 +87,40 @@ fn no_value_of_a_header_is_shown_by_debug() {
         Exporter::new(target, Trouble::default(), Deadline::default(), Backoff::default()).unwrap();
     let shown = format!("{exporter:?}");
     assert!(shown.contains("authorization") && !shown.contains("secret"), "{shown}");
+}
+
+/// An exporter to a port that is handed out to no program.
+fn to_nowhere(backoff: Backoff, deadline: Deadline) -> Exporter {
+    let url = Url::parse("http://127.0.0.1:1/v1/traces").unwrap();
+    let target = Target { url, headers: &BTreeMap::new(), gzip: false, timeout: Duration::from_secs(60) };
+    Exporter::new(target, Trouble::default(), deadline, backoff).unwrap()
+}
+
+/// Exports an empty batch: the error, and how many attempts it took.
+fn attempts(exporter: &Exporter) -> (String, u32) {
+    let mut export = pin!(exporter.export(vec![]));
+    let Poll::Ready(result) = export.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
+        panic!("it never waits but by blocking")
+    };
+    (result.unwrap_err().to_string(), exporter.failures.load(Ordering::Relaxed))
+}
+
+#[test]
+fn attempts_end_after_their_total_time() {
+    let backoff = Backoff { total: Duration::from_millis(20), ..backoff(1, 1) };
+    let (error, attempts) = attempts(&to_nowhere(backoff, Deadline::default()));
+    assert!(attempts > 1, "{attempts}");
+    assert!(error.contains("http://127.0.0.1:1/v1/traces: ") && error.contains("refused"), "{error}");
+}
+
+#[test]
+fn attempts_end_where_the_next_one_would_come_after_the_shutdown_s_deadline() {
+    let deadline = Deadline::default();
+    let exporter = to_nowhere(backoff(7_200_000, 7_200_000), deadline.clone());
+    deadline.set(Duration::from_secs(3_600));
+    assert_eq!(attempts(&exporter).1, 1);
+    deadline.set(Duration::ZERO);
+    let (error, attempts) = attempts(&exporter);
+    assert_eq!(attempts, 1, "there was another attempt");
+    assert!(error.contains("deadline"), "{error}");
 }
