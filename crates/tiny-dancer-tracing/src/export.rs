@@ -37,7 +37,7 @@ pub struct ShutdownReport {
     pub flushed: u64,
     /// Spans that were never offered to it: the queue was full, or the deadline passed first.
     pub dropped: u64,
-    /// Spans that it refused, or that were offered in vain.
+    /// Spans that it refused, or that were offered in vain, such as those that it did not confirm by the deadline.
     pub failed: u64,
     /// Whether the deadline passed, or an exporter's thread was gone, before all was done.
     pub timed_out: bool,
@@ -241,8 +241,10 @@ impl Pipeline {
         let helper = helper.spawn(move || done.send(provider.shutdown_with_timeout(timeout).is_ok()));
         let done_in_time = helper.is_ok() && wait.recv_timeout(timeout).unwrap_or(false);
 
-        let SpanCounts { flushed, failed, .. } = self.counts();
-        let _ = self.ended.set((flushed, failed));
+        let SpanCounts { made, waiting, flushed, dropped, failed } = self.counts();
+        // What an exporter has by now, and the collector did not confirm, was offered in vain.
+        let offered = made.saturating_sub(waiting + flushed + dropped + failed);
+        let _ = self.ended.set((flushed, failed + offered));
         let SpanCounts { flushed, dropped, failed, .. } = self.counts();
         ShutdownReport { flushed, dropped, failed, timed_out: !done_in_time }
     }
