@@ -39,6 +39,9 @@ use tiny_dancer_core::Clock;
 /// How much of an answer is read: it holds one number and one sentence.
 const LONGEST_ANSWER: u64 = 64 * 1024;
 
+/// What hyper says, and has no question for, where a server sends something before it is asked, as one of HTTP/2 does.
+const SPOKE_FIRST: &str = "received unexpected message from connection";
+
 /// How much of a collector's sentence reaches the log.
 const LONGEST_MESSAGE: usize = 200;
 
@@ -306,7 +309,7 @@ impl From<reqwest::Error> for Failure {
         let mut source: Option<&(dyn Error + 'static)> = error.source();
         while let Some(error) = source {
             if let Some(error) = error.downcast_ref::<hyper::Error>() {
-                if error.is_parse() {
+                if error.is_parse() || error.to_string() == SPOKE_FIRST {
                     // What answers is no HTTP/1.1; a collector that is none speaks HTTP/2, as gRPC does.
                     return Cause::Grpc.into();
                 }
