@@ -52,8 +52,6 @@ fn main() -> anyhow::Result<()> {
     let tracing_system = TracingSystem::new(TracingConfig {
         service_name: "axum-service".to_owned(),
         otlp_endpoint: elsewhere.clone().or_else(|| collector.as_ref().map(Collector::endpoint)),
-        // Short trees: spans of their own for the three nearest memories alone.
-        candidate_spans: 3,
         // The models that are asked in the end, for the attribute `gen_ai.request.model`.
         lightweight_model: Some("small-model".to_owned()),
         powerful_model: Some("large-model".to_owned()),

@@ -2,12 +2,13 @@
 
 use crate::environment::{self, Heard};
 use http::{HeaderName, HeaderValue};
+use reqwest::Url;
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
 
 /// The settings of a [`TracingSystem`](crate::TracingSystem), checked once, when it starts.
 ///
@@ -24,14 +25,31 @@ use tracing_subscriber::filter::ParseError;
 ///
 /// OpenTelemetry's own environment variables are heard where a field holds its default, which counts as silence:
 /// [`environment::VARIABLES`](crate::environment::VARIABLES) lists them. What is set here wins.
+///
+/// With the feature `serde` a configuration file may hold any of the fields. Headers are read from it and never written: their
+/// values may be secrets.
 #[derive(Clone, PartialEq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default, deny_unknown_fields)
+)]
 pub struct TracingConfig {
     /// The `service.name` that spans are filed under. "tiny-dancer".
     pub service_name: String,
+    /// The `service.version`, say `Some(env!("CARGO_PKG_VERSION").to_string())`. None: what `OTEL_RESOURCE_ATTRIBUTES` says,
+    /// if anything.
+    pub service_version: Option<String>,
+    /// The `service.instance.id`, which tells processes of one service apart. None: what `OTEL_RESOURCE_ATTRIBUTES` says, or
+    /// else a random UUID, the same for all systems of a process.
+    pub service_instance_id: Option<String>,
     /// Where an OTLP collector listens for http-protobuf, usually port 4318. `/v1/traces` is added where the URL has
-    /// no path. None: no OTLP. Jaeger, since version 1.35, is such a collector.
+    /// no path. None: no OTLP. Jaeger, since version 1.35, is such a collector. Credentials (`user:password@`) are an error:
+    /// they belong into `otlp_headers`. Redirects are not followed. A collector on a loopback address is spoken to
+    /// directly, any other one through the proxy that `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` name.
     pub otlp_endpoint: Option<String>,
     /// Headers that each export carries, say, for a token. None. Their values are never shown.
+    #[cfg_attr(feature = "serde", serde(skip_serializing))]
     pub otlp_headers: BTreeMap<String, String>,
     /// Whether exports are compressed; needs the feature `gzip`. No: beside the service it costs more than it saves.
     pub otlp_gzip: bool,
@@ -45,8 +63,9 @@ pub struct TracingConfig {
     /// 1, so that the first request that somebody sends after setting this up can be seen. In production, 0.01 to
     /// 0.1: an unsampled request costs next to nothing, a sampled one its spans.
     pub sampling_ratio: f64,
-    /// How many of the nearest candidates get a span of their own; the rest share one. 8: those that matter most, and
-    /// still a trace that fits on a screen.
+    /// How many of the nearest candidates get a span of their own, which says how near the candidate is and what it says by
+    /// itself; the rest share one. 0: a trace is one row a stage. A candidate's step takes well below a microsecond, and the
+    /// event `routing_decision` holds the features of all.
     pub candidate_spans: usize,
     /// Whether candidates' names stay out of log lines and spans, "redacted" in their place. No: they are only in
     /// `TRACE` lines and on spans that you open with `RoutingSpan::model_inference`.
@@ -56,10 +75,12 @@ pub struct TracingConfig {
     pub lightweight_model: Option<String>,
     /// The same of the powerful model.
     pub powerful_model: Option<String>,
-    /// How long one attempt to export may take, its retries included. 10 s, as OTLP has it.
+    /// How long one attempt to export may take, at most a day. 10 s, as OTLP has it. Where a later attempt may succeed,
+    /// one follows after a delay that grows from 0.1 s to 5 s, or that the collector asks for, up to 30 s; attempts for
+    /// the same spans end after 5 minutes.
     pub export_timeout: Duration,
-    /// How long [`shutdown`](crate::TracingSystem::shutdown) waits for the last spans. 5 s: less than the 10 s after
-    /// which the usual supervisor loses its patience.
+    /// How long [`shutdown`](crate::TracingSystem::shutdown) waits for the last spans, at most a day. 5 s: less than the
+    /// 10 s after which the usual supervisor loses its patience.
     pub shutdown_timeout: Duration,
     /// How log lines look on the standard error, or that there are none. Text.
     pub log_format: LogFormat,
@@ -72,13 +93,15 @@ impl Default for TracingConfig {
     fn default() -> Self {
         Self {
             service_name: "tiny-dancer".to_owned(),
+            service_version: None,
+            service_instance_id: None,
             otlp_endpoint: None,
             otlp_headers: BTreeMap::new(),
             otlp_gzip: false,
             jaeger_agent_endpoint: None,
             enable_stdout: false,
             sampling_ratio: 1.0,
-            candidate_spans: 8,
+            candidate_spans: 0,
             redact_ids: false,
             lightweight_model: None,
             powerful_model: None,
@@ -94,6 +117,8 @@ impl fmt::Debug for TracingConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             service_name,
+            service_version,
+            service_instance_id,
             otlp_endpoint,
             otlp_headers,
             otlp_gzip,
@@ -111,11 +136,13 @@ impl fmt::Debug for TracingConfig {
         } = self;
         f.debug_struct("TracingConfig")
             .field("service_name", service_name)
-            .field("otlp_endpoint", otlp_endpoint)
+            .field("service_version", service_version)
+            .field("service_instance_id", service_instance_id)
+            .field("otlp_endpoint", &otlp_endpoint.as_deref().map(shown))
             // A header's value may be a password.
             .field("otlp_headers", &otlp_headers.keys())
             .field("otlp_gzip", otlp_gzip)
-            .field("jaeger_agent_endpoint", jaeger_agent_endpoint)
+            .field("jaeger_agent_endpoint", &jaeger_agent_endpoint.as_deref().map(shown))
             .field("enable_stdout", enable_stdout)
             .field("sampling_ratio", sampling_ratio)
             .field("candidate_spans", candidate_spans)
@@ -132,6 +159,7 @@ impl fmt::Debug for TracingConfig {
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum LogFormat {
     /// For machines: an object a line.
     Json,
@@ -146,32 +174,38 @@ pub enum LogFormat {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InitError {
+    /// A duration that overflows the system's clock, or is a mistake.
+    #[error("{field} is {actual:?}, expected at most {limit:?}")]
+    DurationTooLong {
+        /// The field of [`TracingConfig`].
+        field: &'static str,
+        /// What it holds.
+        actual: Duration,
+        /// What it may hold.
+        limit: Duration,
+    },
     /// A duration of nothing.
     #[error("{field} is zero")]
     DurationZero {
         /// The field of [`TracingConfig`].
         field: &'static str,
     },
-    /// The exporter could not be built.
-    #[error("the OTLP exporter could not be built")]
-    Exporter {
-        /// Why.
-        source: opentelemetry_otlp::ExporterBuildError,
-    },
     /// Compression was asked for, without the code for it.
     #[error("otlp_gzip needs the cargo feature `gzip`")]
     Gzip,
     /// A header that HTTP does not have.
-    #[error("otlp_headers holds {name:?}, which is no header, or its value is none")]
+    #[error("{origin} holds {name:?}, which is no header, or its value is none")]
     Header {
+        /// Where it stands: `otlp_headers`, or the name of a variable.
+        origin: &'static str,
         /// Its name; the value may be a secret.
         name: String,
     },
     /// The HTTP client could not be made.
-    #[error("the HTTP client could not be made")]
+    #[error("the HTTP client could not be made: {source}")]
     HttpClient {
         /// Why.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Box<dyn Error + Send + Sync>,
     },
     /// An address that is no `host:port`.
     #[error("jaeger_agent_endpoint is {endpoint:?}: {fault}")]
@@ -188,30 +222,43 @@ pub enum InitError {
         endpoint: String,
     },
     /// A log filter that can't be read.
-    #[error("{origin} is {filter:?}, which is no log filter")]
+    #[error("{origin} is {filter:?}, which is no log filter: {source}")]
     LogFilter {
         /// Where it stands: `log_filter` or `RUST_LOG`.
         origin: &'static str,
         /// What it says.
         filter: String,
         /// Why.
-        source: ParseError,
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// An address with a name and a password in it, which every log line about it would show.
+    #[error(
+        "{origin} holds credentials, which log lines would show: send them as a header, in otlp_headers or \
+         OTEL_EXPORTER_OTLP_HEADERS"
+    )]
+    OtlpCredentials {
+        /// Where it stands: `otlp_endpoint`, or the name of a variable.
+        origin: &'static str,
     },
     /// An address that is no URL of a collector.
-    #[error("otlp_endpoint is {endpoint:?}: {fault}")]
+    #[error("{origin} is {endpoint:?}: {fault}")]
     OtlpEndpoint {
-        /// What the field holds.
+        /// Where it stands: `otlp_endpoint`, or the name of a variable.
+        origin: &'static str,
+        /// What it says; a query is left out.
         endpoint: String,
         /// What is wrong with it.
         fault: EndpointFault,
     },
     /// The port on which collectors speak gRPC.
     #[error(
-        "otlp_endpoint is {endpoint:?}, but on port 4317 collectors speak gRPC; http-protobuf, which is spoken here, \
-         has port 4318"
+        "{origin} is {endpoint:?}, but on port 4317 collectors speak gRPC; http-protobuf, which is spoken here, has \
+         port 4318"
     )]
     OtlpGrpcPort {
-        /// What the field holds.
+        /// Where it stands: `otlp_endpoint`, or the name of a variable.
+        origin: &'static str,
+        /// What it says.
         endpoint: String,
     },
     /// A ratio outside 0 to 1, or NaN.
@@ -250,7 +297,7 @@ pub enum InitError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EndpointFault {
-    /// No host.
+    /// No host, or one that no URL has.
     #[error("it names no host")]
     Host,
     /// A port that is no number below 65,536.
@@ -275,7 +322,7 @@ pub enum EndpointFault {
 pub(crate) struct Checked {
     pub(crate) config: TracingConfig,
     /// The full URL that spans are posted to.
-    pub(crate) traces_url: Option<String>,
+    pub(crate) traces_url: Option<Url>,
     /// Whether there are to be no spans at all.
     pub(crate) disabled: bool,
     /// Whether the global propagator is installed.
@@ -286,11 +333,25 @@ pub(crate) struct Checked {
     pub(crate) queue_size: usize,
     /// How many spans are sent at once.
     pub(crate) batch_size: usize,
+    /// How long spans wait for others.
+    pub(crate) schedule_delay: Duration,
 }
 
 impl Checked {
     pub(crate) fn sampling_ratio(&self) -> f64 {
         if self.disabled { 0.0 } else { self.config.sampling_ratio }
+    }
+
+    /// Where spans go, in words.
+    pub(crate) fn endpoint(&self) -> String {
+        let config = &self.config;
+        let exporters = [
+            self.traces_url.as_ref().map(Url::as_str),
+            config.jaeger_agent_endpoint.as_deref(),
+            config.enable_stdout.then_some("standard output"),
+        ];
+        let exporters: Vec<_> = exporters.into_iter().flatten().collect();
+        if exporters.is_empty() || self.disabled { "none".to_owned() } else { exporters.join(", ") }
     }
 }
 
@@ -301,8 +362,16 @@ impl TracingConfig {
 
     /// Checks it together with what the environment says.
     pub(crate) fn check_in(self, read: impl Fn(&str) -> Option<String>) -> Result<Checked, InitError> {
-        let Heard { config, traces_endpoint, disabled, propagate, attribute_limit, queue_size, batch_size } =
-            environment::hear(self, read)?;
+        let Heard {
+            config,
+            traces_endpoint,
+            disabled,
+            propagate,
+            attribute_limit,
+            queue_size,
+            batch_size,
+            schedule_delay,
+        } = environment::hear(self, read)?;
         if config.service_name.is_empty() {
             return Err(InitError::ServiceNameEmpty);
         }
@@ -315,6 +384,9 @@ impl TracingConfig {
             if duration.is_zero() {
                 return Err(InitError::DurationZero { field });
             }
+            if duration > LONGEST {
+                return Err(InitError::DurationTooLong { field, actual: duration, limit: LONGEST });
+            }
         }
         if let Some(endpoint) = &config.jaeger_agent_endpoint {
             check_agent(endpoint)?;
@@ -324,18 +396,24 @@ impl TracingConfig {
         }
         for (name, value) in &config.otlp_headers {
             if name.parse::<HeaderName>().is_err() || value.parse::<HeaderValue>().is_err() {
-                return Err(InitError::Header { name: name.clone() });
+                return Err(InitError::Header { origin: OTLP_HEADERS, name: name.clone() });
             }
         }
         let traces_url = match (&config.otlp_endpoint, traces_endpoint) {
-            (Some(endpoint), _) => Some(traces_url(endpoint)?),
-            (None, Some(endpoint)) => {
-                traces_url(&endpoint)?;
-                Some(endpoint)
-            }
+            (Some(endpoint), _) => Some(traces_url(OTLP_ENDPOINT, endpoint)?),
+            (None, Some((origin, endpoint))) => Some(traces_url(origin, &endpoint)?),
             (None, None) => None,
         };
-        Ok(Checked { config, traces_url, disabled, propagate, attribute_limit, queue_size, batch_size })
+        Ok(Checked {
+            config,
+            traces_url,
+            disabled,
+            propagate,
+            attribute_limit,
+            queue_size,
+            batch_size,
+            schedule_delay,
+        })
     }
 
     /// The filter of log lines. The SDK's own are off unless asked for: what they have to say of a dead collector, they
@@ -348,18 +426,37 @@ impl TracingConfig {
         EnvFilter::from_str(&format!("opentelemetry=off,{filter}")).map_err(|source| InitError::LogFilter {
             origin,
             filter,
-            source,
+            source: source.into(),
         })
+    }
+}
+
+/// The longest timeout: a day.
+const LONGEST: Duration = Duration::from_secs(86_400);
+
+const OTLP_ENDPOINT: &str = "otlp_endpoint";
+const OTLP_HEADERS: &str = "otlp_headers";
+
+/// An address without what may be secret: what stands before an `@`, and a query.
+pub(crate) fn shown(endpoint: &str) -> String {
+    let (scheme, rest) = match endpoint.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), endpoint),
+    };
+    let rest = rest.rsplit_once('@').map_or_else(|| rest.to_owned(), |(_, host)| format!("***@{host}"));
+    match rest.split_once('?') {
+        Some((rest, _)) => format!("{scheme}{rest}?***"),
+        None => scheme + &rest,
     }
 }
 
 /// Checks the address of an agent.
 fn check_agent(endpoint: &str) -> Result<(), InitError> {
     if endpoint.contains("://") || endpoint.ends_with(":4317") || endpoint.ends_with(":4318") {
-        return Err(InitError::JaegerAgentIsOtlp { endpoint: endpoint.to_owned() });
+        return Err(InitError::JaegerAgentIsOtlp { endpoint: shown(endpoint) });
     }
-    let refuse = |fault| Err(InitError::JaegerAgent { endpoint: endpoint.to_owned(), fault });
-    if endpoint.contains(|c: char| c.is_whitespace() || c.is_control() || !c.is_ascii() || c == '/') {
+    let refuse = |fault| Err(InitError::JaegerAgent { endpoint: shown(endpoint), fault });
+    if endpoint.contains(|c: char| c.is_whitespace() || c.is_control() || !c.is_ascii() || "/@".contains(c)) {
         return refuse(EndpointFault::Whitespace);
     }
     match host_and_port(endpoint) {
@@ -382,8 +479,14 @@ fn host_and_port(text: &str) -> (&str, Option<&str>) {
 }
 
 /// Checks a collector's address, and adds the path of OTLP where it has none.
-fn traces_url(endpoint: &str) -> Result<String, InitError> {
-    let refuse = |fault| Err(InitError::OtlpEndpoint { endpoint: endpoint.to_owned(), fault });
+fn traces_url(origin: &'static str, endpoint: &str) -> Result<Url, InitError> {
+    let refuse = |fault| {
+        // Besides its fault it may hold a password, which the error must not show.
+        if endpoint.contains('@') {
+            return Err(InitError::OtlpCredentials { origin });
+        }
+        Err(InitError::OtlpEndpoint { origin, endpoint: shown(endpoint), fault })
+    };
     if endpoint.contains(|c: char| c.is_whitespace() || c.is_control() || !c.is_ascii()) {
         return refuse(EndpointFault::Whitespace);
     }
@@ -401,21 +504,27 @@ fn traces_url(endpoint: &str) -> Result<String, InitError> {
         return refuse(EndpointFault::Query);
     }
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let host_and_port = authority.rsplit_once('@').map_or(authority, |(_, host_and_port)| host_and_port);
-    let (host, port) = self::host_and_port(host_and_port);
+    if authority.contains('@') {
+        return Err(InitError::OtlpCredentials { origin });
+    }
+    let (host, port) = host_and_port(authority);
     if host.is_empty() {
         return refuse(EndpointFault::Host);
     }
     match port.map(u16::from_str) {
         Some(Err(_) | Ok(0)) => return refuse(EndpointFault::Port),
-        Some(Ok(4317)) => return Err(InitError::OtlpGrpcPort { endpoint: endpoint.to_owned() }),
+        Some(Ok(4317)) => return Err(InitError::OtlpGrpcPort { origin, endpoint: shown(endpoint) }),
         _ => {}
     }
-    Ok(if path.is_empty() {
-        format!("{}/v1/traces", endpoint.trim_end_matches('/'))
-    } else {
-        endpoint.to_owned()
-    })
+    match Url::parse(endpoint) {
+        Ok(mut url) => {
+            if path.is_empty() && origin == OTLP_ENDPOINT {
+                url.set_path("/v1/traces");
+            }
+            Ok(url)
+        }
+        Err(_) => refuse(EndpointFault::Host),
+    }
 }
 
 #[cfg(test)]

@@ -2,9 +2,12 @@
 
 use http::{HeaderMap, HeaderValue};
 use opentelemetry::context::FutureExt;
+use opentelemetry::propagation::text_map_propagator::FieldIter;
+use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
 use opentelemetry::{Context, ContextGuard};
 use std::str::FromStr;
+use std::sync::{Arc, LazyLock};
 
 /// A place in a trace: which trace, which span of it, and whether it is recorded.
 ///
@@ -34,20 +37,33 @@ use std::str::FromStr;
 /// A context is plain data: send it to another thread, a rayon pool or a task, and attach it there; a future runs
 /// [within](Self::within) it on whichever threads it is polled.
 ///
-/// [W3C Trace Context](https://www.w3.org/TR/trace-context/), read strictly.
+/// [W3C Trace Context, level 2](https://www.w3.org/TR/trace-context-2/), read strictly.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TraceContext(SpanContext);
+pub struct TraceContext {
+    /// With those members of the `tracestate` that OpenTelemetry's own type takes: it refuses keys that have more than one
+    /// `@`, or more than 13 characters behind it.
+    context: SpanContext,
+    /// All members.
+    tracestate: Arc<str>,
+}
 
 /// The header that holds the trace, the span and the flags.
 const TRACEPARENT: &str = "traceparent";
 /// The header in which each vendor keeps notes of its own.
 const TRACESTATE: &str = "tracestate";
 
+/// The flag that says that a trace's id was drawn by chance, so that others may sample by it.
+const RANDOM: TraceFlags = TraceFlags::new(0x02);
+
 impl TraceContext {
     /// Reads the context from a request's headers: any pairs of name and value, in any case.
     ///
     /// A `tracestate` that can't be read is left out, as the standard says; it costs nobody the trace.
     /// [`with_tracestate`](Self::with_tracestate) says what is wrong with it.
+    ///
+    /// # Errors
+    ///
+    /// A [`TraceContextError`] says what is wrong with the `traceparent`, or that there is none or more than one.
     pub fn from_headers<N: AsRef<str>, V: AsRef<str>>(
         headers: impl IntoIterator<Item = (N, V)>,
     ) -> Result<Self, TraceContextError> {
@@ -86,6 +102,10 @@ impl TraceContext {
     /// assert_eq!(outgoing, incoming);
     /// # Ok::<(), tiny_dancer_tracing::TraceContextError>(())
     /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`from_headers`](Self::from_headers).
     pub fn extract(headers: &HeaderMap) -> Result<Self, TraceContextError> {
         // What is not text is no trace context, and is refused as such rather than passed over.
         let pair =
@@ -105,29 +125,64 @@ impl TraceContext {
     }
 
     /// The same place in the trace, with other vendors' notes; empty, with none.
+    ///
+    /// # Errors
+    ///
+    /// A [`TraceStateError`] names the first member that breaks the standard's grammar, or says that there are too many.
     pub fn with_tracestate(self, tracestate: &str) -> Result<Self, TraceStateError> {
-        let state = parse_state(tracestate)?;
-        let context = self.0;
-        let (trace, span, flags) = (context.trace_id(), context.span_id(), context.trace_flags());
-        Ok(Self(SpanContext::new(trace, span, flags, context.is_remote(), state)))
+        let members = parse_state(tracestate)?;
+        let taken = members.iter().copied().filter(|&member| TraceState::from_key_value([member]).is_ok());
+        // Each of them was taken by itself, and there are no more than the standard allows.
+        let state = TraceState::from_key_value(taken).unwrap_or_default();
+        let whole: Vec<_> = members.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let context = with_state(&self.context, self.context.trace_flags(), state);
+        Ok(Self { context, tracestate: whole.join(",").into() })
     }
 
     /// The context in which the caller runs: that of the innermost span, or what was attached. `None` outside a trace.
     pub fn from_current() -> Option<Self> {
-        Context::map_current(|current| {
-            let span = current.span();
-            Some(span.span_context()).filter(|context| context.is_valid()).cloned().map(Self)
+        Context::map_current(Self::of)
+    }
+
+    /// The innermost span of this context. What spans don't carry on, the random flag below the unsampled and members of
+    /// the `tracestate`, comes from the caller, as long as the trace is the caller's.
+    fn of(context: &Context) -> Option<Self> {
+        let span = context.span();
+        let here = span.span_context();
+        if !here.is_valid() {
+            return None;
+        }
+        let caller = context.get::<Self>().filter(|caller| {
+            let caller = &caller.context;
+            caller.trace_id() == here.trace_id() && caller.trace_state() == here.trace_state()
+        });
+        Some(match caller {
+            Some(Self { context: caller, tracestate }) => {
+                let flags = here.trace_flags() | (caller.trace_flags() & RANDOM);
+                let context = with_state(here, flags, here.trace_state().clone());
+                Self { context, tracestate: Arc::clone(tracestate) }
+            }
+            None => Self { context: here.clone(), tracestate: here.trace_state().header().into() },
         })
+    }
+
+    /// Makes this the parent of what begins in a context.
+    fn below(&self, context: &Context) -> Context {
+        let context = context.with_remote_span_context(self.context.clone());
+        let flags = self.context.trace_flags();
+        if flags & RANDOM == RANDOM || *self.tracestate != self.context.trace_state().header() {
+            return context.with_value(self.clone());
+        }
+        context
     }
 
     /// The headers for the next service: `traceparent`, and `tracestate` unless it is empty.
     pub fn to_headers(&self) -> Vec<(&'static str, String)> {
-        let flags = self.0.trace_flags() & TraceFlags::SAMPLED;
-        let parent = format!("00-{}-{}-{:02x}", self.0.trace_id(), self.0.span_id(), flags);
-        let mut headers = vec![(TRACEPARENT, parent)];
-        let state = self.tracestate();
-        if !state.is_empty() {
-            headers.push((TRACESTATE, state));
+        let (trace_id, span_id) = (self.context.trace_id(), self.context.span_id());
+        let flags = self.context.trace_flags() & (TraceFlags::SAMPLED | RANDOM);
+        let mut headers = vec![(TRACEPARENT, format!("00-{trace_id}-{span_id}-{flags:02x}"))];
+        if !self.tracestate.is_empty() {
+            headers.push((TRACESTATE, self.tracestate()));
         }
         headers
     }
@@ -137,32 +192,32 @@ impl TraceContext {
     /// The guard can't be held across an `.await`: use [`within`](Self::within) there, or open a span while the guard
     /// lives, and instrument the future with it.
     pub fn attach(&self) -> Guard {
-        Guard { _attached: Context::current().with_remote_span_context(self.0.clone()).attach() }
+        Guard { _attached: self.below(&Context::current()).attach() }
     }
 
     /// Runs a future with this as the parent of what begins in it, on whichever threads it is polled.
     pub fn within<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
-        future.with_context(Context::current().with_remote_span_context(self.0.clone()))
+        future.with_context(self.below(&Context::current()))
     }
 
     /// 32 hexadecimal digits.
     pub fn trace_id(&self) -> String {
-        self.0.trace_id().to_string()
+        self.context.trace_id().to_string()
     }
 
     /// 16 hexadecimal digits.
     pub fn span_id(&self) -> String {
-        self.0.span_id().to_string()
+        self.context.span_id().to_string()
     }
 
     /// Whether the trace is recorded.
     pub fn is_sampled(&self) -> bool {
-        self.0.is_sampled()
+        self.context.is_sampled()
     }
 
     /// The vendors' notes, as the header has them.
     pub fn tracestate(&self) -> String {
-        self.0.trace_state().header()
+        self.tracestate.to_string()
     }
 }
 
@@ -170,9 +225,47 @@ impl FromStr for TraceContext {
     type Err = TraceContextError;
 
     /// Reads the value of a `traceparent` header.
+    ///
+    /// # Errors
+    ///
+    /// A [`TraceContextError`] says what is wrong with it.
     fn from_str(traceparent: &str) -> Result<Self, TraceContextError> {
         let (trace_id, span_id, flags) = parse(traceparent)?;
-        Ok(Self(SpanContext::new(trace_id, span_id, flags, true, TraceState::NONE)))
+        let context = SpanContext::new(trace_id, span_id, flags, true, TraceState::NONE);
+        Ok(Self { context, tracestate: Arc::default() })
+    }
+}
+
+/// The same place in the trace, with these flags and notes.
+fn with_state(context: &SpanContext, flags: TraceFlags, state: TraceState) -> SpanContext {
+    SpanContext::new(context.trace_id(), context.span_id(), flags, context.is_remote(), state)
+}
+
+/// The global propagator, which reads and writes headers as [`TraceContext`] does.
+#[derive(Debug)]
+pub(crate) struct Propagator;
+
+impl TextMapPropagator for Propagator {
+    fn inject_context(&self, context: &Context, injector: &mut dyn Injector) {
+        for (name, value) in TraceContext::of(context).iter().flat_map(TraceContext::to_headers) {
+            injector.set(name, value);
+        }
+    }
+
+    fn extract_with_context(&self, context: &Context, extractor: &dyn Extractor) -> Context {
+        let all = |name: &'static str| {
+            let values = extractor.get_all(name).unwrap_or_default();
+            values.into_iter().map(move |value| (name, value))
+        };
+        match TraceContext::from_headers(all(TRACEPARENT).chain(all(TRACESTATE))) {
+            Ok(caller) => caller.below(context),
+            Err(_) => context.clone(),
+        }
+    }
+
+    fn fields(&self) -> FieldIter<'_> {
+        static FIELDS: LazyLock<[String; 2]> = LazyLock::new(|| [TRACEPARENT, TRACESTATE].map(str::to_owned));
+        FieldIter::new(&*FIELDS)
     }
 }
 
@@ -225,7 +318,7 @@ pub enum TraceStateError {
         /// Its place, from 0.
         member: usize,
     },
-    /// A key with a character, a length or a place of the `@` that it can't have.
+    /// A key with a character, a first character or a length that it can't have.
     #[error("tracestate: the key of member {member} is none")]
     Key {
         /// Its place, from 0.
@@ -253,7 +346,8 @@ const WHITE: [char; 2] = [' ', '\t'];
 /// How many members a `tracestate` may have.
 const MEMBERS: usize = 32;
 
-fn parse_state(text: &str) -> Result<TraceState, TraceStateError> {
+/// The members of a `tracestate`, as key and value.
+fn parse_state(text: &str) -> Result<Vec<(&str, &str)>, TraceStateError> {
     let members =
         || text.split(',').map(|member| member.trim_matches(WHITE)).filter(|member| !member.is_empty());
     let actual = members().count();
@@ -273,25 +367,14 @@ fn parse_state(text: &str) -> Result<TraceState, TraceStateError> {
         }
         pairs.push((key, value));
     }
-    // OpenTelemetry's own type takes 13 letters behind the @ where the standard has 14.
-    TraceState::from_key_value(pairs).map_err(|_| TraceStateError::Key { member: 0 })
+    Ok(pairs)
 }
 
-/// `key`, or `tenant@system`. Level 2 of the standard lets the first kind begin with a digit, too.
+/// A letter or a digit, and up to 255 more characters. Level 1 of the standard had one `@` at most, at a place of its own.
 fn is_state_key(key: &str) -> bool {
-    let is_name = |text: &str, longest: usize| {
-        let fits = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'*' | b'/');
-        let first = text.as_bytes().first();
-        let begins = first.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-        begins && text.len() <= longest && text.bytes().all(fits)
-    };
-    match key.split_once('@') {
-        None => is_name(key, 256),
-        Some((tenant, system)) => {
-            let begins = system.as_bytes().first().is_some_and(u8::is_ascii_lowercase);
-            is_name(tenant, 241) && is_name(system, 14) && begins
-        }
-    }
+    let begins = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let fits = |byte: u8| begins(byte) || matches!(byte, b'_' | b'-' | b'*' | b'/' | b'@');
+    key.len() <= 256 && key.bytes().next().is_some_and(begins) && key.bytes().all(fits)
 }
 
 /// How long a `traceparent` of version 00 is.
@@ -314,8 +397,8 @@ fn parse(value: &str) -> Result<(TraceId, SpanId, TraceFlags), TraceContextError
     if !tail.is_empty() && (version == 0 || !tail.starts_with('-')) {
         return Err(form);
     }
-    // Only the sampled flag has a meaning here, and flags without one are not passed on.
-    let flags = TraceFlags::new(flags as u8) & TraceFlags::SAMPLED;
+    // Flags without a meaning are not passed on.
+    let flags = TraceFlags::new(flags as u8) & (TraceFlags::SAMPLED | RANDOM);
     Ok((TraceId::from(trace_id), SpanId::from(span_id as u64), flags))
 }
 

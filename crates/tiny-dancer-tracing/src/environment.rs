@@ -4,6 +4,9 @@
 //! counts as not set.
 
 use crate::config::{InitError, TracingConfig};
+use percent_encoding::percent_decode_str;
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// A variable that is heard.
@@ -68,36 +71,47 @@ pub const VARIABLES: &[Variable] = &[
     variable(ENDPOINT, "the same for all signals: `/v1/traces` is added"),
     variable(PROTOCOL[0], "`http/protobuf`, or starting is an error: there is no other"),
     variable(PROTOCOL[1], "the same for all signals"),
-    variable(TIMEOUT[0], "milliseconds, where `export_timeout` is 10 s"),
+    variable(TIMEOUT[0], "milliseconds, at most a day, where `export_timeout` is 10 s"),
     variable(TIMEOUT[1], "the same for all signals"),
     variable(COMPRESSION[0], "`gzip` (needs the feature `gzip`) or `none`, where `otlp_gzip` is false"),
     variable(COMPRESSION[1], "the same for all signals"),
     variable(
         HEADERS[0],
-        "more headers, `name=value` by commas, say, for a token; those of `otlp_headers` stay unless \
-        it names the same",
+        "more headers, `name=value` by commas, values percent-encoded, say, for a token; those of \
+        `otlp_headers` win",
     ),
     variable(HEADERS[1], "the same for all signals"),
-    variable(ATTRIBUTE_LIMIT, "how many attributes a span may have, at least 32; 128"),
-    variable(QUEUE_SIZE, "how many requests, each with its stages, and other spans may wait; 2048"),
+    variable(ATTRIBUTE_LIMIT, "how many attributes a span may have, 32 to 65536, less counts as 32; 128"),
+    variable(
+        QUEUE_SIZE,
+        "how many requests, each with its stages, and other spans may wait, at most 131072; 2048",
+    ),
     variable(
         BATCH_SIZE,
-        "how many wait at most before they are sent, and how many spans are sent at once; 512",
+        "how many wait at most before they are sent, and how many spans are sent at once, at most \
+        131072; 512",
     ),
-    variable(SCHEDULE_DELAY, "milliseconds that spans wait for others; 5000"),
+    variable(SCHEDULE_DELAY, "milliseconds that spans wait for others, at most a day; 5000"),
 ];
+
+/// How many places a queue may have: half a kilobyte each is taken when the system starts.
+const PLACES: RangeInclusive<u64> = 1..=1 << 17;
+const ATTRIBUTES: RangeInclusive<u64> = 0..=1 << 16;
+/// Up to a day.
+const MILLISECONDS: RangeInclusive<u64> = 0..=86_400_000;
 
 /// What the environment adds to a configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Heard {
     pub(crate) config: TracingConfig,
-    /// Where to post, path included, where a variable said so.
-    pub(crate) traces_endpoint: Option<String>,
+    /// Where to post, path included, where a variable said so, and which.
+    pub(crate) traces_endpoint: Option<(&'static str, String)>,
     pub(crate) disabled: bool,
     pub(crate) propagate: bool,
     pub(crate) attribute_limit: u32,
     pub(crate) queue_size: usize,
     pub(crate) batch_size: usize,
+    pub(crate) schedule_delay: Duration,
 }
 
 /// As the process has them.
@@ -143,10 +157,10 @@ pub(crate) fn hear(
         && let Some((variable, value)) = first(TIMEOUT)
     {
         match value.parse() {
-            Ok(milliseconds) if milliseconds > 0 => {
+            Ok(milliseconds) if milliseconds > 0 && MILLISECONDS.contains(&milliseconds) => {
                 config.export_timeout = Duration::from_millis(milliseconds);
             }
-            _ => return refuse(variable, value, "milliseconds, 1 or more"),
+            _ => return refuse(variable, value, "milliseconds, 1 to 86400000"),
         }
     }
     if let Some((variable, value)) = first(PROTOCOL)
@@ -163,20 +177,18 @@ pub(crate) fn hear(
             _ => return refuse(variable, value, "gzip or none"),
         };
     }
-    let attribute_limit = match read(ATTRIBUTE_LIMIT).map(|value| (value.parse::<u32>(), value)) {
-        None => 128,
-        // The router's own must fit.
-        Some((Ok(limit), _)) => limit.max(32),
-        Some((_, value)) => return refuse(ATTRIBUTE_LIMIT, value, "a number of attributes"),
-    };
-    let size = |variable, silent| match read(variable).map(|value| (value.parse(), value)) {
+    if let Some((origin, value)) = first(HEADERS) {
+        add_headers(&mut config.otlp_headers, origin, &value)?;
+    }
+    let number = |variable, silent, range, expected| match read(variable) {
+        Some(value) => number(variable, value, &range, expected),
         None => Ok(silent),
-        Some((Ok(size), _)) if size > 0 => Ok(size),
-        Some((_, value)) => {
-            Err(InitError::Variable { variable, value, expected: "a number of spans, 1 or more" })
-        }
     };
-    let (queue_size, batch_size) = (size(QUEUE_SIZE, 2048)?, size(BATCH_SIZE, 512)?);
+    let attribute_limit = number(ATTRIBUTE_LIMIT, 128, ATTRIBUTES, "a number of attributes, at most 65536")?;
+    let places = "a number of spans, 1 to 131072";
+    let queue_size = number(QUEUE_SIZE, 2048, PLACES, places)?;
+    let batch_size = number(BATCH_SIZE, 512, PLACES, places)?;
+    let schedule_delay = number(SCHEDULE_DELAY, 5_000, MILLISECONDS, "milliseconds, at most 86400000")?;
 
     let mut traces_endpoint = None;
     let is_silent = config.otlp_endpoint.is_none()
@@ -196,13 +208,65 @@ pub(crate) fn hear(
             }
         }
         if otlp {
-            traces_endpoint = Some(read(TRACES_ENDPOINT).unwrap_or_else(|| {
-                let base = endpoint.unwrap_or_else(|| "http://localhost:4318".to_owned());
-                format!("{}/v1/traces", base.trim_end_matches('/'))
-            }));
+            traces_endpoint =
+                read(TRACES_ENDPOINT).map(|endpoint| (TRACES_ENDPOINT, endpoint)).or_else(|| {
+                    let base = endpoint.unwrap_or_else(|| "http://localhost:4318".to_owned());
+                    Some((ENDPOINT, format!("{}/v1/traces", base.trim_end_matches('/'))))
+                });
         }
     }
-    Ok(Heard { config, traces_endpoint, disabled, propagate, attribute_limit, queue_size, batch_size })
+    Ok(Heard {
+        config,
+        traces_endpoint,
+        disabled,
+        propagate,
+        // The router's own must fit.
+        attribute_limit: attribute_limit.max(32) as u32,
+        queue_size: queue_size as usize,
+        batch_size: batch_size as usize,
+        schedule_delay: Duration::from_millis(schedule_delay),
+    })
+}
+
+fn number(
+    variable: &'static str,
+    value: String,
+    range: &RangeInclusive<u64>,
+    expected: &'static str,
+) -> Result<u64, InitError> {
+    match value.parse() {
+        Ok(number) if range.contains(&number) => Ok(number),
+        _ => Err(InitError::Variable { variable, value, expected }),
+    }
+}
+
+/// Adds the headers that are not there yet.
+fn add_headers(
+    headers: &mut BTreeMap<String, String>,
+    origin: &'static str,
+    value: &str,
+) -> Result<(), InitError> {
+    for member in list(value) {
+        let (name, value) =
+            header(member).ok_or_else(|| InitError::Header { origin, name: name_of(member).to_owned() })?;
+        if !headers.keys().any(|mine| mine.eq_ignore_ascii_case(&name)) {
+            headers.insert(name, value);
+        }
+    }
+    Ok(())
+}
+
+/// A header of a list, `name=value`, with what HTTP doesn't allow in a value percent-encoded.
+fn header(member: &str) -> Option<(String, String)> {
+    let (name, value) = member.split_once('=')?;
+    let (name, value) = (name.trim(), percent_decode_str(value.trim()).decode_utf8().ok()?);
+    let fits = name.parse::<http::HeaderName>().is_ok() && value.parse::<http::HeaderValue>().is_ok();
+    fits.then(|| (name.to_lowercase(), value.into_owned()))
+}
+
+/// What may be shown of a header that is none: without an equals sign, all of it may be a secret.
+fn name_of(member: &str) -> &str {
+    member.split_once('=').map_or("", |(name, _)| name.trim())
 }
 
 fn list(value: &str) -> impl Iterator<Item = &str> {

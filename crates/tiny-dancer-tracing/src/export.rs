@@ -14,20 +14,20 @@
 
 use crate::config::{Checked, InitError};
 use crate::fields::{self, TARGET};
-use crate::{client, jaeger, sampler, stages};
+use crate::otlp::{self, Backoff, Target};
+use crate::{jaeger, resource, sampler, scope, stages};
 use opentelemetry::trace::{SpanBuilder, SpanKind, TracerProvider};
-use opentelemetry::{Context, InstrumentationScope, KeyValue};
-use opentelemetry_otlp::{Compression, Protocol, WithExportConfig, WithHttpConfig};
+use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{
     BatchConfigBuilder, BatchSpanProcessor, SdkTracer, SdkTracerProvider, Span, SpanData, SpanExporter,
     SpanProcessor,
 };
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::time::Duration;
-use tiny_dancer_core::ModelType;
+use tiny_dancer_core::{Clock, ModelType, Tick};
 
 /// What became of the spans of a tracing system. With two exporters a span is counted once for each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub struct ShutdownReport {
     pub flushed: u64,
     /// Spans that were never offered to it: the queue was full, or the deadline passed first.
     pub dropped: u64,
-    /// Spans that it refused, or that were offered in vain.
+    /// Spans that it refused, or that were offered in vain, such as those that it did not confirm by the deadline.
     pub failed: u64,
     /// Whether the deadline passed, or an exporter's thread was gone, before all was done.
     pub timed_out: bool,
@@ -81,12 +81,17 @@ pub struct SpanCounts {
 pub(crate) struct Pipeline {
     provider: SdkTracerProvider,
     tracer: SdkTracer,
+    /// Makes spans of `tracing` spans.
+    bridge: SdkTracer,
     ledgers: Vec<Arc<Ledger>>,
+    deadline: Deadline,
     running: AtomicBool,
     /// How many spans were flushed and how many had failed when the shutdown was over. What an exporter still does then, late,
     /// counts no more, or what was dropped would become less.
     ended: OnceLock<(u64, u64)>,
     propagates: bool,
+    /// Where spans go, for the log.
+    endpoint: String,
     sampling_ratio: f64,
     candidate_spans: usize,
     redacts_ids: bool,
@@ -97,36 +102,31 @@ pub(crate) struct Pipeline {
 
 impl Pipeline {
     pub(crate) fn start(checked: &Checked) -> Result<Self, InitError> {
-        let mut exporters = Exporters::new(checked.queue_size, checked.batch_size);
+        let mut exporters = Exporters::new(checked.queue_size, checked.batch_size, checked.schedule_delay);
         if checked.disabled {
             return Ok(Self::new(checked, exporters));
         }
         let config = &checked.config;
         // Printing comes first, so that a slow collector can't hold it up when both are shut down.
         if config.enable_stdout {
-            exporters.add(opentelemetry_stdout::SpanExporter::default(), Refused::default());
+            exporters.add(opentelemetry_stdout::SpanExporter::default(), Trouble::default());
         }
         if let Some(endpoint) = &config.jaeger_agent_endpoint {
-            let refused = Refused::default();
-            exporters.add(jaeger::Exporter::new(endpoint.clone(), refused.clone()), refused);
+            let trouble = Trouble::default();
+            exporters.add(jaeger::Exporter::new(endpoint.clone(), trouble.clone()), trouble);
         }
         if let Some(url) = &checked.traces_url {
-            let refused = Refused::default();
-            let client = client::Client::new(config.export_timeout, refused.clone())
+            let trouble = Trouble::default();
+            let target = Target {
+                url: url.clone(),
+                headers: &config.otlp_headers,
+                gzip: config.otlp_gzip,
+                timeout: config.export_timeout,
+            };
+            let deadline = exporters.deadline.clone();
+            let exporter = otlp::Exporter::new(target, trouble.clone(), deadline, Backoff::default())
                 .map_err(|source| InitError::HttpClient { source })?;
-            let headers = config.otlp_headers.clone().into_iter().collect();
-            let mut builder = opentelemetry_otlp::SpanExporter::builder()
-                .with_http()
-                .with_http_client(client)
-                .with_endpoint(url)
-                .with_headers(headers)
-                .with_timeout(config.export_timeout)
-                // Said here, so that no environment variable asks for gRPC, which is not there.
-                .with_protocol(Protocol::HttpBinary);
-            if config.otlp_gzip {
-                builder = builder.with_compression(Compression::Gzip);
-            }
-            exporters.add(builder.build().map_err(|source| InitError::Exporter { source })?, refused);
+            exporters.add(exporter, trouble);
         }
         Ok(Self::new(checked, exporters))
     }
@@ -136,19 +136,21 @@ impl Pipeline {
         let mut builder = SdkTracerProvider::builder()
             .with_sampler(sampler::sampler(checked.sampling_ratio()))
             .with_max_attributes_per_span(checked.attribute_limit)
-            .with_resource(Resource::builder().with_service_name(config.service_name.clone()).build());
+            .with_resource(resource::resource(config));
         for processor in exporters.processors {
             builder = builder.with_span_processor(processor);
         }
         let provider = builder.build();
-        let scope = InstrumentationScope::builder(TARGET).with_version(env!("CARGO_PKG_VERSION")).build();
         Self {
-            tracer: provider.tracer_with_scope(scope),
+            tracer: provider.tracer_with_scope(scope::router()),
+            bridge: provider.tracer_with_scope(scope::bridge()),
             provider,
             ledgers: exporters.ledgers,
+            deadline: exporters.deadline,
             running: AtomicBool::new(true),
             ended: OnceLock::new(),
             propagates: checked.propagate,
+            endpoint: checked.endpoint(),
             sampling_ratio: checked.sampling_ratio(),
             candidate_spans: config.candidate_spans,
             redacts_ids: config.redact_ids,
@@ -167,12 +169,34 @@ impl Pipeline {
         &self.provider
     }
 
-    pub(crate) fn tracer(&self) -> &SdkTracer {
-        &self.tracer
+    pub(crate) fn bridge(&self) -> &SdkTracer {
+        &self.bridge
     }
 
     pub(crate) fn is_running(&self) -> bool {
         self.running.load(Ordering::Relaxed)
+    }
+
+    /// Says in the log where spans go, and how many.
+    pub(crate) fn log_start(&self) {
+        tracing::info!(
+            target: TARGET,
+            {
+                { fields::ENDPOINT } = self.endpoint(),
+                { fields::SAMPLING_RATIO } = self.sampling_ratio(),
+            },
+            "tracing started"
+        );
+    }
+
+    /// Where spans go; "none" where they go nowhere.
+    pub(crate) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// The share of traces that begin here and are recorded.
+    pub(crate) fn sampling_ratio(&self) -> f64 {
+        self.sampling_ratio
     }
 
     pub(crate) fn candidate_spans(&self) -> usize {
@@ -209,6 +233,7 @@ impl Pipeline {
     pub(crate) fn shutdown(&self) -> ShutdownReport {
         self.running.store(false, Ordering::Relaxed);
         let (provider, timeout) = (self.provider.clone(), self.shutdown_timeout);
+        self.deadline.set(timeout);
         let (done, wait) = mpsc::channel();
         // On a thread of its own: the SDK grants each exporter the whole time, one after the other, and joins its
         // threads, which must not happen to a caller that has promised an answer by the deadline.
@@ -216,8 +241,10 @@ impl Pipeline {
         let helper = helper.spawn(move || done.send(provider.shutdown_with_timeout(timeout).is_ok()));
         let done_in_time = helper.is_ok() && wait.recv_timeout(timeout).unwrap_or(false);
 
-        let SpanCounts { flushed, failed, .. } = self.counts();
-        let _ = self.ended.set((flushed, failed));
+        let SpanCounts { made, waiting, flushed, dropped, failed } = self.counts();
+        // What an exporter has by now, and the collector did not confirm, was offered in vain.
+        let offered = made.saturating_sub(waiting + flushed + dropped + failed);
+        let _ = self.ended.set((flushed, failed + offered));
         let SpanCounts { flushed, dropped, failed, .. } = self.counts();
         ShutdownReport { flushed, dropped, failed, timed_out: !done_in_time }
     }
@@ -254,23 +281,29 @@ pub(crate) struct Exporters {
     queue_size: usize,
     /// How many spans are sent at once.
     batch_size: usize,
+    /// How long spans wait for others.
+    schedule_delay: Duration,
     processors: Vec<Counted>,
     ledgers: Vec<Arc<Ledger>>,
+    /// When the exporters must have ended.
+    deadline: Deadline,
 }
 
 impl Exporters {
-    pub(crate) fn new(queue_size: usize, batch_size: usize) -> Self {
-        Self { queue_size, batch_size, processors: vec![], ledgers: vec![] }
+    pub(crate) fn new(queue_size: usize, batch_size: usize, schedule_delay: Duration) -> Self {
+        let deadline = Deadline::default();
+        Self { queue_size, batch_size, schedule_delay, processors: vec![], ledgers: vec![], deadline }
     }
 
-    /// Adds an exporter, which says in `refused` how many spans of a batch did not arrive though others did.
-    pub(crate) fn add(&mut self, exporter: impl SpanExporter + 'static, refused: Refused) {
-        let ledger = Arc::new(Ledger { places: self.queue_size as u64, refused, ..Default::default() });
+    /// Adds an exporter, and what it says of its batches besides their results.
+    pub(crate) fn add(&mut self, exporter: impl SpanExporter + 'static, trouble: Trouble) {
+        let ledger = Arc::new(Ledger { places: self.queue_size as u64, trouble, ..Default::default() });
         let exporter =
             Unpacking { inner: exporter, batch_size: self.batch_size, ledger: Arc::clone(&ledger) };
         let batches = BatchConfigBuilder::default()
             .with_max_queue_size(self.queue_size)
             .with_max_export_batch_size(self.batch_size)
+            .with_scheduled_delay(self.schedule_delay)
             .build();
         let processor = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
         self.processors.push(Counted { inner: processor, ledger: Arc::clone(&ledger) });
@@ -278,17 +311,105 @@ impl Exporters {
     }
 }
 
-/// How many spans of the batch under way were refused though the batch as a whole was taken.
+/// What an exporter says of its batches besides their results. The log gets one line when the trouble begins, and one when
+/// it ends.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Refused(Arc<AtomicU64>);
+pub(crate) struct Trouble(Arc<Mutex<State>>);
 
-impl Refused {
-    pub(crate) fn add(&self, spans: u64) {
-        self.0.fetch_add(spans, Ordering::SeqCst);
+#[derive(Debug, Default)]
+struct State {
+    /// Whether the log says that there is trouble.
+    is_logged: bool,
+    /// Spans of the batch under way that were refused though others of it arrived, and why.
+    refused: u64,
+    why: String,
+}
+
+impl Trouble {
+    /// So many spans of the batch under way did not arrive, though others do.
+    pub(crate) fn refuse(&self, spans: u64, why: String) {
+        let mut state = self.state();
+        state.refused += spans;
+        if !why.is_empty() {
+            state.why = why;
+        }
     }
 
-    pub(crate) fn take(&self) -> u64 {
-        self.0.swap(0, Ordering::SeqCst)
+    /// How many were refused since this was last asked, and why.
+    pub(crate) fn take_refused(&self) -> (u64, String) {
+        let mut state = self.state();
+        (std::mem::take(&mut state.refused), std::mem::take(&mut state.why))
+    }
+
+    /// An attempt failed, which may be repeated. Logged unless the log has it.
+    pub(crate) fn complain(&self, error: &str) {
+        if !std::mem::replace(&mut self.state().is_logged, true) {
+            tracing::warn!(target: TARGET, { { fields::ERROR_MESSAGE } = error }, "spans can't be exported");
+        }
+    }
+
+    /// A whole batch arrived: whether the log has to say so.
+    fn end(&self) -> bool {
+        std::mem::take(&mut self.state().is_logged)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// When the exporters must have ended: from the shutdown on. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Deadline(Arc<Shutdown>);
+
+#[derive(Debug, Default)]
+struct Shutdown {
+    clock: Clock,
+    /// When it began, and how long it may take.
+    begun: Mutex<Option<(Tick, Duration)>>,
+    begins: Condvar,
+}
+
+impl Deadline {
+    /// The shutdown begins now, and may take so long.
+    pub(crate) fn set(&self, timeout: Duration) {
+        *self.begun() = Some((self.0.clock.tick(), timeout));
+        self.0.begins.notify_all();
+    }
+
+    pub(crate) fn has_passed(&self) -> bool {
+        let begun = *self.begun();
+        begun.is_some_and(|begun| self.left(begun).is_zero())
+    }
+
+    /// Waits before an attempt; `false` where there is no time for it. When a shutdown begins, the attempt comes at once,
+    /// unless the collector asked for the delay.
+    pub(crate) fn wait(&self, delay: Duration, is_asked: bool) -> bool {
+        let start = self.0.clock.tick();
+        let begun = self.begun();
+        let was_begun = begun.is_some();
+        let waited = self.0.begins.wait_timeout_while(begun, delay, |begun| begun.is_none());
+        let (begun, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        let Some(shutdown) = *begun else { return timeout.timed_out() };
+        let left = self.left(shutdown);
+        if !was_begun && !is_asked {
+            return !left.is_zero();
+        }
+        let delay = delay.saturating_sub(self.0.clock.since(start));
+        if delay >= left {
+            return false;
+        }
+        drop(begun);
+        std::thread::sleep(delay);
+        true
+    }
+
+    fn left(&self, (begun, timeout): (Tick, Duration)) -> Duration {
+        timeout.saturating_sub(self.0.clock.since(begun))
+    }
+
+    fn begun(&self) -> MutexGuard<'_, Option<(Tick, Duration)>> {
+        self.0.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -305,7 +426,7 @@ struct Ledger {
     failed: AtomicU64,
     /// Spans that failed since the last batch of which none did.
     failing: AtomicU64,
-    refused: Refused,
+    trouble: Trouble,
 }
 
 impl Ledger {
@@ -325,27 +446,30 @@ impl Ledger {
         self.waiting.fetch_sub(spans, Ordering::SeqCst);
     }
 
-    /// Books a batch. The log hears of the first failure and of the end of the trouble, not of each batch between.
+    /// Books a batch. The log gets a line when failures begin and one when they end, and none for each batch between.
     fn book(&self, spans: u64, result: &OTelSdkResult) {
-        let refused = self.refused.take().min(spans);
+        let (refused, why) = self.trouble.take_refused();
+        let refused = refused.min(spans);
         let failed = if result.is_ok() { refused } else { spans };
         self.flushed.fetch_add(spans - failed, Ordering::SeqCst);
         self.failed.fetch_add(failed, Ordering::SeqCst);
         if failed == 0 {
             let lost = self.failing.swap(0, Ordering::SeqCst);
-            if lost > 0 {
+            if self.trouble.end() {
                 tracing::info!(
                     target: TARGET,
                     { { fields::SPANS_LOST } = lost as i64 },
                     "spans are exported again"
                 );
             }
-        } else if self.failing.fetch_add(failed, Ordering::SeqCst) == 0 {
-            let error = match result {
-                Ok(()) => format!("{refused} of {spans} spans were refused"),
+        } else {
+            self.failing.fetch_add(failed, Ordering::SeqCst);
+            self.trouble.complain(&match result {
+                Ok(()) if why.is_empty() => format!("{refused} of {spans} spans were refused"),
+                Ok(()) => format!("{refused} of {spans} spans were refused: {why}"),
+                Err(OTelSdkError::InternalFailure(why)) => why.clone(),
                 Err(error) => error.to_string(),
-            };
-            tracing::warn!(target: TARGET, { { fields::ERROR } = error }, "spans can't be exported");
+            });
         }
     }
 }
@@ -393,7 +517,8 @@ impl<E: SpanExporter> SpanExporter for Unpacking<E> {
     /// Sends all, so many at once, and fails with the first that failed.
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let (places, mut spans) = (batch.len() as u64, Vec::with_capacity(batch.len()));
-        for span in batch {
+        for mut span in batch {
+            scope::restore(&mut span);
             stages::unpack(span, &mut spans);
         }
         self.ledger.leave(places, spans.len() as u64);

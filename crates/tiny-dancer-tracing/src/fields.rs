@@ -61,11 +61,14 @@ fields! {
     CANDIDATE_LIGHTWEIGHT: Bool = "tiny_dancer.candidate.lightweight", "whether this candidate alone would choose \
         the lightweight model";
     CANDIDATE_RANK: Int = "tiny_dancer.candidate.rank", "how many candidates are nearer to the query: 0 is the nearest";
+    CANDIDATE_SIMILARITY: Double = "tiny_dancer.candidate.similarity", "the cosine of the query's and the candidate's \
+        embeddings";
     CANDIDATES: Int = "tiny_dancer.candidates", "how many candidates the request has";
-    CIRCUIT: String = "tiny_dancer.circuit", "`inference` or `lightweight`";
     CIRCUIT_CAUSE: String = "tiny_dancer.circuit.cause", "why the circuit changed its state";
+    CIRCUIT_NAME: String = "tiny_dancer.circuit.name", "`inference` or `lightweight`";
     CIRCUIT_PREVIOUS: String = "tiny_dancer.circuit.previous", "the state before: `closed`, `half_open` or `open`";
-    CONFIDENCE: Double = "tiny_dancer.confidence", "the probability that the lightweight model suffices";
+    CONFIDENCE: Double = "tiny_dancer.confidence", "the probability that the lightweight model suffices; of a candidate, \
+        what it says by itself";
     CONFIDENCE_THRESHOLD: Double = "tiny_dancer.confidence_threshold", "the confidence that lightweight needs";
     CONFIG_DIGEST: String = "tiny_dancer.config.digest", "twelve digits that differ where a configuration of the router \
         decides differently";
@@ -73,7 +76,8 @@ fields! {
     DECISION_REASON: String = "tiny_dancer.decision.reason", "which test decided, a name of `Reason`";
     DIMENSIONS: Int = "tiny_dancer.dimensions", "the query embedding's dimension";
     DURATION: Double = "tiny_dancer.duration", "seconds that the request took";
-    ERROR: String = "tiny_dancer.error", "what went wrong, in words";
+    ENDPOINT: String = "tiny_dancer.endpoint", "where spans go: addresses by commas, `standard output` or `none`";
+    ERROR_MESSAGE: String = "tiny_dancer.error.message", "what went wrong, in words";
     ERROR_STAGE: String = "tiny_dancer.error.stage", "the stage that failed";
     KERNEL: String = "tiny_dancer.kernel", "the vector instructions that computed it: `scalar`, `avx2`, ...";
     LOG_KIND: String = "tiny_dancer.log.kind", "the reason or the kind of error of lines that were left out";
@@ -97,6 +101,7 @@ fields! {
         (`tiny_dancer_tracing::rows`)";
     REPLAY_MAX_UNCERTAINTY: Double = "tiny_dancer.replay.max_uncertainty", "the same of the uncertainty's limit";
     REPLAY_UNCERTAINTY: Double = "tiny_dancer.replay.uncertainty", "the uncertainty, to the last bit";
+    SAMPLING_RATIO: Double = "tiny_dancer.sampling_ratio", "the share of traces that begin here and are recorded";
     SPANS_LOST: Int = "tiny_dancer.spans.lost", "how many spans never arrived";
     STATUS: String = "tiny_dancer.status", "`success`, `fallback` or `failure`";
     UNCERTAINTY: Double = "tiny_dancer.uncertainty", "the conformal uncertainty: 0 certain, 1 nothing known";
@@ -148,8 +153,9 @@ pub const SPANS: &[Span] = &[
     Span {
         name: Stage::ModelInference.name(),
         help: "With `tiny_dancer.candidates`: all candidates alone, and together those that have no span of their \
-               own. With `tiny_dancer.candidate.index`: the step of one of the nearest candidates.",
-        fields: &[CANDIDATES, CANDIDATE_INDEX, CANDIDATE_RANK],
+               own. With `tiny_dancer.candidate.index`: the step of one of the nearest `candidate_spans` candidates, with \
+               what it says by itself.",
+        fields: &[CANDIDATES, CANDIDATE_INDEX, CANDIDATE_RANK, CANDIDATE_SIMILARITY, CONFIDENCE],
     },
     Span {
         name: Stage::UncertaintyEstimation.name(),
@@ -207,13 +213,13 @@ pub const LINES: &[Line] = &[
         Level::ERROR,
         "circuit opened",
         "Requests go to the powerful model, or are refused, until it closes.",
-        &[CIRCUIT, CIRCUIT_PREVIOUS, CIRCUIT_CAUSE],
+        &[CIRCUIT_NAME, CIRCUIT_PREVIOUS, CIRCUIT_CAUSE],
     ),
     line(
         Level::ERROR,
         "inference failed",
         "The model's output is not a number: the router's own failure.",
-        &[ERROR, ERROR_TYPE, ERROR_STAGE, CANDIDATES],
+        &[ERROR_MESSAGE, ERROR_TYPE, ERROR_STAGE, CANDIDATES],
     ),
     line(
         Level::ERROR,
@@ -234,30 +240,56 @@ pub const LINES: &[Line] = &[
          the first one after that.",
         &[LOG_LEFT_OUT, LOG_MESSAGE, LOG_KIND],
     ),
-    line(Level::WARN, "model reload failed", "The old model goes on serving.", &[ERROR, MODEL_VERSION]),
+    line(
+        Level::WARN,
+        "model reload failed",
+        "The old model goes on serving.",
+        &[ERROR_MESSAGE, MODEL_VERSION],
+    ),
     line(
         Level::WARN,
         "request refused",
         "Something is wrong with what came in, or a circuit is open and so configured.",
-        &[ERROR, ERROR_TYPE, ERROR_STAGE, CANDIDATES],
+        &[ERROR_MESSAGE, ERROR_TYPE, ERROR_STAGE, CANDIDATES],
     ),
     line(
         Level::WARN,
         "spans can't be exported",
         "The collector is away or refuses them. Said once, until it takes some again.",
-        &[ERROR],
+        &[ERROR_MESSAGE],
     ),
     line(Level::WARN, "spans were lost", "Told when the tracing system is dropped.", &[SPANS_LOST]),
-    line(Level::INFO, "circuit closed", "All is well again.", &[CIRCUIT, CIRCUIT_PREVIOUS, CIRCUIT_CAUSE]),
-    line(Level::INFO, "circuit half-open", "A few probes pass.", &[CIRCUIT, CIRCUIT_PREVIOUS, CIRCUIT_CAUSE]),
-    line(Level::INFO, "model reloaded", "Another model serves.", &[MODEL_VERSION, MODEL_PREVIOUS]),
-    line(Level::INFO, "router started", "It has its first model.", &[MODEL_VERSION]),
+    line(
+        Level::INFO,
+        "circuit closed",
+        "All is well again.",
+        &[CIRCUIT_NAME, CIRCUIT_PREVIOUS, CIRCUIT_CAUSE],
+    ),
+    line(
+        Level::INFO,
+        "circuit half-open",
+        "A few probes pass.",
+        &[CIRCUIT_NAME, CIRCUIT_PREVIOUS, CIRCUIT_CAUSE],
+    ),
+    line(
+        Level::INFO,
+        "model reloaded",
+        "Another model serves.",
+        &[MODEL_VERSION, MODEL_PREVIOUS, CONFIDENCE_THRESHOLD, MAX_UNCERTAINTY],
+    ),
+    line(
+        Level::INFO,
+        "router started",
+        "It has its first model. Without a tracing system spans go nowhere, `none`; the line of one that is installed later says where.",
+        &[MODEL_VERSION, KERNEL, CONFIDENCE_THRESHOLD, MAX_UNCERTAINTY, ENDPOINT, SAMPLING_RATIO],
+    ),
     line(
         Level::INFO,
         "spans are exported again",
         "The collector is back. What was lost in between stays lost.",
         &[SPANS_LOST],
     ),
+    line(Level::INFO, "tracing started", "The tracing system is installed.", &[ENDPOINT, SAMPLING_RATIO]),
     line(
         Level::DEBUG,
         "outcome reported",
@@ -333,11 +365,18 @@ attached, or else the root of a new trace; everything else is a child of the req
 routing_request
 |- circuit_breaker_check
 |- feature_engineering
-|- model_inference          candidates alone, and the far ones together
-|- model_inference          one of the nearest candidates, the farthest of them first
-|- ...
-|- model_inference          the nearest candidate
+|- model_inference
 `- uncertainty_estimation
+```
+
+With `candidate_spans: 3` each of the three nearest candidates has a span of its own, behind that of the stage, the farthest of
+them first; a step takes well below a microsecond, so there are none by default.
+
+```text
+|- model_inference          candidates alone, and the far ones together
+|- model_inference          the nearest candidate but two
+|- model_inference          the nearest but one
+|- model_inference          the nearest
 ```
 
 An open circuit or a request without candidates ends early, and so does its tree. All spans are of the kind `internal`.

@@ -17,7 +17,7 @@
 //! [`agent.thrift`]: https://github.com/jaegertracing/jaeger-idl/blob/main/thrift/agent.thrift
 //! [`jaeger.thrift`]: https://github.com/jaegertracing/jaeger-idl/blob/main/thrift/jaeger.thrift
 
-use crate::export::Refused;
+use crate::export::Trouble;
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status};
 use opentelemetry::{Array, KeyValue, Value};
 use opentelemetry_sdk::Resource;
@@ -40,14 +40,14 @@ const FRAME: usize = 16;
 pub(crate) struct Exporter {
     /// `host:port`, looked up with every batch, since an agent may move.
     endpoint: String,
-    refused: Refused,
+    trouble: Trouble,
     /// A message up to its spans.
     head: Vec<u8>,
 }
 
 impl Exporter {
-    pub(crate) fn new(endpoint: String, refused: Refused) -> Self {
-        Self { endpoint, refused, head: head(&Resource::builder_empty().build()) }
+    pub(crate) fn new(endpoint: String, trouble: Trouble) -> Self {
+        Self { endpoint, trouble, head: head(&Resource::builder_empty().build()) }
     }
 
     /// A socket, and the address that it sends to.
@@ -69,24 +69,27 @@ impl Exporter {
 
 impl SpanExporter for Exporter {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        let failure = |error: std::io::Error| OTelSdkError::InternalFailure(error.to_string());
+        let failure =
+            |error: std::io::Error| OTelSdkError::InternalFailure(format!("{}: {error}", self.endpoint));
         let (socket, address) = self.connect().map_err(failure)?;
         let (datagrams, too_large) = datagrams(&self.head, &batch);
-        self.refused.add(too_large);
+        if too_large > 0 {
+            self.trouble.refuse(too_large, "too large for a datagram".to_owned());
+        }
         let (mut sent, mut last_error) = (0, None);
         for (datagram, spans) in &datagrams {
             // Not a connected socket: there, a datagram that nobody took fails the next one, whoever listens by then.
             match socket.send_to(datagram, address) {
                 Ok(_) => sent += spans,
                 Err(error) => {
-                    self.refused.add(*spans);
+                    self.trouble.refuse(*spans, error.to_string());
                     last_error = Some(error);
                 }
             }
         }
         match last_error {
             Some(error) if sent == 0 => {
-                self.refused.take(); // the whole batch failed
+                self.trouble.take_refused(); // the whole batch failed
                 Err(failure(error))
             }
             _ => Ok(()),

@@ -49,9 +49,9 @@
 //! # Features
 //!
 //! - `gzip`: compressed exports, `otlp_gzip`.
+//! - `serde`: `Serialize` and `Deserialize` for `TracingConfig`.
 //! - `tls`: collectors at `https://` addresses, through rustls.
 
-mod client;
 mod config;
 mod context;
 pub mod environment;
@@ -60,9 +60,12 @@ pub mod fields;
 mod jaeger;
 mod log;
 mod observer;
+mod otlp;
 mod repeats;
+mod resource;
 pub mod rows;
 mod sampler;
+mod scope;
 mod span;
 mod stages;
 mod system;
@@ -72,6 +75,7 @@ mod testing;
 pub use config::{EndpointFault, InitError, LogFormat, TracingConfig};
 pub use context::{Guard, TraceContext, TraceContextError, TraceStateError};
 pub use export::{ShutdownReport, SpanCounts};
+pub use log::TraceIds;
 pub use observer::TracingObserver;
 pub use span::RoutingSpan;
 pub use system::TracingSystem;

@@ -19,24 +19,73 @@ where
     match format {
         LogFormat::Json => {
             let lines = Format::default().json().flatten_event(true).with_current_span(false);
-            let lines = WithTrace { inner: lines, json: true };
-            Some(layer.fmt_fields(JsonFields::new()).event_format(lines).boxed())
+            Some(layer.fmt_fields(JsonFields::new()).event_format(TraceIds::json(lines)).boxed())
         }
         LogFormat::Off => None,
         LogFormat::Text => {
-            let lines = WithTrace { inner: Format::default().with_ansi(ansi), json: false };
+            let lines = TraceIds::text(Format::default().with_ansi(ansi));
             Some(layer.with_ansi(ansi).event_format(lines).boxed())
         }
     }
 }
 
-/// A format of lines, with `trace_id` and `span_id` at their end where there is a trace.
-struct WithTrace<F> {
+/// A format of log lines which adds `trace_id` and `span_id` where there is a trace.
+///
+/// The lines of [`TracingSystem::init`](crate::TracingSystem::init) have them already. This is for a program that has a
+/// subscriber of its own with [`TracingSystem::layer`](crate::TracingSystem::layer) in it, which keeps OpenTelemetry's
+/// current context in step with `tracing` spans.
+///
+/// As text, at the end of a line:
+///
+/// ```
+/// use tiny_dancer_tracing::{TraceIds, TracingConfig, TracingSystem};
+/// use tracing_subscriber::fmt::{self, format};
+/// use tracing_subscriber::layer::SubscriberExt;
+///
+/// let system = TracingSystem::new(TracingConfig::default());
+/// // The layer's own colours do not reach a format that is wrapped: they are set here.
+/// let lines = fmt::layer().event_format(TraceIds::text(format().with_ansi(true)));
+/// let subscriber = tracing_subscriber::registry().with(lines).with(system.layer()?);
+/// tracing::subscriber::with_default(subscriber, || {
+///     tracing::info_span!("handle").in_scope(|| tracing::info!("hello"));
+///     // ... INFO handle: my_service: hello trace_id=0af7651916cd43dd8448eb211c80319c span_id=7b32a1d4c9e05f61
+/// });
+/// # Ok::<(), tiny_dancer_tracing::InitError>(())
+/// ```
+///
+/// As JSON, as members of a line's object:
+///
+/// ```
+/// use tiny_dancer_tracing::TraceIds;
+/// use tracing_subscriber::fmt;
+/// # fn layer<S>() -> impl tracing_subscriber::Layer<S>
+/// # where
+/// #     S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
+/// # {
+///
+/// let lines = fmt::layer().json().map_event_format(TraceIds::json);
+/// # lines
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct TraceIds<F> {
     inner: F,
     json: bool,
 }
 
-impl<S, N, F> FormatEvent<S, N> for WithTrace<F>
+impl<F> TraceIds<F> {
+    /// Around a format that writes text.
+    pub fn text(format: F) -> Self {
+        Self { inner: format, json: false }
+    }
+
+    /// Around a format that writes an object of JSON a line.
+    pub fn json(format: F) -> Self {
+        Self { inner: format, json: true }
+    }
+}
+
+impl<S, N, F> FormatEvent<S, N> for TraceIds<F>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,

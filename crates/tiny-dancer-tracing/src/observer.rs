@@ -18,7 +18,7 @@ use tiny_dancer_core::observer::{
     BatchContext, BatchStart, BreakerTransition, Decided as Decision, Detail, Failed, ModelReload, Observer,
     OutcomeReported, PromiseBroken, RequestEnd, RequestStart, Stage, StageEnd, StageStart,
 };
-use tiny_dancer_core::{CircuitState, ErrorKind, ModelType, Reason};
+use tiny_dancer_core::{CircuitState, ErrorKind, Feature, ModelType, Reason};
 use tracing::Level;
 use tracing::dispatcher::{self, DefaultGuard};
 use tracing::span::Entered;
@@ -75,8 +75,13 @@ impl TracingObserver {
 
     /// Writes a decision into the spans and lines that want it.
     #[cold]
-    fn tell_decision(&self, request: &Request, event: &Decision<'_>) {
-        if let Some(recording) = &request.recording {
+    fn tell_decision(&self, request: &mut Request, event: &Decision<'_>) {
+        if let Some(recording) = &mut request.recording {
+            recording.stages.describe(|candidate| {
+                let (_, features) = event.joint().find(|&(place, _)| place == candidate)?;
+                let decision = event.decisions.iter().find(|decision| decision.candidate == candidate)?;
+                Some([features[Feature::Similarity as usize], decision.confidence])
+            });
             let span = recording.context.span();
             span.set_attributes([
                 KeyValue::new(fields::DECISION_MODEL, event.model.name()),
@@ -141,6 +146,9 @@ pub struct Request {
 #[derive(Debug)]
 struct Recording {
     stages: Stages,
+    /// An empty context, held while the features are computed. There the router may wait for threads of rayon's, and its
+    /// own thread takes up other work of the pool, such as another request, which must not begin inside this one's span.
+    outside: Option<ContextGuard>,
     _attached: ContextGuard,
     /// The request's span, and the parent of all others.
     context: Context,
@@ -211,11 +219,18 @@ impl Observer for TracingObserver {
     }
 
     fn on_stage_start(&self, request: &mut Request, event: &StageStart<'_>) -> usize {
-        request.recording.as_mut().map_or(0, |recording| recording.stages.begin(event))
+        let Some(recording) = &mut request.recording else { return 0 };
+        if event.stage == Stage::FeatureEngineering {
+            recording.outside = Some(Context::new().attach());
+        }
+        recording.stages.begin(event)
     }
 
     fn on_stage_end(&self, request: &mut Request, place: usize, event: &StageEnd) {
         if let Some(recording) = &mut request.recording {
+            if event.stage == Stage::FeatureEngineering {
+                recording.outside = None;
+            }
             recording.stages.end(place, event);
         }
     }
@@ -242,7 +257,7 @@ impl Observer for TracingObserver {
                 tracing::$level!(
                     target: TARGET,
                     {
-                        { fields::ERROR } = %event.error,
+                        { fields::ERROR_MESSAGE } = %event.error,
                         { fields::ERROR_TYPE } = kind.name(),
                         { fields::ERROR_STAGE } = stage,
                         { fields::CANDIDATES } = request.candidates as i64,
@@ -297,7 +312,7 @@ impl Observer for TracingObserver {
                 tracing::$level!(
                     target: TARGET,
                     {
-                        { fields::CIRCUIT } = event.circuit.name(),
+                        { fields::CIRCUIT_NAME } = event.circuit.name(),
                         { fields::CIRCUIT_PREVIOUS } = event.from.name(),
                         { fields::CIRCUIT_CAUSE } = event.cause.name(),
                     },
@@ -316,7 +331,14 @@ impl Observer for TracingObserver {
         match (event.result, event.previous) {
             (Ok(model), None) => tracing::info!(
                 target: TARGET,
-                { { fields::MODEL_VERSION } = model.version() },
+                {
+                    { fields::MODEL_VERSION } = model.version(),
+                    { fields::KERNEL } = event.kernel.name(),
+                    { fields::CONFIDENCE_THRESHOLD } = double(event.thresholds.confidence_threshold),
+                    { fields::MAX_UNCERTAINTY } = double(event.thresholds.max_uncertainty),
+                    { fields::ENDPOINT } = self.system().map_or("none", Pipeline::endpoint),
+                    { fields::SAMPLING_RATIO } = self.system().map_or(0.0, Pipeline::sampling_ratio),
+                },
                 "router started"
             ),
             (Ok(model), Some(previous)) => tracing::info!(
@@ -324,13 +346,15 @@ impl Observer for TracingObserver {
                 {
                     { fields::MODEL_VERSION } = model.version(),
                     { fields::MODEL_PREVIOUS } = previous,
+                    { fields::CONFIDENCE_THRESHOLD } = double(event.thresholds.confidence_threshold),
+                    { fields::MAX_UNCERTAINTY } = double(event.thresholds.max_uncertainty),
                 },
                 "model reloaded"
             ),
             (Err(error), serving) => tracing::warn!(
                 target: TARGET,
                 {
-                    { fields::ERROR } = %error,
+                    { fields::ERROR_MESSAGE } = %error,
                     { fields::MODEL_VERSION } = serving.unwrap_or_default(),
                 },
                 "model reload failed"
@@ -389,7 +413,7 @@ impl Recording {
         let detail = if pipeline.candidate_spans() == 0 { Detail::Stages } else { Detail::Candidates };
         let stages =
             Stages::with_room_for(Stage::ALL.len() + pipeline.candidate_spans().min(JOINT_CANDIDATES));
-        Self { stages, _attached: context.clone().attach(), context, detail }
+        Self { stages, outside: None, _attached: context.clone().attach(), context, detail }
     }
 }
 

@@ -14,6 +14,7 @@
 //! In Python: `numpy.frombuffer(bytes.fromhex(text), ">f4").reshape(-1, 5)`.
 
 use crate::fields;
+use const_hex::FromHexError;
 use opentelemetry::trace::Event;
 use opentelemetry::{Array, Value};
 use tiny_dancer_core::Feature;
@@ -58,8 +59,15 @@ pub(crate) fn write(events: &mut [Event]) {
 }
 
 /// The rows of a text, to the last bit.
+///
+/// # Errors
+///
+/// A [`RowsError`] says why the text holds no rows.
 pub fn decode(text: &str) -> Result<Vec<Row>, RowsError> {
-    let bytes = const_hex::decode(text)?;
+    let bytes = const_hex::decode(text).map_err(|error| match error {
+        FromHexError::InvalidHexCharacter { c, index } => RowsError::Digit { found: c, place: index },
+        _ => RowsError::OddLength { digits: text.len() },
+    })?;
     let (rows, rest) = bytes.as_chunks::<BYTES>();
     if !rest.is_empty() {
         return Err(RowsError::NotWhole { bytes: bytes.len() });
@@ -75,14 +83,25 @@ pub fn decode(text: &str) -> Result<Vec<Row>, RowsError> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RowsError {
-    /// It is not of hexadecimal digits, two a byte.
-    #[error("not hexadecimal: {0}")]
-    Text(#[from] const_hex::FromHexError),
+    /// A character that is no hexadecimal digit.
+    #[error("{found:?} at place {place} is no hexadecimal digit")]
+    Digit {
+        /// The character.
+        found: char,
+        /// Its place, from 0.
+        place: usize,
+    },
     /// It ends within a row.
     #[error("{bytes} bytes are not a whole number of rows of {BYTES}")]
     NotWhole {
         /// How many bytes there are.
         bytes: usize,
+    },
+    /// Two digits are a byte.
+    #[error("{digits} hexadecimal digits, expected an even number")]
+    OddLength {
+        /// How many there are.
+        digits: usize,
     },
 }
 

@@ -54,7 +54,7 @@ impl ShouldSample for Roots {
 
 /// A number from 0 to below 1: xorshift64*, a state a thread. It decides what is looked at, nothing that must not be
 /// guessed.
-fn random() -> f64 {
+pub(crate) fn random() -> f64 {
     thread_local! {
         static STATE: Cell<u64> = Cell::new(RandomState::new().build_hasher().finish() | 1);
     }

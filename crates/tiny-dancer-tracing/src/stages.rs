@@ -13,11 +13,16 @@ use std::time::{Duration, SystemTime};
 use tiny_dancer_core::observer::{Stage, StageEnd, StageStart};
 
 /// What is kept of a span: which [`Stage`]; how many candidates it is about, or the place of the one; that one's rank; start
-/// and end, in nanoseconds since 1970.
-type Numbers = [i64; 5];
+/// and end, in nanoseconds since 1970; the one's similarity and confidence, in millionths.
+type Numbers = [i64; 7];
 
 /// The rank where a span is about a whole stage.
 const WHOLE: i64 = -1;
+
+/// In the place of millionths, as long as nothing is decided, and for a whole stage.
+const UNKNOWN: i64 = i64::MIN;
+
+const MILLION: f64 = 1e6;
 
 /// Start and end of a span that runs.
 const RUNNING: [i64; 2] = [-1; 2];
@@ -41,7 +46,7 @@ impl Stages {
         let (about, rank) =
             event.step.map_or((event.candidates, WHOLE), |step| (step.candidate, step.rank as i64));
         let [start, end] = RUNNING;
-        self.spans.push([event.stage as i64, about as i64, rank, start, end]);
+        self.spans.push([event.stage as i64, about as i64, rank, start, end, UNKNOWN, UNKNOWN]);
         self.spans.len() - 1
     }
 
@@ -55,18 +60,29 @@ impl Stages {
         // Within `model_inference`, what the candidates without a span of their own needed ends where the first that has one
         // begins.
         let end = match self.spans.get(place + 1) {
-            Some(&[.., step, _]) => step,
+            Some(&[_, _, _, step, ..]) => step,
             None => start.saturating_add(duration),
         };
-        if let Some([.., starts, ends]) = self.spans.get_mut(place) {
+        if let Some([_, _, _, starts, ends, ..]) = self.spans.get_mut(place) {
             (*starts, *ends) = (start, end);
+        }
+    }
+
+    /// Notes what is known of each candidate that has a span of its own: similarity and confidence.
+    pub(crate) fn describe(&mut self, candidate: impl Fn(usize) -> Option<[f32; 2]>) {
+        for [_, about, rank, _, _, similarity, confidence] in &mut self.spans {
+            if *rank != WHOLE
+                && let Some(values) = candidate(*about as usize)
+            {
+                [*similarity, *confidence] = values.map(|value| (f64::from(value) * MILLION).round() as i64);
+            }
         }
     }
 
     /// The attribute that carries them.
     pub(crate) fn pack(&mut self) -> KeyValue {
         let mut last = self.start.unwrap_or_else(now);
-        for [.., start, end] in &mut self.spans {
+        for [_, _, _, start, end, ..] in &mut self.spans {
             // The router unwinds.
             if [*start, *end] == RUNNING {
                 (*start, *end) = (last, now());
@@ -111,13 +127,18 @@ fn packed(attributes: &[KeyValue]) -> Option<(usize, &[Numbers])> {
 }
 
 /// The span of one of the stages of a request, from 1.
-fn stage(request: &SpanData, [stage, about, rank, start, end]: Numbers, place: u64) -> SpanData {
+fn stage(request: &SpanData, numbers: Numbers, place: u64) -> SpanData {
+    let [stage, about, rank, start, end, similarity, confidence] = numbers;
     let stage = Stage::ALL[stage as usize];
     let attributes = match rank {
         WHOLE if stage == Stage::CircuitBreakerCheck => vec![],
         WHOLE => vec![KeyValue::new(fields::CANDIDATES, about)],
         rank => {
-            vec![KeyValue::new(fields::CANDIDATE_INDEX, about), KeyValue::new(fields::CANDIDATE_RANK, rank)]
+            let places = [(fields::CANDIDATE_INDEX, about), (fields::CANDIDATE_RANK, rank)];
+            let values = [(fields::CANDIDATE_SIMILARITY, similarity), (fields::CONFIDENCE, confidence)];
+            let known = values.into_iter().filter(|&(_, millionths)| millionths != UNKNOWN);
+            let known = known.map(|(key, millionths)| KeyValue::new(key, millionths as f64 / MILLION));
+            places.map(|(key, number)| KeyValue::new(key, number)).into_iter().chain(known).collect()
         }
     };
     let context = &request.span_context;

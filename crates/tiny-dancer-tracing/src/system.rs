@@ -1,11 +1,11 @@
 //! The tracing system: installs what is needed, or lends its parts, and flushes at the end.
 
 use crate::config::{InitError, TracingConfig};
+use crate::context::Propagator;
 use crate::export::{Pipeline, ShutdownReport, SpanCounts};
 use crate::fields::{self, TARGET};
 use crate::log;
 use crate::observer::TracingObserver;
-use opentelemetry_sdk::propagation::TraceContextPropagator;
 use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tracing::{Level, Metadata, Subscriber};
@@ -65,7 +65,10 @@ impl TracingSystem {
     /// Checks the configuration, starts the exporters, and installs the global subscriber, tracer provider and W3C
     /// propagator. Routers with [`TracingObserver::global`] use it from now on, also those made before.
     ///
-    /// After an error nothing is installed, and nothing runs.
+    /// # Errors
+    ///
+    /// An [`InitError`] says what is wrong with the configuration or the environment, or what is installed already. Nothing
+    /// is installed then, and nothing runs.
     pub fn init(&self) -> Result<(), InitError> {
         static TURN: Mutex<()> = Mutex::new(());
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -90,9 +93,10 @@ impl TracingSystem {
             return Err(InitError::SubscriberInstalled);
         }
         if pipeline.propagates() {
-            opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
+            opentelemetry::global::set_text_map_propagator(Propagator);
         }
         opentelemetry::global::set_tracer_provider(pipeline.provider().clone());
+        pipeline.log_start();
         // Nobody else sets it: this thread has its turn.
         let _ = INSTALLED.set(pipeline);
         Ok(())
@@ -100,6 +104,10 @@ impl TracingSystem {
 
     /// The layer that records `tracing` spans, for a subscriber of one's own. It has its filter inside: spans and events
     /// at `INFO` and graver, whatever filters the log lines.
+    ///
+    /// # Errors
+    ///
+    /// An [`InitError`] says what is wrong with the configuration or the environment, or that the system was shut down.
     pub fn layer<S>(&self) -> Result<impl Layer<S> + use<S>, InitError>
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
@@ -108,6 +116,10 @@ impl TracingSystem {
     }
 
     /// An observer that records through this system, whatever is installed.
+    ///
+    /// # Errors
+    ///
+    /// As [`layer`](Self::layer).
     pub fn observer(&self) -> Result<TracingObserver, InitError> {
         Ok(TracingObserver::of(self.running(&mut self.state())?))
     }
@@ -174,17 +186,18 @@ impl Drop for TracingSystem {
     }
 }
 
-/// Records `tracing` spans. Off is what only costs: places in the code, threads, idle times.
+/// Records `tracing` spans. Off is what only costs: locations, threads, idle times.
 pub(crate) fn span_layer<S>(pipeline: &Pipeline) -> impl Layer<S> + use<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     tracing_opentelemetry::layer()
-        .with_tracer(pipeline.tracer().clone())
+        .with_tracer(pipeline.bridge().clone())
         .with_location(false)
         .with_threads(false)
         .with_tracked_inactivity(false)
-        .with_target(false)
+        // Made into a scope by the exporter.
+        .with_target(true)
         .with_filter(filter_fn(recorded).with_max_level_hint(LevelFilter::INFO))
 }
 

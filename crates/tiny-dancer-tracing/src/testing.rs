@@ -1,16 +1,20 @@
 //! For this crate's own tests: spans and log lines kept in memory.
 
 use crate::config::TracingConfig;
-use crate::export::{Exporters, Pipeline, Refused};
+use crate::export::{Exporters, Pipeline, Trouble};
 use crate::observer::TracingObserver;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
+/// How long spans wait for others: the SDK's default.
+pub(crate) const WAIT: Duration = Duration::from_secs(5);
 
 /// Keeps spans.
 #[derive(Clone, Debug, Default)]
@@ -37,8 +41,8 @@ pub(crate) struct Recorder {
 
 impl Recorder {
     pub(crate) fn new(config: TracingConfig) -> Self {
-        let (memory, mut exporters) = (Memory::default(), Exporters::new(100_000, 512));
-        exporters.add(memory.clone(), Refused::default());
+        let (memory, mut exporters) = (Memory::default(), Exporters::new(100_000, 512, WAIT));
+        exporters.add(memory.clone(), Trouble::default());
         Self { pipeline: Arc::new(Pipeline::new(&config.check().unwrap(), exporters)), memory }
     }
 

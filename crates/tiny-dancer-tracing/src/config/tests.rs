@@ -8,7 +8,7 @@ fn error(change: impl FnOnce(&mut TracingConfig)) -> InitError {
 
 fn otlp(endpoint: &str) -> Result<Option<String>, InitError> {
     let config = TracingConfig { otlp_endpoint: Some(endpoint.to_owned()), ..Default::default() };
-    config.check().map(|checked| checked.traces_url)
+    config.check().map(|checked| checked.traces_url.map(String::from))
 }
 
 #[test]
@@ -23,7 +23,6 @@ fn an_endpoint_without_a_path_gets_the_path_of_otlp() {
         ("http://localhost:4318/", "http://localhost:4318/v1/traces"),
         ("http://collector", "http://collector/v1/traces"),
         ("http://[::1]:4318", "http://[::1]:4318/v1/traces"),
-        ("http://user:word@collector:4318", "http://user:word@collector:4318/v1/traces"),
         ("http://localhost:4318/v1/traces", "http://localhost:4318/v1/traces"),
         ("http://localhost:4318/tenant/otlp", "http://localhost:4318/tenant/otlp"),
     ] {
@@ -44,11 +43,52 @@ fn a_bad_endpoint_is_refused_for_what_is_wrong_with_it() {
         ("http://localhost:65536", EndpointFault::Port),
         ("http://localhost:", EndpointFault::Port),
         ("http://local host:4318", EndpointFault::Whitespace),
-        ("http://localhost:4318?a=b", EndpointFault::Query),
+        ("http://localhost:4318?***", EndpointFault::Query),
+        ("http://[::1", EndpointFault::Host),
     ] {
         match otlp(given).unwrap_err() {
-            InitError::OtlpEndpoint { endpoint, fault } => assert_eq!((&*endpoint, fault), (given, expected)),
+            InitError::OtlpEndpoint { endpoint, fault, .. } => {
+                assert_eq!((&*endpoint, fault), (given, expected));
+            }
             other => panic!("{given}: {other}"),
+        }
+    }
+}
+
+#[test]
+fn credentials_in_an_endpoint_are_refused_and_never_shown() {
+    for endpoint in [
+        "http://me:secret@collector:4318",
+        "http://secret@collector",
+        "https://me:secret@collector:4317/v1/traces",
+        "me:secret@collector:4318",
+        "http://me:sec/secret@collector:4318",
+        "http://me:sec ret@collector?secret=1",
+    ] {
+        let config = TracingConfig { otlp_endpoint: Some(endpoint.to_owned()), ..Default::default() };
+        let shown = format!("{config:?}");
+        let error = otlp(endpoint).unwrap_err();
+        assert!(matches!(error, InitError::OtlpCredentials { origin: "otlp_endpoint" }), "{error}");
+        assert!(error.to_string().contains("otlp_headers"), "{error}");
+        let shown = format!("{shown} {error} {error:?}");
+        assert!(!shown.contains("sec"), "{shown}");
+    }
+    for endpoint in ["me:secret@agent:6831", "secret@agent:6831"] {
+        let error = error(|config| config.jaeger_agent_endpoint = Some(endpoint.to_owned()));
+        assert!(!format!("{error} {error:?}").contains("secret"), "{error}");
+    }
+}
+
+#[test]
+fn a_timeout_longer_than_a_day_is_refused() {
+    let day = Duration::from_secs(86_400);
+    for timeout in [day + Duration::from_nanos(1), Duration::MAX] {
+        for change in [
+            |config: &mut TracingConfig, timeout| config.export_timeout = timeout,
+            |config: &mut TracingConfig, timeout| config.shutdown_timeout = timeout,
+        ] {
+            let error = error(|config| change(config, timeout));
+            assert!(matches!(error, InitError::DurationTooLong { limit, .. } if limit == day), "{error}");
         }
     }
 }
@@ -113,7 +153,7 @@ fn a_header_that_http_does_not_have_is_refused_and_no_value_is_shown() {
         let error = error(|config| {
             config.otlp_headers.insert(name.to_owned(), value.to_owned());
         });
-        assert!(matches!(&error, InitError::Header { name: named } if named == name), "{error}");
+        assert!(matches!(&error, InitError::Header { name: named, .. } if named == name), "{error}");
         assert!(!format!("{error} {error:?}").contains("secret"));
     }
     let mut config = TracingConfig::default();
@@ -141,4 +181,20 @@ fn a_service_without_a_name_and_a_duration_of_nothing_are_refused() {
     assert!(matches!(error(|config| config.service_name.clear()), InitError::ServiceNameEmpty));
     let error = error(|config| config.shutdown_timeout = Duration::ZERO);
     assert_eq!(error.to_string(), "shutdown_timeout is zero");
+}
+
+#[cfg(feature = "serde")]
+#[test]
+fn a_configuration_is_read_with_its_headers_and_written_without_them() {
+    let text =
+        r#"{"service_name": "mine", "log_format": "json", "otlp_headers": {"authorization": "secret"}}"#;
+    let config: TracingConfig = serde_json::from_str(text).unwrap();
+    assert_eq!(config.otlp_headers["authorization"], "secret");
+    assert_eq!((&*config.service_name, config.log_format), ("mine", LogFormat::Json));
+    let written = serde_json::to_string(&config).unwrap();
+    assert!(!written.contains("secret"), "{written}");
+    let without_headers = TracingConfig { otlp_headers: BTreeMap::new(), ..config };
+    assert_eq!(serde_json::from_str::<TracingConfig>(&written).unwrap(), without_headers);
+    let error = serde_json::from_str::<TracingConfig>(r#"{"sampling_ration": 0.5}"#).unwrap_err();
+    assert!(error.to_string().contains("sampling_ration"), "{error}");
 }

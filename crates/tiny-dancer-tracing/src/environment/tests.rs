@@ -22,12 +22,13 @@ fn silence_changes_nothing() {
         assert_eq!(checked.config, TracingConfig::default());
         assert_eq!((checked.traces_url, checked.disabled, checked.propagate), (None, false, true));
         assert_eq!((checked.queue_size, checked.batch_size, checked.attribute_limit), (2048, 512, 128));
+        assert_eq!(checked.schedule_delay, Duration::from_secs(5));
     }
 }
 
 #[test]
 fn an_endpoint_is_where_spans_go_and_the_one_for_traces_is_taken_as_it_is() {
-    let url = |variables| heard(variables).traces_url.unwrap();
+    let url = |variables| String::from(heard(variables).traces_url.unwrap());
     assert_eq!(url(&[(ENDPOINT, "http://collector:4318")]), "http://collector:4318/v1/traces");
     assert_eq!(url(&[(ENDPOINT, "http://collector/otlp/")]), "http://collector/otlp/v1/traces");
     let both = [(ENDPOINT, "http://collector:4318"), (TRACES_ENDPOINT, "http://traces:4318/here")];
@@ -62,6 +63,7 @@ fn the_rest_is_heard_too() {
     assert_eq!(heard(&timeouts).config.export_timeout, Duration::from_millis(300));
     assert_eq!(heard(&[(QUEUE_SIZE, "7")]).queue_size, 7);
     assert_eq!(heard(&[(BATCH_SIZE, "7")]).batch_size, 7);
+    assert_eq!(heard(&[(SCHEDULE_DELAY, "7")]).schedule_delay, Duration::from_millis(7));
     assert_eq!(["7", "50"].map(|limit| heard(&[(ATTRIBUTE_LIMIT, limit)]).attribute_limit), [32, 50]);
     assert!(!heard(&[(PROPAGATORS, "none")]).propagate);
     assert!(heard(&[(PROPAGATORS, "tracecontext,baggage")]).propagate);
@@ -91,7 +93,7 @@ fn what_the_configuration_says_wins() {
         config.otlp_endpoint = Some("http://mine:4318".to_owned());
     })
     .unwrap();
-    assert_eq!(checked.traces_url.unwrap(), "http://mine:4318/v1/traces");
+    assert_eq!(checked.traces_url.unwrap().as_str(), "http://mine:4318/v1/traces");
     assert_eq!((&*checked.config.service_name, checked.config.sampling_ratio), ("mine", 0.5));
     assert_eq!(checked.config.export_timeout, Duration::from_secs(3));
     assert!(!checked.config.enable_stdout);
@@ -108,6 +110,7 @@ fn what_a_variable_can_t_say_is_refused_by_its_name() {
         (QUEUE_SIZE, "0"),
         (BATCH_SIZE, "many"),
         (ATTRIBUTE_LIMIT, "-1"),
+        (SCHEDULE_DELAY, "often"),
         (EXPORTER, "zipkin"),
     ] {
         let error = check(&[(variable, value)], |_| ()).unwrap_err();
@@ -118,4 +121,60 @@ fn what_a_variable_can_t_say_is_refused_by_its_name() {
     assert!(matches!(error, InitError::Variable { variable: SAMPLER_ARG, .. }), "{error}");
     let error = check(&[(TRACES_ENDPOINT, "collector:4318")], |_| ()).unwrap_err();
     assert!(matches!(error, InitError::OtlpEndpoint { .. }), "{error}");
+}
+
+#[test]
+fn a_number_has_an_upper_limit_and_one_beyond_is_refused_by_the_variable_s_name() {
+    for (variable, limit) in [
+        (QUEUE_SIZE, 131_072_u64),
+        (BATCH_SIZE, 131_072),
+        (ATTRIBUTE_LIMIT, 65_536),
+        (TIMEOUT[0], 86_400_000),
+        (TIMEOUT[1], 86_400_000),
+        (SCHEDULE_DELAY, 86_400_000),
+    ] {
+        assert!(check(&[(variable, &limit.to_string())], |_| ()).is_ok(), "{variable}");
+        for beyond in [limit + 1, 1_000_000_000_000, u64::MAX] {
+            let error = check(&[(variable, &beyond.to_string())], |_| ()).unwrap_err();
+            assert!(
+                matches!(error, InitError::Variable { variable: name, .. } if name == variable),
+                "{error}"
+            );
+        }
+        assert!(check(&[(variable, &format!("{}0", u64::MAX))], |_| ()).is_err(), "{variable}");
+    }
+}
+
+#[test]
+fn credentials_in_a_variable_are_refused_by_its_name_and_never_shown() {
+    for variable in [ENDPOINT, TRACES_ENDPOINT] {
+        let error = check(&[(variable, "http://me:secret@collector:4318")], |_| ()).unwrap_err();
+        assert!(matches!(error, InitError::OtlpCredentials { origin } if origin == variable), "{error}");
+        assert!(!format!("{error} {error:?}").contains("secret"), "{error}");
+    }
+}
+
+#[test]
+fn headers_are_decoded_and_those_of_the_configuration_win() {
+    let variables = [(HEADERS[1], "Authorization=Basic%20dTpw, x-tenant = them ,")];
+    let headers = heard(&variables).config.otlp_headers;
+    let expected = [("authorization", "Basic dTpw"), ("x-tenant", "them")];
+    assert!(headers.iter().map(|(name, value)| (&**name, &**value)).eq(expected));
+    let mine = check(&variables, |config| {
+        config.otlp_headers.insert("X-Tenant".to_owned(), "me".to_owned());
+    });
+    let mine = mine.unwrap().config.otlp_headers;
+    assert_eq!((mine.len(), &*mine["X-Tenant"]), (2, "me"));
+    let traces = [(HEADERS[0], "x=1"), (HEADERS[1], "y=2")];
+    assert!(heard(&traces).config.otlp_headers.into_keys().eq(["x"]));
+}
+
+#[test]
+fn a_header_that_http_does_not_have_is_refused_by_the_variable_s_name_and_no_value_is_shown() {
+    for (value, shown) in [("x y=secret", "x y"), ("x=secret%0A", "x"), ("secret", ""), ("=secret", "")] {
+        let error = check(&[(HEADERS[0], value)], |_| ()).unwrap_err();
+        let expected =
+            matches!(&error, InitError::Header { origin, name } if *origin == HEADERS[0] && name == shown);
+        assert!(expected && !format!("{error} {error:?}").contains("secret"), "{error}");
+    }
 }

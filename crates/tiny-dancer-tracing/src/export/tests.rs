@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::{Line, Recorder, lines};
+use crate::testing::{Line, Recorder, WAIT, lines};
 use crate::{TracingConfig, TracingObserver, TracingSystem};
 use opentelemetry_sdk::error::OTelSdkError;
 use std::sync::Mutex;
@@ -50,8 +50,10 @@ pub(crate) fn lines_about_exporting() -> Vec<Line> {
         let system = TracingSystem::new(TracingConfig {
             // A port that is handed out to nobody.
             otlp_endpoint: Some("http://127.0.0.1:1".to_owned()),
+            shutdown_timeout: Duration::from_millis(50),
             ..Default::default()
         });
+        system.pipeline().log_start();
         open_spans(&system.pipeline(), 1);
     })
     .1
@@ -68,9 +70,39 @@ fn a_collector_in_trouble_is_logged_once_and_so_is_its_recovery() {
         [
             ("spans can't be exported", None),
             ("spans are exported again", Some(&five)),
+            ("tracing started", None),
             ("spans were lost", Some(&one)),
         ]
     );
+}
+
+#[test]
+fn an_attempt_that_would_come_after_the_deadline_does_not_come() {
+    let deadline = Deadline::default();
+    assert!(deadline.wait(Duration::ZERO, false));
+    assert!(!deadline.has_passed());
+    deadline.set(Duration::from_secs(3_600));
+    for is_asked in [false, true] {
+        assert!(!deadline.wait(Duration::from_secs(3_601), is_asked));
+        assert!(deadline.wait(Duration::ZERO, is_asked));
+    }
+    deadline.set(Duration::ZERO);
+    assert!(deadline.has_passed());
+    assert!(!deadline.wait(Duration::ZERO, false));
+}
+
+#[test]
+fn what_was_refused_and_why_is_logged_once() {
+    let ((), lines) = lines(|| {
+        let trouble = Trouble::default();
+        let ledger = Ledger { trouble: trouble.clone(), ..Default::default() };
+        for _ in 0..2 {
+            trouble.refuse(3, "too old".to_owned());
+            ledger.book(5, &Ok(()));
+        }
+    });
+    let errors: Vec<_> = lines.iter().map(|line| &*line.fields[fields::ERROR_MESSAGE]).collect();
+    assert_eq!(errors, ["3 of 5 spans were refused: too old"]);
 }
 
 #[test]
@@ -85,8 +117,8 @@ fn spans_that_arrive_are_flushed() {
 
 #[test]
 fn spans_that_are_refused_have_failed() {
-    let mut exporters = Exporters::new(2048, 512);
-    exporters.add(Refuses, Refused::default());
+    let mut exporters = Exporters::new(2048, 512, WAIT);
+    exporters.add(Refuses, Trouble::default());
     let pipeline = Pipeline::new(&checked(Duration::from_secs(60)), exporters);
     open_spans(&pipeline, 3);
     assert_eq!(pipeline.shutdown(), ShutdownReport { failed: 3, ..Default::default() });
@@ -95,8 +127,8 @@ fn spans_that_are_refused_have_failed() {
 /// A pipeline whose exporter hangs until the sender is gone, which its deadline does not wait for.
 fn hanging() -> (mpsc::Sender<()>, Pipeline) {
     let (let_go, held) = mpsc::channel();
-    let mut exporters = Exporters::new(2048, 512);
-    exporters.add(Hangs(Mutex::new(held)), Refused::default());
+    let mut exporters = Exporters::new(2048, 512, WAIT);
+    exporters.add(Hangs(Mutex::new(held)), Trouble::default());
     (let_go, Pipeline::new(&checked(Duration::from_millis(50)), exporters))
 }
 
@@ -106,32 +138,33 @@ fn a_hanging_exporter_costs_a_bounded_queue_and_no_more_than_the_deadline() {
     // More than the queue holds: opening them all returns.
     open_spans(&pipeline, 5_000);
     let report = pipeline.shutdown();
-    assert_eq!(report, ShutdownReport { dropped: 5_000, timed_out: true, ..Default::default() });
+    assert_eq!((report.flushed, report.lost(), report.timed_out), (0, 5_000, true));
     drop(let_go);
 }
 
-/// What was dropped is a counter for those who scrape it, and must not become less when an exporter comes back after all.
+/// What was lost is a counter, and must not become less when an exporter comes back after all.
 #[test]
-fn what_is_exported_after_the_deadline_stays_dropped() {
+fn what_is_exported_after_the_deadline_stays_lost() {
     let (let_go, pipeline) = hanging();
     open_spans(&pipeline, 3);
     let report = pipeline.shutdown();
-    assert_eq!(report, ShutdownReport { dropped: 3, timed_out: true, ..Default::default() });
+    assert_eq!((report.flushed, report.lost(), report.timed_out), (0, 3, true));
     drop(let_go);
     let mut looks = 0..6_000;
     while pipeline.ledgers[0].flushed.load(Ordering::SeqCst) < 3 {
         looks.next().expect("the exporter goes on when it is let go");
         std::thread::sleep(Duration::from_millis(10));
     }
-    assert_eq!(pipeline.counts(), SpanCounts { made: 3, dropped: 3, ..Default::default() });
+    let ShutdownReport { dropped, failed, .. } = report;
+    assert_eq!(pipeline.counts(), SpanCounts { made: 3, dropped, failed, ..Default::default() });
 }
 
 #[test]
 fn a_request_that_finds_no_place_is_lost_whole() {
-    const SPANS: u64 = 7;
+    const SPANS: u64 = 5;
     let (let_go, held) = mpsc::channel();
-    let mut exporters = Exporters::new(1, 512);
-    exporters.add(Hangs(Mutex::new(held)), Refused::default());
+    let mut exporters = Exporters::new(1, 512, WAIT);
+    exporters.add(Hangs(Mutex::new(held)), Trouble::default());
     let pipeline = Arc::new(Pipeline::new(&checked(Duration::from_secs(60)), exporters));
     let observer = TracingObserver::of(Arc::clone(&pipeline));
     let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), observer);
@@ -168,8 +201,8 @@ impl Drop for Lingers {
 #[test]
 fn an_exporter_that_does_not_go_away_holds_up_a_shutdown_no_longer_than_the_deadline() {
     let (let_go, held) = mpsc::channel();
-    let mut exporters = Exporters::new(2048, 512);
-    exporters.add(Lingers(Mutex::new(held)), Refused::default());
+    let mut exporters = Exporters::new(2048, 512, WAIT);
+    exporters.add(Lingers(Mutex::new(held)), Trouble::default());
     let pipeline = Pipeline::new(&checked(Duration::from_millis(500)), exporters);
     open_spans(&pipeline, 1);
     assert!(pipeline.shutdown().timed_out);
@@ -179,16 +212,14 @@ fn an_exporter_that_does_not_go_away_holds_up_a_shutdown_no_longer_than_the_dead
 #[test]
 fn one_exporter_in_trouble_holds_up_no_other() {
     let (let_go, held) = mpsc::channel();
-    let mut exporters = Exporters::new(2048, 512);
+    let mut exporters = Exporters::new(2048, 512, WAIT);
     let memory = crate::testing::Memory::default();
-    exporters.add(memory, Refused::default());
-    exporters.add(Hangs(Mutex::new(held)), Refused::default());
+    exporters.add(memory, Trouble::default());
+    exporters.add(Hangs(Mutex::new(held)), Trouble::default());
     let pipeline = Pipeline::new(&checked(Duration::from_secs(2)), exporters);
     open_spans(&pipeline, 2);
-    assert_eq!(
-        pipeline.shutdown(),
-        ShutdownReport { flushed: 2, dropped: 2, timed_out: true, ..Default::default() }
-    );
+    let report = pipeline.shutdown();
+    assert_eq!((report.flushed, report.lost(), report.timed_out), (2, 2, true));
     drop(let_go);
 }
 

@@ -32,3 +32,15 @@ fn every_key_that_is_listed_exists() {
         assert!(ALL.iter().any(|field| field.key == *key), "{key}");
     }
 }
+
+/// Stores of logs that make objects of dotted keys refuse a key that is a value and an object.
+#[test]
+fn no_key_is_a_namespace_of_another() {
+    // Beside the keys of a line stand what the formats themselves write.
+    let formats = ["level", "message", "span_id", "target", "timestamp", "trace_id"];
+    let keys: Vec<_> = ALL.iter().map(|field| field.key).chain(formats).chain([STAGES]).collect();
+    for namespace in &keys {
+        let within: Vec<_> = keys.iter().filter(|key| key.starts_with(&format!("{namespace}."))).collect();
+        assert!(within.is_empty(), "{namespace} is the namespace of {within:?}");
+    }
+}

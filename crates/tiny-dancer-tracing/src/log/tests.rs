@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use tiny_dancer_core::testing::{broken_model, candidate, router};
 use tiny_dancer_core::{CircuitBreakerConfig, RoutingRequest};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::Registry;
 
 #[derive(Clone, Default)]
 struct Buffer(Arc<Mutex<Vec<u8>>>);
@@ -97,4 +98,57 @@ fn lines_in_an_attached_context_carry_its_ids_and_lines_outside_none() {
 fn off_writes_nothing() {
     let (lines, _) = logged(LogFormat::Off, fail_a_request);
     assert_eq!(lines.len(), 0);
+}
+
+/// What a program logs whose own subscriber has this layer of lines beside ours, and the spans that it leaves.
+fn logged_by_own<L: Layer<Registry> + Send + Sync>(
+    lines: impl FnOnce(Box<dyn Fn() -> Buffer + Send + Sync>) -> L,
+) -> (Vec<String>, Vec<SpanData>) {
+    let (buffer, system) = (Buffer::default(), Recorder::new(TracingConfig::default()));
+    let writer = buffer.clone();
+    let lines = lines(Box::new(move || writer.clone()));
+    let subscriber = tracing_subscriber::registry().with(lines).with(system::span_layer(&system.pipeline));
+    tracing::subscriber::with_default(subscriber, || {
+        tracing::info_span!("handle", user = 7).in_scope(|| tracing::info!(n = 1, "hello"));
+        tracing::info!("outside");
+    });
+    let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
+    (text.lines().map(str::to_owned).collect(), system.finish())
+}
+
+#[test]
+fn lines_of_a_subscriber_of_one_s_own_carry_the_ids_as_text() {
+    let (lines, spans) = logged_by_own(|writer| {
+        let format = TraceIds::text(tracing_subscriber::fmt::format().without_time());
+        tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false).event_format(format)
+    });
+    let (trace_id, span_id) = ids(&spans, "handle");
+    let target = module_path!();
+    let inside = format!(" INFO handle{{user=7}}: {target}: hello n=1 trace_id={trace_id} span_id={span_id}");
+    assert_eq!(lines, [inside, format!(" INFO {target}: outside")]);
+}
+
+#[test]
+fn lines_of_a_subscriber_of_one_s_own_carry_the_ids_as_json() {
+    let (lines, spans) = logged_by_own(|writer| {
+        tracing_subscriber::fmt::layer().with_writer(writer).json().map_event_format(TraceIds::json)
+    });
+    let (trace_id, span_id) = ids(&spans, "handle");
+    let line = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+    let [inside, outside] = [line(&lines[0]), line(&lines[1])];
+    assert_eq!(
+        (inside["trace_id"].as_str(), inside["span_id"].as_str()),
+        (Some(&*trace_id), Some(&*span_id))
+    );
+    assert_eq!((&inside["fields"]["n"], &inside["span"]["user"]), (&1.into(), &7.into()));
+    assert!(outside.get("trace_id").is_none(), "{outside}");
+}
+
+#[test]
+fn colours_of_a_format_of_one_s_own_stay() {
+    let (lines, _) = logged_by_own(|writer| {
+        let format = tracing_subscriber::fmt::format().with_ansi(true);
+        tracing_subscriber::fmt::layer().with_writer(writer).event_format(TraceIds::text(format))
+    });
+    assert!(lines.iter().all(|line| line.contains("\x1b[32m INFO")), "{lines:?}");
 }

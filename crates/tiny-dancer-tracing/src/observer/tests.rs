@@ -1,7 +1,7 @@
 use super::*;
 use crate::testing::{Line, Recorder, lines};
 use crate::{TraceContext, TracingConfig};
-use opentelemetry::trace::{SpanId, SpanKind};
+use opentelemetry::trace::{SpanId, SpanKind, TraceId};
 use opentelemetry_sdk::trace::SpanData;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -319,6 +319,39 @@ fn what_the_sdk_says_of_itself_is_in_no_trace() {
 }
 
 #[test]
+fn a_trace_is_one_row_a_stage_by_default() {
+    let recorder = Recorder::new(TracingConfig::default());
+    route(recorder.observer(), &candidates(12));
+    let spans = recorder.finish();
+    let names: Vec<&str> = spans.iter().map(|span| &*span.name).collect();
+    assert_eq!(names, [&Stage::ALL.map(Stage::name)[..], &[RequestStart::NAME]].concat());
+}
+
+#[test]
+fn a_candidate_s_span_says_how_near_it_is_and_what_it_says_by_itself() {
+    let recorder = recorder(1.0, 3);
+    let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), recorder.observer());
+    let response = router.route(RoutingRequest::new(&[1.0, 0.0], &candidates(12))).unwrap();
+    let spans = recorder.finish();
+    let nearest = &named(&spans, Stage::ModelInference.name())[1..];
+    let seen: Vec<_> = nearest
+        .iter()
+        .map(|span| {
+            let value = |key| attribute(span, key).unwrap().clone();
+            let index = number(span, fields::CANDIDATE_INDEX);
+            (index, value(fields::CANDIDATE_SIMILARITY), value(fields::CONFIDENCE))
+        })
+        .collect();
+    let confidence = |candidate: usize| {
+        let decision = response.decisions.iter().find(|decision| decision.candidate == candidate).unwrap();
+        Value::F64(double(decision.confidence))
+    };
+    let expected = [(2, 0.93), (1, 0.94), (0, 0.95)]
+        .map(|(index, similarity)| (index, Value::F64(similarity), confidence(index as usize)));
+    assert_eq!(seen, expected);
+}
+
+#[test]
 fn a_request_that_unwinds_ends_its_spans_and_leaves_no_context_behind() {
     struct Panics;
     impl Observer for Panics {
@@ -481,4 +514,94 @@ fn the_event_of_a_fallback_holds_no_features() {
     let attributes = decision(&[]);
     let has = |key: &str| attributes.iter().any(|attribute| attribute.key.as_str() == key);
     assert!(has(fields::DECISION_REASON) && !has(fields::REPLAY_FEATURES) && !has(fields::REPLAY_CANDIDATES));
+}
+
+/// Runs something while the features are computed, as a worker of rayon's does that waits for the rest of them.
+struct Steals(std::sync::Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+impl Observer for Steals {
+    type Request = ();
+    type Stage = ();
+    type Batch = ();
+    fn on_request_start(&self, _: &RequestStart<'_>) {}
+    fn on_stage_start(&self, (): &mut (), event: &StageStart<'_>) {
+        if event.stage == Stage::FeatureEngineering
+            && let Some(stolen) = self.0.lock().unwrap().take()
+        {
+            stolen();
+        }
+    }
+}
+
+/// Routes a request below `parent`, and meanwhile what `stolen` routes: the parents of the two, as the collector sees them.
+fn parents(stolen: impl FnOnce(Router<TracingObserver>) + Send + 'static) -> Vec<(SpanId, TraceId)> {
+    let recorder = recorder(1.0, 0);
+    let (other, _) = router(toy_model(), CircuitBreakerConfig::default(), recorder.observer());
+    let steals = Steals(std::sync::Mutex::new(Some(Box::new(|| stolen(other)))));
+    {
+        let _waiting = caller("1").attach();
+        route((recorder.observer(), steals), &candidates(1));
+    }
+    let spans = recorder.finish();
+    let requests = named(&spans, RequestStart::NAME);
+    requests.iter().map(|span| (span.parent_span_id, span.span_context.trace_id())).collect()
+}
+
+fn caller(id: &str) -> TraceContext {
+    format!("00-{id:0>32}-{id:0>16}-01").parse().unwrap()
+}
+
+#[test]
+fn a_request_that_a_waiting_worker_steals_begins_a_trace_of_its_own() {
+    let parents = parents(|router| {
+        router.route(RoutingRequest::new(&[1.0, 0.0], &[])).unwrap();
+    });
+    let [(stolen, trace), (waiting, _)] = parents[..] else { panic!("{parents:?}") };
+    assert_eq!((stolen, waiting), (SpanId::INVALID, SpanId::from(1)));
+    assert_ne!(trace, TraceId::from(1));
+}
+
+#[test]
+fn a_batch_that_a_waiting_worker_steals_from_has_its_own_parent_or_none() {
+    let none = parents(|router| {
+        router.route_batch(&[RoutingRequest::new(&[1.0, 0.0], &[])]);
+    });
+    assert_eq!(none[0].0, SpanId::INVALID);
+    let below = parents(|router| {
+        let _batch = caller("2").attach();
+        router.route_batch(&[RoutingRequest::new(&[1.0, 0.0], &[])]);
+    });
+    assert_eq!(below, [(SpanId::from(2), TraceId::from(2)), (SpanId::from(1), TraceId::from(1))]);
+}
+
+#[test]
+fn lines_and_spans_after_the_features_are_within_the_request_again() {
+    struct Looks(Arc<std::sync::Mutex<Vec<Option<TraceContext>>>>);
+    impl Observer for Looks {
+        type Request = ();
+        type Stage = ();
+        type Batch = ();
+        fn on_request_start(&self, _: &RequestStart<'_>) {}
+        fn on_stage_start(&self, (): &mut (), event: &StageStart<'_>) {
+            if event.stage == Stage::ModelInference {
+                self.0.lock().unwrap().push(TraceContext::from_current());
+            }
+        }
+        fn on_error(&self, (): &mut (), _: &Failed<'_>) {
+            self.0.lock().unwrap().push(TraceContext::from_current());
+        }
+    }
+    let (recorder, seen) = (recorder(1.0, 0), Arc::default());
+    let (router, _) =
+        router(toy_model(), CircuitBreakerConfig::default(), (recorder.observer(), Looks(Arc::clone(&seen))));
+    router.route(RoutingRequest::new(&[1.0, 0.0], &candidates(1))).unwrap();
+    // One whose features fail.
+    router.route(RoutingRequest::new(&[1.0], &candidates(1))).unwrap_err();
+    let spans = recorder.finish();
+    let expected: Vec<_> = named(&spans, RequestStart::NAME)
+        .iter()
+        .map(|span| Some(span.span_context.span_id().to_string()))
+        .collect();
+    let seen: Vec<_> = seen.lock().unwrap().iter().map(|it| it.as_ref().map(TraceContext::span_id)).collect();
+    assert_eq!(seen, expected);
 }

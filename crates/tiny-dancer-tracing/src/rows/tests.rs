@@ -18,6 +18,7 @@ fn the_text_is_the_digits_of_the_bits_row_by_row() {
 
 #[test]
 fn what_is_no_text_of_rows_is_said_to_be_none() {
-    assert!(matches!(decode("3f8000000?"), Err(RowsError::Text(_))));
+    assert_eq!(decode("3f8000000?"), Err(RowsError::Digit { found: '?', place: 9 }));
+    assert_eq!(decode("3f8"), Err(RowsError::OddLength { digits: 3 }));
     assert_eq!(decode("3f800000"), Err(RowsError::NotWhole { bytes: 4 }));
 }

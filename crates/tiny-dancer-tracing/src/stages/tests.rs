@@ -1,13 +1,18 @@
 use super::*;
 use crate::TracingConfig;
-use crate::export::{Exporters, Pipeline, Refused};
+use crate::export::{Exporters, Pipeline, Trouble};
 use crate::observer::TracingObserver;
-use crate::testing::{Memory, Recorder};
+use crate::testing::{Memory, Recorder, WAIT};
 use opentelemetry::Context;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tiny_dancer_core::testing::{candidate, router, toy_model};
 use tiny_dancer_core::{CircuitBreakerConfig, RoutingRequest};
+
+/// A span for each of two candidates.
+fn two_candidates() -> TracingConfig {
+    TracingConfig { candidate_spans: 2, ..Default::default() }
+}
 
 /// Routes a request with two candidates.
 fn route(observer: TracingObserver) {
@@ -25,10 +30,11 @@ fn with_value(value: Value) -> SpanData {
 
 #[test]
 fn each_exporter_sends_the_same_spans() {
-    let (first, second, mut exporters) = (Memory::default(), Memory::default(), Exporters::new(10, 512));
-    exporters.add(first.clone(), Refused::default());
-    exporters.add(second.clone(), Refused::default());
-    let pipeline = Arc::new(Pipeline::new(&TracingConfig::default().check().unwrap(), exporters));
+    let (first, second, mut exporters) =
+        (Memory::default(), Memory::default(), Exporters::new(10, 512, WAIT));
+    exporters.add(first.clone(), Trouble::default());
+    exporters.add(second.clone(), Trouble::default());
+    let pipeline = Arc::new(Pipeline::new(&two_candidates().check().unwrap(), exporters));
     route(TracingObserver::of(Arc::clone(&pipeline)));
     assert_eq!(pipeline.shutdown().flushed, 14);
     let (first, second) = (first.take(), second.take());
@@ -39,8 +45,10 @@ fn each_exporter_sends_the_same_spans() {
 
 #[test]
 fn a_span_counts_as_many_as_it_becomes() {
-    for numbers in [vec![], vec![1, 100, WHOLE, 5, 7], vec![0, 3, WHOLE, 5, 7, 2, 1, 0, 8, 9]] {
-        let carried = numbers.len() / 5;
+    let (whole, step) = ([1, 100, WHOLE, 5, 7, UNKNOWN, UNKNOWN], [2, 1, 0, 8, 9, 900_000, 850_000]);
+    for numbers in [vec![], vec![whole], vec![whole, step]] {
+        let carried = numbers.len();
+        let numbers = numbers.into_flattened();
         let mut span = with_value("nothing of ours".into());
         span.attributes = vec![KeyValue::new(fields::STAGES, Value::Array(Array::I64(numbers)))];
         let (counted, mut spans) = (self::spans(&span), vec![]);
@@ -53,7 +61,12 @@ fn a_span_counts_as_many_as_it_becomes() {
 #[test]
 fn what_somebody_else_keeps_under_the_key_is_left_alone() {
     let numbers = |numbers: &[i64]| Value::Array(Array::I64(numbers.to_vec()));
-    for value in ["text".into(), numbers(&[1, 2, 3]), numbers(&[4, 1, 1, 1, 1]), numbers(&[-1, 1, 1, 1, 1])] {
+    for value in [
+        "text".into(),
+        numbers(&[1, 2, 3]),
+        numbers(&[4, 1, 1, 1, 1, 1, 1]),
+        numbers(&[-1, 1, 1, 1, 1, 1, 1]),
+    ] {
         let span = with_value(value.clone());
         assert_eq!(span.attributes, [KeyValue::new(fields::STAGES, value)]);
         assert_eq!(spans(&span), 1);

@@ -125,15 +125,20 @@ pub(crate) fn silent() -> (TcpListener, TracingConfig) {
     (listener, TracingConfig { otlp_endpoint, ..patient() })
 }
 
-/// A configuration that a busy machine can't make fail.
+/// A configuration that a busy machine can't make fail, with all kinds of spans.
 pub(crate) fn patient() -> TracingConfig {
-    TracingConfig { shutdown_timeout: Duration::from_secs(120), ..Default::default() }
+    TracingConfig { shutdown_timeout: Duration::from_secs(120), candidate_spans: 8, ..Default::default() }
 }
 
 /// A configuration that exports to where nobody listens: a port that is handed out to nobody, unlike one that was just
 /// given back, which another test may get.
 pub(crate) fn dead() -> TracingConfig {
-    TracingConfig { otlp_endpoint: Some("http://127.0.0.1:1".to_owned()), ..patient() }
+    TracingConfig {
+        otlp_endpoint: Some("http://127.0.0.1:1".to_owned()),
+        // A shutdown goes on with its attempts as long, and all spans are offered by then.
+        shutdown_timeout: Duration::from_secs(1),
+        ..patient()
+    }
 }
 
 /// A span's attribute.

@@ -1,6 +1,8 @@
 //! What reaches a collector, and what comes of one that is not there.
 
-use crate::collector::{Collector, attribute, dead, silent};
+use crate::alone::alone;
+use crate::collector::{Collector, attribute, dead, silent, spans_of};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
@@ -65,6 +67,65 @@ fn the_five_spans_arrive_nested_and_with_integers_as_integers() {
 }
 
 #[test]
+fn each_span_has_the_scope_of_the_code_that_opened_it() {
+    let collector = Collector::start();
+    let system = TracingSystem::new(collector.config());
+    let subscriber = tracing_subscriber::registry().with(system.layer().unwrap());
+    let observer = system.observer().unwrap();
+    tracing::subscriber::with_default(subscriber, || {
+        tracing::info_span!("handle", target = "theirs").in_scope(|| route(observer, 1));
+        tracing::info_span!(target: "another", "work").in_scope(|| ());
+        RoutingSpan::circuit_breaker_check().in_scope(|| ());
+    });
+    assert_eq!(system.shutdown().lost(), 0);
+    let requests = collector.requests();
+    let scopes = requests.iter().flat_map(|request| &request.resource_spans).flat_map(|it| &it.scope_spans);
+    let mut found: Vec<(&str, &str, usize)> = scopes
+        .map(|spans| (spans.scope.as_ref().unwrap(), spans.spans.len()))
+        .map(|(scope, spans)| (&*scope.name, &*scope.version, spans))
+        .collect();
+    found.sort_unstable();
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(found, [("another", "", 1), (module_path!(), "", 1), ("tiny_dancer", version, 8)]);
+    let spans = collector_spans(&requests);
+    let handle = spans.iter().find(|span| span.name == "handle").unwrap();
+    assert_eq!(attribute(handle, "target"), Some(&Value::StringValue("theirs".to_owned())));
+}
+
+fn collector_spans(requests: &[ExportTraceServiceRequest]) -> Vec<Span> {
+    requests.iter().cloned().flat_map(spans_of).collect()
+}
+
+#[test]
+fn a_resource_says_what_the_environment_says_unless_the_configuration_does() {
+    let name = "a_resource_says_what_the_environment_says_unless_the_configuration_does";
+    let said = "service.instance.id=theirs,service.version=1,host.name=there";
+    alone(module_path!(), name, &[("OTEL_RESOURCE_ATTRIBUTES", said)], || {
+        let collector = Collector::start();
+        let service_version = Some("2".to_owned());
+        let system = TracingSystem::new(TracingConfig { service_version, ..collector.config() });
+        route(system.observer().unwrap(), 1);
+        assert_eq!(system.shutdown().lost(), 0);
+        let request = collector.requests().remove(0).resource_spans.remove(0);
+        assert!(
+            request.schema_url.starts_with("https://opentelemetry.io/schemas/"),
+            "{}",
+            request.schema_url
+        );
+        let attributes = request.resource.unwrap().attributes;
+        let value = |key: &str| {
+            let attribute = attributes.iter().find(|attribute| attribute.key == key)?;
+            attribute.value.as_ref()?.value.clone()
+        };
+        let text = |text: &str| Some(Value::StringValue(text.to_owned()));
+        assert_eq!(value("service.instance.id"), text("theirs"));
+        assert_eq!(value("service.version"), text("2"));
+        assert_eq!(value("host.name"), text("there"));
+        assert_eq!(value("process.pid"), Some(Value::IntValue(i64::from(std::process::id()))));
+    });
+}
+
+#[test]
 fn two_systems_in_one_process_keep_their_spans_apart() {
     let (here, there) = (Collector::start(), Collector::start());
     let (one, other) = (TracingSystem::new(here.config()), TracingSystem::new(there.config()));
@@ -110,7 +171,7 @@ fn a_dead_collector_fails_no_request_and_its_losses_are_counted() {
 
 #[cfg(feature = "tls")]
 #[test]
-fn a_collector_that_speaks_no_tls_gets_nothing_over_https() {
+fn a_collector_that_speaks_no_tls_gets_nothing_over_https_and_is_not_asked_again() {
     let collector = Collector::start();
     let config = collector.config();
     let otlp_endpoint = config.otlp_endpoint.as_ref().map(|endpoint| endpoint.replace("http:", "https:"));
@@ -127,7 +188,7 @@ fn a_silent_collector_fails_no_request_and_outlives_no_deadline() {
     // Some 7,000 spans: three times what the queue holds.
     route(system.observer().unwrap(), 1_000);
     let report = system.shutdown();
-    assert_eq!((report.flushed, report.dropped, report.timed_out), (0, 7_000, true));
+    assert_eq!((report.flushed, report.lost(), report.timed_out), (0, 7_000, true));
 }
 
 #[test]

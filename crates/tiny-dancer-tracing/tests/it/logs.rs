@@ -39,7 +39,7 @@ fn rust_log_filters_lines_and_never_spans() {
     let name = "rust_log_filters_lines_and_never_spans";
     let body = || route(TracingObserver::global(), 1);
     if let Some((output, spans)) = run(name, "error", TracingConfig::default(), body) {
-        assert_eq!(spans.len(), 7);
+        assert_eq!(spans.len(), 5);
         assert!(!output.stderr.contains("tiny_dancer"), "{}", output.stderr);
     }
 }
@@ -51,6 +51,23 @@ fn rust_log_can_ask_for_a_line_a_request_and_a_line_a_candidate() {
     if let Some((output, _)) = run(name, "tiny_dancer=trace", TracingConfig::default(), body) {
         assert_eq!(output.stderr.matches("DEBUG tiny_dancer: request decided").count(), 1);
         assert_eq!(output.stderr.matches("TRACE tiny_dancer: candidate").count(), 2);
+    }
+}
+
+#[test]
+fn the_first_lines_say_where_spans_go_and_how_requests_are_decided() {
+    let name = "the_first_lines_say_where_spans_go_and_how_requests_are_decided";
+    let config = TracingConfig { sampling_ratio: 0.25, ..Default::default() };
+    let body = || route(TracingObserver::global(), 1);
+    if let Some((output, _)) = run(name, "", config, body) {
+        let line = |message: &str| output.stderr.lines().find(|line| line.contains(message)).unwrap();
+        let (tracing, router) = (line("tracing started"), line("router started"));
+        let common = ["tiny_dancer.endpoint=\"http://127.0.0.1:", "tiny_dancer.sampling_ratio=0.25"];
+        let own = ["confidence_threshold=0.85", "max_uncertainty=0.15", "model.version=", "kernel="];
+        for field in common {
+            assert!(tracing.contains(field) && router.contains(field), "{field}: {tracing} {router}");
+        }
+        assert!(own.iter().all(|field| router.contains(field)), "{router}");
     }
 }
 

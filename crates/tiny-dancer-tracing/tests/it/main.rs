@@ -9,6 +9,7 @@ mod export;
 mod init;
 mod jaeger;
 mod logs;
+mod otlp;
 mod parents;
 mod sampling;
 mod thrift;

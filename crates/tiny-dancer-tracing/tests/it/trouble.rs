@@ -19,11 +19,11 @@ use tiny_dancer_tracing::{TraceContext, TracingConfig, TracingObserver, TracingS
 /// More than the queue holds, three times over.
 const REQUESTS: usize = 6_200;
 /// Spans of a request with two candidates.
-const SPANS: u64 = 7;
+pub(crate) const SPANS: u64 = 7;
 /// Requests that may wait.
 const QUEUE: u64 = 2_048;
 /// Requests of which some are sent at once.
-const MORE_THAN_A_BATCH: usize = 520;
+pub(crate) const MORE_THAN_A_BATCH: usize = 520;
 
 /// What a collector does with a connection.
 type Treatment = fn(TcpStream) -> std::io::Result<()>;
@@ -51,7 +51,8 @@ fn drips(mut stream: TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
-fn answers(stream: TcpStream, head: &str) -> std::io::Result<()> {
+/// Reads requests, and answers each with this status and these headers.
+pub(crate) fn answers(stream: TcpStream, head: &str) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     loop {
         let mut length = 0;
@@ -81,24 +82,33 @@ fn answers_429(stream: TcpStream) -> std::io::Result<()> {
     answers(stream, "429 Too Many Requests\r\nretry-after: 3600")
 }
 
-/// A collector that treats each connection so, and a configuration that exports to it.
-fn troubled(treatment: Treatment) -> TracingConfig {
+/// Listens, and treats each connection so.
+pub(crate) fn serve(
+    treatment: impl Fn(TcpStream) -> std::io::Result<()> + Clone + Send + 'static,
+) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
+            let treatment = treatment.clone();
             // A broken connection is the point of most of these.
             std::thread::spawn(move || treatment(stream.unwrap()));
         }
     });
-    to(address)
+    address
 }
 
-/// Attempts end soon, so that the tests do.
+/// A collector that treats each connection so, and a configuration that exports to it.
+fn troubled(treatment: Treatment) -> TracingConfig {
+    to(serve(treatment))
+}
+
+/// Attempts end soon, and so does a shutdown, so that the tests do.
 fn to(address: SocketAddr) -> TracingConfig {
     TracingConfig {
         otlp_endpoint: Some(format!("http://{address}")),
         export_timeout: Duration::from_millis(100),
+        shutdown_timeout: Duration::from_millis(500),
         ..patient()
     }
 }
@@ -120,7 +130,6 @@ fn nothing_is_felt(name: &str, config: fn() -> TracingConfig) {
         assert_eq!(counts.made, made);
         let report = system.shutdown();
         assert_eq!((report.flushed, report.dropped + report.failed), (0, made));
-        assert!(report.failed > 0);
         let counts = system.counts().unwrap();
         assert_eq!((counts.made, counts.dropped, counts.failed), (made, report.dropped, report.failed));
     });
@@ -213,24 +222,6 @@ fn spans_arrive_again_once_a_collector_answers_well() {
 }
 
 #[test]
-fn spans_arrive_once_an_absent_collector_is_there() {
-    // No other test listens on this address, so that the port stays free until it is taken again.
-    let address = TcpListener::bind("127.0.0.2:0").unwrap().local_addr().unwrap();
-    // Nobody listens there, so that an attempt fails at once; the one that succeeds may take its time.
-    let config = TracingConfig { export_timeout: Duration::from_secs(60), ..to(address) };
-    let system = TracingSystem::new(config);
-    route(system.observer().unwrap(), MORE_THAN_A_BATCH);
-    while system.counts().unwrap().failed == 0 {
-        std::thread::yield_now();
-    }
-    let collector = Collector::start_at(address, vec![]);
-    route(system.observer().unwrap(), MORE_THAN_A_BATCH);
-    let report = system.shutdown();
-    assert_eq!(collector.spans().len() as u64, report.flushed);
-    assert!(report.flushed >= 512, "{report}");
-}
-
-#[test]
 fn spans_that_a_collector_says_it_refused_have_failed() {
     let refused = ExportTracePartialSuccess { rejected_spans: 3, error_message: "too old".to_owned() };
     let answer = ExportTraceServiceResponse { partial_success: Some(refused) }.encode_to_vec();
@@ -299,6 +290,8 @@ fn headers_and_the_environment_s_headers_reach_the_collector() {
         let received = collector.next();
         assert_eq!(received.headers["authorization"], "Bearer me");
         assert_eq!(received.headers["x-tenant"], "them");
+        // Which program sends, as OTLP asks.
+        assert!(received.headers["user-agent"].to_str().unwrap().starts_with("tiny-dancer-tracing/"));
         let resource = received.request.resource_spans[0].resource.as_ref().unwrap();
         let resource = format!("{resource:?}");
         assert!(resource.contains("named-outside") && resource.contains("deployment.environment.name"));

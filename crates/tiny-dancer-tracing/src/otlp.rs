@@ -1,0 +1,358 @@
+//! The OTLP exporter: posts spans to a collector as protobuf over HTTP/1.1, and repeats what may succeed later.
+//!
+//! | answer | what follows |
+//! | --- | --- |
+//! | 2xx | the spans arrived, except for as many as the body says were refused |
+//! | 429, 502, 503, 504 | another attempt, after `Retry-After` where the answer has it |
+//! | no connection, or one that ends without an answer | another attempt |
+//! | a redirect | the spans failed: a redirect would turn the POST into a GET, or carry the headers to another host |
+//! | any other, or none in time | the spans failed |
+//!
+//! Attempts back off: each delay is twice the one before, of which a random half is left out. Delays go on growing from
+//! batch to batch until one arrives. Attempts end after [`Backoff::total`], or where the shutdown's [`Deadline`] comes
+//! before the next one.
+
+use crate::export::{Deadline, Trouble};
+use crate::sampler::random;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
+use opentelemetry_proto::transform::trace::tonic::group_spans_by_resource_and_scope;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+use opentelemetry_sdk::trace::{SpanData, SpanExporter};
+use prost::Message;
+use reqwest::blocking::{Client, Response};
+use reqwest::{Url, redirect};
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::io::{self, Read};
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
+use tiny_dancer_core::Clock;
+
+/// How much of an answer is read: it holds one number and one sentence.
+const LONGEST_ANSWER: u64 = 64 * 1024;
+
+/// What hyper says, and has no question for, where a server sends something before it is asked, as one of HTTP/2 does.
+const SPOKE_FIRST: &str = "received unexpected message from connection";
+
+/// How much of a collector's sentence reaches the log.
+const LONGEST_MESSAGE: usize = 200;
+
+/// When the next attempt comes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Backoff {
+    /// The delay after the first failure.
+    pub(crate) first: Duration,
+    /// The longest delay.
+    pub(crate) longest: Duration,
+    /// The longest delay that a collector can ask for.
+    pub(crate) longest_asked: Duration,
+    /// How long one batch is attempted.
+    pub(crate) total: Duration,
+}
+
+/// The total is that of OpenTelemetry's own collector when it exports.
+impl Default for Backoff {
+    fn default() -> Self {
+        Self {
+            first: Duration::from_millis(100),
+            longest: Duration::from_secs(5),
+            longest_asked: Duration::from_secs(30),
+            total: Duration::from_secs(300),
+        }
+    }
+}
+
+impl Backoff {
+    /// The delay after so many failures in a row, with `random` from 0 to 1.
+    fn delay(&self, failures: u32, random: f64) -> Duration {
+        let doubled = self.first.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
+        doubled.min(self.longest).mul_f64(1.0 - random / 2.0)
+    }
+}
+
+/// Sends spans to a collector.
+#[derive(Debug)]
+pub(crate) struct Exporter {
+    client: Client,
+    url: Url,
+    headers: HeaderMap,
+    gzip: bool,
+    resource: ResourceAttributesWithSchema,
+    trouble: Trouble,
+    deadline: Deadline,
+    clock: Clock,
+    backoff: Backoff,
+    /// Attempts that failed since the last one that did not.
+    failures: AtomicU32,
+}
+
+/// Where an exporter sends spans, and how.
+#[derive(Debug)]
+pub(crate) struct Target<'a> {
+    pub(crate) url: Url,
+    pub(crate) headers: &'a BTreeMap<String, String>,
+    pub(crate) gzip: bool,
+    /// How long one attempt may take.
+    pub(crate) timeout: Duration,
+}
+
+impl Exporter {
+    pub(crate) fn new(
+        target: Target<'_>,
+        trouble: Trouble,
+        deadline: Deadline,
+        backoff: Backoff,
+    ) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        let Target { url, headers: named, gzip, timeout } = target;
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+        if gzip {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        for (name, value) in named {
+            let mut value = HeaderValue::from_str(value)?;
+            value.set_sensitive(true); // not shown by `Debug`
+            headers.insert(HeaderName::from_str(name)?, value);
+        }
+        let mut client = Client::builder()
+            .user_agent(concat!("tiny-dancer-tracing/", env!("CARGO_PKG_VERSION")))
+            .timeout(timeout)
+            // A host that does not answer at all fails in time for another attempt.
+            .connect_timeout(timeout / 2)
+            .redirect(redirect::Policy::none());
+        if is_loopback(&url) {
+            client = client.no_proxy();
+        }
+        // On a thread of its own: the blocking client can't be made on a worker of tokio's.
+        let thread = std::thread::Builder::new().spawn(move || client.build())?;
+        let client = thread.join().map_err(|_| "the thread that makes the HTTP client panicked")??;
+        Ok(Self {
+            client,
+            url,
+            headers,
+            gzip,
+            resource: ResourceAttributesWithSchema::default(),
+            trouble,
+            deadline,
+            clock: Clock::system(),
+            backoff,
+            failures: AtomicU32::new(0),
+        })
+    }
+
+    fn body(&self, batch: Vec<SpanData>) -> Vec<u8> {
+        let resource_spans = group_spans_by_resource_and_scope(batch, &self.resource);
+        let body = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
+        if self.gzip { compressed(&body) } else { body }
+    }
+
+    /// One attempt.
+    fn post(&self, body: &[u8]) -> Result<(), Failure> {
+        let request = self.client.post(self.url.clone()).headers(self.headers.clone()).body(body.to_vec());
+        let response = request.send()?;
+        if !response.status().is_success() {
+            return Err(Failure::answered(&response, self.clock.unix_seconds(), &self.backoff));
+        }
+        if speaks_grpc(response.headers()) {
+            return Err(Cause::Grpc.into());
+        }
+        let mut answer = Vec::new();
+        // An answer that can't be read says nothing.
+        if response.take(LONGEST_ANSWER).read_to_end(&mut answer).is_ok()
+            && let Ok(answer) = ExportTraceServiceResponse::decode(&*answer)
+            && let Some(partial) = answer.partial_success
+        {
+            let message = partial.error_message.chars().take(LONGEST_MESSAGE).collect();
+            self.trouble.refuse(u64::try_from(partial.rejected_spans).unwrap_or(0), message);
+        }
+        Ok(())
+    }
+}
+
+impl SpanExporter for Exporter {
+    /// Attempts it until it arrives, fails for good or there is no time left.
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let failed =
+            |why: &dyn std::fmt::Display| OTelSdkError::InternalFailure(format!("{}: {why}", self.url));
+        if self.deadline.has_passed() {
+            return Err(failed(&"the deadline of the shutdown has passed"));
+        }
+        let (body, start) = (self.body(batch), self.clock.tick());
+        loop {
+            let Err(Failure { cause, again }) = self.post(&body) else {
+                self.failures.store(0, Ordering::Relaxed);
+                return Ok(());
+            };
+            let failures = self.failures.load(Ordering::Relaxed).saturating_add(1);
+            self.failures.store(failures, Ordering::Relaxed);
+            let (delay, is_asked) = match again {
+                Again::Never => return Err(failed(&cause)),
+                Again::After(delay) => (delay, true),
+                Again::Soon => (self.backoff.delay(failures, random()), false),
+            };
+            self.trouble.complain(&format!("{}: {cause}", self.url));
+            if self.clock.since(start).saturating_add(delay) > self.backoff.total
+                || !self.deadline.wait(delay, is_asked)
+            {
+                return Err(failed(&cause));
+            }
+        }
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.resource = resource.into();
+    }
+}
+
+#[cfg(feature = "gzip")]
+fn compressed(body: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    // A `Vec` takes all that is written.
+    encoder.write_all(body).and_then(|()| encoder.finish()).unwrap_or_default()
+}
+
+/// Without the feature `gzip` the configuration refuses compression.
+#[cfg(not(feature = "gzip"))]
+fn compressed(body: &[u8]) -> Vec<u8> {
+    body.to_vec()
+}
+
+/// Whether this machine itself is meant: a proxy elsewhere has another one.
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    match address {
+        Ok(address) => address.to_canonical().is_loopback(),
+        Err(_) => host == "localhost" || host.ends_with(".localhost"),
+    }
+}
+
+fn speaks_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    kind.is_some_and(|kind| kind.starts_with("application/grpc"))
+}
+
+/// An attempt that failed.
+#[derive(Debug)]
+struct Failure {
+    cause: Cause,
+    again: Again,
+}
+
+/// Whether there is another attempt.
+#[derive(Debug, PartialEq, Eq)]
+enum Again {
+    /// After so long: the collector asks for it.
+    After(Duration),
+    Never,
+    /// After the backoff's delay.
+    Soon,
+}
+
+/// Why an attempt failed.
+#[derive(Debug, thiserror::Error)]
+enum Cause {
+    #[error("that speaks gRPC; http-protobuf, which is spoken here, usually has port 4318")]
+    Grpc,
+    /// The innermost source: what the system said.
+    #[error("{0}")]
+    Network(String),
+    #[error("{status}, a redirect to {location}, which is not followed: set the endpoint to where it leads")]
+    Redirect { status: StatusCode, location: String },
+    #[error("{0}")]
+    Status(StatusCode),
+    #[error("no answer in time")]
+    Timeout,
+}
+
+impl From<Cause> for Failure {
+    fn from(cause: Cause) -> Self {
+        Self { cause, again: Again::Never }
+    }
+}
+
+impl Failure {
+    /// Of an answer without success.
+    fn answered(response: &Response, now: i64, backoff: &Backoff) -> Self {
+        let (status, headers) = (response.status(), response.headers());
+        let cause = if speaks_grpc(headers) {
+            Cause::Grpc
+        } else if status.is_redirection() {
+            Cause::Redirect { status, location: location(headers) }
+        } else {
+            Cause::Status(status)
+        };
+        // These, says OTLP; all others are final.
+        let is_transient = matches!(status.as_u16(), 429 | 502 | 503 | 504);
+        let again = match retry_after(headers, now) {
+            _ if !is_transient || matches!(cause, Cause::Grpc) => Again::Never,
+            Some(delay) => Again::After(delay.min(backoff.longest_asked)),
+            None => Again::Soon,
+        };
+        Self { cause, again }
+    }
+}
+
+impl From<reqwest::Error> for Failure {
+    /// Of an attempt without an answer.
+    fn from(error: reqwest::Error) -> Self {
+        let (mut is_cut_off, mut is_refused_for_good, mut innermost) = (false, false, None);
+        let mut source: Option<&(dyn Error + 'static)> = error.source();
+        while let Some(error) = source {
+            if let Some(error) = error.downcast_ref::<hyper::Error>() {
+                if error.is_parse() || error.to_string() == SPOKE_FIRST {
+                    // What answers is no HTTP/1.1; a collector that is none speaks HTTP/2, as gRPC does.
+                    return Cause::Grpc.into();
+                }
+                is_cut_off |= error.is_incomplete_message() || error.is_closed() || error.is_canceled();
+            }
+            if let Some(error) = error.downcast_ref::<io::Error>() {
+                use io::ErrorKind as E;
+                is_cut_off |= matches!(
+                    error.kind(),
+                    E::ConnectionReset | E::ConnectionAborted | E::BrokenPipe | E::UnexpectedEof
+                );
+                // TLS that is refused, such as for a certificate: rustls has the first kind, its connector the second.
+                is_refused_for_good |= matches!(error.kind(), E::InvalidData | E::Other);
+            }
+            innermost = Some(error.to_string());
+            source = error.source();
+        }
+        let is_transient = (error.is_connect() && !is_refused_for_good) || is_cut_off;
+        let cause = if error.is_timeout() {
+            Cause::Timeout
+        } else {
+            Cause::Network(innermost.unwrap_or_else(|| error.without_url().to_string()))
+        };
+        Self { cause, again: if is_transient { Again::Soon } else { Again::Never } }
+    }
+}
+
+/// Where a redirect leads, without credentials.
+fn location(headers: &HeaderMap) -> String {
+    let location = headers.get(LOCATION).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    crate::config::shown(location.as_deref().unwrap_or("nowhere"))
+}
+
+/// How long a collector asks to wait: seconds, or until a date.
+fn retry_after(headers: &HeaderMap, now: i64) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    let now = UNIX_EPOCH + Duration::from_secs(u64::try_from(now).ok()?);
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests;
