@@ -61,10 +61,10 @@ const MAX_BYTES: u64 = 16 << 20;
 #[derive(Clone, Debug)]
 pub struct Model {
     weights: FastGrnnWeights,
+    ties: Ties,
     alone: CalibrationTable,
     together: CalibrationTable,
     risk_path: Vec<RiskStep>,
-    ties: Ties,
     training: TrainingFacts,
     version: String,
     cell: FastGrnn,

@@ -6,9 +6,7 @@ use crate::fastgrnn::{FastGrnn, State};
 use crate::features::{self, Feature, Features, Scales, Setting};
 use crate::kernel::Kernel;
 use crate::model::{LoadError, Model};
-use crate::observer::{
-    BatchContext, BatchStart, CandidateStep, Detail, ModelReload, Observer, Operation, Stage,
-};
+use crate::observer::{BatchContext, CandidateStep, Detail, ModelReload, Observer, Operation, Stage};
 use crate::order::{self, Tiebreak};
 use crate::promise::{self, PromiseMonitor, PromiseState};
 use crate::request::Candidates;
@@ -206,7 +204,7 @@ impl<O: Observer> Router<O> {
     /// routes, within what was current on the thread that called this: see
     /// [`on_batch_start`](Observer::on_batch_start).
     pub fn route_batch(&self, requests: &[RoutingRequest<'_>]) -> Vec<Result<RoutingResponse, RouteError>> {
-        let batch = self.observer.on_batch_start(&BatchStart { requests: requests.len() });
+        let batch = observed::batch(&self.observer, requests.len());
         let route = |request: &RoutingRequest<'_>| {
             let _entered = batch.enter();
             let mut response = RoutingResponse::default();

@@ -6,7 +6,7 @@ use crate::clock::{Clock, Tick};
 use crate::kernel::Kernel;
 use crate::model::Model;
 use crate::observer::{
-    BreakerTransition, CandidateStep, Decided, Detail, Failed, ModelReload, Observer, Operation,
+    BatchStart, BreakerTransition, CandidateStep, Decided, Detail, Failed, ModelReload, Observer, Operation,
     OutcomeReported, PromiseBroken, RequestEnd, RequestStart, Stage, StageEnd, StageStart, Status,
 };
 use crate::promise::PromiseState;
@@ -166,6 +166,10 @@ impl<'a, O: Observer> Observed<'a, O> {
         let duration = clock.between(start, ended);
         observer.on_request_end(request, &RequestEnd { operation, candidates, status, duration });
     }
+}
+
+pub(super) fn batch<O: Observer>(observer: &O, requests: usize) -> O::Batch {
+    observer.on_batch_start(&BatchStart { requests })
 }
 
 pub(super) fn outcome<O: Observer>(observer: &O, outcome: Outcome, promise: Option<PromiseState>) {

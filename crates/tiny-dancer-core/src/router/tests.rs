@@ -1,7 +1,7 @@
 use super::*;
 use crate::observer::{
-    BreakerTransition, Decided, Detail, Failed, OutcomeReported, RequestEnd, RequestStart, StageEnd,
-    StageStart,
+    BatchStart, BreakerTransition, Decided, Detail, Failed, OutcomeReported, RequestEnd, RequestStart,
+    StageEnd, StageStart,
 };
 use crate::testing::{self, ContractChecker, NOW, broken_model, candidate, router, toy_model};
 use crate::{Candidate, CircuitBreakerConfig, Clock, ErrorKind, ManualClock};
