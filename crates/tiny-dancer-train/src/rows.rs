@@ -117,8 +117,8 @@ pub enum Part {
     EarlyStopping,
     /// Half of `cal`, by id hash: confidence calibration and conformal tables.
     Calibration,
-    /// The other half of `cal`, kept untouched for the guarantee.
-    Guarantee,
+    /// The other half of `cal`, which does nothing but certify promises.
+    Certification,
     /// `test`, which only reports.
     Test,
 }
@@ -126,7 +126,7 @@ pub enum Part {
 impl Part {
     /// All five.
     pub const ALL: [Self; 5] =
-        [Self::Fit, Self::EarlyStopping, Self::Calibration, Self::Guarantee, Self::Test];
+        [Self::Fit, Self::EarlyStopping, Self::Calibration, Self::Certification, Self::Test];
 
     /// The name in reports.
     pub const fn name(self) -> &'static str {
@@ -134,7 +134,7 @@ impl Part {
             Self::Fit => "fit",
             Self::EarlyStopping => "early stopping",
             Self::Calibration => "calibration",
-            Self::Guarantee => "guarantee",
+            Self::Certification => "certification",
             Self::Test => "test",
         }
     }
@@ -315,7 +315,7 @@ fn part(id: &str, split: Option<Split>) -> Part {
         Split::Train if of_ten.is_multiple_of(10) => Part::EarlyStopping,
         Split::Train => Part::Fit,
         Split::Cal if of_ten.is_multiple_of(2) => Part::Calibration,
-        Split::Cal => Part::Guarantee,
+        Split::Cal => Part::Certification,
         Split::Test => Part::Test,
     }
 }

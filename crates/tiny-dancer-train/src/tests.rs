@@ -23,7 +23,7 @@ pub(crate) fn synthetic(n: usize) -> Dataset {
             0..10 => Part::Fit,
             10..12 => Part::EarlyStopping,
             12..16 => Part::Calibration,
-            16 => Part::Guarantee,
+            16 => Part::Certification,
             _ => Part::Test,
         },
         lightweight: f64::from(u8::from(rng.random_bool(0.3 + 0.08 * (i % 8) as f64))),
@@ -147,7 +147,7 @@ fn the_file_says_how_it_was_made_and_nothing_of_the_machine() {
 fn a_part_without_rows_is_named() {
     for missing in [Part::Fit, Part::EarlyStopping, Part::Calibration, Part::Test] {
         let mut data = synthetic(100);
-        data.rows.iter_mut().filter(|row| row.part == missing).for_each(|row| row.part = Part::Guarantee);
+        data.rows.iter_mut().filter(|row| row.part == missing).for_each(|row| row.part = Part::Certification);
         let error = train(&data, config(), &mut |_| {}, &|| false).unwrap_err();
         assert!(matches!(error, TrainError::NoRows { part } if part == missing), "{error}");
     }
