@@ -32,7 +32,7 @@
 //!
 //! - `parallel`: requests of very many candidates, large sets and batches are worked on in the current rayon pool. The
 //!   answers are the same.
-//! - `serde`: `Serialize` and `Deserialize` for the data types.
+//! - `serde`: `Serialize` and `Deserialize` for the data types and the configuration.
 //! - `testing`: what tests of observers need.
 
 mod activation;
