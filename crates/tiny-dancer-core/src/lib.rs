@@ -3,8 +3,8 @@
 //! A request brings a query embedding and a handful of remembered [`Candidate`]s. The router turns each candidate into
 //! five numbers ([`features`]), reads them with a small recurrent cell ([`fastgrnn`]), says how much its confidence is
 //! worth ([`conformal`]), and answers with a model, a confidence, an uncertainty and a reason. A stated risk can take
-//! the place of guessed thresholds ([`promise`]), circuits guard it ([`breaker`]), and [`observer`]s hear what it
-//! does; this crate has no telemetry of its own.
+//! the place of guessed thresholds ([`promise`]), circuits guard it ([`breaker`]), and [`observer`]s are notified of what
+//! it does; this crate has no telemetry of its own.
 //!
 //! ```
 //! use tiny_dancer_core::{Candidate, ModelType, Reason, Router, RouterConfig, RoutingRequest};

@@ -11,7 +11,7 @@
 //! | `logistic` | logistic regression on the embedding, fitted to the past rows |
 //! | `profiles-256` | the share that sufficed in the nearest of 256 k-means profiles of the past |
 //! | `random` | nothing: the average over all orders |
-//! | `oracle` | the outcome itself, which nobody knows beforehand |
+//! | `oracle` | the outcome itself, which is not known beforehand |
 
 use crate::coverage::{Coverage, coverage};
 use crate::curve::{Curve, Outcome, Ranking, ReliabilityBin, ece, reliability};
