@@ -5,6 +5,9 @@ use crate::{Reason, RouteError, RoutingRequest, RoutingResponse};
 
 impl Router {
     /// Does what [`route_into`](Self::route_into) does.
+    ///
+    /// # Errors
+    /// As [`route`](Self::route).
     pub fn route_by_hand(
         &self,
         request: RoutingRequest<'_>,
@@ -38,7 +41,7 @@ impl Router {
         let cell = serving.model.cell();
         let inferred =
             infer(self.kernel, cell, source, tiebreak, &mut response.scratch, |features, joint, _, state| {
-                cell.read(self.kernel, features, joint, state)
+                cell.read(self.kernel, features, joint, state);
             });
         leases.return_inference(inferred.is_ok());
         let evidence = inferred?;
