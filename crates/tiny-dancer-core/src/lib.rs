@@ -26,7 +26,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The same machine, request, `now` and model give the same bits on any number of threads.
+//! The same machine, request, `now` and model give the same bits on any number of threads, and in any order of the
+//! candidates.
+//!
+//! A candidate's [`success_rate`](Candidate::success_rate) says how often the lightweight model's answer was no worse, or good
+//! enough, its [`win_rate`](Candidate::win_rate) how often it was better, 0 where that is unknown. Which of them counts for a
+//! model is the model's own affair: [`model::Ties`].
 //!
 //! # Features
 //!

@@ -10,6 +10,8 @@
 //! among baselines through the router itself ([`judge`]), with what was logged as its memory ([`past`]).
 //!
 //! The same rows, configuration and machine give the same model file, byte for byte, on any number of threads.
+//!
+//! Configurations and names are read from files without a feature: serde reads the rows, too.
 
 mod calibrate;
 mod cell;
