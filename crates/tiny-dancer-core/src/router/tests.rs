@@ -423,10 +423,7 @@ fn insufficient_answers_count_as_failures_only_if_configured() {
         let circuits = CircuitBreakerConfig { insufficient_is_failure, ..Default::default() };
         let (router, _) = router(toy_model(), circuits, ());
         for _ in 0..30 {
-            router.record_outcome(Outcome {
-                model: ModelType::Lightweight,
-                result: OutcomeResult::Insufficient,
-            });
+            router.record_outcome(Outcome::new(ModelType::Lightweight, OutcomeResult::Insufficient));
         }
         let open = router.circuit_state(Circuit::Lightweight) == CircuitState::Open;
         assert_eq!(open, insufficient_is_failure);
