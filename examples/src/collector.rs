@@ -31,6 +31,9 @@ pub struct Collector {
 
 impl Collector {
     /// Starts to listen.
+    ///
+    /// # Errors
+    /// If the system gives no port.
     pub fn start() -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))?;

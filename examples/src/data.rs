@@ -50,6 +50,9 @@ struct ProfileRow {
 }
 
 /// Reads the prompts and the memory, and finds for each prompt its nearest memories: a vector store's work.
+///
+/// # Errors
+/// If a file of `examples/data` can't be read.
 pub fn load() -> anyhow::Result<Vec<Prompt>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("data");
     let memory = memory(&folder)?;

@@ -46,7 +46,7 @@ pub(crate) fn calibrate(args: &CalibrateArgs) -> anyhow::Result<()> {
     let out = Output::new(args.out.as_ref().unwrap_or(&args.model))?;
     let router = router(Some(&args.model))?;
     let data = args.input.read()?;
-    let certifying = data.select(|part| part == Part::Guarantee);
+    let certifying = data.select(|part| part == Part::Certification);
     let ids = certifying.iter().map(|&row| data.rows[row].id.as_str());
     say(args.shared.check(&router.model(), ids)?.1)?;
     let path = certify(&router, &data, &args.memory.read()?)?;
@@ -68,7 +68,7 @@ pub(crate) fn calibrate(args: &CalibrateArgs) -> anyhow::Result<()> {
 
 /// Certifies a model that was just trained, where there are rows left to certify with, and says what it can promise.
 pub(crate) fn certify_trained(model: Model, data: &Dataset, out: &Output) -> anyhow::Result<(Model, String)> {
-    let certifying = data.select(|part| part == Part::Guarantee).len();
+    let certifying = data.select(|part| part == Part::Certification).len();
     if certifying == 0 {
         return Ok((
             model,

@@ -9,7 +9,8 @@ mod route;
 
 use crate::output::Output;
 use anyhow::{Context, bail};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fmt::{Display, Write as _};
 use std::io::{self, ErrorKind, Write as _, stderr, stdout};
@@ -188,33 +189,14 @@ struct TrainArgs {
     /// Decides everything that is drawn.
     #[arg(long, default_value_t = TrainConfig::default().seed)]
     seed: u64,
-    /// How a memory's ties count for the model: one half, or as a success.
-    #[arg(long, value_enum, default_value_t = TargetName::default())]
-    target: TargetName,
+    /// How a memory's ties count for the model: as a success with `suffices`, as one half with `win-rate`.
+    #[arg(long, default_value_t, value_parser = targets())]
+    target: Target,
 }
 
-/// What a remembered outcome is coded as.
-#[derive(Clone, Copy, ValueEnum)]
-enum TargetName {
-    /// 1 where the lightweight model did no worse, else 0.
-    Suffices,
-    /// 1 where the lightweight model did better, one half for a tie, 0 where it did worse.
-    WinRate,
-}
-
-impl From<TargetName> for Target {
-    fn from(name: TargetName) -> Self {
-        match name {
-            TargetName::Suffices => Self::Suffices,
-            TargetName::WinRate => Self::WinRate,
-        }
-    }
-}
-
-impl Default for TargetName {
-    fn default() -> Self {
-        if Target::default() == Target::Suffices { Self::Suffices } else { Self::WinRate }
-    }
+/// Reads a target's name, and lists the names in the help.
+fn targets() -> impl TypedValueParser<Value = Target> {
+    PossibleValuesParser::new(Target::ALL.map(Target::name)).try_map(|name| name.parse())
 }
 
 /// What a shell reports of a program that a closed pipe ended: 128, and the number of SIGPIPE.
@@ -261,7 +243,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 
 fn make_model(args: &TrainArgs) -> anyhow::Result<()> {
     let TrainArgs { hidden_size, learning_rate, epochs, seed, target, .. } = *args;
-    let config = TrainConfig { hidden_size, learning_rate, epochs, seed, target: target.into() };
+    let config = TrainConfig { hidden_size, learning_rate, epochs, seed, target };
     let out = Output::new(&args.out)?;
     let data = args.input.read()?;
 

@@ -26,7 +26,7 @@ enum Source {
 pub struct Tick(u64);
 
 impl Tick {
-    /// In the place of a moment that nobody will ask for.
+    /// In the place of a moment that is not read.
     pub(crate) const UNREAD: Self = Self(0);
 
     /// The bare number, as a seed.

@@ -18,7 +18,7 @@
 //!
 //! The cell never sees an embedding, so its weights do not depend on where embeddings come from.
 //!
-//! The weights are kept padded to whole vectors. A padded unit has weight zero everywhere, and nothing hears of it.
+//! The weights are kept padded to whole vectors. A padded unit has weight zero everywhere, so that it changes nothing.
 
 use crate::activation::{bounded, first_update, gated_update, sigmoid};
 use crate::features::{Feature, Features};
@@ -213,7 +213,7 @@ impl FastGrnn {
     /// One step, of features `x`, from one of two states to the other.
     ///
     /// Each number of a state goes to all lanes, and from memory that costs nothing: a vector's lanes would have to be
-    /// turned about. That the states have places which nobody knows before is what keeps them in memory.
+    /// turned about. The places of the states are known at run time only, which keeps them in memory.
     #[inline(always)]
     fn step<S: Simd, const PADDED: usize, const BOUNDED: bool>(
         &self,

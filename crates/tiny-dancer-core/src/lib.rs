@@ -3,8 +3,8 @@
 //! A request brings a query embedding and a handful of remembered [`Candidate`]s. The router turns each candidate into
 //! five numbers ([`features`]), reads them with a small recurrent cell ([`fastgrnn`]), says how much its confidence is
 //! worth ([`conformal`]), and answers with a model, a confidence, an uncertainty and a reason. A stated risk can take
-//! the place of guessed thresholds ([`promise`]), circuits guard it ([`breaker`]), and [`observer`]s hear what it
-//! does; this crate has no telemetry of its own.
+//! the place of guessed thresholds ([`promise`]), circuits guard it ([`breaker`]), and [`observer`]s are notified of what
+//! it does; this crate has no telemetry of its own.
 //!
 //! ```
 //! use tiny_dancer_core::{Candidate, ModelType, Reason, Router, RouterConfig, RoutingRequest};
@@ -26,13 +26,18 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The same machine, request, `now` and model give the same bits on any number of threads.
+//! The same machine, request, `now` and model give the same bits on any number of threads, and in any order of the
+//! candidates.
+//!
+//! A candidate's [`success_rate`](Candidate::success_rate) says how often the lightweight model's answer was no worse, or good
+//! enough, its [`win_rate`](Candidate::win_rate) how often it was better, 0 where that is unknown. Which of them counts for a
+//! model is the model's own affair: [`model::Ties`].
 //!
 //! # Features
 //!
 //! - `parallel`: requests of very many candidates, large sets and batches are worked on in the current rayon pool. The
 //!   answers are the same.
-//! - `serde`: `Serialize` and `Deserialize` for the data types.
+//! - `serde`: `Serialize` and `Deserialize` for the data types and the configuration.
 //! - `testing`: what tests of observers need.
 
 mod activation;

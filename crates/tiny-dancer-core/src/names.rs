@@ -14,6 +14,14 @@ pub struct UnknownName {
     pub expected: &'static [&'static str],
 }
 
+impl UnknownName {
+    /// For the macro.
+    #[doc(hidden)]
+    pub fn new(what: &'static str, name: &str, expected: &'static [&'static str]) -> Self {
+        Self { what, name: name.to_owned(), expected }
+    }
+}
+
 impl fmt::Display for UnknownName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { what, name, expected } = self;
@@ -24,6 +32,10 @@ impl fmt::Display for UnknownName {
 impl std::error::Error for UnknownName {}
 
 /// Gives an enum `ALL`, `name`, `Display` and `FromStr` from one list. A missing variant does not compile.
+///
+/// Exported for the other crates of this workspace; it is no part of the interface.
+#[doc(hidden)]
+#[macro_export]
 macro_rules! names {
     ($type:ident, $what:literal, { $($variant:ident => $name:literal),+ $(,)? }) => {
         impl $type {
@@ -50,11 +62,7 @@ macro_rules! names {
             fn from_str(name: &str) -> Result<Self, Self::Err> {
                 match name {
                     $($name => Ok(Self::$variant),)+
-                    _ => Err($crate::UnknownName {
-                        what: $what,
-                        name: name.to_owned(),
-                        expected: &[$($name),+],
-                    }),
+                    _ => Err($crate::UnknownName::new($what, name, &[$($name),+])),
                 }
             }
         }

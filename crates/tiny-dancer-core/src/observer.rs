@@ -1,7 +1,7 @@
-//! The observer seam: whatever wants to know what the router does implements [`Observer`].
+//! The observer seam: an [`Observer`] is notified of what the router does.
 //!
-//! The router tells; it never asks what for. Dispatch is static, contexts live on the router's stack, and events are
-//! borrowed, so that an observer pays for what it uses and `()`, which uses nothing, costs nothing.
+//! Dispatch is static, contexts live on the router's stack, and events are borrowed, so that an observer pays for what it
+//! uses and `()`, which uses nothing, costs nothing.
 //!
 //! # The contract
 //!
@@ -9,24 +9,30 @@
 //!
 //! ```text
 //! on_request_start
-//! detail                                      once; what follows is what it asked for
-//!     on_stage_start .. on_stage_end          properly nested, an end for each start
+//! detail                                      once; it decides what follows
+//!     is_enabled                              of each stage, and of each step
+//!     on_stage_start .. on_stage_end          of those that are enabled: properly nested, an end for each start
 //! on_decision  or  on_error                   exactly one
 //! on_request_end
 //! ```
 //!
-//! - [`Detail::Off`] hears nothing more of that request, not even its end; its context is dropped. Nor does
+//! - After [`Detail::Off`] nothing follows, not even the end: the request's context is dropped. Nor does anything follow
 //!   [`Detail::Unsuccessful`] where the request is a success.
-//! - A stage is timed only where an observer [enables](Observer::is_enabled) it: the time of another one counts to the next
-//!   stage that is enabled.
+//! - The router calls [`is_enabled`](Observer::is_enabled) only for what the detail has, more than once for some stages, and
+//!   expects the same answer throughout a request. A stage that is enabled begins.
+//! - A stage is timed only where it is enabled: the time of another one counts to the next stage that is enabled.
+//! - Each request of a batch runs within a guard of its [`BatchContext`], which is dropped before the batch returns.
 //! - The router holds no lock in a callback.
 //! - If the router unwinds, contexts are dropped and nothing is called: what must be undone belongs in a `Drop`.
 //! - [`on_outcome`](Observer::on_outcome), [`on_promise_broken`](Observer::on_promise_broken),
 //!   [`on_breaker_transition`](Observer::on_breaker_transition) and [`on_model_reload`](Observer::on_model_reload)
 //!   always arrive, within a request or outside.
 //!
-//! Observers compose: a tuple of two to four is one, each of which hears only what it asked for, while the router
-//! works at the most detailed level that any of them wants. `Option<O>` is chosen at run time, `Arc<O>` is shared.
+//! `ContractChecker`, in the module `testing` behind the feature of that name, wraps an observer and panics where this is
+//! broken, by the router or by a tuple, or where the observer's own answers contradict each other.
+//!
+//! Observers compose: a tuple of two to four is one. The router works at the most detailed level of its members, and each
+//! member receives only what its own level has. `Option<O>` is chosen at run time, `Arc<O>` is shared.
 //!
 //! ```
 //! use std::sync::atomic::{AtomicU64, Ordering};
@@ -68,7 +74,7 @@ pub use event::{
     OutcomeReported, PromiseBroken, RequestEnd, RequestStart, Stage, StageEnd, StageStart, Status,
 };
 
-/// Hears what a router does. See the [module](self) for the contract.
+/// Is notified of what a router does. See the [module](self) for the contract.
 pub trait Observer: Send + Sync + 'static {
     /// Lives from a request's start to its end.
     type Request: 'static;
@@ -98,15 +104,15 @@ pub trait Observer: Send + Sync + 'static {
         Self::Stage::default()
     }
 
-    /// How much of this request it wants to hear. Asked once, right after its start.
+    /// How much of this request it receives. Called once, right after its start.
     #[inline]
     fn detail(&self, request: &Self::Request) -> Detail {
         let _ = request;
         Detail::Stages
     }
 
-    /// Whether it wants a stage, or one candidate's step, where its [`detail`](Self::detail) has such at all. The same
-    /// throughout a request.
+    /// Whether it receives a stage, or one candidate's step. Called only where its [`detail`](Self::detail) has such at
+    /// all. The answer must be the same throughout a request.
     ///
     /// Reading the clock takes as long as some stages do, and steps that are not enabled run in one go.
     #[inline]

@@ -1,23 +1,25 @@
 //! For tests of observers: a checker of the contract, a model whose answers are known, and a tour of every event.
 //!
-//! [`exercise`] sends requests of every kind through a real router, watched by a [`ContractChecker`], and returns what
-//! was told how often. An observer's crate compares that with what its observer shows: whatever was told and left no
-//! trace was written but never wired.
+//! [`exercise`] sends requests of every kind through a real router, watched by a [`ContractChecker`], and returns how
+//! often each event came. An observer's crate compares that with what its observer shows: an event that left no trace was
+//! written but never wired.
 
 use crate::breaker::CircuitBreakerConfig;
 use crate::conformal::{CalibrationRow, CalibrationTable};
 use crate::fastgrnn::FastGrnnWeights;
 use crate::model::{Ties, TrainingFacts};
 use crate::observer::{
-    BatchStart, BreakerTransition, Decided, Detail, Failed, ModelReload, Observer, OutcomeReported,
-    PromiseBroken, RequestEnd, RequestStart, Stage, StageEnd, StageStart,
+    BatchContext, BatchStart, BreakerTransition, Decided, Detail, Failed, ModelReload, Observer, Operation,
+    OutcomeReported, PromiseBroken, RequestEnd, RequestStart, Stage, StageEnd, StageStart, Status,
 };
 use crate::promise::{RiskBudget, RiskStep};
 use crate::{
     Candidate, CandidateSet, Circuit, Clock, ManualClock, Metadata, Model, ModelType, OnOpen, Outcome,
     OutcomeResult, Query, Router, RouterConfig, RoutingRequest,
 };
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::ThreadId;
 use std::time::Duration;
 
@@ -88,7 +90,7 @@ pub fn candidate(id: &str, similarity: f32, success_rate: f32) -> Candidate {
     }
 }
 
-/// How often each event was told.
+/// How often each event came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Requests that began.
@@ -111,7 +113,7 @@ pub struct Counts {
     pub broken_promises: u64,
 }
 
-/// Wraps an observer and panics in the callback that breaks the contract.
+/// Wraps an observer and panics in the callback that breaks the [contract](crate::observer).
 #[derive(Debug, Default)]
 pub struct ContractChecker<O = ()> {
     inner: O,
@@ -120,7 +122,7 @@ pub struct ContractChecker<O = ()> {
 }
 
 impl<O> ContractChecker<O> {
-    /// Watches `inner`, which hears everything as if it were alone.
+    /// Watches `inner`, which receives everything as if it were alone.
     pub fn new(inner: O) -> Self {
         Self { inner, told: Default::default(), ended: AtomicU64::new(0) }
     }
@@ -130,14 +132,14 @@ impl<O> ContractChecker<O> {
         &self.inner
     }
 
-    /// What was told so far.
+    /// How often each event came so far.
     pub fn counts(&self) -> Counts {
         let [requests, stages, steps, decisions, errors, outcomes, transitions, reloads, broken_promises] =
             std::array::from_fn(|i| self.told[i].load(Ordering::SeqCst));
         Counts { requests, stages, steps, decisions, errors, outcomes, transitions, reloads, broken_promises }
     }
 
-    /// Checks that each request that wanted to hear its end has heard it.
+    /// Checks that each request has ended whose detail has its end.
     ///
     /// # Panics
     /// If one has not.
@@ -146,10 +148,20 @@ impl<O> ContractChecker<O> {
         assert_eq!(counts.requests, self.ended.load(Ordering::SeqCst), "requests that began and that ended");
     }
 
-    /// A decision or an error was told, so that the end is still to come.
-    fn expect_end<R>(&self, request: &Checked<R>, wanted: Detail, least: Detail) {
-        request.check_thread();
-        assert!(least <= wanted, "an observer that wants {wanted:?} was told what needs {least:?}");
+    /// A decision or an error: the end is still to come.
+    fn check_told<R>(&self, request: &mut Checked<R>, least: Detail, status: Status) {
+        let wanted = request.check(least);
+        assert_eq!(request.open, [], "a decision or an error within a stage");
+        assert_eq!(request.told.replace(status), None, "a second decision or error");
+        let mut asked = request.asked.borrow_mut();
+        if let Some(((stage, step), _)) = asked.iter().find(|(_, answer)| answer.enabled && !answer.began) {
+            panic!("{stage:?}, step {step:?}, is enabled and never began");
+        }
+        if wanted >= Detail::Stages && status == Status::Success {
+            let stages = asked.keys().filter(|(_, step)| step.is_none()).count();
+            assert_eq!(stages, Stage::ALL.len(), "calls of is_enabled for stages");
+        }
+        asked.clear();
         if wanted <= Detail::Unsuccessful {
             self.ended.fetch_sub(1, Ordering::SeqCst);
         }
@@ -160,48 +172,127 @@ impl<O> ContractChecker<O> {
     }
 }
 
-/// A request under check. Dropped without an end it counts as ended only if it was `Off`, or was `Unsuccessful` and is told
-/// nothing.
+/// A request under check. Dropped without an end it counts as ended only if it was `Off`, or was `Unsuccessful` and
+/// successful.
 #[derive(Debug)]
 pub struct Checked<R> {
     inner: R,
     thread: ThreadId,
-    detail: Option<Detail>,
+    operation: Operation,
+    candidates: usize,
+    /// What the observer said to `detail`.
+    detail: Cell<Option<Detail>>,
+    /// What it said to `is_enabled`, of each stage and of each step by its rank.
+    asked: RefCell<BTreeMap<(Stage, Option<usize>), Answer>>,
     open: Vec<(Stage, bool)>,
     last: Option<Stage>,
-    told: bool,
+    told: Option<Status>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Answer {
+    enabled: bool,
+    began: bool,
 }
 
 impl<R> Checked<R> {
     fn check_thread(&self) {
         assert_eq!(std::thread::current().id(), self.thread, "a callback came from another thread");
     }
+
+    /// Checks the thread, and that the observer's detail is this one or above. Returns it.
+    fn check(&self, least: Detail) -> Detail {
+        self.check_thread();
+        let wanted = self.detail.get().expect("detail is called right after the start");
+        assert!(least <= wanted, "an observer of detail {wanted:?} received what needs {least:?}");
+        wanted
+    }
+}
+
+/// A batch under check: each of its requests enters it once, and its guards are gone before it is.
+#[derive(Debug, Default)]
+pub struct CheckedBatch<B> {
+    inner: B,
+    requests: usize,
+    entered: AtomicUsize,
+    inside: AtomicUsize,
+}
+
+/// A batch that is current on this thread.
+#[derive(Debug)]
+pub struct Entered<'a, B: BatchContext> {
+    inside: &'a AtomicUsize,
+    /// Restores what was before, after this guard's own drop.
+    _inner: B::Guard<'a>,
+}
+
+thread_local! {
+    /// How many batches are entered on this thread, one within another.
+    static ENTERED: Cell<usize> = const { Cell::new(0) };
+}
+
+impl<B: BatchContext> BatchContext for CheckedBatch<B> {
+    type Guard<'a> = Entered<'a, B>;
+
+    fn enter(&self) -> Entered<'_, B> {
+        self.entered.fetch_add(1, Ordering::SeqCst);
+        self.inside.fetch_add(1, Ordering::SeqCst);
+        ENTERED.set(ENTERED.get() + 1);
+        Entered { inside: &self.inside, _inner: self.inner.enter() }
+    }
+}
+
+impl<B: BatchContext> Drop for Entered<'_, B> {
+    fn drop(&mut self) {
+        self.inside.fetch_sub(1, Ordering::SeqCst);
+        ENTERED.set(ENTERED.get() - 1);
+    }
+}
+
+impl<B> Drop for CheckedBatch<B> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(*self.inside.get_mut(), 0, "guards of a batch that outlive it");
+            assert_eq!(*self.entered.get_mut(), self.requests, "requests of a batch that entered it");
+        }
+    }
 }
 
 impl<O: Observer> Observer for ContractChecker<O> {
     type Request = Checked<O::Request>;
     type Stage = Option<(O::Stage, Stage, bool)>;
-    type Batch = O::Batch;
+    type Batch = CheckedBatch<O::Batch>;
 
-    fn on_batch_start(&self, event: &BatchStart) -> O::Batch {
-        self.inner.on_batch_start(event)
+    fn on_batch_start(&self, event: &BatchStart) -> Self::Batch {
+        CheckedBatch {
+            inner: self.inner.on_batch_start(event),
+            requests: event.requests,
+            entered: AtomicUsize::new(0),
+            inside: AtomicUsize::new(0),
+        }
     }
 
     fn on_request_start(&self, event: &RequestStart<'_>) -> Self::Request {
         self.count(0);
+        let in_batch = event.operation == Operation::RouteBatch;
+        assert!(!in_batch || ENTERED.get() > 0, "a request of a batch began outside of it");
         Checked {
             inner: self.inner.on_request_start(event),
             thread: std::thread::current().id(),
-            detail: None,
+            operation: event.operation,
+            candidates: event.candidates,
+            detail: Cell::default(),
+            asked: RefCell::default(),
             open: Vec::new(),
             last: None,
-            told: false,
+            told: None,
         }
     }
 
     fn detail(&self, request: &Self::Request) -> Detail {
         request.check_thread();
         let detail = self.inner.detail(&request.inner);
+        assert_eq!(request.detail.replace(Some(detail)), None, "detail was called twice");
         if detail <= Detail::Unsuccessful {
             self.ended.fetch_add(1, Ordering::SeqCst);
         }
@@ -209,22 +300,35 @@ impl<O: Observer> Observer for ContractChecker<O> {
     }
 
     fn is_enabled(&self, request: &Self::Request, event: &StageStart<'_>) -> bool {
-        self.inner.is_enabled(&request.inner, event)
+        request.check(event.detail());
+        let enabled = self.inner.is_enabled(&request.inner, event);
+        if request.told.is_none() {
+            let stage = (event.stage, event.step.map(|step| step.rank));
+            let mut asked = request.asked.borrow_mut();
+            let before = asked.entry(stage).or_insert(Answer { enabled, began: false });
+            assert_eq!(before.enabled, enabled, "{event:?} was enabled and was not, in one request");
+        }
+        enabled
     }
 
     fn on_stage_start(&self, request: &mut Self::Request, event: &StageStart<'_>) -> Self::Stage {
-        request.check_thread();
-        let wanted = *request.detail.get_or_insert_with(|| self.inner.detail(&request.inner));
-        assert!(event.detail() <= wanted, "{event:?} was told to an observer that wants {wanted:?}");
-        assert!(
-            self.inner.is_enabled(&request.inner, event),
-            "{event:?} came to an observer that did not enable it"
-        );
-        assert!(!request.told, "{event:?} began after the decision or the error");
+        request.check(event.detail());
+        assert_eq!(request.told, None, "{event:?} began after the decision or the error");
+        let stage = (event.stage, event.step.map(|step| step.rank));
+        match request.asked.get_mut().get_mut(&stage) {
+            Some(answer @ Answer { enabled: true, began: false }) => answer.began = true,
+            Some(Answer { enabled: true, .. }) => panic!("{event:?} began twice"),
+            _ => panic!("{event:?} came to an observer that did not enable it"),
+        }
         let is_step = event.step.is_some();
         if is_step {
             self.count(2);
-            assert_eq!(request.open, [(Stage::ModelInference, false)], "a step outside model_inference");
+            // An observer of steps need not have enabled the stage.
+            assert!(
+                request.open.iter().all(|open| *open == (Stage::ModelInference, false)),
+                "a step outside model_inference"
+            );
+            assert_eq!(event.stage, Stage::ModelInference, "a step of another stage");
         } else {
             self.count(1);
             assert_eq!(request.open, [], "{:?} began within another stage", event.stage);
@@ -237,7 +341,7 @@ impl<O: Observer> Observer for ContractChecker<O> {
 
     fn on_stage_end(&self, request: &mut Self::Request, context: Self::Stage, event: &StageEnd) {
         let (inner, stage, is_step) = context.expect("a stage that ends began");
-        request.check_thread();
+        request.check(event.detail());
         assert_eq!((event.stage, event.is_step), (stage, is_step), "the end of another stage");
         assert_eq!(request.open.pop(), Some((stage, is_step)), "stages overlap");
         self.inner.on_stage_end(&mut request.inner, inner, event);
@@ -245,25 +349,29 @@ impl<O: Observer> Observer for ContractChecker<O> {
 
     fn on_decision(&self, request: &mut Self::Request, event: &Decided<'_>) {
         self.count(3);
-        self.expect_end(request, self.inner.detail(&request.inner), event.detail());
-        assert_eq!(request.open, [], "decided within a stage");
-        assert!(!std::mem::replace(&mut request.told, true), "decided twice");
+        let joint = event.joint().len();
+        let steps = request.asked.get_mut().keys().filter(|(_, step)| step.is_some()).count();
+        self.check_told(request, event.detail(), event.status());
+        if request.detail.get() == Some(Detail::Candidates) {
+            assert_eq!(steps, joint, "calls of is_enabled for steps");
+        }
         assert_eq!(event.decisions.len(), event.features().len(), "one decision a candidate");
         self.inner.on_decision(&mut request.inner, event);
     }
 
     fn on_error(&self, request: &mut Self::Request, event: &Failed<'_>) {
         self.count(4);
-        self.expect_end(request, self.inner.detail(&request.inner), Detail::Unsuccessful);
-        assert_eq!(request.open, [], "failed within a stage");
-        assert!(!std::mem::replace(&mut request.told, true), "failed after a decision or an error");
+        self.check_told(request, Detail::Unsuccessful, Status::Failure);
         self.inner.on_error(&mut request.inner, event);
     }
 
     fn on_request_end(&self, request: Self::Request, event: &RequestEnd) {
         self.ended.fetch_add(1, Ordering::SeqCst);
-        request.check_thread();
-        assert!(request.told, "ended without a decision or an error");
+        request.check(event.detail());
+        let status = request.told.expect("ended without a decision or an error");
+        let (began, ended) = ((request.operation, request.candidates), (event.operation, event.candidates));
+        assert_eq!(ended, began, "the end of another request");
+        assert_eq!(event.status, status, "the end of another decision or error");
         self.inner.on_request_end(request.inner, event);
     }
 
@@ -403,3 +511,6 @@ fn reload<O: Observer>(observer: O) {
     router.reload_model().expect_err("not a model");
     std::fs::remove_file(&path).expect("it was there");
 }
+
+#[cfg(test)]
+mod tests;

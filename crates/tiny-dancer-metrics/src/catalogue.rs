@@ -7,7 +7,7 @@
 //! exception is the `version` of `tiny_dancer_model_info`, which has one series at a time.
 
 use tiny_dancer_core::observer::{Operation, Status};
-use tiny_dancer_core::{Circuit, CircuitState, ErrorKind, ModelType, OutcomeResult, Reason};
+use tiny_dancer_core::{Circuit, CircuitState, ErrorKind, ModelType, OutcomeResult, Reason, names};
 
 /// A metric family.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,18 +54,13 @@ pub enum Presence {
     WithTraces,
 }
 
-impl Presence {
-    /// The words of the documentation.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Always => "always",
-            Self::WithModel => "once there is a router",
-            Self::WithPrices => "if prices are configured",
-            Self::WithPromise => "if a risk is promised, from the first outcome on",
-            Self::WithTraces => "once there is a tracing system",
-        }
-    }
-}
+names!(Presence, "presence", {
+    Always => "always",
+    WithModel => "once there is a router",
+    WithPrices => "if prices are configured",
+    WithPromise => "if a risk is promised, from the first outcome on",
+    WithTraces => "once there is a tracing system",
+});
 
 /// A label of a family.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -136,26 +131,21 @@ pub enum Unit {
     Transitions,
 }
 
-impl Unit {
-    /// The name in the documentation.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Candidates => "candidates",
-            Self::Currency => "your currency",
-            Self::Evidence => "1 none, 1/delta a refutation",
-            Self::One => "always 1",
-            Self::Outcomes => "outcomes",
-            Self::Probability => "probability",
-            Self::Promise => "0 kept, 1 broken",
-            Self::Reloads => "reloads",
-            Self::Requests => "requests",
-            Self::Seconds => "seconds",
-            Self::Spans => "spans",
-            Self::State => "0 closed, 1 half-open, 2 open",
-            Self::Transitions => "transitions",
-        }
-    }
-}
+names!(Unit, "unit", {
+    Candidates => "candidates",
+    Currency => "your currency",
+    Evidence => "1 none, 1/delta a refutation",
+    One => "always 1",
+    Outcomes => "outcomes",
+    Probability => "probability",
+    Promise => "0 kept, 1 broken",
+    Reloads => "reloads",
+    Requests => "requests",
+    Seconds => "seconds",
+    Spans => "spans",
+    State => "0 closed, 1 half-open, 2 open",
+    Transitions => "transitions",
+});
 
 /// All of them.
 pub const CATALOGUE: &[Family] = &[
@@ -455,19 +445,15 @@ pub(crate) enum BatchSize {
     More,
 }
 
+names!(BatchSize, "range of batch sizes", {
+    None => "0",
+    UpTo10 => "1-10",
+    UpTo50 => "11-50",
+    UpTo100 => "51-100",
+    More => "101+",
+});
+
 impl BatchSize {
-    pub(crate) const ALL: [Self; 5] = [Self::None, Self::UpTo10, Self::UpTo50, Self::UpTo100, Self::More];
-
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::None => "0",
-            Self::UpTo10 => "1-10",
-            Self::UpTo50 => "11-50",
-            Self::UpTo100 => "51-100",
-            Self::More => "101+",
-        }
-    }
-
     pub(crate) const fn of(candidates: usize) -> Self {
         match candidates {
             0 => Self::None,
@@ -486,16 +472,10 @@ pub(crate) enum ReloadResult {
     Success,
 }
 
-impl ReloadResult {
-    pub(crate) const ALL: [Self; 2] = [Self::Failure, Self::Success];
-
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Failure => "failure",
-            Self::Success => "success",
-        }
-    }
-}
+names!(ReloadResult, "result of a reload", {
+    Failure => "failure",
+    Success => "success",
+});
 
 /// What became of a span, as a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -505,17 +485,11 @@ pub(crate) enum SpanResult {
     Flushed,
 }
 
-impl SpanResult {
-    pub(crate) const ALL: [Self; 3] = [Self::Dropped, Self::Failed, Self::Flushed];
-
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Dropped => "dropped",
-            Self::Failed => "failed",
-            Self::Flushed => "flushed",
-        }
-    }
-}
+names!(SpanResult, "result of a span", {
+    Dropped => "dropped",
+    Failed => "failed",
+    Flushed => "flushed",
+});
 
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,11 @@ use std::collections::BTreeMap;
 
 /// The configuration of a collector. Checked when it is registered.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default, deny_unknown_fields)
+)]
 pub struct MetricsConfig {
     /// Labels that all series get, by name and value. All collectors on one registry need the same names, and each of
     /// them other values.
@@ -20,6 +25,7 @@ pub struct MetricsConfig {
 
 /// What a request costs on average, in your currency.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Prices {
     /// One call of the lightweight model.
     pub lightweight: f64,
@@ -27,5 +33,9 @@ pub struct Prices {
     pub powerful: f64,
     /// Whether your program asks the powerful model again where the lightweight one's call failed or its answer was
     /// reported to be insufficient. If so such an outcome costs both calls, and routing may cost more than it saves.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub repeated: bool,
 }
+
+#[cfg(all(test, feature = "serde"))]
+mod tests;

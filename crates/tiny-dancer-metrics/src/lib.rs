@@ -84,6 +84,12 @@
 //! [`export_metrics`](MetricsCollector::export_metrics) returns, as `text/plain; version=0.0.4`, and with 500 where that is an
 //! error. [`ProcessCollector`] adds the memory, the time and the files of the process.
 //!
+//! # Features
+//!
+//! - `axum`: the handler of `/metrics` for programs that use `axum`.
+//! - `http`: a small server of `/metrics`; and `axum`.
+//! - `serde`: `Serialize` and `Deserialize` for the configurations.
+//!
 //! # What it lacks
 //!
 //! No push: Prometheus scrapes. Only the text format 0.0.4: OpenMetrics would add nothing that these families have.

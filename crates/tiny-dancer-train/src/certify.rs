@@ -72,7 +72,7 @@ pub type Tried = (Judgement, bool);
 /// No row fits or certifies, embeddings differ in dimension, nothing is known of any row, or the router refuses one.
 pub fn certify(router: &Router, data: &Dataset, memory: &Past) -> Result<Vec<RiskStep>, CertifyError> {
     let fitting = tried(router, data, memory, Part::Fit)?;
-    let certifying = tried(router, data, memory, Part::Guarantee)?;
+    let certifying = tried(router, data, memory, Part::Certification)?;
     let thresholds = thresholds(&fitting, certifying.len());
     if thresholds.is_empty() {
         return Err(CertifyError::Unknown);

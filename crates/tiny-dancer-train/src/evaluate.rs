@@ -11,7 +11,7 @@
 //! | `logistic` | logistic regression on the embedding, fitted to the past rows |
 //! | `profiles-256` | the share that sufficed in the nearest of 256 k-means profiles of the past |
 //! | `random` | nothing: the average over all orders |
-//! | `oracle` | the outcome itself, which nobody knows beforehand |
+//! | `oracle` | the outcome itself, which is not known beforehand |
 
 use crate::coverage::{Coverage, coverage};
 use crate::curve::{Curve, Outcome, Ranking, ReliabilityBin, ece, reliability};
@@ -26,7 +26,7 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 use std::fmt;
 use tiny_dancer_core::promise::RiskStep;
-use tiny_dancer_core::{RouteError, Router};
+use tiny_dancer_core::{RouteError, Router, names};
 
 /// Bootstrap resamples.
 pub const RESAMPLES: usize = 1000;
@@ -83,7 +83,7 @@ pub enum EvaluateError {
     },
 }
 
-/// One of the numbers that each router gets.
+/// One of the numbers that each router gets, in the order of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Metric {
@@ -103,31 +103,17 @@ pub enum Metric {
     Ece,
 }
 
+names!(Metric, "metric", {
+    Apgr => "apgr",
+    Cpt50 => "cpt_50",
+    Cpt80 => "cpt_80",
+    LightweightAt95 => "lightweight_at_95",
+    LightweightAt100 => "lightweight_at_100",
+    Auroc => "auroc",
+    Ece => "ece",
+});
+
 impl Metric {
-    /// All of them, in the order of the report.
-    pub const ALL: [Self; 7] = [
-        Self::Apgr,
-        Self::Cpt50,
-        Self::Cpt80,
-        Self::LightweightAt95,
-        Self::LightweightAt100,
-        Self::Auroc,
-        Self::Ece,
-    ];
-
-    /// The name in JSON.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Apgr => "apgr",
-            Self::Cpt50 => "cpt_50",
-            Self::Cpt80 => "cpt_80",
-            Self::LightweightAt95 => "lightweight_at_95",
-            Self::LightweightAt100 => "lightweight_at_100",
-            Self::Auroc => "auroc",
-            Self::Ece => "ece",
-        }
-    }
-
     /// The name in tables.
     const fn heading(self) -> &'static str {
         match self {

@@ -107,7 +107,7 @@ pub(crate) struct Fitted {
     pub(crate) epochs: Vec<Epoch>,
 }
 
-/// Fits a cell. `watch` hears of each epoch and `stop` is asked before each batch.
+/// Fits a cell. Calls `watch` after each epoch and `stop` before each batch.
 pub(crate) fn fit(
     problem: &Problem<'_>,
     schedule: Schedule,

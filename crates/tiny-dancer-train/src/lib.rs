@@ -10,6 +10,8 @@
 //! among baselines through the router itself ([`judge`]), with what was logged as its memory ([`past`]).
 //!
 //! The same rows, configuration and machine give the same model file, byte for byte, on any number of threads.
+//!
+//! Configurations and names are read from files without a feature: serde reads the rows, too.
 
 mod calibrate;
 mod cell;
@@ -37,11 +39,13 @@ use crate::draw::{Memories, NEIGHBOURS};
 use crate::fit::{Epoch, Fitted, Problem, Schedule};
 use crate::report::{Judged, Report};
 use crate::rows::{Dataset, Part, Row};
+use serde::{Deserialize, Serialize};
 use tiny_dancer_core::model::Ties;
-use tiny_dancer_core::{LoadError, Model};
+use tiny_dancer_core::{LoadError, Model, names};
 
 /// What a remembered outcome is coded as, in success rates.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Target {
     /// 1 where the lightweight model did no worse, else 0.
@@ -51,15 +55,12 @@ pub enum Target {
     WinRate,
 }
 
-impl Target {
-    /// The name on the command line and in model files.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Suffices => "suffices",
-            Self::WinRate => "win-rate",
-        }
-    }
+names!(Target, "target", {
+    Suffices => "suffices",
+    WinRate => "win-rate",
+});
 
+impl Target {
     /// How a model of this target counts ties.
     pub const fn ties(self) -> Ties {
         match self {
@@ -84,8 +85,17 @@ impl Target {
     }
 }
 
-/// The knobs.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// The configuration of a training, checked by [`train`]. A file holds any of the fields, and no others.
+///
+/// ```
+/// use tiny_dancer_train::{Target, TrainConfig};
+///
+/// let config: TrainConfig = serde_json::from_str(r#"{"seed": 7, "target": "suffices"}"#)?;
+/// assert_eq!(config, TrainConfig { seed: 7, target: Target::Suffices, ..Default::default() });
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
     /// Units in the cell's state, 1 to 64.
     pub hidden_size: usize,
@@ -117,18 +127,18 @@ pub enum TrainError {
         source: LoadError,
     },
     /// No row of a part has a neighbour: the embeddings of the split `train` are copies of theirs.
-    #[error("no row for {} has a neighbour: the embeddings of the split train are copies of its own", part.name())]
+    #[error("no row for {part} has a neighbour: the embeddings of the split train are copies of its own")]
     NoNeighbours {
         /// Which part.
         part: Part,
     },
     /// A part of the rows is empty.
-    #[error("no rows for {}", part.name())]
+    #[error("no rows for {part}")]
     NoRows {
         /// Which part.
         part: Part,
     },
-    /// A knob is out of range.
+    /// A field of the configuration is out of range.
     #[error("{field} is {value}, expected {expected}")]
     OutOfRange {
         /// Which one.
@@ -153,11 +163,11 @@ pub struct Trained {
 
 /// Trains a model, calibrates it and reports on it.
 ///
-/// `watch` hears of each epoch. `stop` is asked before each batch: once it says so, the best model so far is
+/// `watch` is called after each epoch, `stop` before each batch: once that returns true, the best model so far is
 /// calibrated and returned.
 ///
 /// # Errors
-/// A knob is out of range, a part has no rows or none with a neighbour, or what was fitted is no model.
+/// If a field of `config` is out of range, a part has no rows or none with a neighbour, or what was fitted is no model.
 pub fn train(
     data: &Dataset,
     config: TrainConfig,

@@ -2,7 +2,7 @@
 //!
 //! No row may see its own outcome. A memory of rows leaves out the row and its copies. A profile that the row, or a
 //! copy of it, is a member of is seen as if it had been made without them: their embeddings are taken from its sum,
-//! their outcomes from its rate and their number from its count, and a profile of nobody else is not seen at all.
+//! their outcomes from its rate and their number from its count, and a profile of no other row is not seen at all.
 //! What remains has the distribution that a new request meets, one member short.
 
 use crate::Target;

@@ -185,7 +185,7 @@ const WIN_RATE: &str = "a number from 0 to success_rate; 0 where it is unknown";
 /// One line. A split must be one of ours, or the one that is wanted.
 fn item(mut fields: Fields, wanted: &str) -> Result<Item, FieldError> {
     let Named { id, split, metadata } = Named::take(&mut fields)?;
-    if let Some(unknown) = split.as_ref().filter(|name| *name != wanted && Split::from_name(name).is_none()) {
+    if let Some(unknown) = split.as_ref().filter(|name| *name != wanted && name.parse::<Split>().is_err()) {
         return Err(Split::unknown(unknown.clone()));
     }
     let (created_at, access_count) = (fields.integer("created_at")?, fields.count("access_count")?);

@@ -18,7 +18,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use tiny_dancer_core::Metadata;
 
-/// Assignments settle in fewer rounds than this, or move so little that nobody would notice.
+/// Assignments settle in fewer rounds than this, or move too little to matter.
 const ROUNDS: usize = 25;
 
 /// Clusters of rows.
@@ -135,7 +135,7 @@ impl Profiles {
         let mut centroids = self.sums.clone();
         for mut centroid in centroids.outer_iter_mut() {
             let norm = centroid.dot(&centroid).sqrt();
-            // Members may cancel out exactly; such a sum has no direction, and attracts nobody.
+            // Members may cancel out exactly; such a sum has no direction, and attracts no row.
             centroid /= if norm > 0.0 { norm } else { 1.0 };
         }
         centroids.mapv(|x| x as f32)

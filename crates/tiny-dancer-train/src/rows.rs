@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use std::collections::{BTreeSet, HashMap};
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use tiny_dancer_core::Metadata;
+use tiny_dancer_core::{Metadata, names};
 
 /// The embeddings' one tensor.
 pub(crate) const TENSOR: &str = "embeddings";
@@ -117,28 +117,21 @@ pub enum Part {
     EarlyStopping,
     /// Half of `cal`, by id hash: confidence calibration and conformal tables.
     Calibration,
-    /// The other half of `cal`, kept untouched for the guarantee.
-    Guarantee,
+    /// The other half of `cal`, which does nothing but certify promises.
+    Certification,
     /// `test`, which only reports.
     Test,
 }
 
+names!(Part, "part", {
+    Fit => "fit",
+    EarlyStopping => "early stopping",
+    Calibration => "calibration",
+    Certification => "certification",
+    Test => "test",
+});
+
 impl Part {
-    /// All five.
-    pub const ALL: [Self; 5] =
-        [Self::Fit, Self::EarlyStopping, Self::Calibration, Self::Guarantee, Self::Test];
-
-    /// The name in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Fit => "fit",
-            Self::EarlyStopping => "early stopping",
-            Self::Calibration => "calibration",
-            Self::Guarantee => "guarantee",
-            Self::Test => "test",
-        }
-    }
-
     /// Whether the row is of the split `train`: remembered, when the other rows are routed.
     pub const fn is_train(self) -> bool {
         matches!(self, Self::Fit | Self::EarlyStopping)
@@ -153,17 +146,14 @@ pub(crate) enum Split {
     Train,
 }
 
-impl Split {
-    const ALL: [Self; 3] = [Self::Cal, Self::Test, Self::Train];
-    pub(crate) const EXPECTED: &'static str = "train, cal or test";
+names!(Split, "split", {
+    Cal => "cal",
+    Test => "test",
+    Train => "train",
+});
 
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Cal => "cal",
-            Self::Test => "test",
-            Self::Train => "train",
-        }
-    }
+impl Split {
+    pub(crate) const EXPECTED: &'static str = "train, cal or test";
 
     /// What a row without a split gets: 70, 15 and 15 of a hundred, by the hash of its id.
     pub(crate) fn by_lot(id: &str) -> Self {
@@ -172,10 +162,6 @@ impl Split {
             70..85 => Self::Cal,
             _ => Self::Test,
         }
-    }
-
-    pub(crate) fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|split| split.name() == name)
     }
 
     /// The error of a row that names another one.
@@ -315,7 +301,7 @@ fn part(id: &str, split: Option<Split>) -> Part {
         Split::Train if of_ten.is_multiple_of(10) => Part::EarlyStopping,
         Split::Train => Part::Fit,
         Split::Cal if of_ten.is_multiple_of(2) => Part::Calibration,
-        Split::Cal => Part::Guarantee,
+        Split::Cal => Part::Certification,
         Split::Test => Part::Test,
     }
 }
@@ -327,7 +313,7 @@ fn read_rows(path: &Path) -> Result<Dataset, ReadError> {
     let Whole { digest, unread } = lines::read(path, &KEYS, |mut fields| {
         let Named { id, split, mut metadata } = Named::take(&mut fields)?;
         let split = match split {
-            Some(name) => Some(Split::from_name(&name).ok_or_else(|| Split::unknown(name))?),
+            Some(name) => Some(name.parse().map_err(|_| Split::unknown(name))?),
             None => None,
         };
         let lightweight = fields.required_score("lightweight_correct")?;

@@ -23,7 +23,7 @@ pub(crate) fn synthetic(n: usize) -> Dataset {
             0..10 => Part::Fit,
             10..12 => Part::EarlyStopping,
             12..16 => Part::Calibration,
-            16 => Part::Guarantee,
+            16 => Part::Certification,
             _ => Part::Test,
         },
         lightweight: f64::from(u8::from(rng.random_bool(0.3 + 0.08 * (i % 8) as f64))),
@@ -147,7 +147,7 @@ fn the_file_says_how_it_was_made_and_nothing_of_the_machine() {
 fn a_part_without_rows_is_named() {
     for missing in [Part::Fit, Part::EarlyStopping, Part::Calibration, Part::Test] {
         let mut data = synthetic(100);
-        data.rows.iter_mut().filter(|row| row.part == missing).for_each(|row| row.part = Part::Guarantee);
+        data.rows.iter_mut().filter(|row| row.part == missing).for_each(|row| row.part = Part::Certification);
         let error = train(&data, config(), &mut |_| {}, &|| false).unwrap_err();
         assert!(matches!(error, TrainError::NoRows { part } if part == missing), "{error}");
     }
@@ -218,4 +218,32 @@ fn the_report_names_every_ranking_in_one_table() {
         assert!(text.contains(name), "{name} is not in\n{text}");
     }
     assert_eq!(report.rows.iter().map(|(_, rows)| rows).sum::<usize>(), 600);
+}
+
+#[test]
+fn a_configuration_is_read_from_json_and_a_misspelt_key_is_refused() {
+    let config: TrainConfig = serde_json::from_str(r#"{"epochs": 6, "target": "suffices"}"#).unwrap();
+    assert_eq!(config, TrainConfig { epochs: 6, target: Target::Suffices, ..Default::default() });
+    assert_eq!(
+        serde_json::from_str::<TrainConfig>(&serde_json::to_string(&config).unwrap()).unwrap(),
+        config
+    );
+    let error = serde_json::from_str::<TrainConfig>(r#"{"epoch": 6}"#).unwrap_err();
+    assert!(error.to_string().starts_with("unknown field `epoch`"), "{error}");
+}
+
+#[test]
+fn every_name_is_read_as_it_is_written() {
+    for part in Part::ALL {
+        assert_eq!(part.to_string().parse(), Ok(part));
+    }
+    for target in Target::ALL {
+        assert_eq!(target.to_string().parse(), Ok(target));
+        assert_eq!(serde_json::to_value(target).unwrap(), target.name());
+    }
+    for metric in evaluate::Metric::ALL {
+        assert_eq!(metric.to_string().parse(), Ok(metric));
+    }
+    let error = "win_rate".parse::<Target>().unwrap_err();
+    assert_eq!(error.to_string(), r#"unknown target "win_rate", expected suffices, win-rate"#);
 }

@@ -53,7 +53,7 @@
 //! | `gzip` | compressed exports of traces, `TracingConfig::otlp_gzip`; and `tracing` | no |
 //! | `tls` | collectors of traces at `https://` addresses, through rustls; and `tracing` | no |
 //! | `parallel` | requests of very many candidates are prepared in the current rayon pool | no |
-//! | `serde` | `Serialize` and `Deserialize` for the data types and for `TracingConfig` | no |
+//! | `serde` | `Serialize` and `Deserialize` for the data types, and for every configuration | no |
 //!
 //! # What is global
 //!

@@ -60,7 +60,17 @@ const MEMBERS: &[Member] = &[
     Member {
         name: "tiny-dancer-metrics",
         members: &["tiny-dancer-core"],
-        packages: &["axum", "flate2", "hyper", "hyper-util", "prometheus", "pulp", "thiserror", "tokio"],
+        packages: &[
+            "axum",
+            "flate2",
+            "hyper",
+            "hyper-util",
+            "prometheus",
+            "pulp",
+            "serde",
+            "thiserror",
+            "tokio",
+        ],
     },
     Member {
         name: "tiny-dancer-tracing",

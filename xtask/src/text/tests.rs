@@ -84,7 +84,7 @@ fn observers_are_called_in_one_place_and_known_to_the_router_alone() {
     assert_eq!(lines(&format!("{core}/router.rs"), call), [2]);
     assert_eq!(lines(&format!("{core}/features.rs"), call), [2, 2]);
     assert_eq!(
-        lines(&format!("{core}/breaker.rs"), "/// An Observer hears it.\nuse crate::observer::Observer;"),
+        lines(&format!("{core}/breaker.rs"), "/// An Observer is notified.\nuse crate::observer::Observer;"),
         [2]
     );
     for file in ["router/observed.rs", "observer/compose.rs", "testing.rs", "router/tests.rs"] {

@@ -191,7 +191,7 @@ impl<O: Observer> Observer for Option<O> {
     }
 }
 
-/// A member's part of a tuple's request: its context, and what it asked for.
+/// A member's part of a tuple's request: its context, and its detail.
 #[derive(Debug)]
 pub struct Part<R> {
     request: R,
@@ -215,7 +215,7 @@ impl<R> Part<R> {
         self.is_enabled(observer, event).then(|| observer.on_stage_start(&mut self.request, event))
     }
 
-    /// Whether the member asked for this detail, and enables the stage.
+    /// Whether the member's detail has the stage, and it enables it.
     #[inline]
     fn is_enabled<O: Observer<Request = R>>(&self, observer: &O, event: &StageStart<'_>) -> bool {
         self.detail >= event.detail() && observer.is_enabled(&self.request, event)
@@ -233,7 +233,7 @@ impl<R> Part<R> {
         }
     }
 
-    /// The request, if the member asked for this detail.
+    /// The request, if the member's detail is this one or above.
     #[inline]
     fn at(&mut self, detail: Detail) -> Option<&mut R> {
         (self.detail >= detail).then_some(&mut self.request)

@@ -11,7 +11,7 @@ use crate::request::Candidates;
 use crate::{ErrorKind, ModelType, Outcome, Reason, RouteError, RoutingDecision, Thresholds};
 use std::time::Duration;
 
-/// How much of a request an observer wants to hear. Ordered: each level adds to the one before.
+/// How much of a request an observer receives. Ordered: each level adds to the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Detail {
     /// Nothing more.
@@ -88,7 +88,7 @@ impl Status {
         if reason.is_fallback() { Self::Fallback } else { Self::Success }
     }
 
-    /// The least detail that hears of such an end.
+    /// The least detail that has such an end.
     pub(crate) fn detail(self) -> Detail {
         if self == Self::Success { Detail::Request } else { Detail::Unsuccessful }
     }
@@ -134,7 +134,7 @@ pub struct StageStart<'a> {
 }
 
 impl StageStart<'_> {
-    /// The least detail that hears it.
+    /// The least detail that has it.
     pub fn detail(&self) -> Detail {
         if self.step.is_some() { Detail::Candidates } else { Detail::Stages }
     }
@@ -169,7 +169,7 @@ pub struct StageEnd {
 }
 
 impl StageEnd {
-    /// The least detail that hears it.
+    /// The least detail that has it.
     pub fn detail(&self) -> Detail {
         if self.is_step { Detail::Candidates } else { Detail::Stages }
     }
@@ -243,7 +243,7 @@ impl<'a> Decided<'a> {
         Status::of(self.reason)
     }
 
-    /// The least detail that hears it.
+    /// The least detail that has it.
     pub fn detail(&self) -> Detail {
         self.status().detail()
     }
@@ -276,12 +276,12 @@ pub struct RequestEnd {
     pub candidates: usize,
     /// How it ended.
     pub status: Status,
-    /// How long it took; 0 where nobody wanted more than [`Detail::Unsuccessful`].
+    /// How long it took; 0 where the detail is below [`Detail::Request`].
     pub duration: Duration,
 }
 
 impl RequestEnd {
-    /// The least detail that hears it.
+    /// The least detail that has it.
     pub fn detail(&self) -> Detail {
         self.status.detail()
     }

@@ -5,6 +5,9 @@ use crate::{Reason, RouteError, RoutingRequest, RoutingResponse};
 
 impl Router {
     /// Does what [`route_into`](Self::route_into) does.
+    ///
+    /// # Errors
+    /// As [`route`](Self::route).
     pub fn route_by_hand(
         &self,
         request: RoutingRequest<'_>,

@@ -53,7 +53,7 @@ impl<'a, O: Observer> Observed<'a, O> {
         Self { observer, clock, operation, candidates, request: context, detail, stage, start, last: start }
     }
 
-    /// What the observer asked for.
+    /// How much of the request the observer receives.
     #[inline(always)]
     pub(super) fn detail(&self) -> Detail {
         self.detail

@@ -423,10 +423,7 @@ fn insufficient_answers_count_as_failures_only_if_configured() {
         let circuits = CircuitBreakerConfig { insufficient_is_failure, ..Default::default() };
         let (router, _) = router(toy_model(), circuits, ());
         for _ in 0..30 {
-            router.record_outcome(Outcome {
-                model: ModelType::Lightweight,
-                result: OutcomeResult::Insufficient,
-            });
+            router.record_outcome(Outcome::new(ModelType::Lightweight, OutcomeResult::Insufficient));
         }
         let open = router.circuit_state(Circuit::Lightweight) == CircuitState::Open;
         assert_eq!(open, insufficient_is_failure);
@@ -498,23 +495,23 @@ fn requests_go_on_while_the_model_is_reloaded() {
     });
 }
 
-/// Writes down what it hears, at a detail of its own.
+/// Writes down what it receives, at a detail of its own.
 struct Scribe {
     detail: Detail,
-    heard: Mutex<Vec<String>>,
+    received: Mutex<Vec<String>>,
 }
 
 impl Scribe {
     fn new(detail: Detail) -> Self {
-        Self { detail, heard: Mutex::default() }
+        Self { detail, received: Mutex::default() }
     }
 
     fn note(&self, what: impl Into<String>) {
-        self.heard.lock().unwrap().push(what.into());
+        self.received.lock().unwrap().push(what.into());
     }
 
     fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.heard.lock().unwrap())
+        std::mem::take(&mut self.received.lock().unwrap())
     }
 }
 
@@ -564,12 +561,12 @@ fn told(detail: Detail, candidates: &[Candidate]) -> Vec<String> {
 }
 
 #[test]
-fn off_hears_nothing_more() {
+fn off_receives_nothing_more() {
     assert_eq!(told(Detail::Off, &[candidate("a", 0.9, 1.0)]), ["start 1"]);
 }
 
 #[test]
-fn unsuccessful_hears_errors_and_fallbacks_and_their_end() {
+fn unsuccessful_receives_errors_and_fallbacks_and_their_end() {
     let told = |candidates: &[Candidate]| told(Detail::Unsuccessful, candidates);
     assert_eq!(told(&[candidate("a", 0.9, 1.0)]), ["start 1"]);
     assert_eq!(told(&[candidate("a", 0.9, 0.0)]), ["start 1"], "powerful, but the model's own decision");
@@ -581,14 +578,14 @@ fn unsuccessful_hears_errors_and_fallbacks_and_their_end() {
 }
 
 #[test]
-fn request_hears_decision_or_error_and_the_end() {
+fn request_receives_decision_or_error_and_the_end() {
     let good = told(Detail::Request, &[candidate("a", 0.9, 1.0)]);
     assert_eq!(good, ["start 1", "lightweight because confident", "end success"]);
     let bad = told(Detail::Request, &[candidate("a", 0.9, 2.0)]);
     assert_eq!(bad, ["start 1", "invalid_success_rate in feature_engineering", "end failure"]);
 }
 
-/// Hears one stage, before which time passes, and the end.
+/// Enables one stage, before which time passes, and receives the end.
 struct Choosy {
     detail: Detail,
     stage: Stage,
@@ -641,19 +638,19 @@ fn choosy(detail: Detail, stage: Stage, candidates: &[Candidate]) -> (Vec<(&'sta
 }
 
 #[test]
-fn a_stage_that_nobody_hears_is_not_timed() {
+fn a_stage_that_is_not_enabled_is_not_timed() {
     let (seconds, candidates) = (Duration::from_secs, [candidate("a", 0.9, 1.0)]);
     // The start, the end of the stage, the end.
-    let (heard, reads) = choosy(Detail::Stages, Stage::ModelInference, &candidates);
-    assert_eq!((heard, reads), (vec![("model_inference", seconds(1)), ("end", seconds(3))], 3));
-    // It ends with its last stage where somebody hears that.
-    let (heard, reads) = choosy(Detail::Stages, Stage::UncertaintyEstimation, &candidates);
-    assert_eq!((heard, reads), (vec![("uncertainty_estimation", seconds(1)), ("end", seconds(1))], 2));
+    let (received, reads) = choosy(Detail::Stages, Stage::ModelInference, &candidates);
+    assert_eq!((received, reads), (vec![("model_inference", seconds(1)), ("end", seconds(3))], 3));
+    // It ends with its last stage where that is enabled.
+    let (received, reads) = choosy(Detail::Stages, Stage::UncertaintyEstimation, &candidates);
+    assert_eq!((received, reads), (vec![("uncertainty_estimation", seconds(1)), ("end", seconds(1))], 2));
 }
 
 /// The others are read in one go, to the same bits.
 #[test]
-fn of_candidates_only_those_are_told_that_somebody_hears() {
+fn of_candidates_only_those_have_a_step_that_are_enabled() {
     let candidates: Vec<_> =
         (0..70_u8).map(|i| candidate("", f32::from(i) / 70.0, f32::from(i % 3) / 2.0)).collect();
     // The nearest two, and two from among the others.
@@ -673,7 +670,7 @@ fn of_candidates_only_those_are_told_that_somebody_hears() {
     }
 }
 
-/// Takes a second before each stage, and two after, and hears when they began.
+/// Takes a second before each stage, and two after, and notes when they began.
 struct Slow(ManualClock, Mutex<Vec<(Stage, Duration, Duration)>>);
 
 impl Observer for Slow {
@@ -720,19 +717,19 @@ fn a_stage_says_how_long_after_the_request_it_began() {
 #[test]
 fn who_wants_no_time_gets_none_and_the_clock_is_not_read() {
     let candidates = [candidate("a", 0.9, 1.0)];
-    let (heard, reads) = choosy(Detail::Unsuccessful, Stage::ModelInference, &[]);
-    assert_eq!((heard, reads), (vec![("end", Duration::ZERO)], 0));
-    let (heard, reads) = choosy(Detail::Unsuccessful, Stage::ModelInference, &candidates);
-    assert_eq!((heard, reads), (vec![], 0));
-    let (heard, reads) = choosy(Detail::Request, Stage::ModelInference, &candidates);
-    assert_eq!((heard, reads), (vec![("end", Duration::ZERO)], 2));
+    let (received, reads) = choosy(Detail::Unsuccessful, Stage::ModelInference, &[]);
+    assert_eq!((received, reads), (vec![("end", Duration::ZERO)], 0));
+    let (received, reads) = choosy(Detail::Unsuccessful, Stage::ModelInference, &candidates);
+    assert_eq!((received, reads), (vec![], 0));
+    let (received, reads) = choosy(Detail::Request, Stage::ModelInference, &candidates);
+    assert_eq!((received, reads), (vec![("end", Duration::ZERO)], 2));
 }
 
 #[test]
-fn stages_hears_all_four() {
-    let heard = told(Detail::Stages, &[candidate("a", 0.9, 1.0)]);
+fn stages_receives_all_four() {
+    let received = told(Detail::Stages, &[candidate("a", 0.9, 1.0)]);
     assert_eq!(
-        heard,
+        received,
         [
             "start 1",
             "circuit_breaker_check",
@@ -750,10 +747,10 @@ fn stages_hears_all_four() {
 }
 
 #[test]
-fn candidates_hears_each_step_farthest_first_within_the_stage() {
-    let heard = told(Detail::Candidates, &[candidate("near", 0.9, 1.0), candidate("far", 0.1, 1.0)]);
+fn candidates_receives_each_step_farthest_first_within_the_stage() {
+    let received = told(Detail::Candidates, &[candidate("near", 0.9, 1.0), candidate("far", 0.1, 1.0)]);
     assert_eq!(
-        heard[5..11],
+        received[5..11],
         [
             "model_inference",
             "model_inference far rank 1",
@@ -767,9 +764,9 @@ fn candidates_hears_each_step_farthest_first_within_the_stage() {
 
 #[test]
 fn a_fallback_skips_the_stages_that_are_not_needed() {
-    let heard = told(Detail::Stages, &[]);
+    let received = told(Detail::Stages, &[]);
     assert_eq!(
-        heard[3..],
+        received[3..],
         ["feature_engineering", "end of feature_engineering", "powerful because no_evidence", "end fallback"]
     );
 
@@ -790,7 +787,7 @@ fn a_fallback_skips_the_stages_that_are_not_needed() {
 }
 
 #[test]
-fn each_member_of_a_tuple_hears_only_what_it_asked_for() {
+fn each_member_of_a_tuple_receives_only_what_its_detail_has() {
     let all = [Detail::Off, Detail::Unsuccessful, Detail::Request, Detail::Stages, Detail::Candidates];
     let (router, _) = router(
         toy_model(),
@@ -807,8 +804,8 @@ fn each_member_of_a_tuple_hears_only_what_it_asked_for() {
     let success = [candidate("near", 0.9, 1.0), candidate("far", 0.1, 1.0)];
     for candidates in [&success[..], &[], &[candidate("bad", 0.9, 2.0)]] {
         let _ = router.route(RoutingRequest::new(&QUERY, candidates));
-        let heard = [off, unsuccessful, request, stages, steps].map(Scribe::take);
-        assert_eq!(heard, all.map(|detail| told(detail, candidates)));
+        let received = [off, unsuccessful, request, stages, steps].map(Scribe::take);
+        assert_eq!(received, all.map(|detail| told(detail, candidates)));
     }
 }
 
@@ -827,32 +824,6 @@ fn the_contract_holds_at_every_detail() {
         assert_eq!(counts.broken_promises, 1);
         assert_eq!((counts.requests, counts.outcomes, counts.reloads), (22, 115, 6));
     }
-}
-
-#[test]
-#[should_panic(expected = "decided twice")]
-fn the_checker_notices_a_second_decision() {
-    let checker = ContractChecker::new(Scribe::new(Detail::Request));
-    let model = toy_model();
-    let start = RequestStart { operation: Operation::Route, candidates: 0, dimensions: 2, model_version: "" };
-    let mut request = checker.on_request_start(&start);
-    let response = RoutingResponse::default();
-    let event = Decided {
-        model: response.model,
-        confidence: 0.0,
-        uncertainty: 1.0,
-        reason: response.reason,
-        decisions: &[],
-        columns: &response.scratch.columns,
-        joint: &response.scratch.joint,
-        candidates: Candidates::Brought(&[]),
-        thresholds: Thresholds::default(),
-        model_version: model.version(),
-        kernel: crate::Kernel::detect(),
-        config_digest: "",
-    };
-    checker.on_decision(&mut request, &event);
-    checker.on_decision(&mut request, &event);
 }
 
 /// Panics in a stage, and counts the contexts that are dropped.
@@ -1016,8 +987,8 @@ fn each_request_of_a_batch_is_routed_within_the_callers_context() {
     CONTEXT.set(7);
     router.route_batch(&requests);
     assert_eq!(CONTEXT.get(), 7);
-    let heard = router.observer().1.as_ref().unwrap().0.lock().unwrap();
-    assert_eq!(*heard, vec![(Operation::RouteBatch, 7); 1000]);
+    let received = router.observer().1.as_ref().unwrap().0.lock().unwrap();
+    assert_eq!(*received, vec![(Operation::RouteBatch, 7); 1000]);
 }
 
 #[test]

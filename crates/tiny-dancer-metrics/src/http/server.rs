@@ -24,10 +24,16 @@ const MAX_HEADER_BYTES: usize = 16 * 1024;
 
 /// How a [`MetricsServer`] serves.
 #[derive(Clone, Debug)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default, deny_unknown_fields)
+)]
 pub struct ServerConfig {
     /// Where it listens; only this machine reaches the default, `127.0.0.1:9898`. Port 0 is a free one.
     pub address: SocketAddr,
-    /// What it shows; by default prometheus' default registry, where `MetricsCollector::new` is.
+    /// What it shows; by default prometheus' default registry, where `MetricsCollector::new` is. Files always mean that one.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub registry: Registry,
     /// How many connections are open at a time, at least 1. By default 16: a scraper or two, and people who look. One more
     /// closes the oldest that has not sent its request, or else the oldest.
@@ -245,4 +251,28 @@ async fn connection(
     }
     connection.as_mut().graceful_shutdown();
     let _ = connection.await;
+}
+
+#[cfg(all(test, feature = "serde"))]
+mod tests {
+    use super::*;
+    use prometheus::IntGauge;
+
+    #[test]
+    fn a_configuration_is_read_from_json_and_a_misspelt_key_is_refused() {
+        let json = r#"{"address": "127.0.0.1:9900", "timeout": {"secs": 5, "nanos": 0}}"#;
+        let config: ServerConfig = serde_json::from_str(json).unwrap();
+        assert_eq!((config.address.port(), config.timeout), (9900, Duration::from_secs(5)));
+        assert_eq!(config.max_connections, ServerConfig::default().max_connections);
+        // The registry is none of a file's, and is the default one: what is registered there is shown.
+        let registered = IntGauge::new("registered_by_a_test_of_the_server", "A gauge.").unwrap();
+        prometheus::register(Box::new(registered)).unwrap();
+        let shown = config.registry.gather();
+        assert!(shown.iter().any(|family| family.name() == "registered_by_a_test_of_the_server"));
+
+        let again: ServerConfig = serde_json::from_str(&serde_json::to_string(&config).unwrap()).unwrap();
+        assert_eq!((again.address, again.timeout), (config.address, config.timeout));
+        let error = serde_json::from_str::<ServerConfig>(r#"{"adress": "127.0.0.1:9900"}"#).unwrap_err();
+        assert!(error.to_string().starts_with("unknown field `adress`"), "{error}");
+    }
 }

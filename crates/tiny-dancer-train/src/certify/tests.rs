@@ -164,7 +164,7 @@ fn resplits_of_real_rows_keep_the_promise_and_the_plain_average_does_not() {
     let router = Router::new(RouterConfig::default()).unwrap();
     let part = |part| tried(&router, &data, &memory, part).unwrap();
     let fitting = part(Part::Fit);
-    let certifying = part(Part::Guarantee);
+    let certifying = part(Part::Certification);
     let pool = [certifying.clone(), part(Part::Test)].concat();
     // As many rows as certify the shipped model, and as many as `cal` has.
     for certifying in [certifying.len(), 2 * certifying.len()] {

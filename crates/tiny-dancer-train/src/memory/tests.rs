@@ -73,7 +73,7 @@ fn a_profile_is_seen_as_if_made_without_the_row_and_its_copies() {
 }
 
 #[test]
-fn a_profile_of_nobody_else_is_not_seen() {
+fn a_profile_of_no_other_row_is_not_seen() {
     let memory = of_profiles(&data(), vec![0, 0, 0, 1, 0]);
     assert!(memory.seen[3].iter().all(|seen| seen.item == 0));
 }

@@ -71,7 +71,7 @@ fn rows_without_a_split_are_divided_as_training_divides_them() {
     };
     assert_eq!(read("train"), ids(&Part::is_train));
     assert_eq!(read("test"), ids(&|part| part == Part::Test));
-    assert_eq!(read("cal"), ids(&|part| matches!(part, Part::Calibration | Part::Guarantee)));
+    assert_eq!(read("cal"), ids(&|part| matches!(part, Part::Calibration | Part::Certification)));
     // A router in use judges nothing, so it remembers all of them.
     assert_eq!(Past::remember(&rows, &vectors).unwrap().items.len(), 40);
 }

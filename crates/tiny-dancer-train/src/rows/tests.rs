@@ -227,7 +227,7 @@ fn parts_are_drawn_in_their_shares() {
     assert_eq!(count(Some(Split::Test), Part::Test), 10_000);
     assert!(near(count(None, Part::Fit), 6300));
     assert!(near(count(None, Part::EarlyStopping), 700));
-    assert!(near(count(None, Part::Guarantee), 750));
+    assert!(near(count(None, Part::Certification), 750));
 }
 
 #[test]

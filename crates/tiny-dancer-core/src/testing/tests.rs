@@ -1,0 +1,347 @@
+//! The checker notices each violation: what a router that breaks the contract would do, by hand.
+
+use super::*;
+use crate::observer::CandidateStep;
+use crate::request::Candidates;
+use crate::{Kernel, Reason, RoutingResponse, Thresholds};
+use std::panic::resume_unwind;
+
+/// An observer of a detail of its own, which enables each stage, and changes its mind if `fickle`.
+#[derive(Default)]
+struct Watch {
+    detail: Option<Detail>,
+    fickle: bool,
+    asked: AtomicU64,
+}
+
+impl Observer for Watch {
+    type Request = ();
+    type Stage = ();
+    type Batch = ();
+
+    fn on_request_start(&self, _: &RequestStart<'_>) {}
+
+    fn detail(&self, (): &()) -> Detail {
+        self.detail.unwrap_or(Detail::Stages)
+    }
+
+    fn is_enabled(&self, (): &(), _: &StageStart<'_>) -> bool {
+        !self.fickle || self.asked.fetch_add(1, Ordering::SeqCst) == 0
+    }
+}
+
+type Checker = ContractChecker<Watch>;
+
+fn watching(detail: Detail) -> Checker {
+    Checker::new(Watch { detail: Some(detail), ..Default::default() })
+}
+
+fn start(checker: &Checker, operation: Operation) -> Checked<()> {
+    let event = RequestStart { operation, candidates: 1, dimensions: 2, model_version: "" };
+    checker.on_request_start(&event)
+}
+
+/// A request that began at a detail.
+fn began(detail: Detail) -> (Checker, Checked<()>) {
+    let checker = watching(detail);
+    let request = start(&checker, Operation::Route);
+    checker.detail(&request);
+    (checker, request)
+}
+
+fn stage(stage: Stage) -> StageStart<'static> {
+    StageStart { stage, candidates: 1, step: None }
+}
+
+fn end(stage: Stage) -> StageEnd {
+    StageEnd { stage, candidates: 1, is_step: false, start: Duration::ZERO, duration: Duration::ZERO }
+}
+
+fn run(checker: &Checker, request: &mut Checked<()>, event: &StageStart<'_>) {
+    assert!(checker.is_enabled(request, event));
+    let context = checker.on_stage_start(request, event);
+    checker.on_stage_end(request, context, &end(event.stage));
+}
+
+/// The decision of a response.
+fn decide(
+    checker: &Checker,
+    request: &mut Checked<()>,
+    candidates: &[Candidate],
+    response: &RoutingResponse,
+) {
+    let event = Decided {
+        model: response.model,
+        confidence: response.confidence,
+        uncertainty: response.uncertainty,
+        reason: response.reason,
+        decisions: &response.decisions,
+        columns: &response.scratch.columns,
+        joint: &response.scratch.joint,
+        candidates: Candidates::Brought(candidates),
+        thresholds: Thresholds::default(),
+        model_version: "",
+        kernel: Kernel::detect(),
+        config_digest: "",
+    };
+    checker.on_decision(request, &event);
+}
+
+fn fall_back(checker: &Checker, request: &mut Checked<()>) {
+    decide(checker, request, &[], &RoutingResponse::default());
+}
+
+fn succeed(checker: &Checker, request: &mut Checked<()>) {
+    let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), ());
+    let candidates = [candidate("near", 0.9, 1.0)];
+    let response = router.route(RoutingRequest::new(&[1.0, 0.0], &candidates)).unwrap();
+    assert_eq!(response.reason, Reason::Confident);
+    decide(checker, request, &candidates, &response);
+}
+
+fn finish(checker: &Checker, request: Checked<()>, operation: Operation, status: Status) {
+    checker
+        .on_request_end(request, &RequestEnd { operation, candidates: 1, status, duration: Duration::ZERO });
+}
+
+#[test]
+fn a_request_that_keeps_the_contract_passes() {
+    let (checker, mut request) = began(Detail::Stages);
+    for of in Stage::ALL {
+        run(&checker, &mut request, &stage(of));
+    }
+    succeed(&checker, &mut request);
+    finish(&checker, request, Operation::Route, Status::Success);
+    checker.assert_at_rest();
+    let batch = checker.on_batch_start(&BatchStart { requests: 1 });
+    let entered = batch.enter();
+    drop(start(&checker, Operation::RouteBatch));
+    drop(entered);
+}
+
+#[test]
+#[should_panic(expected = "a second decision or error")]
+fn a_second_decision_is_noticed() {
+    let (checker, mut request) = began(Detail::Request);
+    fall_back(&checker, &mut request);
+    fall_back(&checker, &mut request);
+}
+
+#[test]
+#[should_panic(expected = "a second decision or error")]
+fn an_error_after_a_decision_is_noticed() {
+    let (checker, mut request) = began(Detail::Request);
+    fall_back(&checker, &mut request);
+    let failed = Failed { error: &crate::RouteError::EmptyQuery, stage: Stage::FeatureEngineering };
+    checker.on_error(&mut request, &failed);
+}
+
+#[test]
+#[should_panic(expected = "an observer of detail Off received what needs Unsuccessful")]
+fn a_decision_beyond_the_detail_is_noticed() {
+    let (checker, mut request) = began(Detail::Off);
+    fall_back(&checker, &mut request);
+}
+
+#[test]
+#[should_panic(expected = "detail was called twice")]
+fn a_second_call_of_detail_is_noticed() {
+    let (checker, request) = began(Detail::Request);
+    checker.detail(&request);
+}
+
+#[test]
+#[should_panic(expected = "detail is called right after the start")]
+fn a_decision_before_the_call_of_detail_is_noticed() {
+    let checker = watching(Detail::Request);
+    let mut request = start(&checker, Operation::Route);
+    fall_back(&checker, &mut request);
+}
+
+#[test]
+#[should_panic(expected = "an observer of detail Request received what needs Stages")]
+fn a_call_of_is_enabled_beyond_the_detail_is_noticed() {
+    let (checker, request) = began(Detail::Request);
+    checker.is_enabled(&request, &stage(Stage::ModelInference));
+}
+
+#[test]
+#[should_panic(expected = "was enabled and was not, in one request")]
+fn an_observer_that_changes_its_mind_is_noticed() {
+    let checker = Checker::new(Watch { fickle: true, ..Default::default() });
+    let request = start(&checker, Operation::Route);
+    checker.detail(&request);
+    for _ in 0..2 {
+        checker.is_enabled(&request, &stage(Stage::ModelInference));
+    }
+}
+
+#[test]
+#[should_panic(expected = "came to an observer that did not enable it")]
+fn a_stage_that_is_not_enabled_is_noticed() {
+    let (checker, mut request) = began(Detail::Stages);
+    checker.on_stage_start(&mut request, &stage(Stage::ModelInference));
+}
+
+#[test]
+#[should_panic(expected = "ModelInference, step None, is enabled and never began")]
+fn an_enabled_stage_that_never_began_is_noticed() {
+    let (checker, mut request) = began(Detail::Stages);
+    assert!(checker.is_enabled(&request, &stage(Stage::ModelInference)));
+    fall_back(&checker, &mut request);
+}
+
+#[test]
+#[should_panic(expected = "calls of is_enabled for stages")]
+fn a_stage_without_a_call_of_is_enabled_is_noticed() {
+    let (checker, mut request) = began(Detail::Stages);
+    for of in [Stage::CircuitBreakerCheck, Stage::FeatureEngineering, Stage::ModelInference] {
+        run(&checker, &mut request, &stage(of));
+    }
+    succeed(&checker, &mut request);
+}
+
+#[test]
+#[should_panic(expected = "calls of is_enabled for steps")]
+fn a_step_without_a_call_of_is_enabled_is_noticed() {
+    let (checker, mut request) = began(Detail::Candidates);
+    for of in Stage::ALL {
+        run(&checker, &mut request, &stage(of));
+    }
+    succeed(&checker, &mut request);
+}
+
+#[test]
+#[should_panic(expected = "a step outside model_inference")]
+fn a_step_within_another_stage_is_noticed() {
+    let (checker, mut request) = began(Detail::Candidates);
+    let outer = stage(Stage::FeatureEngineering);
+    let step = Some(CandidateStep { candidate: 0, rank: 0, id: "" });
+    let inner = StageStart { step, ..stage(Stage::ModelInference) };
+    assert!(checker.is_enabled(&request, &outer) && checker.is_enabled(&request, &inner));
+    checker.on_stage_start(&mut request, &outer);
+    checker.on_stage_start(&mut request, &inner);
+}
+
+#[test]
+#[should_panic(expected = "began twice")]
+fn a_stage_that_begins_twice_is_noticed() {
+    let (checker, mut request) = began(Detail::Stages);
+    run(&checker, &mut request, &stage(Stage::ModelInference));
+    run(&checker, &mut request, &stage(Stage::ModelInference));
+}
+
+#[test]
+#[should_panic(expected = "FeatureEngineering after Some(ModelInference)")]
+fn stages_in_another_order_are_noticed() {
+    let (checker, mut request) = began(Detail::Stages);
+    run(&checker, &mut request, &stage(Stage::ModelInference));
+    run(&checker, &mut request, &stage(Stage::FeatureEngineering));
+}
+
+#[test]
+#[should_panic(expected = "the end of another stage")]
+fn the_end_of_another_stage_is_noticed() {
+    let (checker, mut request) = began(Detail::Stages);
+    let event = stage(Stage::ModelInference);
+    assert!(checker.is_enabled(&request, &event));
+    let context = checker.on_stage_start(&mut request, &event);
+    checker.on_stage_end(&mut request, context, &end(Stage::FeatureEngineering));
+}
+
+#[test]
+#[should_panic(expected = "a decision or an error within a stage")]
+fn a_decision_within_a_stage_is_noticed() {
+    let (checker, mut request) = began(Detail::Stages);
+    let event = stage(Stage::ModelInference);
+    assert!(checker.is_enabled(&request, &event));
+    checker.on_stage_start(&mut request, &event);
+    fall_back(&checker, &mut request);
+}
+
+#[test]
+#[should_panic(expected = "began after the decision or the error")]
+fn a_stage_after_the_decision_is_noticed() {
+    let (checker, mut request) = began(Detail::Stages);
+    fall_back(&checker, &mut request);
+    run(&checker, &mut request, &stage(Stage::ModelInference));
+}
+
+#[test]
+#[should_panic(expected = "ended without a decision or an error")]
+fn an_end_without_a_decision_is_noticed() {
+    let (checker, request) = began(Detail::Request);
+    finish(&checker, request, Operation::Route, Status::Fallback);
+}
+
+#[test]
+#[should_panic(expected = "the end of another request")]
+fn the_end_of_another_request_is_noticed() {
+    let (checker, mut request) = began(Detail::Request);
+    fall_back(&checker, &mut request);
+    finish(&checker, request, Operation::RouteSet, Status::Fallback);
+}
+
+#[test]
+#[should_panic(expected = "the end of another decision or error")]
+fn an_end_of_another_status_is_noticed() {
+    let (checker, mut request) = began(Detail::Request);
+    fall_back(&checker, &mut request);
+    finish(&checker, request, Operation::Route, Status::Success);
+}
+
+#[test]
+#[should_panic(expected = "requests that began and that ended")]
+fn a_request_that_never_ends_is_noticed() {
+    let (checker, mut request) = began(Detail::Request);
+    fall_back(&checker, &mut request);
+    drop(request);
+    checker.assert_at_rest();
+}
+
+#[test]
+#[should_panic(expected = "a callback came from another thread")]
+fn a_callback_from_another_thread_is_noticed() {
+    let (checker, mut request) = began(Detail::Request);
+    let elsewhere = std::thread::spawn(move || fall_back(&checker, &mut request));
+    resume_unwind(elsewhere.join().unwrap_err());
+}
+
+#[test]
+#[should_panic(expected = "a request of a batch began outside of it")]
+fn a_request_of_a_batch_outside_of_its_context_is_noticed() {
+    let checker = watching(Detail::Request);
+    let batch = checker.on_batch_start(&BatchStart { requests: 1 });
+    drop(batch.enter());
+    start(&checker, Operation::RouteBatch);
+}
+
+#[test]
+#[should_panic(expected = "requests of a batch that entered it")]
+fn a_request_that_does_not_enter_its_batch_is_noticed() {
+    let batch = watching(Detail::Request).on_batch_start(&BatchStart { requests: 2 });
+    drop(batch.enter());
+}
+
+#[test]
+#[should_panic(expected = "guards of a batch that outlive it")]
+fn a_guard_that_is_never_dropped_is_noticed() {
+    let batch = watching(Detail::Request).on_batch_start(&BatchStart { requests: 1 });
+    std::mem::forget(batch.enter());
+}
+
+#[test]
+#[should_panic(expected = "a promise that was not refuted")]
+fn a_broken_promise_that_holds_is_noticed() {
+    let monitor = crate::promise::PromiseMonitor::new(RiskBudget { alpha: 0.1, delta: 0.05 });
+    watching(Detail::Off).on_promise_broken(&PromiseBroken { promise: monitor.state() });
+}
+
+#[test]
+#[should_panic(expected = "a transition to the same state")]
+fn a_transition_to_the_same_state_is_noticed() {
+    let (from, to) = (crate::CircuitState::Open, crate::CircuitState::Open);
+    let event =
+        BreakerTransition { circuit: Circuit::Inference, from, to, cause: crate::breaker::Cause::Forced };
+    watching(Detail::Off).on_breaker_transition(&event);
+}
