@@ -1,8 +1,9 @@
 //! The program, run as its users run it, on a few hundred made-up rows.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
+use tiny_dancer::Model;
 
 /// A folder with rows and embeddings in it: four directions, of which one is hard for the lightweight model.
 struct Folder(TempDir);
@@ -271,6 +272,15 @@ write('rows', rows, directions)
     assert_eq!(mine.lines().count(), 2);
 }
 
+/// The file of a model without what it knows of its training.
+fn without_facts(path: &Path) -> Vec<u8> {
+    let model = Model::load(path).expect("a model");
+    let (alone, together) = (model.alone().clone(), model.together().clone());
+    Model::new(model.weights().clone(), model.ties(), alone, together, Default::default())
+        .expect("the parts of a model")
+        .to_bytes()
+}
+
 #[test]
 fn training_and_judging_divide_rows_alike_and_training_rows_are_judged_on_request_alone() {
     let folder = Folder::new();
@@ -283,9 +293,16 @@ fn training_and_judging_divide_rows_alike_and_training_rows_are_judged_on_reques
     let text = stdout(&run(&mut evaluate));
     assert!(text.contains(&format!("\n{tested} rows: mean score")), "{tested}: {text}");
     assert!(text.contains(&format!("{tested} rows are of the split test by the hash of their id")), "{text}");
+    assert!(text.contains("the model was made of none of the "), "{text}");
+
+    let model = folder.path("model");
+    std::fs::copy(&model, folder.path("trained")).expect("the model was written");
+    std::fs::write(&model, without_facts(&model)).expect("a folder of the test's own");
+    evaluate.arg("--model").arg(&model);
+    let text = stdout(&run(&mut evaluate));
     assert!(text.contains("does not say which rows it was made of"), "{text}");
 
-    evaluate.arg("--model").arg(folder.path("model"));
+    std::fs::copy(folder.path("trained"), &model).expect("a folder of the test's own");
     let text = stdout(&run(&mut evaluate));
     assert!(text.contains(&format!("made of none of the {tested} rows that can be compared\n")), "{text}");
     evaluate.args(["--split", "train"]);

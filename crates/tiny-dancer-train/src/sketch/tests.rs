@@ -39,6 +39,17 @@ fn of_many_rows_a_sample_is_known_and_none_is_taken_for_another() {
 }
 
 #[test]
-fn the_embedded_model_does_not_say_what_it_was_made_of() {
-    assert_eq!(Overlap::new(&Model::embedded(), ["a"]), None);
+fn the_embedded_model_knows_its_own_rows_and_takes_no_other_for_one() {
+    let strangers = ids(0..100_000);
+    let overlap = overlap(&Model::embedded(), &strangers);
+    assert!(overlap.compared > 1_000 && overlap.shared == 0, "{overlap:?}");
+}
+
+#[test]
+fn a_model_without_the_fact_does_not_say_what_it_was_made_of() {
+    let model = model(&ids(0..1));
+    let (alone, together) = (model.alone().clone(), model.together().clone());
+    let silent =
+        Model::new(model.weights().clone(), model.ties(), alone, together, TrainingFacts::new()).unwrap();
+    assert_eq!(Overlap::new(&silent, ["a"]), None);
 }
