@@ -132,7 +132,7 @@ impl Model {
         let file::Parts { weights, ties, alone, together, risk_path, training } =
             file::Parts::from_bytes(bytes)?;
         let (cell, version) = (FastGrnn::new(&weights), file::version(bytes));
-        Ok(Self { weights, ties, alone, together, risk_path, training, version, cell })
+        Ok(Self { weights, alone, together, risk_path, ties, training, version, cell })
     }
 
     /// The content of this model's file: the same model gives the same bytes.

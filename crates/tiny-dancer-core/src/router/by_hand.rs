@@ -38,7 +38,7 @@ impl Router {
         let cell = serving.model.cell();
         let inferred =
             infer(self.kernel, cell, source, tiebreak, &mut response.scratch, |features, joint, _, state| {
-                cell.read(self.kernel, features, joint, state)
+                cell.read(self.kernel, features, joint, state);
             });
         leases.return_inference(inferred.is_ok());
         let evidence = inferred?;
