@@ -33,11 +33,17 @@ const NAIVE: [(&str, &str); 6] = [
     ("naive/100x128", "100 candidates, 128 dims"),
     ("naive/100x384", "100 candidates, 384 dims"),
 ];
-const OBSERVERS: [(&str, &str); 6] = [
+const OBSERVERS: [(&str, &str); 12] = [
     ("metrics/10x384", "metrics, 10 candidates"),
     ("metrics/100x384", "metrics, 100 candidates"),
     ("tracing/10x384", "tracing at 1%, 10"),
     ("tracing/100x384", "tracing at 1%, 100"),
+    ("facade metrics/10x384", "facade: metrics, 10"),
+    ("facade metrics/100x384", "facade: metrics, 100"),
+    ("facade tracing/10x384", "facade: tracing at 1%, 10"),
+    ("facade tracing/100x384", "facade: tracing at 1%, 100"),
+    ("facade both/10x384", "facade: both, 10"),
+    ("facade both/100x384", "facade: both, 100"),
     ("bridge/10x384", "naive bridge, 10"),
     ("bridge/100x384", "naive bridge, 100"),
 ];
