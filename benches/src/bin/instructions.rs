@@ -57,6 +57,7 @@ fn main() -> Result<()> {
     count("facade none", &mut observed(((), (), ()))?, &mut benchmarks);
     count("facade tracing", &mut observed((tracing(), (), ()))?, &mut benchmarks);
     count("facade both", &mut kept(benches::facade()?), &mut benchmarks);
+    count_cases("exact", &mut observed(())?, &mut benchmarks, Case::out_of_range);
     println!("{}", json!({ "kernel": Kernel::detect().name(), "benchmarks": benchmarks }));
     system.shutdown();
     Ok(())
@@ -64,8 +65,13 @@ fn main() -> Result<()> {
 
 /// Routes requests of each size in two turns, and notes that it did.
 fn count(name: &str, route: &mut Route, benchmarks: &mut Vec<Value>) {
+    count_cases(name, route, benchmarks, |case| case);
+}
+
+/// The same with requests made of these.
+fn count_cases(name: &str, route: &mut Route, benchmarks: &mut Vec<Value>, made_of: fn(Case) -> Case) {
     for (candidates, dimensions) in SIZES {
-        let case = Case::new(candidates, dimensions);
+        let case = made_of(Case::new(candidates, dimensions));
         // The first request makes room for the answer.
         route(&case);
         for times in TURNS {

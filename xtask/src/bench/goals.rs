@@ -120,6 +120,10 @@ const fn proved(what: &'static str, goal: &'static str, by: &'static str) -> Row
 /// The kernel on which a vector is as long as a line of the cache, and on which `simsimd` has code of its own.
 const AVX512: &str = "avx512";
 
+/// How many times a plain request one may take whose squares leave f32's range: each candidate's sums are computed once
+/// more, in f64.
+const EXACT: f64 = 6.0;
+
 /// What is to be reached. Where a goal comes from, and what a prototype reached: docs/performance.md.
 pub(crate) const ROWS: &[Row] = &[
     at_least("as fast as naive, 1 candidate, 128 dims", "naive/1x128", 6.0),
@@ -136,6 +140,8 @@ pub(crate) const ROWS: &[Row] = &[
     at_least("as fast as simsimd, 100 x 384 cosines with norms", "cosine/100x384", 2.5).on(AVX512, 1.7),
     at_most("search of 100,000 x 384 over one read of the bytes", "search/100000x384", 1.1).on(AVX512, 1.2),
     at_most("search of 1,000,000 x 384, only with --full", "search/1000000x384", 1.1).on(AVX512, 1.2),
+    at_most("squares outside of f32's range / plain, 10 candidates, 384 dims", "exact/10x384", EXACT),
+    at_most("squares outside of f32's range / plain, 100 candidates, 384 dims", "exact/100x384", EXACT),
     at_most("metrics on / off, 10 candidates, 384 dims", "metrics/10x384", 1.15),
     at_most("metrics on / off, 100 candidates, 384 dims", "metrics/100x384", 1.06),
     at_most("tracing at 1% on / off, 10 candidates, 384 dims", "tracing/10x384", 1.2),

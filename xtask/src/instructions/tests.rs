@@ -72,6 +72,7 @@ fn what_has_a_goal_is_compared_with_an_unobserved_router_at_each_size() {
         ("route_into/1x128/metrics", 120),
         ("route_into/10x128/none", 100),
         ("route_into/10x128/naive", 1790),
+        ("route_into/10x128/exact", 500),
         ("route_into/100x128/none", 100),
     ]);
     let table = against_none(&counts);
@@ -81,6 +82,7 @@ fn what_has_a_goal_is_compared_with_an_unobserved_router_at_each_size() {
         "route_into/1x128/naive 6.00 >= 6 holds",
         "route_into/1x128/by hand 0.99 >= 0.995 misses",
         "route_into/10x128/naive 17.90 >= 18 misses",
+        "route_into/10x128/exact 5.00 <= 6 holds",
     ];
     assert_eq!(rows, expected);
 }
