@@ -1,7 +1,7 @@
 //! The goals: what is to be reached, in the ids of what `ratios` measures, and what proves the rest.
 //!
-//! A ratio to a peer depends on the peer. Where that has other code for a machine's vectors, or where the bytes of a line
-//! reach a vector in another way, a goal is stated for each kernel that differs.
+//! A ratio to a peer depends on the peer. Where the peer has other code for longer vectors, or where longer vectors read
+//! memory otherwise, the kernel has a goal of its own: see docs/performance.md.
 
 use super::measurement::Measurement;
 use std::fmt;
