@@ -1,20 +1,28 @@
 //! One request, `route_into`, under each observer: how long it takes, the same one again and again and another one each
 //! time.
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, criterion_group, criterion_main};
 use std::time::Instant;
-use tiny_dancer_benches::{CANDIDATES, Case, DIMENSIONS, Ring, subjects};
+use tiny_dancer_benches::{CANDIDATES, Case, DIMENSIONS, Ring, Subject, scraped, subjects};
+
+fn route_into(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("route_into");
+    // First, since from the next line on tracing is installed.
+    sizes(&mut group, &mut [scraped().expect("the default configuration is a good one")]);
+    let (mut subjects, _system) = subjects().expect("the default configuration is a good one");
+    sizes(&mut group, &mut subjects);
+    group.finish();
+}
 
 #[expect(clippy::disallowed_methods, reason = "criterion's own loop reads the same clock")]
-fn route_into(criterion: &mut Criterion) {
-    let (mut subjects, _system) = subjects().expect("the default configuration is a good one");
-    let mut group = criterion.benchmark_group("route_into");
+fn sizes(group: &mut BenchmarkGroup<'_, WallTime>, subjects: &mut [Box<dyn Subject>]) {
     let sizes = CANDIDATES.into_iter().flat_map(|n| DIMENSIONS.map(|dimensions| (n, dimensions)));
     for (candidates, dimensions) in sizes {
         let (size, case) = (format!("{candidates}x{dimensions}"), Case::new(candidates, dimensions));
         // Made by the first that is not filtered out.
         let mut ring = None;
-        for subject in &mut subjects {
+        for subject in &mut *subjects {
             group.bench_function(BenchmarkId::new(&size, subject.name()), |bencher| {
                 bencher.iter_custom(|times| {
                     let start = Instant::now();
@@ -33,7 +41,6 @@ fn route_into(criterion: &mut Criterion) {
             });
         }
     }
-    group.finish();
 }
 
 criterion_group!(benches, route_into);

@@ -62,6 +62,14 @@ impl Case {
         })
     }
 
+    /// The same request, of which no square is in f32's range: all embeddings are `10^25` times as long.
+    #[must_use]
+    pub fn out_of_range(mut self) -> Self {
+        let embeddings = self.candidates.iter_mut().map(|candidate| &mut candidate.embedding);
+        embeddings.chain([&mut self.query]).flatten().for_each(|x| *x *= 1e25);
+        self
+    }
+
     /// As the router takes it.
     pub fn request(&self) -> RoutingRequest<'_> {
         RoutingRequest {
@@ -102,5 +110,20 @@ impl Ring {
     pub fn turn(&mut self) -> &Case {
         self.next = if self.next + 1 < self.cases.len() { self.next + 1 } else { 0 };
         &self.cases[self.next]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tiny_dancer::parts::core::Router;
+
+    #[test]
+    fn a_request_out_of_range_is_decided_like_the_plain_one() {
+        let router = Router::new(tiny_dancer::RouterConfig::default()).unwrap();
+        let (plain, case) = (Case::new(10, 128), Case::new(10, 128).out_of_range());
+        assert!(case.query().iter().map(|x| x * x).sum::<f32>().is_infinite());
+        let [plain, exact] = [&plain, &case].map(|case| router.route(case.request()).unwrap());
+        assert!((plain.confidence - exact.confidence).abs() < 1e-5, "{plain:?} {exact:?}");
     }
 }

@@ -5,10 +5,11 @@
 //! on a shared machine two runs a minute apart differ by more than an observer costs.
 //!
 //! ```
-//! use tiny_dancer_benches::{Case, subjects};
+//! use tiny_dancer_benches::{Case, scraped, subjects};
 //!
+//! let mut scraped = scraped()?;
 //! let (mut subjects, _system) = subjects()?;
-//! for subject in &mut subjects {
+//! for subject in subjects.iter_mut().chain([&mut scraped]) {
 //!     subject.route(&Case::new(10, 128), 3);
 //! }
 //! # Ok::<(), anyhow::Error>(())
@@ -16,11 +17,11 @@
 
 use anyhow::Result;
 use std::hint::black_box;
-use tiny_dancer::parts::core::{Observer, Router};
+use tiny_dancer::parts::core::{self, Observer, RouteError};
 use tiny_dancer::parts::metrics::MetricsCollector;
 use tiny_dancer::parts::metrics::prometheus::Registry;
 use tiny_dancer::parts::tracing::{LogFormat, TracingConfig, TracingObserver, TracingSystem};
-use tiny_dancer::{RouterConfig, RoutingResponse};
+use tiny_dancer::{Router, RouterConfig, RoutingRequest, RoutingResponse};
 
 pub mod bridge;
 mod case;
@@ -37,9 +38,9 @@ pub use case::{CANDIDATES, Case, DIMENSIONS, Ring};
 pub use threads::Shared;
 pub use turns::{Measured, Quartiles, Turns};
 
-/// A router under one observer.
+/// A router, and what observes it.
 pub trait Subject {
-    /// The observer's name.
+    /// The name of what observes it.
     fn name(&self) -> &'static str;
 
     /// Routes a request so many times.
@@ -49,15 +50,15 @@ pub trait Subject {
     fn route_around(&mut self, ring: &mut Ring, times: u64);
 }
 
-struct Observed<O: Observer> {
+struct Observed<R> {
     name: &'static str,
-    routers: Vec<Router<O>>,
+    routers: Vec<R>,
     /// Whose turn it is.
     next: usize,
     response: RoutingResponse,
 }
 
-impl<O: Observer> Subject for Observed<O> {
+impl<R: Route> Subject for Observed<R> {
     fn name(&self) -> &'static str {
         self.name
     }
@@ -77,46 +78,114 @@ impl<O: Observer> Subject for Observed<O> {
     }
 }
 
-impl<O: Observer> Observed<O> {
-    fn turn(&mut self) -> (&Router<O>, &mut RoutingResponse) {
+impl<R: Route> Observed<R> {
+    fn new(name: &'static str, routers: Vec<R>) -> Self {
+        Self { name, routers, next: 0, response: RoutingResponse::default() }
+    }
+
+    fn turn(&mut self) -> (&R, &mut RoutingResponse) {
         self.next = (self.next + 1) % self.routers.len();
         (&self.routers[self.next], &mut self.response)
     }
 }
 
+/// A router: core's under an observer, or the facade's.
+pub trait Route {
+    /// Routes one request.
+    ///
+    /// # Errors
+    /// Those of the router.
+    fn route(&self, request: RoutingRequest<'_>, response: &mut RoutingResponse) -> Result<(), RouteError>;
+}
+
+impl<O: Observer> Route for core::Router<O> {
+    #[inline]
+    fn route(&self, request: RoutingRequest<'_>, response: &mut RoutingResponse) -> Result<(), RouteError> {
+        self.route_into(request, response)
+    }
+}
+
+impl<O: Observer> Route for Router<O> {
+    #[inline]
+    fn route(&self, request: RoutingRequest<'_>, response: &mut RoutingResponse) -> Result<(), RouteError> {
+        self.route_into(request, response)
+    }
+}
+
 #[inline]
-fn once<O: Observer>(router: &Router<O>, case: &Case, response: &mut RoutingResponse) {
-    router.route_into(black_box(case.request()), response).expect("the request is a good one");
+fn once(router: &impl Route, case: &Case, response: &mut RoutingResponse) {
+    router.route(black_box(case.request()), response).expect("the request is a good one");
     black_box(response);
 }
 
-/// A router under an observer.
+/// Core's router under an observer.
+///
+/// # Errors
+/// If the router can't be made.
 pub fn subject(name: &'static str, observer: impl Observer) -> Result<Box<dyn Subject>> {
-    let routers = vec![Router::with_observer(RouterConfig::default(), observer)?];
-    Ok(Box::new(Observed { name, routers, next: 0, response: RoutingResponse::default() }))
+    Ok(Box::new(Observed::new(name, vec![observed(observer)?])))
 }
 
-/// Several routers under an observer each, who take turns: where in memory the allocator happens to put a model is worth
-/// some percent of a router's time, and what an observer costs may be less.
+/// Several of core's routers under an observer each.
+///
+/// # Errors
+/// If an observer or a router can't be made.
 pub fn subject_anywhere<O: Observer>(
     name: &'static str,
     observer: impl Fn() -> Result<O>,
 ) -> Result<Box<dyn Subject>> {
+    anywhere(name, || observed(observer()?))
+}
+
+fn observed<O: Observer>(observer: O) -> Result<core::Router<O>> {
+    Ok(core::Router::with_observer(RouterConfig::default(), observer)?)
+}
+
+/// The facade's router as most programs make it, but for a registry of its own. Its tracing is the installed system's, if
+/// one is installed.
+///
+/// # Errors
+/// If the router can't be made, or its registry refuses a family.
+pub fn facade() -> Result<Router> {
+    Ok(Router::builder(RouterConfig::default()).registry(&Registry::new()).build()?)
+}
+
+/// Several routers that take turns: where in memory the allocator happens to put a model is worth some percent of a router's
+/// time, and what an observer costs may be less.
+fn anywhere<R: Route + 'static>(
+    name: &'static str,
+    router: impl Fn() -> Result<R>,
+) -> Result<Box<dyn Subject>> {
     let (mut routers, mut gaps) = (Vec::new(), Vec::new());
     for place in 0..PLACES {
         gaps.push(vec![0_u8; 16 * place + 8]);
-        routers.push(Router::with_observer(RouterConfig::default(), observer()?)?);
+        routers.push(router()?);
     }
-    Ok(Box::new(Observed { name, routers, next: 0, response: RoutingResponse::default() }))
+    Ok(Box::new(Observed::new(name, routers)))
 }
 
 /// How many routers stand in for wherever one might be.
 const PLACES: usize = 8;
 
+/// The facade's router in a program that only scrapes: with metrics, and with tracing that is not installed. So it is
+/// measured before [`subjects`] is called.
+///
+/// # Errors
+/// As [`facade`].
+pub fn scraped() -> Result<Box<dyn Subject>> {
+    anywhere("facade metrics", facade)
+}
+
 /// A router under each observer; the first, `none`, is what the others are compared with.
 ///
 /// Tracing records one request in a hundred, and exports over HTTP to a [`sink`] in this process. The system that does
 /// is global, so this can be called once, and must be kept as long as anything is measured.
+///
+/// `facade tracing` is what the facade holds where its feature `metrics` is off, which a build with all features can't have
+/// under its own name.
+///
+/// # Errors
+/// If a router, a registry's families, the sink or the tracing system can't be made.
 pub fn subjects() -> Result<(Vec<Box<dyn Subject>>, TracingSystem)> {
     let system = TracingSystem::new(TracingConfig {
         otlp_endpoint: Some(format!("http://{}", sink::open()?)),
@@ -132,6 +201,8 @@ pub fn subjects() -> Result<(Vec<Box<dyn Subject>>, TracingSystem)> {
         subject_anywhere("metrics", || Ok(metrics()?))?,
         subject_anywhere("tracing", || Ok(tracing()))?,
         subject_anywhere("both", || Ok((tracing(), metrics()?)))?,
+        subject_anywhere("facade tracing", || Ok((tracing(), (), ())))?,
+        anywhere("facade both", facade)?,
     ];
     Ok((subjects, system))
 }

@@ -90,6 +90,9 @@ impl Naive {
     }
 
     /// Routes one request.
+    ///
+    /// # Errors
+    /// Those of the real router, but for circuits.
     pub fn route(&self, request: RoutingRequest<'_>) -> Result<NaiveResponse, RouteError> {
         let mut stages = Vec::new();
 

@@ -8,6 +8,9 @@ use tiny_dancer::Candidate;
 use tiny_dancer::parts::core::CandidateSet;
 
 /// A set of that many candidates, from a seed, and a query for it.
+///
+/// # Errors
+/// If a candidate is drawn without a direction, which none is.
 pub fn remembered(candidates: usize, dimensions: usize) -> Result<(CandidateSet, Vec<f32>)> {
     let mut rng = ChaCha8Rng::seed_from_u64(candidates as u64);
     let mut embedding = || -> Vec<f32> { (0..dimensions).map(|_| rng.random_range(-1.0..1.0)).collect() };

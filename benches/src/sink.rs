@@ -4,6 +4,9 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
 /// Listens on a port of this machine, on threads of its own, until the program ends.
+///
+/// # Errors
+/// If there is no free port.
 pub fn open() -> io::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;

@@ -16,7 +16,7 @@ use tiny_dancer::parts::metrics::MetricsCollector;
 use tiny_dancer::parts::metrics::prometheus::Registry;
 use tiny_dancer::parts::tracing::{LogFormat, TracingConfig, TracingObserver, TracingSystem};
 use tiny_dancer::{RouterConfig, RoutingResponse};
-use tiny_dancer_benches::{Case, naive::Naive};
+use tiny_dancer_benches::{self as benches, Case, naive::Naive};
 
 /// Candidates and dimensions of the requests.
 const SIZES: [(usize, usize); 6] = [(1, 128), (1, 384), (10, 128), (10, 384), (100, 128), (100, 384)];
@@ -39,6 +39,8 @@ fn main() -> Result<()> {
     let mut benchmarks = Vec::new();
     // Before there is another thread: its use of the heap would show in what the naive router's allocations take.
     count("naive", &mut naive(), &mut benchmarks);
+    // Before tracing is installed, as in a program that only scrapes.
+    count("facade metrics", &mut kept(benches::facade()?), &mut benchmarks);
     let system = TracingSystem::new(TracingConfig {
         sampling_ratio: 0.0,
         log_format: LogFormat::Off,
@@ -52,6 +54,10 @@ fn main() -> Result<()> {
     count("metrics", &mut observed(metrics()?)?, &mut benchmarks);
     count("tracing", &mut observed(tracing())?, &mut benchmarks);
     count("both", &mut observed((tracing(), metrics()?))?, &mut benchmarks);
+    count("facade none", &mut observed(((), (), ()))?, &mut benchmarks);
+    count("facade tracing", &mut observed((tracing(), (), ()))?, &mut benchmarks);
+    count("facade both", &mut kept(benches::facade()?), &mut benchmarks);
+    count_cases("exact", &mut observed(())?, &mut benchmarks, Case::out_of_range);
     println!("{}", json!({ "kernel": Kernel::detect().name(), "benchmarks": benchmarks }));
     system.shutdown();
     Ok(())
@@ -59,8 +65,13 @@ fn main() -> Result<()> {
 
 /// Routes requests of each size in two turns, and notes that it did.
 fn count(name: &str, route: &mut Route, benchmarks: &mut Vec<Value>) {
+    count_cases(name, route, benchmarks, |case| case);
+}
+
+/// The same with requests made of these.
+fn count_cases(name: &str, route: &mut Route, benchmarks: &mut Vec<Value>, made_of: fn(Case) -> Case) {
     for (candidates, dimensions) in SIZES {
-        let case = Case::new(candidates, dimensions);
+        let case = made_of(Case::new(candidates, dimensions));
         // The first request makes room for the answer.
         route(&case);
         for times in TURNS {
@@ -81,14 +92,18 @@ fn by_hand() -> Result<Route> {
     }))
 }
 
-/// Routes under this observer, into a response that is kept.
+/// Core's router under this observer.
 fn observed(observer: impl Observer) -> Result<Route> {
-    let router = Router::with_observer(RouterConfig::default(), observer)?;
+    Ok(kept(Router::with_observer(RouterConfig::default(), observer)?))
+}
+
+/// Routes into a response that is kept.
+fn kept(router: impl benches::Route + 'static) -> Route {
     let mut response = RoutingResponse::default();
-    Ok(Box::new(move |case| {
-        router.route_into(case.request(), &mut response).expect("the request is a good one");
+    Box::new(move |case| {
+        router.route(case.request(), &mut response).expect("the request is a good one");
         black_box(&response);
-    }))
+    })
 }
 
 /// Routes as one would write it first.

@@ -155,6 +155,7 @@ impl Columns {
     }
 
     /// The five features, and room for a confidence each and for its uncertainty.
+    #[inline]
     pub(crate) fn split(&mut self) -> (Features<'_>, &mut [f32], &mut [f32]) {
         let n = self.candidates;
         let (features, rest) = self.values.split_at_mut(Feature::COUNT * n);
@@ -374,7 +375,10 @@ impl<'c, I: Iterator<Item = &'c Candidate> + Clone> WithSimd for FillOthers<'_, 
             *frequency = scales.frequency(candidate.access_count);
             let (success_rate, win_rate) = (candidate.success_rate, candidate.win_rate);
             *success = ties.rate(success_rate, win_rate);
-            good &= (0.0..=1.0).contains(&success_rate) & (0.0..=success_rate).contains(&win_rate);
+            // Together these keep both rates within 0 and 1, and fail for NaN.
+            good &= 0.0 <= win_rate;
+            good &= win_rate <= success_rate;
+            good &= success_rate <= 1.0;
         }
         match engineer.metadata {
             Some(query) if !query.is_empty() => {

@@ -192,11 +192,13 @@ impl JointOrder {
     }
 
     /// Forgets them.
+    #[inline]
     pub(crate) fn clear(&mut self) {
         self.len = 0;
     }
 
     /// Their positions, farthest first.
+    #[inline]
     pub(crate) fn positions(&self) -> &[u32] {
         &self.candidates[..self.len]
     }

@@ -507,6 +507,7 @@ enum Source<'a> {
 
 impl<'a> Source<'a> {
     /// How many candidates there will be.
+    #[inline(always)]
     fn len(self) -> usize {
         match self {
             Self::Request(candidates) => candidates.len(),
@@ -607,7 +608,7 @@ fn estimate(
     let decide = |position| {
         let (confidence, uncertainty): (f32, f32) = (confidences[position], uncertainties[position]);
         let use_lightweight = serving.thresholds.reason(confidence, uncertainty) == Reason::Confident;
-        RoutingDecision { candidate: candidates.place(position), confidence, uncertainty, use_lightweight }
+        RoutingDecision { candidate: position, confidence, uncertainty, use_lightweight }
     };
     let decisions = &mut response.decisions;
     // Every place is written anew.
@@ -620,6 +621,12 @@ fn estimate(
         decisions.sort_unstable_by(|a, b| {
             b.confidence.total_cmp(&a.confidence).then(a.candidate.cmp(&b.candidate))
         });
+    }
+    // Those of a set come in its order, so that positions sort ties as places do.
+    if let Candidates::Found(..) = candidates {
+        for decision in decisions {
+            decision.candidate = candidates.place(decision.candidate);
+        }
     }
     together.uncertainty(evidence.confidence, evidence.top_similarity, evidence.candidates)
 }

@@ -27,6 +27,7 @@ fn made(root: &Path) -> Result<(String, String)> {
         ("machine", machine(&record, &measurements)?),
         ("stages", stages(&measurements)?),
         ("goals", goals(&measurements)),
+        ("kernels", kernels()),
         ("beside", beside(&measurements)),
     ] {
         document = replace(&document, name, &text)?;
@@ -89,9 +90,17 @@ fn goals(measurements: &[Measurement]) -> String {
     })
 }
 
+fn kernels() -> String {
+    let head = "| what | kernel | goal there | elsewhere |\n| --- | --- | --- | --- |\n".to_owned();
+    goals::by_kernel().fold(head, |mut table, (what, kernel, [there, elsewhere])| {
+        let _ = writeln!(table, "| {what} | `{kernel}` | {there} | {elsewhere} |");
+        table
+    })
+}
+
 fn beside(measurements: &[Measurement]) -> String {
     let head = "| what | measured | quartiles |\n| --- | --- | --- |\n".to_owned();
-    let beside = measurements.iter().filter(|it| !goals::is_goal(&it.id) && !it.id.starts_with("stages/"));
+    let beside = measurements.iter().filter(|it| !goals::is_goal(it) && !it.id.starts_with("stages/"));
     beside.fold(head, |mut table, it| {
         let [low, high] = it.quartiles;
         let _ = writeln!(table, "| `{}` | {:.2} | {low:.2} to {high:.2} |", it.id, it.value);

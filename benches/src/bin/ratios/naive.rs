@@ -1,4 +1,5 @@
-//! The router that nobody watches, against the naive one; and against itself with a hundred times as many candidates.
+//! The router without an observer, against the naive one; and against itself, with a hundred times as many candidates and with
+//! embeddings whose squares leave f32's range.
 
 use crate::Run;
 use anyhow::Result;
@@ -11,7 +12,8 @@ use tiny_dancer_benches::{Case, DIMENSIONS, Quartiles, Ring, Turns, subject_anyw
 pub(crate) fn measure(run: &Run) -> Result<()> {
     same(run)?;
     rotating(run)?;
-    many(run)
+    many(run)?;
+    out_of_range(run)
 }
 
 /// The same request again and again.
@@ -75,6 +77,25 @@ fn many(run: &Run) -> Result<()> {
         let each: Quartiles = measured.ratio("1000", "10").times(10.0 / 1000.0);
         let times = [("10", measured.time("10").median), ("1000", measured.time("1000").median)];
         run.tell(&id, each, &times);
+    }
+    Ok(())
+}
+
+/// What a request takes of which no square is in f32's range, over what a plain one takes.
+fn out_of_range(run: &Run) -> Result<()> {
+    for candidates in [1, 10, 100] {
+        let id = format!("exact/{candidates}x384");
+        if !run.wants(&id) {
+            continue;
+        }
+        let case = Case::new(candidates, 384);
+        let far = case.clone().out_of_range();
+        let (mut plain_router, mut exact_router) =
+            (subject_anywhere("none", || Ok(()))?, subject_anywhere("none", || Ok(()))?);
+        let mut turns = Turns::default();
+        turns.add("plain", |times| plain_router.route(&case, times));
+        turns.add("exact", |times| exact_router.route(&far, times));
+        run.tell_ratio(&id, &turns.measure(run.time()), "exact", "plain");
     }
     Ok(())
 }

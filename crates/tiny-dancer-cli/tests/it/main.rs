@@ -1,5 +1,6 @@
 //! The program, run as its users run it, on a few hundred made-up rows.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
@@ -276,7 +277,7 @@ write('rows', rows, directions)
 fn without_facts(path: &Path) -> Vec<u8> {
     let model = Model::load(path).expect("a model");
     let (alone, together) = (model.alone().clone(), model.together().clone());
-    Model::new(model.weights().clone(), model.ties(), alone, together, Default::default())
+    Model::new(model.weights().clone(), model.ties(), alone, together, BTreeMap::default())
         .expect("the parts of a model")
         .to_bytes()
 }

@@ -206,7 +206,7 @@ impl<R> Part<R> {
         Self { request, detail }
     }
 
-    #[inline]
+    #[inline(always)]
     fn stage_start<O: Observer<Request = R>>(
         &mut self,
         observer: &O,
@@ -215,13 +215,13 @@ impl<R> Part<R> {
         self.is_enabled(observer, event).then(|| observer.on_stage_start(&mut self.request, event))
     }
 
-    /// Whether the member's detail has the stage, and it enables it.
-    #[inline]
+    /// Whether the member asked for this detail, and enables the stage.
+    #[inline(always)]
     fn is_enabled<O: Observer<Request = R>>(&self, observer: &O, event: &StageStart<'_>) -> bool {
         self.detail >= event.detail() && observer.is_enabled(&self.request, event)
     }
 
-    #[inline]
+    #[inline(always)]
     fn stage_end<O: Observer<Request = R>>(
         &mut self,
         observer: &O,
@@ -239,7 +239,7 @@ impl<R> Part<R> {
         (self.detail >= detail).then_some(&mut self.request)
     }
 
-    #[inline]
+    #[inline(always)]
     fn end<O: Observer<Request = R>>(self, observer: &O, event: &RequestEnd) {
         if self.detail >= event.detail() {
             observer.on_request_end(self.request, event);
@@ -277,7 +277,7 @@ macro_rules! tuple {
                 ($(Part::start(&self.$index, event),)+)
             }
 
-            #[inline]
+            #[inline(always)]
             fn on_stage_start(&self, request: &mut Self::Request, event: &StageStart<'_>) -> Self::Stage {
                 ($(request.$index.stage_start(&self.$index, event),)+)
             }
@@ -287,12 +287,12 @@ macro_rules! tuple {
                 Detail::Off$(.max(request.$index.detail))+
             }
 
-            #[inline]
+            #[inline(always)]
             fn is_enabled(&self, request: &Self::Request, event: &StageStart<'_>) -> bool {
                 $(request.$index.is_enabled(&self.$index, event))||+
             }
 
-            #[inline]
+            #[inline(always)]
             fn on_stage_end(&self, request: &mut Self::Request, stage: Self::Stage, event: &StageEnd) {
                 $(request.$last.stage_end(&self.$last, stage.$last, event);)+
             }
@@ -311,7 +311,7 @@ macro_rules! tuple {
                 })+
             }
 
-            #[inline]
+            #[inline(always)]
             fn on_request_end(&self, request: Self::Request, event: &RequestEnd) {
                 $(request.$last.end(&self.$last, event);)+
             }

@@ -63,7 +63,13 @@ impl<'a, O: Observer> Observed<'a, O> {
     #[inline(always)]
     pub(super) fn stage<const DETAIL: u8, T>(&mut self, stage: Stage, run: impl FnOnce(&mut Self) -> T) -> T {
         self.stage = stage;
-        if DETAIL >= STAGES && self.is_enabled(None) { self.timed::<DETAIL, T>(None, run) } else { run(self) }
+        let begun = (DETAIL >= STAGES && self.is_enabled(None)).then(|| self.begin::<DETAIL>(None));
+        // The only call, timed or not: a compiler inlines it.
+        let result = run(self);
+        if let Some(begun) = begun {
+            self.finish(begun, false);
+        }
+        result
     }
 
     /// Whether the observer wants the stage, or a candidate's step in it.
@@ -81,32 +87,33 @@ impl<'a, O: Observer> Observed<'a, O> {
 
     /// Runs one candidate's step of the joint pass, within the stage `model_inference`. It is enabled.
     pub(super) fn step(&mut self, step: CandidateStep<'_>, run: impl FnOnce()) {
-        self.timed::<CANDIDATES, _>(Some(step), |_| run());
+        let begun = self.begin::<CANDIDATES>(Some(step));
+        run();
+        self.finish(begun, true);
     }
 
+    /// Notifies of the start of what the observer enables: its context, and when it began.
     #[inline(always)]
-    fn timed<const DETAIL: u8, T>(
-        &mut self,
-        step: Option<CandidateStep<'_>>,
-        run: impl FnOnce(&mut Self) -> T,
-    ) -> T {
-        let (stage, candidates, is_step) = (self.stage, self.candidates, step.is_some());
-        let context =
-            self.observer.on_stage_start(&mut self.request, &StageStart { stage, candidates, step });
+    fn begin<const DETAIL: u8>(&mut self, step: Option<CandidateStep<'_>>) -> (O::Stage, Tick) {
+        let event = StageStart { stage: self.stage, candidates: self.candidates, step };
+        let context = self.observer.on_stage_start(&mut self.request, &event);
         // Without steps, a stage begins when the one before ended: reading the clock would take longer than the
         // callbacks between. The callbacks of a trace take longer, and must not count.
-        let start = if DETAIL == STAGES { self.last } else { self.clock.tick() };
-        let result = run(self);
+        (context, if DETAIL == STAGES { self.last } else { self.clock.tick() })
+    }
+
+    /// Notifies of its end.
+    #[inline(always)]
+    fn finish(&mut self, (context, start): (O::Stage, Tick), is_step: bool) {
         self.last = self.clock.tick();
         let end = StageEnd {
-            stage,
-            candidates,
+            stage: self.stage,
+            candidates: self.candidates,
             is_step,
             start: self.clock.between(self.start, start),
             duration: self.clock.between(start, self.last),
         };
         self.observer.on_stage_end(&mut self.request, context, &end);
-        result
     }
 
     /// Notifies of the decision and of the end.
