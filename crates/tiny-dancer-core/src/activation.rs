@@ -1,21 +1,22 @@
 //! Sigmoid and tanh, on vectors.
 //!
-//! Both stand on one `2^x`: the nearest integer goes into the exponent's bits, and a polynomial of degree five gives
-//! the rest on -1/2 to 1/2. There is no branch, no table and no call. Against libm in f64 both stay within 3e-7 (see
-//! the tests).
+//! Both use one `2^x`: the nearest integer goes into the exponent's bits, and a polynomial of degree five approximates
+//! the rest on -1/2 to 1/2. There is no branch, no table and no call. Both are within 3e-7 of libm in f64 (see the
+//! tests).
 
 use pulp::Simd;
 
 /// Rounds to the nearest integer when added: the sum's low bits are that integer.
 const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23
 const LOG2_E: f32 = std::f32::consts::LOG2_E;
-/// Beyond, `2^x` is nothing or everything to whoever adds 1 to it.
+/// Outside ±62, `1 + 2^x` rounds to 1 or to `2^x`.
 const LIMIT: f32 = 62.0;
-/// `2^x` on -1/2 to 1/2 from 1 at 0 on, with the least error relative to its size that degree five has: 1.1e-7.
+/// Coefficients of `2^x` on -1/2 to 1/2, lowest first, with 1 at 0. Their largest relative error, 1.1e-7, is the least
+/// of degree five.
 const C: [f32; 6] =
     [1.0, std::f32::consts::LN_2 - 1.8e-7, 0.240_222_42, 0.055_507_336, 0.009_671_513, 0.001_326_472_1];
 
-/// `2^x` of each lane, for `x` clamped to -62..62. No lane may be NaN: the model file bounds all weights.
+/// `2^x` of each lane, for `x` clamped to -62..62. No lane is NaN, since the model file bounds all weights.
 #[inline(always)]
 pub(crate) fn exp2<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let x = simd.min_f32s(simd.splat_f32s(LIMIT), simd.max_f32s(simd.splat_f32s(-LIMIT), x));
@@ -23,7 +24,8 @@ pub(crate) fn exp2<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     simd.mul_f32s(p, scale)
 }
 
-/// `2^x` for `x` of -126 to 127, as a number of 0.7 to 1.42 and a whole power of two, which is there sooner.
+/// `2^x` for `x` from -126 to 127, as two factors: a number from 0.7 to 1.42, and a whole power of two, which is
+/// computed earlier.
 #[inline(always)]
 fn exp2_parts<S: Simd>(simd: S, x: S::f32s) -> (S::f32s, S::f32s) {
     let round = simd.splat_f32s(ROUND);
@@ -57,19 +59,19 @@ pub(crate) fn sigmoid<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
 ///    = (let_in (1 - B) + h (1 + B)) / ((1 + A) (1 + B))      let_in = nu + (zeta + nu) A
 /// ```
 ///
-/// Where neither can leave f32's range, which is what `BOUNDED` says (see [`bounded`]), both follow from one power of two:
-/// `x` is `-log2(e) (pre + c)` with the biases' mean `c`, and with their difference `d`
+/// With `BOUNDED`, neither can leave f32's range (see [`bounded`]), and both follow from one power of two: `x` is
+/// `-log2(e) (pre + c)` with the biases' mean `c`, and with their difference `d`
 ///
 /// ```text
 /// A = gate 2^x      gate = e^-(d/2)
 /// B = update 2^2x   update = e^d
 /// ```
 ///
-/// Otherwise `x` is `-log2(e) pre`, and `gate` and `update` are what the biases add to the two exponents.
+/// Otherwise `x` is `-log2(e) pre`, and `gate` and `update` are the biases' terms of the two exponents.
 ///
-/// Each step of the joint pass waits for the one before, so what counts is how long the chain from `x` is: everything is
-/// a polynomial in the part of `2^x` that is there last. [`first_update`] is the same for `h = 0`, where nothing waits, and
-/// what counts is how much there is to do.
+/// Each step of the joint pass depends on the step before, so latency limits it. Numerator and denominator are therefore
+/// polynomials in `p`, the factor of `2^x` that is computed last. [`first_update`] is the same for `h = 0`. It depends on
+/// no other step, so throughput limits it, and it uses fewer instructions.
 #[inline(always)]
 pub(crate) fn gated_update<S: Simd, const BOUNDED: bool>(
     simd: S,
@@ -108,7 +110,7 @@ pub(crate) fn first_update<S: Simd, const BOUNDED: bool>(
     simd.div_f32s(simd.negate_mul_add_e_f32s(b, let_in, let_in), simd.mul_add_e_f32s(one_a, b, one_a))
 }
 
-/// `p`, and by what it and its square must be multiplied to give `A` and `B`.
+/// `p`, and the factors of `p` and of its square that give `A` and `B`.
 #[inline(always)]
 fn powers<S: Simd, const BOUNDED: bool>(
     simd: S,
@@ -125,7 +127,7 @@ fn powers<S: Simd, const BOUNDED: bool>(
     }
 }
 
-/// Whether `(1 + A) (1 + B)`, multiplied by a state below 128, stays a number while `|pre + c|` is at most `most`.
+/// Whether `(1 + A) (1 + B)`, multiplied by a state below 128, stays finite while `|pre + c|` is at most `most`.
 pub(crate) fn bounded(most: f64, difference: f64) -> bool {
     // A and B are e^(most + |d|/2) and e^(2 most + |d|) at most.
     let (a, b) = ((most + difference.abs() / 2.0).exp(), (2.0 * most + difference.abs()).exp());

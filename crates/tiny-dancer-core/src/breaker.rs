@@ -1,4 +1,4 @@
-//! The circuit breaker: stops asking what keeps failing, and carefully asks again.
+//! The circuit breaker: stops calls to what keeps failing, then tests it with a few probes.
 //!
 //! ```text
 //!              failures             open_for has passed
@@ -10,17 +10,17 @@
 //!
 //! One lock-free state machine serves two circuits, which differ in what they count:
 //!
-//! - `inference` counts the router's own failures, a model output that is not finite. Bad input never counts, or one
-//!   client could open it for all. So many failures within a window open it.
-//! - `lightweight` counts what callers report of the lightweight model. It opens on a failure ratio within a window,
-//!   once there were enough calls.
+//! - `inference` counts the router's own failures: model outputs that are not finite. Bad input never counts, since one
+//!   client could then open the circuit for all. It opens at a number of failures within a window.
+//! - `lightweight` counts the outcomes that callers report of the lightweight model. It opens at a failure ratio within
+//!   a window, once enough calls were reported.
 //!
-//! A half-open circuit hands out a few probes as *leases*. A lease comes back with its result, or unused, or not at
-//! all: then `probe_timeout` gives it up, so that the circuit can't wedge. Each time the circuit opens again without
-//! having closed, it stays open twice as long, with jitter, so that a fleet does not probe in step.
+//! A half-open circuit hands out a few probes as *leases*. A lease is returned with a result, or unused. A lease that is
+//! lost expires after `probe_timeout`, so that the circuit cannot stay half-open forever. Each time the circuit opens
+//! again without having closed, it stays open twice as long, with jitter, so that a fleet does not probe in step.
 //!
-//! The whole state is one word: whoever changes it by compare-and-swap has made the transition, and reports it. On the
-//! closed path it is one load, and nothing shared is written.
+//! The whole state is one word. The thread whose compare-and-swap changes it has made the transition, and reports it.
+//! The closed path is one load and writes nothing shared.
 
 use crate::clock::{Clock, Tick};
 use crate::names::names;
@@ -47,7 +47,7 @@ names!(Circuit, "circuit", {
     Lightweight => "lightweight",
 });
 
-/// A circuit's state. Ordered from well to ill.
+/// A circuit's state, ordered from healthy to failing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CircuitState {
     /// Everything passes.
@@ -64,7 +64,7 @@ names!(CircuitState, "circuit state", {
     Open => "open",
 });
 
-/// What an open circuit does to a request.
+/// How a request is answered while a circuit is open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum OnOpen {
@@ -75,7 +75,7 @@ pub enum OnOpen {
     Reject,
 }
 
-/// How both circuits behave.
+/// The configuration of both circuits.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(
     feature = "serde",
@@ -83,28 +83,28 @@ pub enum OnOpen {
     serde(default, deny_unknown_fields)
 )]
 pub struct CircuitBreakerConfig {
-    /// The `inference` circuit opens at this many failures within `inference_window`. 5: one broken request is an
-    /// accident, five are a broken model.
+    /// The `inference` circuit opens at this many failures within `inference_window`. Default 5: one failure can be an
+    /// accident, five mean a broken model.
     pub inference_failures: u32,
-    /// How long a failure of inference is remembered, to a sixteenth. A minute.
+    /// The time after which a failure of inference expires, to a sixteenth. Default one minute.
     pub inference_window: Duration,
-    /// The `lightweight` circuit opens when this share of the calls within `lightweight_window` failed. One half.
+    /// The `lightweight` circuit opens when this share of the calls within `lightweight_window` failed. Default one half.
     pub lightweight_failure_ratio: f64,
-    /// ... but not before this many calls were reported. 20: fewer say little about a ratio.
+    /// The fewest reported calls at which the `lightweight` circuit opens. Default 20: fewer say little about a ratio.
     pub lightweight_min_calls: u32,
-    /// How long an outcome is remembered, to a sixteenth. A minute.
+    /// The time after which an outcome expires, to a sixteenth. Default one minute.
     pub lightweight_window: Duration,
-    /// Whether `Insufficient` counts as a failure of the lightweight model. No: a poor answer is not an outage.
+    /// Whether `Insufficient` counts as a failure of the lightweight model. Default no: a poor answer is not an outage.
     pub insufficient_is_failure: bool,
-    /// How long a circuit stays open the first time; half of it and all of it are the bounds of the jitter. 30 s.
+    /// How long a circuit stays open the first time. Jitter shortens it by up to one half. Default 30 s.
     pub open_for: Duration,
-    /// The longest it stays open, however often it failed. 10 minutes.
+    /// The longest that a circuit stays open after repeated failures. Default 10 minutes.
     pub max_open_for: Duration,
-    /// How many probes a half-open circuit lets through at a time, and how many must succeed to close it. 3.
+    /// How many probes a half-open circuit lets through at a time, and how many must succeed to close it. Default 3.
     pub probes: u32,
-    /// How long a half-open circuit waits for the result of its probes before it hands out new ones. 30 s.
+    /// How long a half-open circuit waits for results of its probes before it hands out new ones. Default 30 s.
     pub probe_timeout: Duration,
-    /// What an open circuit does to a request.
+    /// How a request is answered while a circuit is open. Default the powerful model.
     pub on_open: OnOpen,
 }
 
@@ -130,11 +130,11 @@ impl Default for CircuitBreakerConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Cause {
-    /// Too many failures, or too large a share.
+    /// Too many failures, or too high a failure ratio.
     Failures,
-    /// `force_open` or `force_closed`.
+    /// `force_open` or `force_closed` was called.
     Forced,
-    /// It was open long enough.
+    /// The open time has passed.
     OpenTimeElapsed,
     /// A probe failed.
     ProbeFailed,
@@ -142,7 +142,7 @@ pub enum Cause {
     PromiseBroken,
     /// All probes succeeded.
     ProbesSucceeded,
-    /// `reset`.
+    /// `reset` was called.
     Reset,
 }
 
@@ -156,7 +156,7 @@ names!(Cause, "cause", {
     Reset => "reset",
 });
 
-/// A change of state, made by whoever is given it.
+/// A change of state, returned to the one thread that made it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Transition {
     pub(crate) from: CircuitState,
@@ -167,20 +167,20 @@ pub(crate) struct Transition {
 /// Whether a request may pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Permit {
-    /// The circuit is closed: pass.
+    /// The circuit is closed: the request passes.
     Free,
-    /// The circuit is half-open: pass as a probe, and bring the lease back.
+    /// The circuit is half-open: the request passes as a probe, and must return the lease.
     Lease,
-    /// Don't pass. The next probe is due then, if that is known.
+    /// The request does not pass. The next probe is due after `retry_after`, if that is known.
     Refused { retry_after: Option<Duration> },
 }
 
 /// When a circuit opens.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Trip {
-    /// At so many failures.
+    /// At this number of failures.
     Failures(u32),
-    /// At a share of failures, once there were so many calls.
+    /// At a share of failures, from `min_calls` calls on.
     Ratio { failures: f64, min_calls: u32 },
 }
 
@@ -230,7 +230,7 @@ impl Breaker {
         Word::state(self.word.load(Ordering::Acquire))
     }
 
-    /// Asks to pass. The closed path is one load.
+    /// Decides whether a request may pass. The closed path is one load.
     #[inline]
     pub(crate) fn permit(&self) -> (Permit, Option<Transition>) {
         if self.state() == CircuitState::Closed {
@@ -261,7 +261,7 @@ impl Breaker {
             CircuitState::HalfOpen => {
                 let given_up = now >= word.deadline;
                 let leases = if given_up { 0 } else { word.leases };
-                // Successes count as probes that were used: no more are handed out than are needed to close.
+                // A success uses up its probe, so that only the probes needed to close are handed out.
                 if leases + word.successes >= self.probes {
                     let retry_after = Some(Duration::from_millis(word.deadline.saturating_sub(now)));
                     return (None, Permit::Refused { retry_after }, None);
@@ -272,7 +272,7 @@ impl Breaker {
         })
     }
 
-    /// Brings back a lease that was not used.
+    /// Returns a lease that was not used.
     pub(crate) fn return_unused(&self) {
         self.update(|word, _| {
             let back = Word { leases: word.leases.saturating_sub(1), ..word };
@@ -280,7 +280,8 @@ impl Breaker {
         });
     }
 
-    /// A success: brings back a lease if the circuit is half-open. `counted` puts it into the window, for a ratio.
+    /// Records a success, which returns a lease if the circuit is half-open. `counted` adds it to the window, for a
+    /// ratio.
     pub(crate) fn succeeded(&self, counted: bool) -> Option<Transition> {
         if counted {
             self.window.record(self.now(), false);
@@ -304,7 +305,7 @@ impl Breaker {
         transition
     }
 
-    /// A failure: may open the circuit.
+    /// Records a failure, which may open the circuit.
     pub(crate) fn failed(&self) -> Option<Transition> {
         let counts = self.window.record(self.now(), true);
         let due = self.trip.is_due(counts);
@@ -323,12 +324,12 @@ impl Breaker {
         self.force(Word { state: CircuitState::Open, forced: true, ..Word::CLOSED }, cause)
     }
 
-    /// Closes it, and keeps it closed whatever fails, until `reset` or `force_open`.
+    /// Closes it, and ignores failures until `reset` or `force_open`.
     pub(crate) fn force_closed(&self) -> Option<Transition> {
         self.force(Word { forced: true, ..Word::CLOSED }, Cause::Forced)
     }
 
-    /// Closes it and forgets everything.
+    /// Closes it and clears its window.
     pub(crate) fn reset(&self) -> Option<Transition> {
         self.window.clear();
         self.force(Word::CLOSED, Cause::Reset)
@@ -338,11 +339,11 @@ impl Breaker {
         self.update(|_, _| (Some(target), (), Some(cause))).1
     }
 
-    /// The word of a circuit that opens now.
+    /// The state of a circuit that opens now.
     fn opened(&self, word: Word, now: u64) -> Word {
         let doubled = self.open_for.saturating_mul(1 << word.openings.min(30));
         let longest = millis(doubled.min(self.max_open_for));
-        // Between a half and the whole of it, by a hash of the moment: fleets that opened together drift apart.
+        // From one half to all of it, by a hash of the time: circuits that opened together probe at different times.
         let jitter = split_mix(self.clock.tick().raw()) % (longest / 2 + 1);
         let deadline = now + longest - jitter;
         Word {
@@ -355,8 +356,7 @@ impl Breaker {
         }
     }
 
-    /// Changes the word by a function of it and the time. Whoever swaps it in reports the transition, if the state
-    /// is another one.
+    /// Replaces the word by a function of it and of the time. Returns the transition if this call changed the state.
     fn update<T>(
         &self,
         change: impl Fn(Word, u64) -> (Option<Word>, T, Option<Cause>),
@@ -387,8 +387,8 @@ impl Breaker {
     }
 }
 
-/// A configured duration in milliseconds. The cap keeps the sum of a moment and a few durations inside a word; it
-/// exceeds the year that a configuration may hold at most.
+/// A configured duration in milliseconds. The cap keeps the sum of a time and a few durations inside the word's
+/// deadline. It exceeds one year, the longest duration that a configuration may hold.
 fn millis(duration: Duration) -> u64 {
     (duration.as_millis() as u64).min(Word::MAX_DEADLINE / 16)
 }

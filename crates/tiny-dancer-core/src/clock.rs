@@ -1,7 +1,7 @@
-//! The one clock: it reads the time, and hands out durations.
+//! The one clock: it reads the time, and gives durations.
 //!
-//! Everything in core that needs the time asks a [`Clock`], so that tests hold time in their hands. Reading a tick is
-//! reading a processor register (the `quanta` crate), where `Instant::now` is a call of the system.
+//! All code in core that needs the time reads a [`Clock`], so that tests control time. Reading a tick is reading a
+//! processor register (the `quanta` crate), whereas `Instant::now` calls the operating system.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 #[derive(Clone, Debug)]
 pub struct Clock {
     source: Source,
-    /// How many nanoseconds 2^32 ticks are, so that a duration is a product and a shift.
+    /// How many nanoseconds 2^32 ticks take. A duration is then a product and a shift.
     scale: u64,
 }
 
@@ -21,15 +21,15 @@ enum Source {
     System(quanta::Clock),
 }
 
-/// A moment to measure durations from; only the clock that read it understands it.
+/// A point in time from which durations are measured. It is valid only for the clock that read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tick(u64);
 
 impl Tick {
-    /// In the place of a moment that is not read.
+    /// Used where the clock is not read.
     pub(crate) const UNREAD: Self = Self(0);
 
-    /// The bare number, as a seed.
+    /// The number of ticks, as a seed.
     pub(crate) fn raw(self) -> u64 {
         self.0
     }
@@ -43,7 +43,7 @@ impl Clock {
         Self { source: Source::System(clock), scale }
     }
 
-    /// A clock that moves only when told to, and the hand that moves it.
+    /// A clock that stands still, and the hand that advances it.
     ///
     /// ```
     /// use std::time::Duration;
@@ -61,11 +61,11 @@ impl Clock {
             nanoseconds: AtomicU64::new(0),
             reads: AtomicU64::new(0),
         });
-        // Its ticks are nanoseconds.
+        // Ticks of a manual clock are nanoseconds.
         (Self { source: Source::Manual(Arc::clone(&held)), scale: 1 << 32 }, ManualClock(held))
     }
 
-    /// Reads the moment.
+    /// Reads the clock.
     #[inline]
     pub fn tick(&self) -> Tick {
         match &self.source {
@@ -74,21 +74,21 @@ impl Clock {
         }
     }
 
-    /// Reads the moment, and says how long `start` is ago.
+    /// Reads the clock, and returns the time since `start`.
     #[inline]
     pub fn since(&self, start: Tick) -> Duration {
         self.between(start, self.tick())
     }
 
-    /// From one moment to another, without reading the clock; 0 where they are in the wrong order.
+    /// The time from `start` to `end`, without reading the clock; 0 where `end` is earlier.
     #[inline]
     pub fn between(&self, start: Tick, end: Tick) -> Duration {
         let ticks = end.0.saturating_sub(start.0);
-        // 584 years of nanoseconds fit.
+        // 64 bits hold 584 years of nanoseconds.
         Duration::from_nanos(((u128::from(ticks) * u128::from(self.scale)) >> 32) as u64)
     }
 
-    /// Seconds since 1970, as `RoutingRequest::now` has them.
+    /// Seconds since 1970, the unit of `Query::now`.
     #[expect(clippy::disallowed_methods, reason = "the one place where the calendar is read")]
     pub fn unix_seconds(&self) -> i64 {
         match &self.source {
@@ -109,7 +109,7 @@ impl Default for Clock {
     }
 }
 
-/// The hand of a manual clock, for tests and simulations.
+/// Advances a manual clock, for tests and simulations.
 #[derive(Clone, Debug)]
 pub struct ManualClock(Arc<Held>);
 
@@ -144,9 +144,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tick_of_the_machine_is_as_long_as_it_was_measured_to_be() {
+    fn a_system_tick_has_its_measured_length() {
         let clock = Clock::system();
-        let Source::System(machine) = &clock.source else { panic!("not the machine's: {clock:?}") };
+        let Source::System(machine) = &clock.source else { panic!("not the system's clock: {clock:?}") };
         for ticks in [0, 1, 2, 999, 3_000_000_000, 1 << 40, 1 << 60] {
             let (start, end) = (Tick(17), Tick(17 + ticks));
             let (took, measured) = (clock.between(start, end), machine.delta(start.0, end.0));

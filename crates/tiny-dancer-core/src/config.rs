@@ -7,7 +7,7 @@ use crate::promise::RiskBudget;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How a router decides. Checked by `Router::new`, and never again.
+/// How a router decides. `Router::new` checks it once.
 ///
 /// ```
 /// use tiny_dancer_core::RouterConfig;
@@ -22,24 +22,26 @@ use std::time::Duration;
     serde(default, deny_unknown_fields)
 )]
 pub struct RouterConfig {
-    /// Lightweight needs at least this confidence, 0 to 1. 0.85: at most one in seven insufficient, as far as the
-    /// confidence can be believed. How far that is, the uncertainty says.
+    /// The least confidence for the lightweight model, 0 to 1. Default 0.85: at most one answer in seven is
+    /// insufficient, as far as the confidence is right, which the uncertainty measures.
     pub confidence_threshold: f32,
-    /// Lightweight needs at most this uncertainty, 0 to 1. 0.15, as much doubt as the confidence threshold leaves.
+    /// The largest uncertainty for the lightweight model, 0 to 1. Default 0.15, which is 1 minus the confidence
+    /// threshold.
     pub max_uncertainty: f32,
-    /// A promise in the place of the two thresholds: the boldest ones that the model can promise it for are used. A
-    /// model that can't keep it is refused, when the router is made and when it is reloaded. None.
+    /// A promise that replaces the two thresholds: the router uses the boldest thresholds for which the model can
+    /// promise this risk. A model that cannot promise it is refused, when the router is made and at each reload.
+    /// Default none.
     pub risk: Option<RiskBudget>,
-    /// Whether the `lightweight` circuit opens, until it is reset, when outcomes refute the promise of `risk`. No: that
-    /// sends everything to the powerful model, which is for the operator to decide.
+    /// Whether the `lightweight` circuit opens, until it is reset, when outcomes refute the promise of `risk`. Default
+    /// no: an open circuit sends all requests to the powerful model, which is the operator's decision.
     pub open_on_broken_promise: bool,
-    /// The age at which a memory's recency has fallen to one half. 7 days, as the embedded model was trained.
+    /// The age at which a candidate's recency is one half. Default 7 days, as the embedded model was trained.
     pub recency_half_life: Duration,
     /// The model file; `None` is the model embedded in this package.
     pub model_path: Option<PathBuf>,
     /// The two circuits.
     pub circuit_breaker: CircuitBreakerConfig,
-    /// What reads the time. In files it is the system's.
+    /// The clock that the router reads. A configuration file always means the system's.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub clock: Clock,
 }
@@ -63,10 +65,10 @@ impl Default for RouterConfig {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// The model could not be loaded, or can't promise the configured risk.
+    /// The model could not be loaded, or cannot promise the configured risk.
     #[error("model: {source}")]
     Model {
-        /// Why.
+        /// The cause.
         #[from]
         source: LoadError,
     },
@@ -75,16 +77,16 @@ pub enum ConfigError {
     OutOfRange {
         /// Which field; times are in seconds.
         field: &'static str,
-        /// What it holds.
+        /// Its value.
         value: f64,
-        /// What it must be.
+        /// The range that it must have.
         expected: &'static str,
     },
 }
 
 impl RouterConfig {
-    /// Twelve hexadecimal digits that differ where a configuration decides differently, to be told in traces. Where
-    /// the model lies is not part of it; the model has a version.
+    /// Twelve hexadecimal digits that differ between configurations that decide differently, for traces. They do not
+    /// depend on `model_path`: the model has a version of its own.
     pub fn digest(&self) -> String {
         let Self { confidence_threshold, max_uncertainty, risk, recency_half_life, circuit_breaker, .. } =
             self;

@@ -1,42 +1,44 @@
-//! Split conformal prediction, Mondrian by evidence: how much a confidence is worth.
+//! Split conformal prediction, Mondrian by evidence: the uncertainty of a confidence.
 //!
-//! A confidence says what the model believes; conformal prediction says what such beliefs were worth on rows that
-//! the model never saw (Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005, sections 2.2
-//! and 4.5). The nonconformity score of a label is one minus the probability that the model gave it. The calibration
-//! set's scores are kept by *bin*: how similar the nearest candidate was, and how many candidates there were, since
-//! a vote of sixty near neighbours is worth more than a glance at one far one. Within its bin a label has the p-value
+//! A confidence is the model's own estimate. Conformal prediction compares it with the outcomes of rows that the model
+//! was not trained on (Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005, sections 2.2 and
+//! 4.5). The nonconformity score of a label is one minus the probability that the model gave it. The calibration set's
+//! scores are kept by *bin*: by the similarity of the nearest candidate, and by the number of candidates, since sixty
+//! near candidates are better evidence than one far candidate. Within its bin a label has the p-value
 //!
 //! ```text
-//! p(label) = (scores >= mine + 1) / (n + 1)
+//! p(label) = (count(scores >= score(label)) + 1) / (n + 1)
 //! ```
 //!
-//! and the **uncertainty** is the smaller of the two labels' p-values: near 0 when one label is all but excluded, and
-//! about the bin's error rate when the model cannot tell. Where a bin holds fewer than [`MIN_BIN_ROWS`] rows nothing
-//! is known, and the uncertainty is 1: a query unlike anything remembered is never routed on a lucky score.
+//! and the **uncertainty** is the smaller of the two labels' p-values. It is near 0 when one label is almost excluded,
+//! and about the bin's error rate when the model cannot separate the labels. In a bin of fewer than [`MIN_BIN_ROWS`]
+//! rows the uncertainty is 1: a query that resembles no candidate is never routed by a confidence that is high by
+//! chance.
 //!
 //! Coverage is marginal within a bin: of requests that are exchangeable with the bin's calibration rows, at most a
-//! share `e` has a true label with p-value `e` or less. It says nothing of one request, nor of other traffic.
+//! share `e` has a true label with p-value `e` or less. It holds for such requests as a whole, not for a single request
+//! or for other traffic.
 
 use crate::kernel::Kernel;
 use pulp::{Simd, WithSimd};
 
-/// A bin with fewer calibration rows answers 1.
+/// In a bin with fewer calibration rows the uncertainty is 1.
 pub const MIN_BIN_ROWS: usize = 50;
 
 /// The nonconformity score of a label: one minus the probability that the model gave it.
 ///
-/// `sufficed` is the label "the lightweight model suffices". The other label's probability is `1 - confidence`, so
-/// its score is the confidence itself, exactly.
+/// `sufficed` is the label "the lightweight model suffices". The other label's probability is `1 - confidence`, so its
+/// score is exactly the confidence.
 pub fn nonconformity(confidence: f32, sufficed: bool) -> f32 {
     if sufficed { 1.0 - confidence } else { confidence }
 }
 
-/// One row of the calibration set, for those who make a table.
+/// One row of the calibration set.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CalibrationRow {
-    /// What the model said.
+    /// The model's confidence.
     pub confidence: f32,
-    /// What was true: the lightweight model sufficed.
+    /// Whether the lightweight model sufficed.
     pub sufficed: bool,
     /// Similarity of the nearest candidate.
     pub top_similarity: f32,
@@ -44,9 +46,9 @@ pub struct CalibrationRow {
     pub candidates: usize,
 }
 
-/// The calibration scores of one use of the cell, by bin.
+/// The calibration scores of the joint pass, or of the per-candidate pass, by bin.
 ///
-/// A value equal to an edge belongs to the bin above it. Bins are numbered by similarity first:
+/// A value equal to an edge belongs to the bin above it. A bin's number is
 /// `similarity_bin * (count_edges.len() + 1) + count_bin`.
 ///
 /// ```
@@ -56,46 +58,47 @@ pub struct CalibrationRow {
 ///     confidence: 0.9, sufficed: i % 10 != 0, top_similarity: 0.7, candidates: 8,
 /// });
 /// let table = CalibrationTable::new(vec![0.5], vec![], rows);
-/// // Ten of the ninety-nine rows were as wrong as "not sufficient" would be here.
+/// // The label "not sufficient" has the score 0.9. Ten of the 99 rows have this score or a larger one.
 /// assert_eq!(table.uncertainty(0.9, 0.7, 8), 11.0 / 100.0);
-/// // Nothing was calibrated below a similarity of 0.5.
+/// // No calibration row has a similarity below 0.5.
 /// assert_eq!(table.uncertainty(0.9, 0.3, 8), 1.0);
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct CalibrationTable {
-    /// Where similarity bins meet, ascending.
+    /// The edges between bins of similarity, ascending.
     pub(crate) similarity_edges: Vec<f32>,
-    /// Where bins by number of candidates meet, ascending.
+    /// The edges between bins of the number of candidates, ascending.
     pub(crate) count_edges: Vec<u32>,
-    /// Where each bin's scores start in `scores`, and where the last one's end.
+    /// The start of each bin's scores in `scores`, and the end of the last bin's.
     pub(crate) offsets: Vec<u32>,
     /// Nonconformity scores, ascending within a bin.
     pub(crate) scores: Vec<f32>,
-    /// The same for looking up.
+    /// P-values by score, derived from the other fields.
     pub(crate) lookup: Lookup,
 }
 
-/// P-values by score. A search by halves waits for each of its comparisons; from a cell it is a step or two.
+/// P-values by score. Each comparison of a binary search waits for the one before. From the start of a [`cell`] the
+/// search is one or two comparisons.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Lookup {
-    /// For each bin its scores, and infinity; infinity alone where they are too few.
+    /// For each bin its scores, then infinity. Only infinity for a bin with too few rows.
     scores: Vec<f32>,
-    /// For each of these the p-value of what is above those before.
+    /// For each element of `scores`, the p-value of a score that is above the element before and at most this one.
     p_values: Vec<f32>,
-    /// For each bin and each [`cell`], where the scores from there on begin.
+    /// For each bin and each [`cell`], the index in `scores` of the first score in that cell or a later one.
     starts: Vec<u32>,
 }
 
-/// One for each 256th of 0 to 1, and one for 1 itself.
+/// The number of cells: one for each 256th of the range 0 to 1, and one for 1.
 const CELLS: usize = 257;
 
-/// So many bits of a number from 1 on do not matter for its cell.
+/// The low bits of a float between 1 and 2 that do not determine its cell.
 const CELL_BITS: u32 = 23 - 8;
-/// What the others are for 1 itself.
+/// The remaining bits of 1.
 const ONE: u32 = 1.0_f32.to_bits() >> CELL_BITS;
 
-/// Which one a score of 0 to 1 lies in: the first bits behind the point, once it is between 1 and 2. That sum may round
-/// up, but never puts a smaller score after a larger one. What is no such score lies in the last one.
+/// The cell of a score from 0 to 1: the first eight bits of the mantissa of `score + 1`. The sum may round up, but the
+/// cells of ascending scores ascend. Any other value is in the last cell.
 #[inline(always)]
 fn cell(score: f32) -> usize {
     (((score + 1.0).to_bits() >> CELL_BITS).wrapping_sub(ONE) as usize).min(CELLS - 1)
@@ -106,8 +109,8 @@ impl Lookup {
         let mut lookup = Self::default();
         for bin in 0..table.bins() {
             let first = lookup.scores.len();
-            let known = table.scores(bin);
-            let scores = if known.len() < MIN_BIN_ROWS { &[] } else { known };
+            let all = table.scores(bin);
+            let scores = if all.len() < MIN_BIN_ROWS { &[] } else { all };
             let start = |at| (first + scores.partition_point(|&score| cell(score) < at)) as u32;
             lookup.starts.extend((0..CELLS).map(start));
             lookup.scores.extend(scores.iter().copied().chain([f32::INFINITY]));
@@ -118,7 +121,7 @@ impl Lookup {
         lookup
     }
 
-    /// The p-value of a score of 0 to 1, whose bin and cell say which start is its own.
+    /// The p-value of a score from 0 to 1. `start` is the index in `starts` of its bin and cell.
     #[inline(always)]
     fn p_value(&self, start: usize, score: f32) -> f32 {
         let mut at = self.starts[start] as usize;
@@ -157,7 +160,7 @@ impl CalibrationTable {
         table
     }
 
-    /// Makes the lookup.
+    /// Computes the lookup.
     pub(crate) fn prepare(&mut self) {
         self.lookup = Lookup::new(self);
     }
@@ -167,7 +170,7 @@ impl CalibrationTable {
         (self.similarity_edges.len() + 1) * (self.count_edges.len() + 1)
     }
 
-    /// The bin of a request: how similar its nearest candidate is, and how many there are.
+    /// The bin of a request, by the similarity of its nearest candidate and the number of candidates.
     pub fn bin(&self, top_similarity: f32, candidates: usize) -> usize {
         self.similarity_bin(top_similarity) + self.count_bin(candidates)
     }
@@ -179,7 +182,7 @@ impl CalibrationTable {
         below * (self.count_edges.len() + 1)
     }
 
-    /// How many bins come between the first one of a similarity and that of this many candidates.
+    /// The offset of the bin of this many candidates from the first bin of its similarity.
     #[inline]
     fn count_bin(&self, candidates: usize) -> usize {
         self.count_edges.iter().filter(|&&edge| edge as usize <= candidates).count()
@@ -204,8 +207,8 @@ impl CalibrationTable {
         self.lookup.p_value(bin * CELLS + cell(score), score)
     }
 
-    /// The [`uncertainty`](Self::uncertainty) of each of some confidences, with a similarity each and the same number of
-    /// candidates. Slices of one length.
+    /// The [`uncertainty`](Self::uncertainty) of each confidence, with its own similarity and a common number of
+    /// candidates. The slices have one length.
     pub(crate) fn uncertainties(
         &self,
         kernel: Kernel,
@@ -214,7 +217,7 @@ impl CalibrationTable {
         candidates: usize,
         uncertainties: &mut [f32],
     ) {
-        /// For so few, a vector takes longer than they do.
+        /// Up to this number, one at a time is faster than a vector.
         const FEW: usize = 4;
         let count_bin = self.count_bin(candidates);
         if confidences.len() <= FEW {
@@ -229,7 +232,7 @@ impl CalibrationTable {
             confidences,
             similarity,
             count_bin,
-            places: &mut *uncertainties,
+            indices: &mut *uncertainties,
         });
         for (uncertainty, &confidence) in uncertainties.iter_mut().zip(confidences) {
             let start = uncertainty.to_bits() as usize;
@@ -237,7 +240,8 @@ impl CalibrationTable {
         }
     }
 
-    /// For a vector of confidences, where in the lookup's starts they begin: what [`bin`](Self::bin) and [`cell`] say.
+    /// The index in the lookup's `starts` for each of a vector of confidences: the same as by [`bin`](Self::bin) and
+    /// [`cell`].
     #[inline(always)]
     fn starts<S: Simd>(
         &self,
@@ -264,20 +268,22 @@ impl CalibrationTable {
     }
 }
 
-/// The larger score belongs to the smaller p-value. Neither is NaN, which `max` would look for.
+/// The larger of the two labels' scores, which has the smaller p-value. Neither is NaN, so `max`, which checks for it,
+/// is not needed.
 #[inline(always)]
 fn larger_score(confidence: f32) -> f32 {
     let (sufficed, not) = (nonconformity(confidence, true), nonconformity(confidence, false));
     if sufficed > not { sufficed } else { not }
 }
 
-/// Which start each confidence's larger score has, written as the bits of a number.
+/// Computes the index in the lookup's `starts` for each confidence. It writes an index as the bits of a float into the
+/// slice of the uncertainties, so that no other memory is needed.
 struct Starts<'a> {
     table: &'a CalibrationTable,
     confidences: &'a [f32],
     similarity: &'a [f32],
     count_bin: usize,
-    places: &'a mut [f32],
+    indices: &'a mut [f32],
 }
 
 impl WithSimd for Starts<'_> {
@@ -285,10 +291,10 @@ impl WithSimd for Starts<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { table, confidences, similarity, count_bin, places } = self;
+        let Self { table, confidences, similarity, count_bin, indices } = self;
         let (confidence_vectors, confidences) = S::as_simd_f32s(confidences);
         let (similarity_vectors, similarity) = S::as_simd_f32s(similarity);
-        let (start_vectors, starts) = S::as_mut_simd_f32s(places);
+        let (start_vectors, starts) = S::as_mut_simd_f32s(indices);
         let vectors = start_vectors.iter_mut().zip(confidence_vectors).zip(similarity_vectors);
         for ((starts, &confidences), &similarity) in vectors {
             *starts = table.starts(simd, confidences, similarity, count_bin);
@@ -301,13 +307,13 @@ impl WithSimd for Starts<'_> {
     }
 }
 
-/// Of numbers of rows, which fit 32 bits.
+/// The ratio of two numbers of rows, which fit 32 bits.
 #[inline]
 fn ratio(part: usize, whole: usize) -> f32 {
     part as u32 as f32 / whole as u32 as f32
 }
 
-/// `(scores >= score + 1) / (n + 1)`, for ascending scores. Shape: `n` scores.
+/// `(count(scores >= score) + 1) / (n + 1)`, for `n` ascending scores.
 pub fn p_value(scores: &[f32], score: f32) -> f32 {
     let at_least = scores.len() - scores.partition_point(|&other| other < score);
     ratio(at_least + 1, scores.len() + 1)

@@ -4,20 +4,20 @@ use crate::breaker::Circuit;
 use crate::names::names;
 use std::time::Duration;
 
-/// Why a request was not routed. One bad candidate fails the request; nothing half-done is returned.
+/// Why a request was not routed. One bad candidate fails the whole request.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RouteError {
-    /// A circuit is open, and the configuration asks for an error (`OnOpen::Reject`) rather than the powerful model.
+    /// A circuit is open, and the configuration has `OnOpen::Reject`.
     #[error("the {} circuit is open", circuit.name())]
     CircuitOpen {
         /// Which of the two.
         circuit: Circuit,
-        /// When it next lets a probe through; `None` where it was forced open or waits for its probes.
+        /// The time after which it lets the next probe through, at the latest; `None` where it was forced open.
         retry_after: Option<Duration>,
     },
-    /// An embedding has another length than the others: the query's, where all candidates agree on another one; else a
-    /// candidate's, which differs from the query or from the first candidate of a set.
+    /// An embedding has another dimension than the others. This names the query where all candidates have one other
+    /// dimension. Otherwise it names a candidate that differs from the query, or from the first candidate of a set.
     #[error("{}embedding has {actual} dimensions, expected {expected}", Owner(*candidate))]
     DimensionMismatch {
         /// The candidate's place in the request or in the set; `None` is the query.
@@ -35,15 +35,16 @@ pub enum RouteError {
     InvalidSuccessRate {
         /// The candidate's place in the request.
         candidate: usize,
-        /// What it holds.
+        /// Its value.
         value: f32,
     },
-    /// A win rate outside 0 to the success rate, or NaN: an answer that is better is also no worse.
+    /// A win rate outside 0 to the success rate, or NaN. An answer that is better is also no worse, so the win rate is
+    /// at most the success rate.
     #[error("candidate {candidate}: win_rate is {value}, expected 0 to its success_rate, {success_rate}")]
     InvalidWinRate {
         /// The candidate's place in the request.
         candidate: usize,
-        /// What it holds.
+        /// Its value.
         value: f32,
         /// The candidate's success rate.
         success_rate: f32,
@@ -55,14 +56,14 @@ pub enum RouteError {
         candidate: Option<usize>,
         /// The element's place in the embedding.
         index: usize,
-        /// What it holds.
+        /// Its value.
         value: f32,
     },
-    /// The model's output is NaN or infinite. This is the router's own failure, and the only one that counts for
-    /// the `inference` circuit.
+    /// The model's output is NaN or infinite. This is the router's own failure, and the only error that the `inference`
+    /// circuit counts.
     #[error("{}the model's logit is {value}", Owner(*candidate))]
     NonFiniteOutput {
-        /// The candidate that it was computed for; `None` is the request as a whole.
+        /// The candidate of the per-candidate pass; `None` is the joint pass.
         candidate: Option<usize>,
         /// The output.
         value: f32,
@@ -75,7 +76,7 @@ pub enum RouteError {
     },
 }
 
-/// Whose embedding it is, as the start of a message.
+/// The query, or a candidate, as the start of a message.
 struct Owner(Option<usize>);
 
 impl std::fmt::Display for Owner {

@@ -1,4 +1,4 @@
-//! FastGRNN: the recurrent cell that reads candidates, alone and together.
+//! FastGRNN: the recurrent cell that reads candidates, one by one and jointly.
 //!
 //! Kusupati et al., "FastGRNN: A Fast, Accurate, Stable and Tiny Kilobyte Sized Gated Recurrent Neural Network",
 //! NeurIPS 2018, equations 2 and 3, with the names of EdgeML's `FastGRNNCell`:
@@ -12,20 +12,20 @@
 //!
 //! and one head on top, `confidence = sigmoid(head_weight . h' + head_bias)`. The same weights are used twice:
 //!
-//! - **alone**: one step from `h = 0` for each candidate;
-//! - **together**: one step for each of the [`JOINT_CANDIDATES`] nearest candidates in ascending similarity, so that
-//!   the nearest memory speaks last.
+//! - the **per-candidate pass**: one step from `h = 0` for each candidate;
+//! - the **joint pass**: one step for each of the [`JOINT_CANDIDATES`] nearest candidates in ascending similarity, so
+//!   that the nearest candidate is read last.
 //!
-//! The cell never sees an embedding, so its weights do not depend on where embeddings come from.
+//! The cell reads no embedding, so its weights do not depend on the embedding model.
 //!
-//! The weights are kept padded to whole vectors. A padded unit has weight zero everywhere, so that it changes nothing.
+//! The weights are padded to whole vectors. All weights of a padded unit are zero, so it changes no result.
 
 use crate::activation::{bounded, first_update, gated_update, sigmoid};
 use crate::features::{Feature, Features};
 use crate::kernel::{Kernel, lanes};
 use pulp::{Simd, WithSimd};
 
-/// How many candidates are read together, the nearest ones, where there are more.
+/// The largest number of candidates that the joint pass reads: the nearest ones.
 pub const JOINT_CANDIDATES: usize = 64;
 /// The largest hidden size, so that a state fits the stack.
 pub const MAX_HIDDEN_SIZE: usize = 64;
@@ -33,7 +33,7 @@ pub const MAX_HIDDEN_SIZE: usize = 64;
 /// The parameters of a cell of hidden size `h`, in row-major order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FastGrnnWeights {
-    /// `W`, `h x 5`: one row a hidden unit, one column a feature in the order of [`Feature::ALL`].
+    /// `W`, `h x 5`: a row for each hidden unit, a column for each feature in the order of [`Feature::ALL`].
     pub w: Vec<f32>,
     /// `U`, `h x h`.
     pub u: Vec<f32>,
@@ -41,9 +41,9 @@ pub struct FastGrnnWeights {
     pub bias_gate: Vec<f32>,
     /// The update's bias, `h`.
     pub bias_update: Vec<f32>,
-    /// How much of the update the closed gate lets in, before its sigmoid.
+    /// The logit of the update's gated weight, `sigmoid(zeta) (1 - z)`.
     pub zeta: f32,
-    /// How much of the update always gets in, before its sigmoid.
+    /// The logit of the update's constant weight, `sigmoid(nu)`.
     pub nu: f32,
     /// The head's weights, `h`.
     pub head_weight: Vec<f32>,
@@ -51,7 +51,7 @@ pub struct FastGrnnWeights {
     pub head_bias: f32,
 }
 
-/// A number for each unit, padded. No vector of them lies across two lines of the cache.
+/// A number for each unit, padded. The alignment keeps each vector of them within one cache line.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
 struct Units<const N: usize = MAX_HIDDEN_SIZE>([f32; N]);
@@ -67,37 +67,37 @@ impl<const N: usize> Units<N> {
         units
     }
 
-    /// One of the vectors that they are made of.
+    /// The vector at index `v`.
     #[inline(always)]
     fn vector<S: Simd>(&self, v: usize) -> S::f32s {
         S::as_simd_f32s(&self.0).0[v]
     }
 
-    /// The same to write to.
+    /// The vector at index `v`, mutable.
     #[inline(always)]
     fn vector_mut<S: Simd>(&mut self, v: usize) -> &mut S::f32s {
         &mut S::as_mut_simd_f32s(&mut self.0).0[v]
     }
 
-    /// One of them in all lanes.
+    /// One unit's number in all lanes.
     #[inline(always)]
     fn splat<S: Simd>(&self, simd: S, unit: usize) -> S::f32s {
         simd.splat_f32s(self.0[unit])
     }
 }
 
-/// A cell ready to run: its weights scaled so that a sum over them is the exponent of its [`gated_update`].
+/// A cell ready to run: its weights are scaled so that their sum is the exponent of [`gated_update`].
 #[derive(Clone, Debug)]
 pub(crate) struct FastGrnn {
-    /// Hidden units, in whole [`PADDED`] steps.
+    /// The hidden size, rounded up to a multiple of [`PADDED`].
     padded: usize,
-    /// Whether nothing in an update can leave f32's range, so that one power of two serves both gates of each unit.
+    /// Whether an update stays in f32's range, so that one power of two gives both nonlinearities of a unit.
     bounded: bool,
     /// Columns of `-log2(e) W`: for each feature, its weights by unit.
     w: [Units; Feature::COUNT],
-    /// Columns of `-log2(e) U`: for each unit, the weights that it sends out. Padded, too.
+    /// Columns of `-log2(e) U`: for each unit, its outgoing weights. Padded, too.
     u: Box<[Units; MAX_HIDDEN_SIZE]>,
-    /// Where the exponent's sum begins, and what [`gated_update`] makes of it.
+    /// The initial value of the exponent's sum. With `gate` and `update` it holds the biases of [`gated_update`].
     centre: Units,
     gate: Units,
     update: Units,
@@ -109,7 +109,7 @@ pub(crate) struct FastGrnn {
     nu: f32,
 }
 
-/// Hidden sizes are padded to a multiple of this, for each of which there is a kernel.
+/// Hidden sizes are padded to a multiple of this. The kernels are compiled for each multiple.
 const PADDED: usize = 16;
 
 /// The hidden state, on the stack.
@@ -137,7 +137,7 @@ impl FastGrnn {
         };
         let sigmoid = |x: f32| 1.0 / (1.0 + f64::from(-x).exp());
         let (zeta, nu) = (sigmoid(weights.zeta), sigmoid(weights.nu));
-        // A step adds nu at most to a state above zeta, and no feature is beyond 1.
+        // A step adds at most nu to a state above zeta, and features are between -1 and 1.
         let most_state = zeta + JOINT_CANDIDATES as f64 * nu;
         let sum = |row: &[f32]| row.iter().map(|&weight| f64::from(weight).abs()).sum::<f64>();
         let rows = weights.w.chunks(Feature::COUNT).zip(weights.u.chunks(h));
@@ -176,44 +176,51 @@ impl FastGrnn {
         }
     }
 
-    /// The confidence of each candidate alone, or the first logit that is no number, with its candidate.
-    pub(crate) fn alone(
+    /// The per-candidate pass: each candidate's own confidence.
+    ///
+    /// # Errors
+    /// The first logit that is not finite, with its candidate.
+    pub(crate) fn per_candidate(
         &self,
         kernel: Kernel,
         features: Features<'_>,
         confidences: &mut [f32],
     ) -> Result<(), (usize, f32)> {
-        if kernel.dispatch(Alone { cell: self, features, confidences: &mut *confidences }) {
+        if kernel.dispatch(PerCandidate { cell: self, features, confidences: &mut *confidences }) {
             return Ok(());
         }
         let candidate = confidences.iter().position(|logit| !logit.is_finite());
-        let candidate = candidate.expect("one of them is no number");
+        let candidate = candidate.expect("one of them is not finite");
         Err((candidate, confidences[candidate]))
     }
 
-    /// Reads candidates into a state, one after the other: with what it has read before, [`JOINT_CANDIDATES`] at most, and no
-    /// feature beyond 1, which is what [`bounded`](Self::bounded) was found for.
+    /// Reads candidates into a state, one after the other. A state reads at most [`JOINT_CANDIDATES`] in all, and
+    /// features are between -1 and 1: [`bounded`](Self::bounded) assumes both.
     pub(crate) fn read(&self, kernel: Kernel, features: Features<'_>, candidates: &[u32], state: &mut State) {
         self.dispatch(kernel, Read { cell: self, features, candidates, state });
     }
 
-    /// The confidence of a state, or its logit where that is no number.
+    /// The confidence of a state.
+    ///
+    /// # Errors
+    /// The logit, if it is not finite.
     pub(crate) fn confidence(&self, kernel: Kernel, state: &State) -> Result<f32, f32> {
         let (logit, confidence) = self.dispatch(kernel, Head { cell: self, state });
         if logit.is_finite() { Ok(confidence) } else { Err(logit) }
     }
 
-    /// Does work with a state, each step of which waits for the one before. Where two vectors hold a state, longer ones only
-    /// take longer; and what was written in two must not be read in one, while it is on its way to the cache.
+    /// Dispatches work on a state, each step of which depends on the step before. A state of [`PADDED`] units uses
+    /// vectors of 256 bits at most: longer vectors have a longer latency. All work on it uses the same length, since
+    /// reading one long vector just after two short ones were written stalls store forwarding.
     #[inline]
     fn dispatch<W: WithSimd>(&self, kernel: Kernel, work: W) -> W::Output {
         if self.padded == PADDED { kernel.dispatch_short(work) } else { kernel.dispatch(work) }
     }
 
-    /// One step, of features `x`, from one of two states to the other.
+    /// One step with features `x`, from the state `states[from]` to the other one.
     ///
-    /// Each number of a state goes to all lanes, and from memory that costs nothing: a vector's lanes would have to be
-    /// turned about. The places of the states are known at run time only, which keeps them in memory.
+    /// Each number of the old state is copied to all lanes. A load from memory does that at no cost, whereas a register
+    /// needs a shuffle. The index `from` is known only at run time, which keeps the states in memory.
     #[inline(always)]
     fn step<S: Simd, const PADDED: usize, const BOUNDED: bool>(
         &self,
@@ -224,21 +231,21 @@ impl FastGrnn {
     ) {
         let vectors = PADDED / S::F32_LANES;
         if S::F32_LANES == 1 {
-            // Four, of which the compiler makes a vector, where the machine has plain ones.
+            // Four at a time, which the compiler turns into one vector where the machine has one.
             for four in 0..vectors / 4 {
                 self.units::<S, PADDED, BOUNDED, 4>(simd, x, states, from, 4 * four);
             }
         } else if vectors == 1 {
             self.units::<S, PADDED, BOUNDED, 1>(simd, x, states, from, 0);
         } else {
-            // Two side by side, so that neither waits for the other.
+            // Two at a time: they are independent, so the processor overlaps them.
             for pair in 0..vectors / 2 {
                 self.units::<S, PADDED, BOUNDED, 2>(simd, x, states, from, 2 * pair);
             }
         }
     }
 
-    /// Some of the step's vectors, of which `first` is the first.
+    /// `VECTORS` of the step's vectors, from index `first` on.
     #[inline(always)]
     fn units<S: Simd, const PADDED: usize, const BOUNDED: bool, const VECTORS: usize>(
         &self,
@@ -248,7 +255,7 @@ impl FastGrnn {
         from: usize,
         first: usize,
     ) {
-        // Four sums, so that an addition need not wait for the one before.
+        // Four independent sums, so that additions overlap.
         let mut sums = [[simd.splat_f32s(0.0); 4]; VECTORS];
         for v in 0..VECTORS {
             sums[v][0] = self.centre.vector::<S>(first + v);
@@ -279,9 +286,9 @@ impl FastGrnn {
         }
     }
 
-    /// The logit of one candidate alone, in all lanes: a step from `h = 0`, whose lanes are units.
+    /// The own logit of one candidate, in all lanes: a step from `h = 0`, in which a lane is a unit.
     #[inline(always)]
-    fn logit_alone<S: Simd, const PADDED: usize, const BOUNDED: bool>(
+    fn candidate_logit<S: Simd, const PADDED: usize, const BOUNDED: bool>(
         &self,
         simd: S,
         x: [f32; Feature::COUNT],
@@ -303,9 +310,9 @@ impl FastGrnn {
         self.logit(simd, &h)
     }
 
-    /// The logits of a vector of candidates alone: the same numbers, in lanes that are candidates.
+    /// The own logits of a vector of candidates: the same numbers, but a lane is a candidate.
     #[inline(always)]
-    fn logits_alone<S: Simd, const PADDED: usize, const BOUNDED: bool>(
+    fn candidate_logits<S: Simd, const PADDED: usize, const BOUNDED: bool>(
         &self,
         simd: S,
         x_of: &[S::f32s; Feature::COUNT],
@@ -327,7 +334,7 @@ impl FastGrnn {
         self.biased(simd, sums)
     }
 
-    /// One step from `h = 0`. Nothing waits for it, so one sum will do.
+    /// One step from `h = 0`. Steps are independent of each other, so one sum is enough.
     #[inline(always)]
     fn first_step<S: Simd, const BOUNDED: bool>(
         &self,
@@ -357,7 +364,7 @@ impl FastGrnn {
         self.biased(simd, sums)
     }
 
-    /// The head's sums together.
+    /// The total of the head's sums and its bias.
     #[inline(always)]
     fn biased<S: Simd>(&self, simd: S, sums: [S::f32s; HEAD_SUMS]) -> S::f32s {
         let pairs = [simd.add_f32s(sums[0], sums[1]), simd.add_f32s(sums[2], sums[3])];
@@ -365,10 +372,10 @@ impl FastGrnn {
     }
 }
 
-/// The head adds up in so many sums, so that an addition need not wait for the one before.
+/// The number of the head's independent sums, so that additions overlap.
 const HEAD_SUMS: usize = 4;
 
-/// What is in all lanes.
+/// The first lane of a vector whose lanes are equal.
 #[inline(always)]
 fn first<S: Simd>(all: S::f32s) -> f32 {
     let mut lanes = [0.0; PADDED];
@@ -376,14 +383,15 @@ fn first<S: Simd>(all: S::f32s) -> f32 {
     lanes[0]
 }
 
-/// All candidates alone: their confidences. False where a logit is no number: then that one is there, and behind it others.
-struct Alone<'a> {
+/// The per-candidate pass. Returns false if a logit is not finite. `confidences` then holds that logit unchanged, so
+/// that the caller finds it.
+struct PerCandidate<'a> {
     cell: &'a FastGrnn,
     features: Features<'a>,
     confidences: &'a mut [f32],
 }
 
-/// Candidates together.
+/// Reads candidates into a state, one after the other.
 struct Read<'a> {
     cell: &'a FastGrnn,
     features: Features<'a>,
@@ -391,7 +399,7 @@ struct Read<'a> {
     state: &'a mut State,
 }
 
-/// Runs a method for the cell's hidden size, and for whether its gates share a power of two.
+/// Calls the method `sized` that is compiled for the cell's hidden size and for whether it is bounded.
 macro_rules! sized {
     ($self:ident, $simd:ident) => {
         match ($self.cell.padded, $self.cell.bounded) {
@@ -405,12 +413,12 @@ macro_rules! sized {
     };
 }
 
-impl Alone<'_> {
+impl PerCandidate<'_> {
     #[inline(always)]
     fn sized<S: Simd, const PADDED: usize, const BOUNDED: bool>(self, simd: S) -> bool {
         let Self { cell, features, confidences } = self;
         let zero = simd.splat_f32s(0.0);
-        // Stays zero but for a logit that is no number.
+        // Stays zero while logits are finite, since `logit * 0` is then 0, and NaN otherwise.
         let mut zeros = zero;
         let mut x_of = [zero; Feature::COUNT];
         let (vectors, rest) = S::as_mut_simd_f32s(confidences);
@@ -419,46 +427,46 @@ impl Alone<'_> {
             for feature in 0..Feature::COUNT {
                 x_of[feature] = S::as_simd_f32s(features.columns()[feature]).0[v];
             }
-            *logits = cell.logits_alone::<S, PADDED, BOUNDED>(simd, &x_of);
+            *logits = cell.candidate_logits::<S, PADDED, BOUNDED>(simd, &x_of);
             zeros = simd.mul_add_e_f32s(*logits, zero, zeros);
         }
         if rest.len() > S::F32_LANES / 2 {
             for feature in 0..Feature::COUNT {
                 x_of[feature] = simd.partial_load_f32s(&features.columns()[feature][first_of_rest..]);
             }
-            let logits = cell.logits_alone::<S, PADDED, BOUNDED>(simd, &x_of);
-            // Lanes without a candidate are not asked.
+            let logits = cell.candidate_logits::<S, PADDED, BOUNDED>(simd, &x_of);
+            // Lanes without a candidate do not count.
             let of_rest = simd.less_than_u32s(lanes::<S>(), simd.splat_u32s(rest.len() as u32));
             zeros = simd.mul_add_e_f32s(simd.select_f32s(of_rest, logits, zero), zero, zeros);
             simd.partial_store_f32s(rest, squashed(simd, logits));
         } else {
-            // A vector would cost more than these do one by one.
+            // For at most half a vector, one by one is faster.
             for (candidate, confidence) in (first_of_rest..).zip(rest) {
-                let logits = cell.logit_alone::<S, PADDED, BOUNDED>(simd, features.row(candidate));
+                let logits = cell.candidate_logit::<S, PADDED, BOUNDED>(simd, features.row(candidate));
                 zeros = simd.mul_add_e_f32s(logits, zero, zeros);
                 *confidence = first::<S>(squashed(simd, logits));
             }
         }
-        let numbers = simd.reduce_sum_f32s(zeros) == 0.0;
-        if numbers {
-            // In a second pass, which the compiler makes more of.
+        let finite = simd.reduce_sum_f32s(zeros) == 0.0;
+        if finite {
+            // In a second loop: the compiler makes faster code of two loops than of one.
             for logits in vectors {
                 *logits = sigmoid(simd, *logits);
             }
         }
-        numbers
+        finite
     }
 }
 
-/// The sigmoid of each logit, but for one that is no number.
+/// The sigmoid of each logit that is finite, and any other logit unchanged.
 #[inline(always)]
 fn squashed<S: Simd>(simd: S, logits: S::f32s) -> S::f32s {
     let zero = simd.splat_f32s(0.0);
-    let number = simd.equal_f32s(simd.mul_f32s(logits, zero), zero);
-    simd.select_f32s(number, sigmoid(simd, logits), logits)
+    let finite = simd.equal_f32s(simd.mul_f32s(logits, zero), zero);
+    simd.select_f32s(finite, sigmoid(simd, logits), logits)
 }
 
-impl WithSimd for Alone<'_> {
+impl WithSimd for PerCandidate<'_> {
     type Output = bool;
 
     #[inline(always)]

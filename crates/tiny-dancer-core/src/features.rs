@@ -1,15 +1,15 @@
-//! Features: five numbers of one candidate against the query.
+//! Features: five numbers that compare one candidate with the query.
 //!
 //! | feature | equation | range |
 //! | --- | --- | --- |
 //! | similarity | cosine of the two embeddings | -1 to 1 |
 //! | recency | `2^(-age / half-life)`; a future `created_at` counts as now | 0 to 1 |
 //! | frequency | `min(1, ln(1 + access_count) / ln(1001))` | 0 to 1 |
-//! | success rate | as remembered; a model that counts a tie one half reads `(success_rate + win_rate) / 2` | 0 to 1 |
-//! | metadata overlap | Jaccard of the key-value pairs; 0 if either side has none | 0 to 1 |
+//! | success rate | `success_rate`; a model that counts a tie as one half reads `(success_rate + win_rate) / 2` | 0 to 1 |
+//! | metadata overlap | Jaccard index of the key-value pairs; 0 if either side has none | 0 to 1 |
 //!
-//! They are kept as columns, one slice of `n` numbers a feature, since that is how the model reads them in a batch
-//! and how observers want them. Everything about a candidate that can be wrong is found here.
+//! They are stored as columns, a slice of `n` numbers for each feature, since the model and the observers read them by
+//! column. This module also makes every check of a candidate.
 
 use crate::activation::exp2;
 use crate::kernel::Kernel;
@@ -28,11 +28,11 @@ use std::time::Duration;
 pub enum Feature {
     /// Cosine of the query's and the candidate's embeddings.
     Similarity,
-    /// Halves with every half-life of age.
+    /// Halves with each half-life of age.
     Recency,
-    /// Grows with the logarithm of the access count, 1 from a thousand.
+    /// Grows with the logarithm of the access count, and is 1 from an access count of 1000 on.
     Frequency,
-    /// How often the lightweight model sufficed there; [`Ties`] says what an answer counts that was no better.
+    /// How often the lightweight model sufficed for the candidate. [`Ties`] states what a tie counts.
     SuccessRate,
     /// Jaccard index of the key-value pairs.
     MetadataOverlap,
@@ -47,7 +47,7 @@ names!(Feature, "feature", {
 });
 
 impl Feature {
-    /// How many there are.
+    /// The number of features.
     pub const COUNT: usize = Self::ALL.len();
 }
 
@@ -74,7 +74,7 @@ impl<'a> Features<'a> {
     /// If there is no such candidate.
     #[inline(always)]
     pub fn row(&self, candidate: usize) -> [f32; Feature::COUNT] {
-        // Written out: a closure would be compiled for the plainest machine, and called.
+        // Written out: a closure would be compiled for the scalar instruction set, and called.
         let columns = &self.columns;
         [
             columns[0][candidate],
@@ -96,14 +96,13 @@ impl<'a> Features<'a> {
         self.columns[0].len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no candidates.
     pub fn is_empty(&self) -> bool {
         self.columns[0].is_empty()
     }
 }
 
-/// The memory for one request's columns: the five features and, after them, each candidate's own confidence and its
-/// uncertainty.
+/// The memory for one request's columns: the five features, each candidate's own confidence, and its uncertainty.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Columns {
     values: Vec<f32>,
@@ -111,7 +110,7 @@ pub(crate) struct Columns {
 }
 
 impl Columns {
-    /// Makes room for `candidates`; allocates, and clears, only when there were never so many.
+    /// Makes room for `candidates`. Allocates only if there are more than ever before.
     fn resize(&mut self, candidates: usize) {
         self.candidates = candidates;
         let length = candidates * (Feature::COUNT + 2);
@@ -120,7 +119,7 @@ impl Columns {
         }
     }
 
-    /// Forgets the candidates, and keeps the memory.
+    /// Removes the candidates, and keeps the memory.
     pub(crate) fn clear(&mut self) {
         self.candidates = 0;
     }
@@ -148,13 +147,13 @@ impl Columns {
         &self.values[(Feature::COUNT + 1) * self.candidates..][..self.candidates]
     }
 
-    /// The five features, to be filled in.
+    /// The five features, mutable.
     fn features_mut(&mut self) -> [&mut [f32]; Feature::COUNT] {
         let mut rest = self.values.as_mut_slice();
         std::array::from_fn(|_| rest.split_off_mut(..self.candidates).unwrap_or_default())
     }
 
-    /// The five features, and room for a confidence each and for its uncertainty.
+    /// The five features, and the columns for confidences and for uncertainties, mutable.
     #[inline]
     pub(crate) fn split(&mut self) -> (Features<'_>, &mut [f32], &mut [f32]) {
         let n = self.candidates;
@@ -165,16 +164,16 @@ impl Columns {
     }
 }
 
-/// What turns a candidate's numbers into features: fixed when a router is made.
+/// The constants of the features, computed when a router is made.
 #[derive(Debug)]
 pub(crate) struct Scales {
-    /// Half-lives in a second, negative: what a second of age adds to the recency's logarithm.
+    /// Minus the number of half-lives in a second: the change of `log2(recency)` for each second of age.
     growth: f64,
-    /// [`frequency`] of each access count up to [`FREQUENT`], from which on it is 1.
+    /// [`frequency`] of each access count up to [`FREQUENT`].
     frequency: Box<[f32; FREQUENT as usize + 1]>,
 }
 
-/// The access count from which on a candidate is as frequent as can be.
+/// The access count from which on the frequency is 1.
 pub(crate) const FREQUENT: u64 = 1000;
 
 impl Scales {
@@ -185,7 +184,7 @@ impl Scales {
         }
     }
 
-    /// The recency of a candidate, as the power of two that it is.
+    /// The binary logarithm of a candidate's recency.
     #[inline(always)]
     fn log2_recency(&self, now: i64, created_at: i64) -> f32 {
         (now.saturating_sub(created_at).max(0) as f64 * self.growth) as f32
@@ -197,17 +196,17 @@ impl Scales {
     }
 }
 
-/// What decides a request's features beside its query and its candidates.
+/// The inputs of a request's features other than its query and its candidates.
 #[derive(Clone, Copy)]
 pub(crate) struct Setting<'a> {
     pub(crate) kernel: Kernel,
     pub(crate) scales: &'a Scales,
     pub(crate) ties: Ties,
-    /// The moment that recency is measured from, in Unix seconds.
+    /// The time from which recency is measured, in Unix seconds.
     pub(crate) now: i64,
 }
 
-/// Computes the features of all candidates, or says what is wrong with the first bad one.
+/// Computes the features of all candidates, or returns the error of the first bad one.
 pub(crate) fn engineer(
     setting: Setting<'_>,
     request: &RoutingRequest<'_>,
@@ -253,11 +252,11 @@ pub(crate) fn engineer_nearest(
     Ok(())
 }
 
-/// Fewer candidates are prepared sooner than a thread wakes up.
+/// Fewer candidates take less time than waking a thread.
 #[cfg(feature = "parallel")]
 const PARALLEL_FROM: usize = 1024;
 
-/// What all candidates of a request have in common.
+/// The inputs that are the same for all candidates of a request.
 struct Engineer<'a> {
     cosine: Cosine<'a>,
     metadata: Option<&'a Metadata>,
@@ -265,7 +264,7 @@ struct Engineer<'a> {
 }
 
 impl Engineer<'_> {
-    /// Shares the candidates out in the current rayon pool.
+    /// Splits the candidates over the current rayon pool.
     #[cfg(feature = "parallel")]
     fn fill_parallel(
         &self,
@@ -285,13 +284,13 @@ impl Engineer<'_> {
         if good { Ok(()) } else { Err(self.first_error(candidates)) }
     }
 
-    /// What is wrong with the first bad candidate, or with the query where all candidates agree on another dimension.
+    /// The error of the first bad candidate, or of the query where all candidates have one other dimension.
     #[cold]
     fn first_error(&self, candidates: &[Candidate]) -> RouteError {
         let dimensions = self.cosine.dimensions();
-        let theirs = candidates[0].embedding.len();
-        if theirs != dimensions && candidates.iter().all(|candidate| candidate.embedding.len() == theirs) {
-            return RouteError::DimensionMismatch { candidate: None, expected: theirs, actual: dimensions };
+        let first = candidates[0].embedding.len();
+        if first != dimensions && candidates.iter().all(|candidate| candidate.embedding.len() == first) {
+            return RouteError::DimensionMismatch { candidate: None, expected: first, actual: dimensions };
         }
         let mut checked = candidates.iter().enumerate().map(|(index, candidate)| {
             let (expected, actual) = (dimensions, candidate.embedding.len());
@@ -300,11 +299,11 @@ impl Engineer<'_> {
             }
             check_candidate(candidate, index)
         });
-        checked.find_map(Result::err).expect("a bad candidate was noticed")
+        checked.find_map(Result::err).expect("one candidate is bad")
     }
 }
 
-/// Says what is wrong with a candidate of any dimension.
+/// Checks a candidate of any dimension.
 pub(crate) fn check_candidate(candidate: &Candidate, index: usize) -> Result<(), RouteError> {
     similarity::check(&candidate.embedding, Some(index))?;
     let (success_rate, win_rate) = (candidate.success_rate, candidate.win_rate);
@@ -317,7 +316,7 @@ pub(crate) fn check_candidate(candidate: &Candidate, index: usize) -> Result<(),
     Ok(())
 }
 
-/// The columns of some candidates. Says whether all candidates were good.
+/// Fills the columns of some candidates. Returns whether all candidates are valid.
 struct Fill<'a> {
     engineer: &'a Engineer<'a>,
     candidates: &'a [Candidate],
@@ -335,7 +334,7 @@ impl WithSimd for Fill<'_> {
     }
 }
 
-/// The cosines of some candidates. Says whether all embeddings were good.
+/// Fills in the similarities of some candidates. Returns whether all embeddings are valid.
 pub(crate) struct FillSimilarities<'a> {
     pub(crate) cosine: &'a Cosine<'a>,
     pub(crate) candidates: &'a [Candidate],
@@ -354,7 +353,7 @@ impl WithSimd for FillSimilarities<'_> {
     }
 }
 
-/// The columns of some candidates but for the similarity. Says whether all rates were good.
+/// Fills all columns of some candidates but the similarity. Returns whether all rates are valid.
 struct FillOthers<'a, I> {
     engineer: &'a Engineer<'a>,
     candidates: I,
@@ -375,7 +374,7 @@ impl<'c, I: Iterator<Item = &'c Candidate> + Clone> WithSimd for FillOthers<'_, 
             *frequency = scales.frequency(candidate.access_count);
             let (success_rate, win_rate) = (candidate.success_rate, candidate.win_rate);
             *success = ties.rate(success_rate, win_rate);
-            // Together these keep both rates within 0 and 1, and fail for NaN.
+            // 0 <= win rate <= success rate <= 1, which is false for NaN.
             good &= 0.0 <= win_rate;
             good &= win_rate <= success_rate;
             good &= success_rate <= 1.0;
@@ -400,7 +399,7 @@ impl<'c, I: Iterator<Item = &'c Candidate> + Clone> WithSimd for FillOthers<'_, 
     }
 }
 
-/// `2^(-age / half-life)`, where a time in the future has age 0.
+/// `2^(-age / half-life)`. A time in the future has age 0.
 pub fn recency(now: i64, created_at: i64, half_life: Duration) -> f32 {
     let age = now.saturating_sub(created_at).max(0) as f64;
     (-age / half_life.as_secs_f64()).exp2() as f32
@@ -411,7 +410,8 @@ pub fn frequency(access_count: u64) -> f32 {
     ((access_count as f64).ln_1p() / 1001_f64.ln()).min(1.0) as f32
 }
 
-/// Jaccard index of two sets of key-value pairs: shared pairs over all pairs, 0 if either has none.
+/// Jaccard index of two sets of key-value pairs: the number of shared pairs by that of all pairs, 0 if either set is
+/// empty.
 pub(crate) fn metadata_overlap(query: &Metadata, candidate: &Metadata) -> f32 {
     if candidate.is_empty() {
         return 0.0;

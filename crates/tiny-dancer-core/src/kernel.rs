@@ -1,29 +1,29 @@
 //! Kernels: the same arithmetic, compiled for the vector instructions that the machine has.
 //!
 //! The code is written once, over the vectors of the `pulp` crate, which compiles it for each instruction set and chooses
-//! at run time, safely. Left to find the vectors itself, the compiler made half as many, and others with each change.
+//! one at run time, safely. Automatic vectorisation found half as many vectors, and different ones after each change.
 //!
-//! What holds a vector must be inlined into the function that `pulp` dispatches to. So there are no closures over
-//! vectors: passed to a function of the standard library, one is compiled for the plainest machine, and called.
+//! A function that holds a vector must be inlined into the function that `pulp` dispatches to. So there are no closures
+//! over vectors: the standard library would call such a closure, compiled for the scalar instruction set.
 //!
-//! One kernel gives the same bits each time, and `avx2` and `avx512` give the same as each other: what a sum is made of, and
-//! in which order, does not depend on how long the vectors are. `scalar` multiplies and adds in two steps, rounds
+//! One kernel gives the same bits each time, and `avx2` and `avx512` give the same bits as each other: the terms of a sum
+//! and their order do not depend on the length of the vectors. `scalar` multiplies and adds in two steps, so it rounds
 //! differently and stays within 1e-5.
 
-/// Which instructions the arithmetic uses. Chosen when a router is made.
+/// The instruction set that the arithmetic uses. It is chosen when a router is made.
 #[derive(Clone, Copy, Debug)]
 pub struct Kernel(pulp::Arch);
 
 impl Kernel {
-    /// The best that this machine can run.
+    /// The fastest kernel that this machine can run.
     pub fn detect() -> Self {
         Self(pulp::Arch::new())
     }
 
-    /// All that this machine can run, from the plainest on.
+    /// All kernels that this machine can run, slowest first.
     pub fn available() -> Vec<Self> {
-        let plain = Self(pulp::Arch::Scalar);
-        let mut kernels = vec![plain];
+        let scalar = Self(pulp::Arch::Scalar);
+        let mut kernels = vec![scalar];
         #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
         kernels.extend(pulp::x86::V3::try_new().map(|simd| Self(pulp::Arch::V3(simd))));
         let best = Self::detect();
@@ -47,14 +47,14 @@ impl Kernel {
         }
     }
 
-    /// Does work with the vectors of this kernel. Everything in it must be `#[inline(always)]`.
+    /// Runs work with the vectors of this kernel. All functions that it calls must be `#[inline(always)]`.
     #[inline]
     pub(crate) fn dispatch<W: pulp::WithSimd>(self, work: W) -> W::Output {
         self.0.dispatch(work)
     }
 
-    /// The same with vectors of 256 bits at most, where longer ones are no faster: their divisions take longer, and their
-    /// comparisons are fewer at a time.
+    /// The same with vectors of 256 bits at most, for work in which longer vectors are no faster: their divisions take
+    /// longer, and fewer of their comparisons run at a time.
     #[inline]
     pub(crate) fn dispatch_short<W: pulp::WithSimd>(self, work: W) -> W::Output {
         #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
@@ -65,7 +65,7 @@ impl Kernel {
     }
 }
 
-/// Each lane's number, for vectors of up to sixteen.
+/// Each lane's index, for vectors of at most sixteen lanes.
 #[inline(always)]
 pub(crate) fn lanes<S: pulp::Simd>() -> S::u32s {
     const LANES: [u32; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_machine_has_the_plain_kernel_and_names_differ() {
+    fn every_machine_has_the_scalar_kernel_and_names_differ() {
         let names: Vec<_> = Kernel::available().into_iter().map(Kernel::name).collect();
         assert_eq!(names[0], "scalar");
         assert_eq!(names.last(), Some(&Kernel::detect().name()));

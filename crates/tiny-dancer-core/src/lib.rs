@@ -1,26 +1,27 @@
 //! Decides in about a microsecond whether a lightweight language model suffices for a request.
 //!
-//! A request brings a query embedding and a handful of remembered [`Candidate`]s. The router turns each candidate into
-//! five numbers ([`features`]), reads them with a small recurrent cell ([`fastgrnn`]), says how much its confidence is
-//! worth ([`conformal`]), and answers with a model, a confidence, an uncertainty and a reason. A stated risk can take
-//! the place of guessed thresholds ([`promise`]), circuits guard it ([`breaker`]), and [`observer`]s are notified of what
-//! it does; this crate has no telemetry of its own.
+//! A request has a query embedding and a few [`Candidate`]s, such as past requests whose success is known. The router
+//! computes five features of each candidate ([`features`]). A small recurrent cell reads them and gives a confidence
+//! ([`fastgrnn`]). Conformal prediction gives the uncertainty of that confidence ([`conformal`]). The answer is a model,
+//! a confidence, an uncertainty and a reason. Thresholds can be set by hand, or resolved from a stated risk
+//! ([`promise`]). A circuit breaker opens when inference or the lightweight model keeps failing ([`breaker`]). An
+//! [`observer`] is notified of each event; this crate has no telemetry of its own.
 //!
 //! ```
 //! use tiny_dancer_core::{Candidate, ModelType, Reason, Router, RouterConfig, RoutingRequest};
 //!
 //! let router = Router::new(RouterConfig::default())?;
-//! let remembered = [Candidate {
+//! let candidates = [Candidate {
 //!     id: "yesterday's question".into(),
 //!     embedding: vec![0.6, 0.8, 0.0],
 //!     success_rate: 1.0,
 //!     access_count: 1,
 //!     ..Default::default()
 //! }];
-//! let response = router.route(RoutingRequest::new(&[0.0, 0.8, 0.6], &remembered))?;
+//! let response = router.route(RoutingRequest::new(&[0.0, 0.8, 0.6], &candidates))?;
 //! println!("{} because {}", response.model.name(), response.reason.name());
 //!
-//! // Nothing remembered is no error, but nothing to go by either.
+//! // A request without candidates is valid: it goes to the powerful model.
 //! let response = router.route(RoutingRequest::new(&[0.0, 0.8, 0.6], &[]))?;
 //! assert_eq!((response.model, response.reason), (ModelType::Powerful, Reason::NoEvidence));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -29,16 +30,16 @@
 //! The same machine, request, `now` and model give the same bits on any number of threads, and in any order of the
 //! candidates.
 //!
-//! A candidate's [`success_rate`](Candidate::success_rate) says how often the lightweight model's answer was no worse, or good
-//! enough, its [`win_rate`](Candidate::win_rate) how often it was better, 0 where that is unknown. Which of them counts for a
-//! model is the model's own affair: [`model::Ties`].
+//! A candidate's [`success_rate`](Candidate::success_rate) is how often the lightweight model's answer was no worse than
+//! the powerful one's, or good enough. Its [`win_rate`](Candidate::win_rate) is how often it was better, 0 where that is
+//! unknown. Each model file states how it combines the two rates: [`model::Ties`].
 //!
 //! # Features
 //!
-//! - `parallel`: requests of very many candidates, large sets and batches are worked on in the current rayon pool. The
+//! - `parallel`: requests of very many candidates, large sets and batches are split over the current rayon pool. The
 //!   answers are the same.
 //! - `serde`: `Serialize` and `Deserialize` for the data types and the configuration.
-//! - `testing`: what tests of observers need.
+//! - `testing`: a contract checker and example models for tests of observers.
 
 mod activation;
 pub mod breaker;

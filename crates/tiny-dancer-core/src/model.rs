@@ -1,12 +1,12 @@
-//! A model: the cell, the worth of its confidences, and the file that holds both.
+//! A model: the cell, the calibration of its confidences, and the file that holds both.
 //!
-//! A file is safetensors with one metadata key, `tiny_dancer`, of sorted JSON: the format version, the feature schema
-//! by name and order, how ties count, the hidden size, facts about the training, and a digest of all that and of the
-//! tensors. It holds no date and no thread count, so the same training gives the same bytes. Its
+//! A file is safetensors with one metadata key, `tiny_dancer`, whose value is sorted JSON: the format version, the names
+//! of the features in order, the coding of ties, the hidden size, facts about the training, and a digest of all these and
+//! of the tensors. It holds no date and no thread count, so the same training gives the same bytes. Its
 //! [`version`](Model::version) is a hash of its content.
 //!
-//! Loading checks everything before anything is used. A missing file is an error, never random weights; a changed bit is
-//! noticed by the digest.
+//! Loading checks the whole file before any of it is used. A missing file is an error, and so is a changed bit, which the
+//! digest detects.
 
 use crate::conformal::CalibrationTable;
 use crate::fastgrnn::{FastGrnn, FastGrnnWeights};
@@ -24,7 +24,7 @@ pub(crate) use file::version as digest;
 /// Facts about a training, such as `rows` or `seed`: text by name.
 pub type TrainingFacts = BTreeMap<String, String>;
 
-/// How a model counts an answer of the lightweight model that was no worse than the powerful one's, and no better.
+/// How a model counts a tie: an answer of the lightweight model that is neither worse nor better than the powerful one's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Ties {
     /// As one half: the model reads `(success_rate + win_rate) / 2`.
@@ -39,12 +39,12 @@ names!(Ties, "coding of ties", {
 });
 
 impl Ties {
-    /// What a model reads of a candidate's two rates.
+    /// The one rate that a model reads, from a candidate's two.
     ///
     /// ```
     /// use tiny_dancer_core::model::Ties;
     ///
-    /// // A tie, which was no worse and no better.
+    /// // A tie: never worse, and never better.
     /// assert_eq!([Ties::Half.rate(1.0, 0.0), Ties::Whole.rate(1.0, 0.0)], [0.5, 1.0]);
     /// ```
     #[inline(always)]
@@ -54,7 +54,7 @@ impl Ties {
     }
 }
 
-/// The largest file that is read. A model of the largest hidden size has a tenth of it.
+/// The largest file that is read. A model of the largest hidden size has a tenth of this size.
 const MAX_BYTES: u64 = 16 << 20;
 
 /// A checked model, ready to route with.
@@ -62,8 +62,8 @@ const MAX_BYTES: u64 = 16 << 20;
 pub struct Model {
     weights: FastGrnnWeights,
     ties: Ties,
-    alone: CalibrationTable,
-    together: CalibrationTable,
+    per_candidate: CalibrationTable,
+    joint: CalibrationTable,
     risk_path: Vec<RiskStep>,
     training: TrainingFacts,
     version: String,
@@ -71,46 +71,46 @@ pub struct Model {
 }
 
 impl Model {
-    /// The model in this package: trained on real routing data, see the repository's `docs/model.md`.
+    /// The model in this package, trained on real routing data: see the repository's `docs/model.md`.
     ///
     /// # Panics
-    /// Never in a released package: a test loads it.
+    /// If the model is damaged. A test loads it, so a released package never panics here.
     pub fn embedded() -> Self {
         Self::from_bytes(include_bytes!("../model/default.safetensors"))
             .unwrap_or_else(|error| panic!("the embedded model: {error}"))
     }
 
-    /// Puts a model together from its parts, checked as a file's are.
+    /// Makes a model of its parts, with the checks of a file. The two tables calibrate the two passes.
     ///
     /// # Errors
-    /// As [`from_bytes`](Self::from_bytes), of what a file of these parts would hold.
+    /// As [`from_bytes`](Self::from_bytes) of a file with these parts.
     pub fn new(
         weights: FastGrnnWeights,
         ties: Ties,
-        alone: CalibrationTable,
-        together: CalibrationTable,
+        per_candidate: CalibrationTable,
+        joint: CalibrationTable,
         training: TrainingFacts,
     ) -> Result<Self, LoadError> {
-        let parts = file::Parts { weights, ties, alone, together, risk_path: vec![], training };
+        let parts = file::Parts { weights, ties, per_candidate, joint, risk_path: vec![], training };
         Self::from_bytes(&parts.to_bytes())
     }
 
-    /// The same model with another path of thresholds to promise a risk by.
+    /// The same model with another risk path: the thresholds from which a promise is resolved.
     ///
     /// # Errors
-    /// If the path is too long or contradicts itself.
+    /// If the path is too long, or a number in it is out of range.
     pub fn with_risk_path(&self, risk_path: Vec<RiskStep>) -> Result<Self, LoadError> {
         Self::from_bytes(&file::Parts { risk_path, ..self.parts() }.to_bytes())
     }
 
-    /// Reads a model file: a regular one of at most 16 MiB.
+    /// Reads a model file: a regular file of at most 16 MiB.
     ///
     /// # Errors
-    /// If it can't be read, is no regular file, is larger, or holds no whole model.
+    /// If it cannot be read, is not a regular file, is larger, or is not a complete model.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, LoadError> {
         let path = path.as_ref();
         let unreadable = |source| LoadError::Read { path: path.to_owned(), source };
-        // Asked before it is opened: opening a FIFO waits for its writer.
+        // Checked before it is opened, since opening a FIFO waits for its writer.
         let metadata = std::fs::metadata(path).map_err(unreadable)?;
         if !metadata.is_file() {
             return Err(LoadError::NotAFile { path: path.to_owned() });
@@ -127,12 +127,12 @@ impl Model {
     /// Reads a model from a file's content.
     ///
     /// # Errors
-    /// If anything in it is missing, out of range, unknown or changed; [`LoadError`] has the cases.
+    /// If a part is missing, out of range, unknown or changed; [`LoadError`] lists the cases.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, LoadError> {
-        let file::Parts { weights, ties, alone, together, risk_path, training } =
+        let file::Parts { weights, ties, per_candidate, joint, risk_path, training } =
             file::Parts::from_bytes(bytes)?;
         let (cell, version) = (FastGrnn::new(&weights), file::version(bytes));
-        Ok(Self { weights, ties, alone, together, risk_path, training, version, cell })
+        Ok(Self { weights, ties, per_candidate, joint, risk_path, training, version, cell })
     }
 
     /// The content of this model's file: the same model gives the same bytes.
@@ -144,8 +144,8 @@ impl Model {
         file::Parts {
             weights: self.weights.clone(),
             ties: self.ties,
-            alone: self.alone.clone(),
-            together: self.together.clone(),
+            per_candidate: self.per_candidate.clone(),
+            joint: self.joint.clone(),
             risk_path: self.risk_path.clone(),
             training: self.training.clone(),
         }
@@ -156,12 +156,12 @@ impl Model {
         &self.version
     }
 
-    /// Units in the cell's state.
+    /// The number of units in the cell's state.
     pub fn hidden_size(&self) -> usize {
         self.weights.bias_gate.len()
     }
 
-    /// How it counts ties.
+    /// How the model counts ties.
     pub fn ties(&self) -> Ties {
         self.ties
     }
@@ -176,17 +176,17 @@ impl Model {
         &self.weights
     }
 
-    /// What a candidate's own confidence is worth; its bins count one candidate.
+    /// The calibration of the per-candidate pass. Its number of candidates is always 1.
     pub fn alone(&self) -> &CalibrationTable {
-        &self.alone
+        &self.per_candidate
     }
 
-    /// What a request's confidence is worth.
+    /// The calibration of the joint pass.
     pub fn together(&self) -> &CalibrationTable {
-        &self.together
+        &self.joint
     }
 
-    /// The path of thresholds to promise a risk by; empty where nothing was certified.
+    /// The risk path, from which a promise is resolved; empty where no thresholds were certified.
     pub fn risk_path(&self) -> &[RiskStep] {
         &self.risk_path
     }

@@ -1,4 +1,4 @@
-//! Names: the closed vocabulary of an enum, spelled once.
+//! Names: the closed vocabulary of an enum, written once.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnknownName {
-    /// What was to be named, such as `reason`.
+    /// The kind of name, such as `reason`.
     pub what: &'static str,
     /// The unknown name.
     pub name: String,
@@ -31,9 +31,9 @@ impl fmt::Display for UnknownName {
 
 impl std::error::Error for UnknownName {}
 
-/// Gives an enum `ALL`, `name`, `Display` and `FromStr` from one list. A missing variant does not compile.
+/// Implements `ALL`, `name`, `Display` and `FromStr` of an enum from one list. A list without a variant does not compile.
 ///
-/// Exported for the other crates of this workspace; it is no part of the interface.
+/// Exported for the other crates of this workspace; it is not part of the public interface.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! names {

@@ -1,7 +1,7 @@
-//! The observer seam: an [`Observer`] is notified of what the router does.
+//! The observer interface: an [`Observer`] is notified of what the router does.
 //!
-//! Dispatch is static, contexts live on the router's stack, and events are borrowed, so that an observer pays for what it
-//! uses and `()`, which uses nothing, costs nothing.
+//! Dispatch is static, contexts are on the router's stack, and events are borrowed. So an observer costs only what it
+//! uses, and `()`, which uses nothing, costs nothing.
 //!
 //! # The contract
 //!
@@ -9,37 +9,38 @@
 //!
 //! ```text
 //! on_request_start
-//! detail                                      once; it decides what follows
-//!     is_enabled                              of each stage, and of each step
-//!     on_stage_start .. on_stage_end          of those that are enabled: properly nested, an end for each start
+//! detail                                      once; it selects the calls below
+//!     is_enabled                              for each stage and each step
+//!     on_stage_start .. on_stage_end          for those that are enabled: nested, with an end for each start
 //! on_decision  or  on_error                   exactly one
 //! on_request_end
 //! ```
 //!
-//! - After [`Detail::Off`] nothing follows, not even the end: the request's context is dropped. Nor does anything follow
-//!   [`Detail::Unsuccessful`] where the request is a success.
-//! - The router calls [`is_enabled`](Observer::is_enabled) only for what the detail has, more than once for some stages, and
-//!   expects the same answer throughout a request. A stage that is enabled begins.
-//! - A stage is timed only where it is enabled: the time of another one counts to the next stage that is enabled.
+//! - After [`Detail::Off`] no call follows for this request: its context is dropped. The same holds for
+//!   [`Detail::Unsuccessful`] if the request is a success.
+//! - The router calls [`is_enabled`](Observer::is_enabled) only for events that the detail includes, and more than once
+//!   for some stages. The result must be the same throughout a request. Each enabled stage begins.
+//! - Only enabled stages are timed. The time of a stage that is not enabled counts to the next enabled stage.
 //! - Each request of a batch runs within a guard of its [`BatchContext`], which is dropped before the batch returns.
-//! - The router holds no lock in a callback.
-//! - If the router unwinds, contexts are dropped and nothing is called: what must be undone belongs in a `Drop`.
+//! - The router holds no lock during a callback.
+//! - If the router unwinds, it drops the contexts and makes no more calls. Cleanup therefore belongs in a `Drop`.
 //! - [`on_outcome`](Observer::on_outcome), [`on_promise_broken`](Observer::on_promise_broken),
-//!   [`on_breaker_transition`](Observer::on_breaker_transition) and [`on_model_reload`](Observer::on_model_reload)
-//!   always arrive, within a request or outside.
+//!   [`on_breaker_transition`](Observer::on_breaker_transition) and [`on_model_reload`](Observer::on_model_reload) are
+//!   called at every detail, within a request or outside.
 //!
-//! `ContractChecker`, in the module `testing` behind the feature of that name, wraps an observer and panics where this is
-//! broken, by the router or by a tuple, or where the observer's own answers contradict each other.
+//! `ContractChecker`, in the module `testing` behind the feature of that name, wraps an observer. It panics where the
+//! router or a tuple breaks this contract, or where the observer's results contradict each other.
 //!
-//! Observers compose: a tuple of two to four is one. The router works at the most detailed level of its members, and each
-//! member receives only what its own level has. `Option<O>` is chosen at run time, `Arc<O>` is shared.
+//! Observers compose: a tuple of two to four observers is an observer. The router works at the most detailed level of its
+//! members, and each member receives only the events of its own level. `Option<O>` is chosen at run time, and `Arc<O>` is
+//! shared.
 //!
 //! ```
 //! use std::sync::atomic::{AtomicU64, Ordering};
 //! use tiny_dancer_core::observer::{Decided, Detail, Observer, RequestStart};
 //! use tiny_dancer_core::{Router, RouterConfig, RoutingRequest};
 //!
-//! /// Counts answers that cost money.
+//! /// Counts requests that go to the powerful model.
 //! #[derive(Default)]
 //! struct Powerful(AtomicU64);
 //!
@@ -74,20 +75,19 @@ pub use event::{
     OutcomeReported, PromiseBroken, RequestEnd, RequestStart, Stage, StageEnd, StageStart, Status,
 };
 
-/// Is notified of what a router does. See the [module](self) for the contract.
+/// Receives the events of a router. See the [module](self) for the contract.
 pub trait Observer: Send + Sync + 'static {
     /// Lives from a request's start to its end.
     type Request: 'static;
-    /// Lives from a stage's start to its end. Its default is what [`on_stage_start`](Self::on_stage_start) returns
-    /// unless it is implemented.
+    /// Lives from a stage's start to its end. The provided [`on_stage_start`](Self::on_stage_start) returns its default.
     type Stage: Default + 'static;
-    /// Lives as long as a batch, and is entered on each thread that routes one of its requests.
+    /// Lives as long as a batch, and is entered for each of its requests, on the thread that routes it.
     type Batch: BatchContext;
 
-    /// Several requests came in together, and may be routed on other threads.
+    /// A batch of requests came in, which may be routed on other threads.
     ///
-    /// An observer that keeps a context by thread takes it here; [`BatchContext::enter`] restores it around each
-    /// request, so that each request has the parent that the batch had.
+    /// An observer with a context per thread captures it here. [`BatchContext::enter`] restores it around each request,
+    /// so that each request has the parent of the batch.
     #[inline]
     fn on_batch_start(&self, event: &BatchStart) -> Self::Batch {
         let _ = event;
@@ -104,30 +104,31 @@ pub trait Observer: Send + Sync + 'static {
         Self::Stage::default()
     }
 
-    /// How much of this request it receives. Called once, right after its start.
+    /// How much of this request the observer receives. Called once, right after the request's start.
     #[inline]
     fn detail(&self, request: &Self::Request) -> Detail {
         let _ = request;
         Detail::Stages
     }
 
-    /// Whether it receives a stage, or one candidate's step. Called only where its [`detail`](Self::detail) has such at
-    /// all. The answer must be the same throughout a request.
+    /// Whether the observer receives a stage, or one candidate's step. Called only where its [`detail`](Self::detail)
+    /// includes such events. The result must be the same throughout a request.
     ///
-    /// Reading the clock takes as long as some stages do, and steps that are not enabled run in one go.
+    /// Disabled events save time: reading the clock takes as long as some stages, and the cell reads consecutive
+    /// candidates whose steps are not enabled in one call.
     #[inline]
     fn is_enabled(&self, request: &Self::Request, event: &StageStart<'_>) -> bool {
         let _ = (request, event);
         true
     }
 
-    /// A stage, or one candidate's step, ended, well or not.
+    /// A stage, or one candidate's step, ended, with or without an error.
     #[inline]
     fn on_stage_end(&self, request: &mut Self::Request, stage: Self::Stage, event: &StageEnd) {
         let _ = (request, stage, event);
     }
 
-    /// The request was decided.
+    /// The request is decided.
     #[inline]
     fn on_decision(&self, request: &mut Self::Request, event: &Decided<'_>) {
         let _ = (request, event);
@@ -145,13 +146,13 @@ pub trait Observer: Send + Sync + 'static {
         let _ = (request, event);
     }
 
-    /// The caller reported how the chosen model did.
+    /// The caller reported the outcome of the chosen model.
     #[inline]
     fn on_outcome(&self, event: &OutcomeReported) {
         let _ = event;
     }
 
-    /// Outcomes refuted the promised risk: once, until a reset or a new promise.
+    /// Outcomes refuted the promised risk. Called once, until a reset or a new promise.
     #[inline]
     fn on_promise_broken(&self, event: &PromiseBroken) {
         let _ = event;
@@ -163,7 +164,7 @@ pub trait Observer: Send + Sync + 'static {
         let _ = event;
     }
 
-    /// The router got its first model, or another one, or failed to.
+    /// The router has its first model, has loaded another one, or failed to load one.
     #[inline]
     fn on_model_reload(&self, event: &ModelReload<'_>) {
         let _ = event;

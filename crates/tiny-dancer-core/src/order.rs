@@ -1,8 +1,8 @@
-//! Orders: which candidates are nearest, and which is the most confident.
+//! Orders: of candidates by similarity, and of decisions by confidence.
 //!
-//! Sorting compares what it can't predict, and each wrong guess costs a dozen comparisons. Up to [`RANKED`] values it is
-//! cheaper to compare every value with every other, without a branch: the number of smaller values is a value's place.
-//! Equal values get equal places, which their sum betrays; then the values are sorted after all.
+//! The branches of a sort are unpredictable, and each misprediction costs a dozen comparisons. Up to [`RANKED`] values it
+//! is faster to compare every value with every other, without a branch: the number of smaller values is a value's place.
+//! Equal values get equal places, which the sum of the places reveals. Such values are sorted instead.
 
 use crate::fastgrnn::JOINT_CANDIDATES;
 use crate::features::{FREQUENT, metadata_overlap};
@@ -11,13 +11,13 @@ use crate::{Candidate, Metadata};
 use pulp::{Simd, WithSimd};
 use std::cmp::Ordering;
 
-/// Above this number of values its square outweighs the logarithm of sorting.
+/// Above this number of values a sort is faster than comparing all pairs.
 const RANKED: usize = 128;
 
 /// The number of smaller values for each of `n` values. `values` are padded with infinity, which never ranks below a
 /// value.
 ///
-/// The loops run over vectors rather than lanes, since a compiler would rather vectorise the outer loop.
+/// The loops run over vectors rather than lanes: with lanes the compiler vectorises the wrong loop, the outer one.
 struct Rank<'a> {
     n: usize,
     values: &'a [f32],
@@ -33,36 +33,36 @@ impl WithSimd for Rank<'_> {
         let (places, _) = S::as_mut_simd_u32s(self.places);
         let end = self.n.next_multiple_of(S::F32_LANES);
         let (fours, rest) = self.values[..end].as_chunks::<4>();
-        for (&mine, places) in vectors.iter().zip(places).take(end / S::F32_LANES) {
+        for (&ranked, places) in vectors.iter().zip(places).take(end / S::F32_LANES) {
             let mut counts = simd.splat_u32s(0);
             for &[a, b, c, d] in fours {
-                counts = one_less_where(simd, counts, simd.less_than_f32s(simd.splat_f32s(a), mine));
-                counts = one_less_where(simd, counts, simd.less_than_f32s(simd.splat_f32s(b), mine));
-                counts = one_less_where(simd, counts, simd.less_than_f32s(simd.splat_f32s(c), mine));
-                counts = one_less_where(simd, counts, simd.less_than_f32s(simd.splat_f32s(d), mine));
+                counts = one_less_where(simd, counts, simd.less_than_f32s(simd.splat_f32s(a), ranked));
+                counts = one_less_where(simd, counts, simd.less_than_f32s(simd.splat_f32s(b), ranked));
+                counts = one_less_where(simd, counts, simd.less_than_f32s(simd.splat_f32s(c), ranked));
+                counts = one_less_where(simd, counts, simd.less_than_f32s(simd.splat_f32s(d), ranked));
             }
             for &a in rest {
-                counts = one_less_where(simd, counts, simd.less_than_f32s(simd.splat_f32s(a), mine));
+                counts = one_less_where(simd, counts, simd.less_than_f32s(simd.splat_f32s(a), ranked));
             }
             *places = simd.sub_u32s(simd.splat_u32s(0), counts);
         }
     }
 }
 
-/// Counts downwards: a comparison leaves -1 in a lane, so that adding it is all.
+/// Subtracts 1 from the counts of some lanes. A comparison gives -1 in such a lane, so this is one addition.
 #[inline(always)]
 fn one_less_where<S: Simd>(simd: S, counts: S::u32s, here: S::m32s) -> S::u32s {
     simd.add_u32s(counts, simd.select_u32s(here, simd.splat_u32s(u32::MAX), simd.splat_u32s(0)))
 }
 
-/// Dispatches [`Rank`]. One function for all who need it: a copy for each would push other code out of the nearest cache.
+/// Dispatches [`Rank`]. It is not inlined, since several copies would displace other code from the instruction cache.
 #[inline(never)]
 fn rank(kernel: Kernel, n: usize, values: &[f32], places: &mut [u32]) {
     kernel.dispatch_short(Rank { n, values, places });
 }
 
-/// Calls `take` with the index of each value and its place in ascending order; false if two values are equal. `values`
-/// are at most `N`, none of them NaN.
+/// Calls `take` with the index of each value and its place in ascending order. Returns false if two values are equal.
+/// There are at most `N` values, and none is NaN.
 #[inline]
 fn ascending<const N: usize>(
     kernel: Kernel,
@@ -79,11 +79,12 @@ fn ascending<const N: usize>(
         sum += place as usize;
         take(index, place as usize);
     }
-    // Of two different values exactly one is smaller, of two equal ones neither.
+    // A pair of different values adds 1 to the sum, a pair of equal values adds 0.
     sum == n * (n - 1) / 2
 }
 
-/// [`ascending`] with no more room than so many values need. False also above [`RANKED`], where nothing is taken.
+/// [`ascending`] with an array that fits the number of values. Above [`RANKED`] values it returns false and calls
+/// nothing.
 #[inline]
 fn ranked(
     kernel: Kernel,
@@ -102,10 +103,10 @@ fn ranked(
     }
 }
 
-/// The order of candidates that are equally similar to the query: by what else they say, and cautiously.
+/// The order of candidates that are equally similar to the query: by their other features, weakest evidence nearest.
 ///
-/// The candidate that says less for the lightweight model counts as nearer, so that the model reads it last and the cut
-/// at the k nearest keeps it. Any order of the same candidates therefore gives the same decision.
+/// The candidate with the weaker evidence for the lightweight model counts as nearer, so that the model reads it last and
+/// a selection of the k nearest keeps it. The order of the request's candidates therefore does not change the decision.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tiebreak<'a> {
     pub(crate) metadata: Option<&'a Metadata>,
@@ -134,7 +135,7 @@ pub(crate) fn compare(a: f32, b: f32) -> Ordering {
     a.partial_cmp(&b).unwrap_or(Ordering::Equal)
 }
 
-/// The candidates of the joint pass: the nearest, in ascending similarity, equal ones in the order of a tiebreak.
+/// The candidates of the joint pass: the nearest, in ascending similarity. A tiebreak orders equal similarities.
 #[derive(Debug)]
 pub(crate) struct JointOrder {
     candidates: [u32; JOINT_CANDIDATES],
@@ -148,7 +149,7 @@ impl Default for JointOrder {
 }
 
 impl JointOrder {
-    /// Picks them from the similarities of all candidates, none of which is NaN. `tie` compares two positions of equal
+    /// Selects them by the similarities of all candidates, none of which is NaN. `tie` compares two positions of equal
     /// similarity: `Less` where the first counts as farther.
     pub(crate) fn fill(
         &mut self,
@@ -168,7 +169,7 @@ impl JointOrder {
         }
     }
 
-    /// Keeps the nearest so far sorted. Of many candidates in any order few are near enough to be inserted.
+    /// Keeps the nearest so far sorted. Of many candidates in random order only a few are inserted.
     fn insert_all(&mut self, similarity: &[f32], tie: impl Fn(usize, usize) -> Ordering) {
         let farther = |a: u32, b: u32| {
             let (a, b) = (a as usize, b as usize);
@@ -191,7 +192,7 @@ impl JointOrder {
         }
     }
 
-    /// Forgets them.
+    /// Removes all candidates.
     #[inline]
     pub(crate) fn clear(&mut self) {
         self.len = 0;
@@ -204,10 +205,8 @@ impl JointOrder {
     }
 }
 
-/// Calls `take` with the index of each value and its place in descending order. False if two values are equal, or if
-/// there are so many that sorting is cheaper: then the caller sorts.
-///
-/// `values` are finite.
+/// Calls `take` with the index of each value and its place in descending order. Returns false if two values are equal, or
+/// if there are more than [`RANKED`]: then the caller sorts. All values are finite.
 #[inline]
 pub(crate) fn descending(kernel: Kernel, values: &[f32], take: impl FnMut(usize, usize)) -> bool {
     ranked(kernel, values.iter().map(|value| -value), take)

@@ -1,17 +1,18 @@
-//! The promise: thresholds that keep a stated risk, instead of thresholds that were guessed.
+//! The promise: thresholds that keep a stated risk, instead of thresholds that are set by hand.
 //!
-//! The user states a [`RiskBudget`]: among requests sent to the lightweight model at most a share `alpha` is
-//! insufficient, with confidence `1 - delta`. The model file brings a *path*: pairs of thresholds in an order that was
-//! fixed beforehand on other rows, from the most careful to the boldest, and for each the number of certification rows
-//! that it would have sent to the lightweight model, `n`, and how many of these were insufficient, `failures`.
+//! The user states a [`RiskBudget`]: of the requests sent to the lightweight model at most a share `alpha` gets an
+//! insufficient answer, with confidence `1 - delta`. The model file has a *risk path*: pairs of thresholds from the most
+//! careful to the boldest, in an order that was fixed beforehand on other rows. For each pair it has `n`, the number of
+//! certification rows that these thresholds send to the lightweight model, and `failures`, the number of insufficient
+//! answers among them.
 //!
 //! The budget is resolved by fixed-sequence testing (Angelopoulos, Bates, Candès, Jordan and Lei, "Learn then Test",
-//! 2021): walk the path while the exact binomial bound of Clopper and Pearson (1934) on a step's failure rate is at
-//! most `alpha`, stop at the first step where it is not, and take the one before. Since the order was fixed and the
-//! walk stops at the first doubt, each step may use the whole of `delta`.
+//! 2021). The test takes the steps in order while the exact binomial bound of Clopper and Pearson (1934) on a step's
+//! failure rate is at most `alpha`. It stops at the first step where the bound is larger, and the result is the step
+//! before. Since the order is fixed and the test stops at the first such step, each step can use the whole of `delta`.
 //!
-//! It holds for requests that are exchangeable with the certification rows: the same kind of traffic, the same two
-//! language models, the same embedding model and memory. Whether it still does is what the [`PromiseMonitor`] watches.
+//! The promise holds for requests that are exchangeable with the certification rows: the same kind of traffic, the same
+//! two language models, the same embedding model and candidates. The [`PromiseMonitor`] tests whether it still holds.
 
 use crate::Thresholds;
 
@@ -19,27 +20,27 @@ mod monitor;
 
 pub use monitor::{PromiseMonitor, PromiseState};
 
-/// What the user is ready to risk.
+/// The risk that the user accepts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct RiskBudget {
     /// The largest share of insufficient answers among requests sent to the lightweight model, between 0 and 1.
     pub alpha: f64,
-    /// The probability with which the promise may be broken all the same, between 0 and 1.
+    /// The probability that the promise does not hold, between 0 and 1.
     pub delta: f64,
 }
 
-/// One step of the path: two thresholds, and how they did on the certification rows.
+/// One step of the risk path: two thresholds, and their failures on the certification rows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct RiskStep {
-    /// Lightweight needs at least this confidence.
+    /// The least confidence for the lightweight model.
     pub confidence_threshold: f32,
-    /// Lightweight needs at most this uncertainty.
+    /// The largest uncertainty for the lightweight model.
     pub max_uncertainty: f32,
-    /// Certification rows that these thresholds send to the lightweight model.
+    /// The number of certification rows that these thresholds send to the lightweight model.
     pub n: u32,
-    /// ... of which it was insufficient for so many.
+    /// The number of these rows for which its answer was insufficient.
     pub failures: u32,
 }
 
@@ -50,7 +51,7 @@ impl RiskStep {
         Thresholds { confidence_threshold, max_uncertainty }
     }
 
-    /// Whether [`failure_bound`](Self::failure_bound) is at most `alpha`, without searching for it.
+    /// Whether [`failure_bound`](Self::failure_bound) is at most `alpha`, without computing it.
     fn keeps(&self, RiskBudget { alpha, delta }: RiskBudget) -> bool {
         self.failures < self.n && binomial_tail(self.n, self.failures, alpha) < delta
     }
@@ -61,17 +62,17 @@ impl RiskStep {
     }
 }
 
-/// The boldest step of a path that keeps the budget.
+/// The boldest step of a risk path that keeps the budget.
 ///
 /// # Errors
-/// If no step keeps it: the smallest alpha that the path can promise with the same delta, or `None` where there is no path.
+/// If no step keeps it: the smallest alpha that the path can promise with the same delta, or `None` if the path is empty.
 pub fn resolve(path: &[RiskStep], budget: RiskBudget) -> Result<RiskStep, Option<f64>> {
     let kept = path.iter().take_while(|step| step.keeps(budget)).last();
     kept.copied().ok_or_else(|| path.first().map(|step| step.failure_bound(budget.delta)))
 }
 
 /// The upper Clopper-Pearson bound: the largest failure rate under which `failures` or fewer of `n` have a probability
-/// of at least `delta`. 1 where nothing was tried, or everything failed.
+/// of at least `delta`. It is 1 where all `n` failed, and for `n = 0`.
 ///
 /// ```
 /// use tiny_dancer_core::promise::upper_bound;
@@ -84,7 +85,7 @@ pub fn upper_bound(n: u32, failures: u32, delta: f64) -> f64 {
         return 1.0;
     }
     let (mut low, mut high) = (0.0, 1.0);
-    // Sixty halvings leave less than an f64 can tell apart. Ends on the safe side, high.
+    // Sixty halvings reach f64's precision. The result is the safe end of the interval, the high one.
     for _ in 0..60 {
         let middle = f64::midpoint(low, high);
         if binomial_tail(n, failures, middle) >= delta {
@@ -98,8 +99,8 @@ pub fn upper_bound(n: u32, failures: u32, delta: f64) -> f64 {
 
 /// `P(X <= k)` for `X` binomial with `n` trials of probability `p`, where `k < n`.
 ///
-/// Terms are summed away from `k` on the side where they fall, until the rest is too small to count: some dozens of
-/// standard deviations at most, however many trials there are.
+/// The sum starts at `k` and goes in the direction in which terms fall, until the rest is negligible. That takes at most
+/// some dozens of standard deviations, for any number of trials.
 fn binomial_tail(n: u32, k: u32, p: f64) -> f64 {
     let (n, k, odds) = (f64::from(n), f64::from(k), (1.0 - p) / p);
     let falls = |term: f64, sum: f64| term > sum * f64::EPSILON / 1e3;
@@ -123,7 +124,7 @@ fn binomial_tail(n: u32, k: u32, p: f64) -> f64 {
 }
 
 /// `P(X = k)`, to almost full precision for any `n`: Loader, "Fast and accurate computation of binomial
-/// probabilities", 2000. Large logarithms cancel on paper instead of in the computer.
+/// probabilities", 2000. Large logarithms are cancelled in the formula, not in floating point.
 fn binomial_term(n: f64, k: f64, p: f64) -> f64 {
     let q = 1.0 - p;
     if k == 0.0 {
@@ -140,7 +141,7 @@ fn binomial_term(n: f64, k: f64, p: f64) -> f64 {
     log.exp() * (n / (std::f64::consts::TAU * k * (n - k))).sqrt()
 }
 
-/// `ln n! - ln(sqrt(2 pi n) (n / e)^n)`, for whole `n` from 1.
+/// `ln n! - ln(sqrt(2 pi n) (n / e)^n)`, for integers `n` from 1.
 fn stirling_error(n: f64) -> f64 {
     if n < 16.0 {
         let log_factorial: f64 = (2..=n as u32).map(|i| f64::from(i).ln()).sum();
@@ -150,7 +151,7 @@ fn stirling_error(n: f64) -> f64 {
     (1.0 / 12.0 - (1.0 / 360.0 - (1.0 / 1260.0 - (1.0 / 1680.0 - 1.0 / 1188.0 / m) / m) / m) / m) / n
 }
 
-/// `x ln(x / mean) + mean - x`, also where the two are close.
+/// `x ln(x / mean) + mean - x`, precise also where `x` and `mean` are close.
 fn deviance(x: f64, mean: f64) -> f64 {
     let v = (x - mean) / (x + mean);
     if v.abs() >= 0.1 {

@@ -1,8 +1,8 @@
-//! Replay: a decision computed once more, from what a trace kept of it.
+//! Replay: a decision computed again from the values that a trace recorded.
 //!
-//! The joint pass reads the features of at most [`JOINT_CANDIDATES`] candidates, and
-//! everything after it follows from them: with the same model and the same kernel, to the last bit. So a trace that
-//! keeps these rows (an event of the decision names them) can prove what was decided, without an embedding or a name in it.
+//! The joint pass reads the features of at most [`JOINT_CANDIDATES`] candidates. The decision follows from these rows:
+//! the same model and the same kernel give the same bits. So a trace that records the rows
+//! ([`Decided::joint`](crate::observer::Decided::joint)) can prove the decision, without any embedding or name.
 //!
 //! ```
 //! use tiny_dancer_core::{Kernel, Model, Thresholds, replay::Recorded};
@@ -25,31 +25,31 @@ use crate::kernel::Kernel;
 use crate::model::Model;
 use crate::{Reason, Thresholds};
 
-/// What was read of a request, and the thresholds that decided.
+/// The input of a decision: the joint pass's rows, and the thresholds.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recorded {
-    /// The features of the candidates that were read together, farthest first, in the order of [`Feature::ALL`].
+    /// The features of the joint pass's candidates, farthest first, in the order of [`Feature::ALL`].
     pub rows: Vec<[f32; Feature::COUNT]>,
-    /// What lightweight needed.
+    /// The thresholds of the lightweight model.
     pub thresholds: Thresholds,
 }
 
-/// What comes of it.
+/// The result of a replay.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Replayed {
     /// The probability that the lightweight model suffices.
     pub confidence: f32,
-    /// The conformal uncertainty of that.
+    /// The conformal uncertainty of the confidence.
     pub uncertainty: f32,
-    /// Which test decides, and with it where the request goes.
+    /// The reason of the decision, which also gives the model.
     pub reason: Reason,
 }
 
-/// Why nothing can be replayed: no router recorded this.
+/// Why a record cannot be replayed: a router does not record such values.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReplayError {
-    /// More rows than are ever read together.
+    /// More rows than the joint pass reads.
     #[error("there are {rows} rows, expected {JOINT_CANDIDATES} at most")]
     TooManyRows {
         /// How many there are.
@@ -62,7 +62,7 @@ pub enum ReplayError {
         row: usize,
         /// Which feature.
         feature: Feature,
-        /// What it holds.
+        /// Its value.
         value: f32,
     },
     /// The model's output is NaN or infinite.
@@ -74,10 +74,10 @@ pub enum ReplayError {
 }
 
 impl Recorded {
-    /// Decides again.
+    /// Computes the decision again.
     ///
     /// # Errors
-    /// If no router can have recorded the rows, or if the model's output is not finite.
+    /// If a router cannot have recorded the rows, or if the model's output is not finite.
     pub fn replay(&self, model: &Model, kernel: Kernel) -> Result<Replayed, ReplayError> {
         let Some(nearest) = self.rows.last() else {
             return Ok(Replayed { confidence: 0.0, uncertainty: 1.0, reason: Reason::NoEvidence });
@@ -99,9 +99,9 @@ impl Recorded {
         Ok(Replayed { confidence, uncertainty, reason })
     }
 
-    /// Whether a router may have read these rows.
+    /// Checks whether a router can have recorded these rows.
     fn check(&self) -> Result<(), ReplayError> {
-        // A recency is a power of two, which may round up.
+        // A recency is computed as a power of two, which may round up.
         const MOST: f32 = 1.0 + 1e-6;
         if self.rows.len() > JOINT_CANDIDATES {
             return Err(ReplayError::TooManyRows { rows: self.rows.len() });

@@ -1,4 +1,4 @@
-//! What the caller brings: a query and what is remembered.
+//! The router's input: a query and its candidates.
 
 use crate::CandidateSet;
 use crate::set::Neighbour;
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 /// Key-value pairs of a query or of a candidate, such as `subject = "algebra"`.
 pub type Metadata = BTreeMap<String, String>;
 
-/// Something remembered that may tell how the query will go: a past request, a profile of many, an agent, a tool.
+/// Evidence for how well the lightweight model will answer a query: a past request, a profile of many, an agent, a tool.
 ///
 /// Candidates come from the caller's vector store.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,26 +15,26 @@ pub type Metadata = BTreeMap<String, String>;
 pub struct Candidate {
     /// The caller's name for it. Never a metric label; in logs only at `DEBUG` and below.
     pub id: String,
-    /// The embedding, of the query's dimension and from the same embedding model; need not be normalised.
+    /// The embedding, of the query's dimension and from the same embedding model. It need not be normalised.
     pub embedding: Vec<f32>,
     /// Key-value pairs, compared with the query's.
     #[cfg_attr(feature = "serde", serde(default))]
     pub metadata: Metadata,
-    /// When it was made, in Unix seconds. The future counts as now.
+    /// When it was made, in Unix seconds. A time in the future counts as now.
     pub created_at: i64,
-    /// How many requests stand behind it; 1 for a single past request.
+    /// The number of requests that it summarises; 1 for a single past request.
     pub access_count: u64,
-    /// How often the lightweight model's answer was no worse than the powerful one's there, from 0 to 1; where that is
-    /// unknown, how often it was good enough. Two wrong answers are no worse: 1.
+    /// How often the lightweight model's answer was no worse than the powerful one's, from 0 to 1. Where that is unknown,
+    /// how often it was good enough. If both answers are wrong, neither is worse, which counts as 1.
     pub success_rate: f32,
     /// How often its answer was better than the powerful one's, from 0 to `success_rate`; 0 where that is unknown.
     ///
-    /// A file that has a `success_rate` must have a `win_rate`, too: without it, the rates are of an older coding, which a
-    /// router would read wrongly.
+    /// A file with a `success_rate` must also have a `win_rate`. A file without it has an older coding of the rates, which
+    /// a router would misread.
     pub win_rate: f32,
 }
 
-/// A query, before any candidate: what is to be routed.
+/// A query: the part of a request without its candidates.
 ///
 /// It borrows and is `Copy`.
 ///
@@ -51,7 +51,7 @@ pub struct Query<'a> {
     pub embedding: &'a [f32],
     /// Key-value pairs; `None` and an empty map mean the same.
     pub metadata: Option<&'a Metadata>,
-    /// The moment that recency is measured from, in Unix seconds; `None` reads the clock.
+    /// The time from which recency is measured, in Unix seconds; `None` reads the clock.
     pub now: Option<i64>,
 }
 
@@ -62,9 +62,9 @@ impl<'a> Query<'a> {
     }
 }
 
-/// One request: a query, and the candidates to judge it by.
+/// One request: a query, and the candidates by which it is routed.
 ///
-/// It borrows and is `Copy`, so nothing is cloned, and one request can be routed twice.
+/// It borrows and is `Copy`: no data is cloned, and one request can be routed twice.
 ///
 /// ```
 /// use tiny_dancer_core::{Candidate, Query, RoutingRequest};
@@ -76,22 +76,23 @@ impl<'a> Query<'a> {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct RoutingRequest<'a> {
-    /// What is to be routed.
+    /// The query.
     pub query: Query<'a>,
-    /// What is remembered, in any order, of the query's dimension.
+    /// The candidates, in any order, of the query's dimension.
     pub candidates: &'a [Candidate],
 }
 
 impl<'a> RoutingRequest<'a> {
-    /// A request without metadata, at the clock's time. Slices, arrays and vectors will do.
+    /// A request without metadata, at the clock's time.
     pub fn new(embedding: &'a [f32], candidates: &'a [Candidate]) -> Self {
         Self { query: Query::new(embedding), candidates }
     }
 }
 
-/// The candidates of a request once they are known: those that it brings, or those that were found in a set.
+/// The candidates of a request: those that it brings, or those that were found in a set.
 ///
-/// A *position* counts them in this order. A *place* is where the caller finds one: in the request, or in the set.
+/// A *position* is a candidate's index in this order. A *place* is its index for the caller: in the request, or in the
+/// set.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Candidates<'a> {
     Brought(&'a [Candidate]),
@@ -115,7 +116,7 @@ impl<'a> Candidates<'a> {
         }
     }
 
-    /// Where the caller finds the candidate at a position.
+    /// The place of the candidate at a position.
     #[inline(always)]
     pub(crate) fn place(self, position: usize) -> usize {
         match self {

@@ -1,4 +1,4 @@
-//! What the router answers, and what the caller reports back.
+//! The router's answer, and the outcome that the caller reports.
 
 use crate::features::Columns;
 use crate::names::names;
@@ -9,9 +9,9 @@ use crate::set::Nearest;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum ModelType {
-    /// The cheap one, chosen where it suffices.
+    /// The cheap model, chosen where it suffices.
     Lightweight,
-    /// The expensive one, chosen where it is needed or where too little is known.
+    /// The expensive model, chosen where it is needed or where evidence is missing.
     Powerful,
 }
 
@@ -20,20 +20,20 @@ names!(ModelType, "model type", {
     Powerful => "powerful",
 });
 
-/// Which test decided a request.
+/// Why a request goes to its model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Reason {
-    /// A circuit is open: powerful, unasked.
+    /// A circuit is open: powerful, without inference.
     CircuitOpen,
-    /// Confident and certain enough: lightweight.
+    /// The confidence and the uncertainty meet their thresholds: lightweight.
     Confident,
-    /// Confident, but the uncertainty is above the limit: powerful.
+    /// The confidence meets its threshold, but the uncertainty is too large: powerful.
     HighUncertainty,
-    /// The confidence is below the threshold: powerful.
+    /// The confidence is below its threshold: powerful.
     LowConfidence,
-    /// No candidates: powerful, for want of evidence.
+    /// There are no candidates: powerful.
     NoEvidence,
 }
 
@@ -54,13 +54,13 @@ impl Reason {
         }
     }
 
-    /// Whether the answer is the safe one that needs no model: an open circuit, or no evidence.
+    /// Whether the decision was made without inference: a circuit is open, or there are no candidates.
     pub const fn is_fallback(self) -> bool {
         matches!(self, Self::CircuitOpen | Self::NoEvidence)
     }
 }
 
-/// What the lightweight model needs to be chosen.
+/// The conditions under which the lightweight model is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Thresholds {
@@ -71,7 +71,7 @@ pub struct Thresholds {
 }
 
 impl Thresholds {
-    /// Which test decides: confidence first, then uncertainty.
+    /// The reason of a decision. The confidence is tested first, then the uncertainty.
     ///
     /// ```
     /// use tiny_dancer_core::{Reason, Thresholds};
@@ -93,39 +93,39 @@ impl Thresholds {
     }
 }
 
-/// What one candidate alone says of the request.
+/// The decision by one candidate alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct RoutingDecision {
     /// The candidate's place in the request, or in the set.
     pub candidate: usize,
-    /// The probability that the lightweight model suffices, were this candidate all that is known.
+    /// The probability that the lightweight model suffices, by this candidate alone.
     pub confidence: f32,
-    /// The conformal uncertainty of that confidence: 0 certain, 1 nothing known.
+    /// The conformal uncertainty of that confidence, from 0, certain, to 1, unknown.
     pub uncertainty: f32,
     /// Whether this candidate alone would send the request to the lightweight model.
     pub use_lightweight: bool,
 }
 
-/// The answer: where the request goes, how sure that is, and why.
+/// The answer: the model that the request goes to, with its confidence, its uncertainty and the reason.
 ///
-/// Keep one and pass it to `Router::route_into` to reuse its memory. It carries no timings: observers own time.
+/// `Router::route_into` reuses the memory of a response. A response has no durations: observers receive them.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct RoutingResponse {
-    /// Where the request goes.
+    /// The model that the request goes to.
     pub model: ModelType,
     /// The probability that the lightweight model suffices.
     pub confidence: f32,
-    /// The conformal uncertainty: 0 certain, 1 nothing known.
+    /// The conformal uncertainty of the confidence, from 0, certain, to 1, unknown.
     pub uncertainty: f32,
-    /// Which test decided.
+    /// Why the request goes to that model.
     pub reason: Reason,
-    /// What each candidate says by itself, highest confidence first, ties by candidate.
+    /// The decision by each candidate alone, highest confidence first, ties by candidate.
     pub decisions: Vec<RoutingDecision>,
-    /// The memory that a reused response saves.
+    /// The working memory, kept for reuse.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub(crate) scratch: Scratch,
 }
@@ -139,7 +139,7 @@ impl RoutingResponse {
         self.uncertainty = uncertainty;
     }
 
-    /// Decides without looking at any candidate.
+    /// Decides without inference.
     pub(crate) fn fall_back(&mut self, reason: Reason) {
         self.decide(reason, 0.0, 1.0);
         self.decisions.clear();
@@ -149,7 +149,7 @@ impl RoutingResponse {
 }
 
 impl Default for RoutingResponse {
-    /// What is known before anything is asked: powerful, confidence 0, uncertainty 1, no evidence.
+    /// The answer without any evidence: powerful, confidence 0, uncertainty 1.
     fn default() -> Self {
         Self {
             model: ModelType::Powerful,
@@ -162,7 +162,7 @@ impl Default for RoutingResponse {
     }
 }
 
-/// The router's working memory. It is no part of the answer: all of them are equal, and a clone is empty.
+/// The router's working memory. It is not part of the answer, so all values are equal, and a clone is empty.
 #[derive(Default)]
 pub(crate) struct Scratch {
     pub(crate) columns: Columns,
@@ -189,16 +189,16 @@ impl std::fmt::Debug for Scratch {
     }
 }
 
-/// How the chosen model did, as the caller saw it.
+/// The result of a call to the chosen model, as the caller reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum OutcomeResult {
-    /// The call itself failed: an error, a timeout, a refusal.
+    /// The call failed: an error, a timeout, a refusal.
     CallFailed,
-    /// It answered, and the answer was not good enough.
+    /// The answer was not good enough.
     Insufficient,
-    /// It answered, and the answer was good enough.
+    /// The answer was good enough.
     Sufficed,
 }
 
@@ -208,7 +208,7 @@ names!(OutcomeResult, "outcome", {
     Sufficed => "sufficed",
 });
 
-/// What the caller reports after the chosen model has answered: once a request, as late as it likes.
+/// What the caller reports after the chosen model has answered: once per request, at any time.
 ///
 /// Duplicates are not detected.
 ///
@@ -222,14 +222,14 @@ names!(OutcomeResult, "outcome", {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Outcome {
-    /// The model that was asked.
+    /// The model that was called.
     pub model: ModelType,
-    /// How it did.
+    /// The result of the call.
     pub result: OutcomeResult,
 }
 
 impl Outcome {
-    /// What became of a call to `model`.
+    /// The outcome of a call to `model`.
     pub fn new(model: ModelType, result: OutcomeResult) -> Self {
         Self { model, result }
     }

@@ -30,22 +30,22 @@ pub struct Router<O: Observer = ()> {
     kernel: Kernel,
     scales: Scales,
     serving: ArcSwap<Serving>,
-    /// What outcomes say of the promised risk.
+    /// Tests the promised risk by outcomes.
     promise: Option<Mutex<PromiseMonitor>>,
     inference: Breaker,
     lightweight: Breaker,
 }
 
-/// A model, and the thresholds that go with it.
+/// A model and its thresholds.
 struct Serving {
     model: Arc<Model>,
     thresholds: Thresholds,
-    /// What the configuration was, for observers.
+    /// The configuration's digest, for observers.
     config_digest: String,
 }
 
 impl Serving {
-    /// Takes the configured thresholds, or those that keep the promised risk.
+    /// Uses the configured thresholds, or those that keep the promised risk.
     fn new(config: &RouterConfig, model: Model) -> Result<Self, LoadError> {
         let RouterConfig { confidence_threshold, max_uncertainty, .. } = *config;
         let mut thresholds = Thresholds { confidence_threshold, max_uncertainty };
@@ -60,7 +60,7 @@ impl Serving {
         Ok(Self { model: Arc::new(model), thresholds, config_digest: config.digest() })
     }
 
-    /// Whether it promises the same as `other`, so that evidence about the one is evidence about the other.
+    /// Whether it makes the same promise as `other`, so that the outcomes of one are evidence for the other.
     fn promises_like(&self, other: &Self) -> bool {
         (&self.model, self.thresholds) == (&other.model, other.thresholds)
     }
@@ -70,14 +70,14 @@ impl Router {
     /// A router without an observer.
     ///
     /// # Errors
-    /// If a field is out of range, if the model can't be loaded, or if it can't promise the configured risk.
+    /// If a field is out of range, if the model cannot be loaded, or if it cannot promise the configured risk.
     pub fn new(config: RouterConfig) -> Result<Self, ConfigError> {
         config.validate()?;
         let model = load(&config)?;
         Ok(Self::unobserved(config, model)?)
     }
 
-    /// A router of a checked configuration and a model that need not come from where that says.
+    /// A router with a checked configuration and any model; `model_path` is not read.
     fn unobserved(config: RouterConfig, model: Model) -> Result<Self, LoadError> {
         let serving = Serving::new(&config, model)?;
         let circuits = &config.circuit_breaker;
@@ -99,9 +99,10 @@ impl Router {
         })
     }
 
-    /// The same router, watched by `observer` from here on.
+    /// The same router, with `observer` from now on.
     ///
-    /// An observer that is costly to make, or that registers itself, is made after the configuration was found good:
+    /// An observer that is expensive to make, or that registers itself, can thus be made after the configuration was
+    /// checked:
     ///
     /// ```
     /// use std::sync::Arc;
@@ -126,7 +127,7 @@ impl Router {
 }
 
 impl<O: Observer> Router<O> {
-    /// A router that `observer` watches.
+    /// A router with an observer.
     ///
     /// # Errors
     /// As [`Router::new`].
@@ -134,28 +135,28 @@ impl<O: Observer> Router<O> {
         Ok(Router::new(config)?.observed_by(observer))
     }
 
-    /// A router of a checked configuration and a model that need not come from where that says.
+    /// A router with a checked configuration and any model; `model_path` is not read.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn with_model(config: RouterConfig, observer: O, model: Model) -> Result<Self, LoadError> {
         Ok(Router::unobserved(config, model)?.observed_by(observer))
     }
 
-    /// Routes one request. Allocates twice, however many candidates there are; [`route_into`](Self::route_into) not
-    /// at all.
+    /// Routes one request. Allocates twice, for any number of candidates; [`route_into`](Self::route_into) allocates
+    /// nothing.
     ///
     /// # Errors
     /// If the query or a candidate is bad, if the model's output is not finite, or, with `OnOpen::Reject`, if a circuit is
-    /// open: [`RouteError`] has the cases.
+    /// open: [`RouteError`] lists the cases.
     pub fn route(&self, request: RoutingRequest<'_>) -> Result<RoutingResponse, RouteError> {
         let mut response = RoutingResponse::default();
         self.route_into(request, &mut response)?;
         Ok(response)
     }
 
-    /// Routes one request into a response that is kept for reuse, and allocates nothing once that has held as many
+    /// Routes one request into a response that is reused. It allocates nothing once the response has held as many
     /// candidates.
     ///
-    /// After an error the response says what [`RoutingResponse::default`] says.
+    /// After an error the response is equal to [`RoutingResponse::default`].
     ///
     /// # Errors
     /// As [`route`](Self::route).
@@ -168,8 +169,8 @@ impl<O: Observer> Router<O> {
     }
 
     /// Routes one query by the `top_k` nearest candidates of a set. The answer has the same bits as that of
-    /// [`route`](Self::route) with those candidates in the order of the set, but for their places: a decision's `candidate` is
-    /// the place in the set.
+    /// [`route`](Self::route) with those candidates in the order of the set. Only their places differ: a decision's
+    /// `candidate` is the place in the set.
     ///
     /// # Errors
     /// As [`route`](Self::route).
@@ -184,7 +185,7 @@ impl<O: Observer> Router<O> {
         Ok(response)
     }
 
-    /// [`route_set`](Self::route_set) into a response that is kept for reuse.
+    /// [`route_set`](Self::route_set) into a response that is reused.
     ///
     /// # Errors
     /// As [`route`](Self::route).
@@ -198,11 +199,10 @@ impl<O: Observer> Router<O> {
         self.answer(Operation::RouteSet, &query, Source::Set(set, top_k), response)
     }
 
-    /// Routes several requests, in their order and with the same bits as one by one.
+    /// Routes several requests. The answers are in the order of the requests, with the same bits as one by one.
     ///
-    /// With feature `parallel` they are shared out in the current rayon pool. Observers are called on the thread that
-    /// routes, within what was current on the thread that called this: see
-    /// [`on_batch_start`](Observer::on_batch_start).
+    /// Feature `parallel` splits them over the current rayon pool. Observers are called on the thread that routes, within
+    /// the context that was current on the calling thread: see [`on_batch_start`](Observer::on_batch_start).
     pub fn route_batch(&self, requests: &[RoutingRequest<'_>]) -> Vec<Result<RoutingResponse, RouteError>> {
         let batch = observed::batch(&self.observer, requests.len());
         let route = |request: &RoutingRequest<'_>| {
@@ -248,12 +248,12 @@ impl<O: Observer> Router<O> {
         result
     }
 
-    /// Takes the report of how the chosen model did: once a request, as late as the caller likes.
+    /// Records the outcome of the chosen model: once per request, at any time.
     ///
-    /// Outcomes of the lightweight model move the `lightweight` circuit. Nothing ties an outcome to its request, so
-    /// while that circuit is half-open any outcome of the lightweight model answers for a probe.
+    /// Outcomes of the lightweight model can change the state of the `lightweight` circuit. An outcome does not identify
+    /// its request, so while that circuit is half-open, any outcome of the lightweight model counts as that of a probe.
     pub fn record_outcome(&self, outcome: Outcome) {
-        // All state changes first: an observer that panics must not keep an outcome from the circuit.
+        // The state changes first, so that it changes even if an observer panics.
         let (promise, broken) = self.judge_promise(outcome);
         let moved = self.move_lightweight_circuit(outcome);
         let forced = (broken && self.config.open_on_broken_promise)
@@ -279,17 +279,17 @@ impl<O: Observer> Router<O> {
         if failed { self.lightweight.failed() } else { self.lightweight.succeeded(true) }
     }
 
-    /// What outcomes say of the promised risk; `None` where none was promised.
+    /// The state of the promise; `None` where no risk is promised.
     pub fn promise(&self) -> Option<PromiseState> {
         self.promise_monitor().map(|monitor| monitor.state())
     }
 
     fn promise_monitor(&self) -> Option<MutexGuard<'_, PromiseMonitor>> {
-        // A monitor can't be half-changed: nothing in it panics.
+        // A poisoned lock is safe to use: no method of the monitor panics, so its state is always valid.
         self.promise.as_ref().map(|monitor| monitor.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Tells the monitor of an answer of the lightweight model; true if that refutes the promise.
+    /// Records an answer of the lightweight model. Returns the state of the promise, and whether this answer refutes it.
     fn judge_promise(&self, outcome: Outcome) -> (Option<PromiseState>, bool) {
         let Some(mut monitor) = self.promise_monitor() else { return (None, false) };
         let broken = match outcome {
@@ -300,21 +300,21 @@ impl<O: Observer> Router<O> {
         (Some(monitor.state()), broken)
     }
 
-    /// Forgets what outcomes said of the promised risk: the promise counts as kept from here on.
+    /// Restarts the test of the promise without any outcome.
     pub fn reset_promise(&self) {
         if let Some(mut monitor) = self.promise_monitor() {
             monitor.reset();
         }
     }
 
-    /// Loads the model anew from where the configuration says, while requests go on.
+    /// Loads the configured model again, while requests continue.
     ///
-    /// Requests under way finish with the model they began with. A bad file leaves the old model serving, and so does
-    /// one that can't keep the promised risk. What outcomes say of the promise stays where the model's version and the
-    /// thresholds stay; another promise begins without evidence.
+    /// A request finishes with the model with which it began. If the file is bad, or if the model cannot promise the
+    /// configured risk, the old model continues to serve. The state of the promise is kept if the model's version and the
+    /// thresholds are the same. Another promise starts without any outcome.
     ///
     /// # Errors
-    /// If the model can't be loaded, or can't promise the configured risk.
+    /// If the model cannot be loaded, or cannot promise the configured risk.
     pub fn reload_model(&self) -> Result<Arc<Model>, LoadError> {
         match load(&self.config).and_then(|model| Serving::new(&self.config, model)) {
             Ok(serving) => {
@@ -357,22 +357,22 @@ impl<O: Observer> Router<O> {
         self.serving.load().thresholds
     }
 
-    /// The vector instructions that it decides with.
+    /// The kernel that computes decisions.
     pub fn kernel(&self) -> Kernel {
         self.kernel
     }
 
-    /// The configuration, as it was checked.
+    /// The configuration.
     pub fn config(&self) -> &RouterConfig {
         &self.config
     }
 
-    /// Its observer.
+    /// The observer.
     pub fn observer(&self) -> &O {
         &self.observer
     }
 
-    /// The state of a circuit. An open one becomes half-open with the first request after its time.
+    /// The state of a circuit. An open circuit becomes half-open at the first request after its open time.
     pub fn circuit_state(&self, circuit: Circuit) -> CircuitState {
         self.breaker(circuit).state()
     }
@@ -382,13 +382,12 @@ impl<O: Observer> Router<O> {
         observed::transition(&self.observer, circuit, self.breaker(circuit).force_open(Cause::Forced));
     }
 
-    /// Closes a circuit and keeps it closed, whatever fails, until [`reset`](Self::reset) or
-    /// [`force_open`](Self::force_open).
+    /// Closes a circuit and ignores failures, until [`reset`](Self::reset) or [`force_open`](Self::force_open).
     pub fn force_closed(&self, circuit: Circuit) {
         observed::transition(&self.observer, circuit, self.breaker(circuit).force_closed());
     }
 
-    /// Closes a circuit and forgets its failures.
+    /// Closes a circuit and clears its failures.
     pub fn reset(&self, circuit: Circuit) {
         observed::transition(&self.observer, circuit, self.breaker(circuit).reset());
     }
@@ -400,8 +399,8 @@ impl<O: Observer> Router<O> {
         }
     }
 
-    /// The four stages, and the decision. Compiled for each level at which stages are observed, and for requests whose stages
-    /// are not observed, as are most under an observer that samples.
+    /// The four stages, and the decision. It is compiled for each of the two levels that have stages, and for all other
+    /// levels, which most requests have under an observer that samples.
     #[inline(always)]
     fn decide<const DETAIL: u8>(
         &self,
@@ -453,7 +452,8 @@ impl<O: Observer> Router<O> {
         Ok(())
     }
 
-    /// Computes the features, of a set those of its nearest candidates; returns what orders equal similarities.
+    /// Computes the features of the candidates, or of the nearest candidates of a set. Returns the order of equal
+    /// similarities.
     #[inline(always)]
     fn engineer<'q>(
         &self,
@@ -476,7 +476,7 @@ impl<O: Observer> Router<O> {
         Ok(Tiebreak { metadata: query.metadata, now })
     }
 
-    /// Asks both circuits; false is the fallback of an open one.
+    /// Checks both circuits. Returns false where one is open and the answer is the fallback.
     #[inline(always)]
     fn check_circuits(&self, leases: &mut Leases<'_, O>) -> Result<bool, RouteError> {
         for circuit in Circuit::ALL {
@@ -501,12 +501,12 @@ impl<O: Observer> Router<O> {
 #[derive(Clone, Copy)]
 enum Source<'a> {
     Request(&'a [Candidate]),
-    /// The nearest of a set, and how many.
+    /// A set, and the number of its nearest candidates to use.
     Set(&'a CandidateSet, usize),
 }
 
 impl<'a> Source<'a> {
-    /// How many candidates there will be.
+    /// How many candidates the request uses.
     #[inline(always)]
     fn len(self) -> usize {
         match self {
@@ -515,7 +515,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The candidates, after those of a set were found.
+    /// The candidates. `nearest` holds those of a set, after the search.
     #[inline(always)]
     fn candidates<'n>(self, nearest: &'n Nearest) -> Candidates<'n>
     where
@@ -533,15 +533,15 @@ fn load(config: &RouterConfig) -> Result<Model, LoadError> {
     config.model_path.as_ref().map_or_else(|| Ok(Model::embedded()), Model::load)
 }
 
-/// What the joint pass found.
+/// The result of the joint pass.
 struct Evidence {
     confidence: f32,
     top_similarity: f32,
-    /// How many candidates were read together.
+    /// How many candidates the joint pass read.
     candidates: usize,
 }
 
-/// Runs the cell on candidates alone, whose confidences it keeps, and on the nearest together, which `read` feeds to it.
+/// Runs the per-candidate pass, and the joint pass. `read` reads the candidates of the joint pass into the state.
 #[inline(always)]
 fn infer(
     kernel: Kernel,
@@ -553,7 +553,7 @@ fn infer(
 ) -> Result<Evidence, RouteError> {
     let Scratch { columns, joint, nearest } = scratch;
     let (features, confidences, _) = columns.split();
-    cell.alone(kernel, features, confidences)
+    cell.per_candidate(kernel, features, confidences)
         .map_err(|(candidate, value)| RouteError::NonFiniteOutput { candidate: Some(candidate), value })?;
     let (similarity, candidates) = (features.column(Feature::Similarity), source.candidates(nearest));
     joint.fill(kernel, similarity, |a, b| tiebreak.compare(candidates.get(a), candidates.get(b)));
@@ -566,7 +566,7 @@ fn infer(
     Ok(Evidence { confidence, top_similarity, candidates: joint.positions().len() })
 }
 
-/// Feeds the joint pass's candidates to the cell: one at a time those whose step is enabled, the others in one go.
+/// Reads the joint pass's candidates: each enabled step in a call of its own, the candidates between them in one call.
 fn read_in_steps<O: Observer>(
     kernel: Kernel,
     cell: &FastGrnn,
@@ -589,7 +589,7 @@ fn read_in_steps<O: Observer>(
     cell.read(kernel, features, &joint[read..], state);
 }
 
-/// What the confidences are worth: writes the candidates' decisions, and returns the request's uncertainty.
+/// Computes the uncertainties: writes the candidates' decisions, and returns the request's uncertainty.
 #[inline(always)]
 fn estimate(
     kernel: Kernel,
@@ -603,15 +603,15 @@ fn estimate(
     let candidates = source.candidates(nearest);
     let confidences: &[f32] = confidences;
     let similarity = features.column(Feature::Similarity);
-    let (alone, together) = (serving.model.alone(), serving.model.together());
-    alone.uncertainties(kernel, confidences, similarity, 1, uncertainties);
+    let (per_candidate, joint) = (serving.model.alone(), serving.model.together());
+    per_candidate.uncertainties(kernel, confidences, similarity, 1, uncertainties);
     let decide = |position| {
         let (confidence, uncertainty): (f32, f32) = (confidences[position], uncertainties[position]);
         let use_lightweight = serving.thresholds.reason(confidence, uncertainty) == Reason::Confident;
         RoutingDecision { candidate: position, confidence, uncertainty, use_lightweight }
     };
     let decisions = &mut response.decisions;
-    // Every place is written anew.
+    // Every element is overwritten below.
     decisions.resize(confidences.len(), RoutingDecision::default());
     let ranked = order::descending(kernel, confidences, |position, rank| {
         decisions[rank] = decide(position);
@@ -622,16 +622,16 @@ fn estimate(
             b.confidence.total_cmp(&a.confidence).then(a.candidate.cmp(&b.candidate))
         });
     }
-    // Those of a set come in its order, so that positions sort ties as places do.
+    // The candidates of a set are in its order, so sorting ties by position sorts them by place.
     if let Candidates::Found(..) = candidates {
         for decision in decisions {
             decision.candidate = candidates.place(decision.candidate);
         }
     }
-    together.uncertainty(evidence.confidence, evidence.top_similarity, evidence.candidates)
+    joint.uncertainty(evidence.confidence, evidence.top_similarity, evidence.candidates)
 }
 
-/// The leases that a request holds as a probe of half-open circuits. Those that were not used go back on drop.
+/// The leases that a request holds as a probe of half-open circuits. Unused leases are returned on drop.
 struct Leases<'a, O: Observer> {
     router: &'a Router<O>,
     inference: bool,
@@ -646,7 +646,7 @@ impl<O: Observer> Leases<'_, O> {
         }
     }
 
-    /// Records in the `inference` circuit how it went. On the closed path success says nothing.
+    /// Records the result of inference in the `inference` circuit. On the closed path a success is not recorded.
     fn return_inference(&mut self, succeeded: bool) {
         let breaker = &self.router.inference;
         let transition = match (succeeded, std::mem::take(&mut self.inference)) {
@@ -657,7 +657,7 @@ impl<O: Observer> Leases<'_, O> {
         observed::transition(&self.router.observer, Circuit::Inference, transition);
     }
 
-    /// Keeps the lease out where the lightweight model was chosen: its outcome brings it back.
+    /// Keeps the lease in use if the lightweight model was chosen: its outcome returns the lease.
     fn return_lightweight(&mut self, chosen: ModelType) {
         if chosen == ModelType::Lightweight {
             self.lightweight = false;

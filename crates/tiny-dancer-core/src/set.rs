@@ -1,12 +1,11 @@
-//! Candidate sets: what is remembered, prepared once and searched by many queries.
+//! Candidate sets: candidates prepared once and searched by many queries.
 //!
-//! A [`CandidateSet`] checks its candidates when it is made, keeps their embeddings side by side and their norms with
-//! them, so that a search reads each embedding once and nothing else. [`Router::route_set`](crate::Router::route_set)
-//! takes the nearest of a query and routes by them, in the order of the set: the same bits as if they had been passed to
-//! [`Router::route`](crate::Router::route).
+//! A [`CandidateSet`] checks its candidates when it is made. It stores their embeddings contiguously, with their norms, so
+//! that a search reads only these. [`Router::route_set`](crate::Router::route_set) routes a query by its nearest
+//! candidates, in the order of the set: with the same bits as [`Router::route`](crate::Router::route) of these candidates.
 //!
-//! The search is exact, over every candidate. It holds no index, and learns nothing: up to some millions of candidates it is
-//! bound by how fast memory can be read. Feature `parallel` shares it out in the current rayon pool.
+//! The search is exact: it compares the query with each candidate, without an index. Up to some millions of candidates
+//! the bandwidth of memory limits it. Feature `parallel` splits it over the current rayon pool.
 
 use crate::features;
 use crate::kernel::Kernel;
@@ -21,37 +20,37 @@ use std::cmp::Ordering;
 /// ```
 /// use tiny_dancer_core::{Candidate, CandidateSet, Query, Router, RouterConfig};
 ///
-/// let remembered = (0..1000).map(|i| {
+/// let candidates = (0..1000).map(|i| {
 ///     let angle = i as f32 / 1000.0;
 ///     Candidate { id: format!("request {i}"), embedding: vec![angle.cos(), angle.sin()], ..Default::default() }
 /// });
-/// let set = CandidateSet::new(remembered.collect())?;
+/// let set = CandidateSet::new(candidates.collect())?;
 /// let router = Router::new(RouterConfig::default())?;
 /// let response = router.route_set(Query::new(&[1.0, 0.0]), &set, 64)?;
 /// assert_eq!(response.decisions.len(), 64);
-/// // Those of the first 64, in some order.
+/// // The candidates are the first 64.
 /// assert!(response.decisions.iter().all(|decision| decision.candidate < 64));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
 pub struct CandidateSet {
-    /// Everything but their embeddings.
+    /// The candidates without their embeddings.
     candidates: Vec<Candidate>,
-    /// Shape: `n x d`, one row after the other.
+    /// The embeddings, `n x d`, one row after the other.
     embeddings: Vec<f32>,
     dimensions: usize,
-    /// Of each embedding; 0 where its square is outside of f32's range.
+    /// The norm of each embedding; 0 where its square is outside f32's range.
     norms: Vec<f32>,
 }
 
 impl CandidateSet {
-    /// Checks candidates and prepares them. They keep their places.
+    /// Checks and prepares candidates. They keep their places.
     ///
-    /// The embeddings' elements are moved; while that happens both copies are in memory.
+    /// The embeddings are copied into one allocation, which is made before the old ones are freed.
     ///
     /// # Errors
-    /// If a candidate has another dimension than the first, an embedding without direction or with an element that is
-    /// not finite, or a rate out of range.
+    /// If a candidate has another dimension than the first, an embedding of zeros or with an element that is not finite,
+    /// or a rate out of range.
     pub fn new(mut candidates: Vec<Candidate>) -> Result<Self, RouteError> {
         let dimensions = candidates.first().map_or(0, |first| first.embedding.len());
         for (index, candidate) in candidates.iter().enumerate() {
@@ -78,12 +77,12 @@ impl CandidateSet {
         self.candidates.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no candidates.
     pub fn is_empty(&self) -> bool {
         self.candidates.is_empty()
     }
 
-    /// How many numbers an embedding has; 0 where there is none.
+    /// The dimension of the embeddings; 0 if the set is empty.
     pub fn dimensions(&self) -> usize {
         self.dimensions
     }
@@ -106,7 +105,7 @@ impl CandidateSet {
     /// `access_count` (up to 1000), the older candidate, and last the lower place.
     ///
     /// # Errors
-    /// If the query is empty, has another dimension, no direction, or an element that is not finite.
+    /// If the query is empty, has another dimension, only zeros, or an element that is not finite.
     pub fn nearest(&self, query: &[f32], k: usize) -> Result<Vec<(usize, f32)>, RouteError> {
         let kernel = Kernel::detect();
         let mut nearest = Nearest::default();
@@ -120,18 +119,18 @@ impl CandidateSet {
             .collect())
     }
 
-    /// All embeddings, one after the other.
+    /// All embeddings, one row after the other.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn embeddings(&self) -> &[f32] {
         &self.embeddings
     }
 
-    /// A candidate whose embedding is empty.
+    /// A candidate with an empty embedding.
     pub(crate) fn without_embedding(&self, candidate: usize) -> &Candidate {
         &self.candidates[candidate]
     }
 
-    /// Sorts the nearest first: by similarity, then by the tiebreak, then by place.
+    /// The order that sorts the nearest first: by similarity, then by the tiebreak, then by place.
     fn nearer(&self, tiebreak: Tiebreak<'_>, a: &Neighbour, b: &Neighbour) -> Ordering {
         let facts = |neighbour: &Neighbour| self.without_embedding(neighbour.candidate as usize);
         order::compare(b.similarity, a.similarity)
@@ -156,7 +155,7 @@ impl CandidateSet {
             let (expected, actual) = (self.dimensions, cosine.dimensions());
             return Err(RouteError::DimensionMismatch { candidate: None, expected, actual });
         }
-        // What the memory must deliver anyway comes fastest row after row.
+        // A set larger than the cache is read fastest row after row.
         let blocked = size_of_val(self.embeddings.as_slice()) <= CACHE;
         #[cfg(feature = "parallel")]
         if self.len() >= 2 * SHARE {
@@ -170,7 +169,7 @@ impl CandidateSet {
         Ok(())
     }
 
-    /// Shares the rows out in the current rayon pool.
+    /// Splits the rows over the current rayon pool.
     #[cfg(feature = "parallel")]
     fn search_parallel(
         &self,
@@ -183,22 +182,22 @@ impl CandidateSet {
         use rayon::prelude::*;
         let rows = self.embeddings.par_chunks(SHARE * self.dimensions);
         let shares = rows.zip(self.norms.par_chunks(SHARE)).enumerate().map(|(share, (rows, norms))| {
-            let mut mine = Nearest::default();
-            mine.clear(nearest.k);
+            let mut found = Nearest::default();
+            found.clear(nearest.k);
             let first = (share * SHARE) as u32;
-            let nearest = &mut mine;
+            let nearest = &mut found;
             kernel.dispatch(Search { set: self, tiebreak, cosine, blocked, first, rows, norms, nearest });
-            mine.kept
+            found.kept
         });
         nearest.kept = shares.flatten_iter().collect();
     }
 }
 
-/// Rows that one thread searches at a time.
+/// The number of rows that one thread searches at a time.
 #[cfg(feature = "parallel")]
 const SHARE: usize = 4096;
 
-/// Up to so many bytes a set is taken to lie in a cache of the processor.
+/// The size in bytes up to which a set is assumed to fit the processor's cache.
 const CACHE: usize = 8 << 20;
 
 impl std::fmt::Debug for CandidateSet {
@@ -210,19 +209,19 @@ impl std::fmt::Debug for CandidateSet {
     }
 }
 
-/// A candidate that was found.
+/// A candidate of a search's result.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Neighbour {
     pub(crate) similarity: f32,
     pub(crate) candidate: u32,
 }
 
-/// The nearest so far: up to twice as many as are wanted, so that sorting them out is rare.
+/// The nearest so far: up to twice as many as needed, so that a selection among them is rare.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Nearest {
     k: usize,
     kept: Vec<Neighbour>,
-    /// The similarity below which a candidate is not among them.
+    /// Candidates below this similarity are not among the nearest.
     floor: f32,
 }
 
@@ -233,7 +232,7 @@ impl Nearest {
         self.floor = f32::NEG_INFINITY;
     }
 
-    /// Takes a candidate; `nearer` sorts the nearest first.
+    /// Adds a candidate if it can be among the nearest. `nearer` sorts the nearest first.
     #[inline(always)]
     fn offer(
         &mut self,
@@ -263,13 +262,13 @@ impl Nearest {
         self.kept.sort_unstable_by_key(|neighbour| neighbour.candidate);
     }
 
-    /// What was found, in the order of the set.
+    /// The nearest candidates, in the order of the set.
     pub(crate) fn neighbours(&self) -> &[Neighbour] {
         &self.kept
     }
 }
 
-/// Compares a query with rows, of which the first has the place `first`.
+/// Compares a query with rows. The first row has the place `first`.
 struct Search<'a> {
     set: &'a CandidateSet,
     tiebreak: Tiebreak<'a>,

@@ -1,28 +1,30 @@
 //! Similarity: the cosine of a query with candidates' embeddings.
 //!
-//! Products are summed on vectors, in an order that depends neither on how many rows go together nor on how long the vectors
-//! are. So a candidate has the same similarity in any company, and in a [`CandidateSet`](crate::CandidateSet) too.
+//! Products are summed in vectors. The order of a sum depends neither on the number of rows at a time nor on the length
+//! of the vectors. So a candidate has the same similarity beside any other candidates, and in a
+//! [`CandidateSet`](crate::CandidateSet).
 
 use crate::RouteError;
 use crate::kernel::Kernel;
 use pulp::{Simd, WithSimd};
 
-/// A squared norm in this range is as precise as f32 gets; outside, squares over- or underflow, and f64 takes over.
+/// A squared norm in this range has f32's full precision. Outside this range squares overflow or underflow, so f64 is
+/// used.
 const PLAIN: std::ops::RangeInclusive<f32> = 1e-30..=1e30;
 
-/// How many sums make a product: the same ones on any machine, so that vectors of all lengths give the same bits.
+/// The number of partial sums of a product: the same on any machine, so that vectors of all lengths give the same bits.
 const SUMS: usize = 16;
 
-/// How many rows are finished together: a square root and a division are as slow for one of them as for a vector of them.
+/// The number of rows that are divided at a time: a square root and a division take as long for one row as for a vector.
 const BLOCK: usize = 32;
 
-/// A checked query, ready to be compared.
+/// A checked query, ready for comparison.
 #[derive(Clone, Copy)]
 pub(crate) struct Cosine<'a> {
     kernel: Kernel,
     embedding: &'a [f32],
     norm: f32,
-    /// The norm where its square is outside of f32's range.
+    /// The norm, also where its square is outside f32's range.
     exact_norm: f64,
     /// Whether the squared norm is in f32's range.
     plain: bool,
@@ -48,48 +50,48 @@ impl<'a> Cosine<'a> {
         self.embedding.len()
     }
 
-    /// Cosines with the rows of some things, each of the query's length; NaN where a row has no direction. Says whether all
-    /// have one.
+    /// The cosines of the query with the rows of some items, each of the query's length. NaN for a row of zeros or with
+    /// an element that is not finite. Returns whether no cosine is NaN.
     #[inline(always)]
     pub(crate) fn similarities<S: Simd, T>(
         &self,
         simd: S,
-        things: &[T],
+        items: &[T],
         row: impl Fn(&T) -> &[f32],
         similarities: &mut [f32],
     ) -> bool {
-        // Longer vectors need fewer registers for a row.
+        // With longer vectors a row needs fewer registers.
         if S::F32_LANES < SUMS {
-            self.similarities_of::<S, T, 2>(simd, things, row, similarities)
+            self.similarities_of::<S, T, 2>(simd, items, row, similarities)
         } else {
-            self.similarities_of::<S, T, 4>(simd, things, row, similarities)
+            self.similarities_of::<S, T, 4>(simd, items, row, similarities)
         }
     }
 
-    /// The same, so many rows side by side.
+    /// The same, with `ROWS` rows at a time.
     #[inline(always)]
     fn similarities_of<S: Simd, T, const ROWS: usize>(
         &self,
         simd: S,
-        things: &[T],
+        items: &[T],
         row: impl Fn(&T) -> &[f32],
         similarities: &mut [f32],
     ) -> bool {
         let mut good = true;
-        for (things, block) in things.chunks(BLOCK).zip(similarities.chunks_mut(BLOCK)) {
+        for (items, block) in items.chunks(BLOCK).zip(similarities.chunks_mut(BLOCK)) {
             let mut squared_norms = [1.0; BLOCK];
-            let (groups, rest) = things.as_chunks::<ROWS>();
-            for (group, things) in groups.iter().enumerate() {
-                let rows: [&[f32]; ROWS] = std::array::from_fn(|of| row(&things[of]));
+            let (groups, rest) = items.as_chunks::<ROWS>();
+            for (group, items) in groups.iter().enumerate() {
+                let rows: [&[f32]; ROWS] = std::array::from_fn(|i| row(&items[i]));
                 let products = products::<S, ROWS, true>(simd, self.embedding, rows);
-                for of in 0..ROWS {
-                    (block[group * ROWS + of], squared_norms[group * ROWS + of]) = products[of];
+                for i in 0..ROWS {
+                    (block[group * ROWS + i], squared_norms[group * ROWS + i]) = products[i];
                 }
             }
-            for (of, thing) in (things.len() - rest.len()..).zip(rest) {
-                [(block[of], squared_norms[of])] = products::<S, 1, true>(simd, self.embedding, [row(thing)]);
+            for (i, item) in (items.len() - rest.len()..).zip(rest) {
+                [(block[i], squared_norms[i])] = products::<S, 1, true>(simd, self.embedding, [row(item)]);
             }
-            // Of all, since what no row has changed is 1.
+            // A fixed number of comparisons: elements without a row are 1, which is in the range.
             let mut plain = self.plain;
             for squared_norm in &squared_norms {
                 plain &= PLAIN.contains(squared_norm);
@@ -97,9 +99,9 @@ impl<'a> Cosine<'a> {
             if plain {
                 self.divide(simd, block, &squared_norms);
             } else {
-                for ((similarity, squared_norm), thing) in block.iter_mut().zip(squared_norms).zip(things) {
+                for ((similarity, squared_norm), item) in block.iter_mut().zip(squared_norms).zip(items) {
                     let norm = if PLAIN.contains(&squared_norm) { squared_norm.sqrt() } else { 0.0 };
-                    *similarity = self.cosine(*similarity, norm, row(thing));
+                    *similarity = self.cosine(*similarity, norm, row(item));
                     good &= !similarity.is_nan();
                 }
             }
@@ -107,8 +109,8 @@ impl<'a> Cosine<'a> {
         good
     }
 
-    /// Makes cosines of products, where all squared norms are in f32's range: as [`cosine`](Self::cosine) does, for as many
-    /// as fit a vector at a time.
+    /// Turns products into cosines, where all squared norms are in f32's range: as [`cosine`](Self::cosine), but a vector
+    /// at a time.
     #[inline(always)]
     fn divide<S: Simd>(&self, simd: S, products: &mut [f32], squared_norms: &[f32; BLOCK]) {
         let (vectors, rest) = S::as_mut_simd_f32s(products);
@@ -130,7 +132,7 @@ impl<'a> Cosine<'a> {
         simd.min_f32s(simd.splat_f32s(1.0), simd.max_f32s(simd.splat_f32s(-1.0), cosine))
     }
 
-    /// The same where norms are known; 0 stands for one outside of f32's range.
+    /// The cosines of the query with rows of known norms; 0 stands for a norm whose square is outside f32's range.
     #[inline(always)]
     pub(crate) fn similarities_by_norm<S: Simd, const ROWS: usize>(
         &self,
@@ -155,8 +157,8 @@ impl<'a> Cosine<'a> {
         }
     }
 
-    /// The cosine where f32's range does not hold a square; f64's holds every sum of squares of f32. NaN where the row has
-    /// no direction.
+    /// The cosine in f64, for squares outside f32's range: f64's range holds each sum of squares of f32. NaN for a row of
+    /// zeros or with an element that is not finite.
     #[cold]
     fn exact_cosine(&self, norm: f32, row: &[f32]) -> f32 {
         let (dot, squared_norm) = self.kernel.dispatch(ExactProducts { query: self.embedding, row });
@@ -165,7 +167,7 @@ impl<'a> Cosine<'a> {
     }
 }
 
-/// `query . row` and `row . row` in f64, in as many sums as those in f32.
+/// `query . row` and `row . row` in f64, with as many partial sums as in f32.
 struct ExactProducts<'a> {
     query: &'a [f32],
     row: &'a [f32],
@@ -193,7 +195,7 @@ impl WithSimd for ExactProducts<'_> {
     }
 }
 
-/// The norm of an embedding, or 0 where its square is outside of f32's range.
+/// The norm of an embedding, or 0 where its square is outside f32's range.
 pub(crate) fn norm(kernel: Kernel, embedding: &[f32]) -> f32 {
     let squared_norm = kernel.dispatch(SquaredNorm(embedding));
     if PLAIN.contains(&squared_norm) { squared_norm.sqrt() } else { 0.0 }
@@ -210,7 +212,7 @@ impl WithSimd for SquaredNorm<'_> {
     }
 }
 
-/// Names the first element that is not finite, or an embedding without direction.
+/// Returns an error that names the first element that is not finite, or an embedding of zeros.
 #[cold]
 pub(crate) fn check(embedding: &[f32], candidate: Option<usize>) -> Result<(), RouteError> {
     if let Some(index) = embedding.iter().position(|x| !x.is_finite()) {
@@ -222,14 +224,14 @@ pub(crate) fn check(embedding: &[f32], candidate: Option<usize>) -> Result<(), R
     Ok(())
 }
 
-/// `query . row` for rows of the query's length, and `row . row` where `SQUARED` says so.
+/// `query . row` for rows of the query's length, and with `SQUARED` also `row . row`.
 #[inline(always)]
 fn products<S: Simd, const ROWS: usize, const SQUARED: bool>(
     simd: S,
     query: &[f32],
     rows: [&[f32]; ROWS],
 ) -> [(f32, f32); ROWS] {
-    // So many vectors have a lane for each sum.
+    // This number of vectors has a lane for each sum.
     match S::F32_LANES {
         16 => products_by::<S, ROWS, SQUARED, 1>(simd, query, rows),
         8 => products_by::<S, ROWS, SQUARED, 2>(simd, query, rows),
@@ -238,7 +240,7 @@ fn products<S: Simd, const ROWS: usize, const SQUARED: bool>(
     }
 }
 
-/// The same with so many vectors at a time, so that an addition need not wait for the one before.
+/// The same with `VECTORS` independent vectors of sums, so that additions overlap.
 #[inline(always)]
 fn products_by<S: Simd, const ROWS: usize, const SQUARED: bool, const VECTORS: usize>(
     simd: S,
@@ -252,7 +254,7 @@ fn products_by<S: Simd, const ROWS: usize, const SQUARED: bool, const VECTORS: u
     let heads: [_; ROWS] = std::array::from_fn(|row| &S::as_simd_f32s(rows[row]).0[..vectors.len()]);
     let head_groups: [_; ROWS] =
         std::array::from_fn(|row| &heads[row].as_chunks::<VECTORS>().0[..groups.len()]);
-    // No closure may hold a vector: it would be compiled for the plainest machine.
+    // No closure may hold a vector: it would be compiled for the scalar instruction set.
     for group in 0..groups.len() {
         for row in 0..ROWS {
             for v in 0..VECTORS {
@@ -286,7 +288,7 @@ fn products_by<S: Simd, const ROWS: usize, const SQUARED: bool, const VECTORS: u
     products
 }
 
-/// All sums together, by halves: two vectors as if they were one of twice the length.
+/// The total of all sums, by halves, so that two vectors give the same bits as one of twice the length.
 #[inline(always)]
 fn sum<S: Simd, const VECTORS: usize>(simd: S, mut sums: [S::f32s; VECTORS]) -> f32 {
     let mut vectors = VECTORS;
@@ -299,7 +301,7 @@ fn sum<S: Simd, const VECTORS: usize>(simd: S, mut sums: [S::f32s; VECTORS]) -> 
     simd.reduce_sum_f32s(sums[0])
 }
 
-/// The same without vectors, in as many sums, so that it is as precise.
+/// [`products`] without vectors, with as many partial sums, so that it is as precise.
 #[inline(always)]
 fn plain_products(query: &[f32], row: &[f32]) -> (f32, f32) {
     let (mut dot, mut squared) = ([0.0_f32; SUMS], [0.0_f32; SUMS]);

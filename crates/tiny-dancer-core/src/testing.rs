@@ -1,8 +1,7 @@
-//! For tests of observers: a checker of the contract, a model whose answers are known, and a tour of every event.
+//! For tests of observers: a contract checker, models with known answers, and a run that causes every event.
 //!
-//! [`exercise`] sends requests of every kind through a real router, watched by a [`ContractChecker`], and returns how
-//! often each event came. An observer's crate compares that with what its observer shows: an event that left no trace was
-//! written but never wired.
+//! [`exercise`] sends requests of every kind through a router with a [`ContractChecker`], and counts each event. The crate
+//! of an observer compares these counts with what its observer records, so that an event that it ignores is found.
 
 use crate::breaker::CircuitBreakerConfig;
 use crate::conformal::{CalibrationRow, CalibrationTable};
@@ -25,24 +24,24 @@ use std::time::Duration;
 
 pub mod kernels;
 
-/// The moment at which [`router`]'s clock stands.
+/// The time at which the clock of [`router`] stands, in Unix seconds.
 pub const NOW: i64 = 1_700_000_000;
 
-/// A model whose answers follow from the nearest candidate's success rate: 1 gives a confidence of 0.98, one half
-/// gives 0.5, 0 gives 0.02. Below a similarity of 0.5 nothing is calibrated, so the uncertainty is 1; above, it is
-/// 0.06 at both ends.
+/// A model whose confidence follows from the nearest candidate's success rate: 1 gives 0.98, one half gives 0.5, 0 gives
+/// 0.02. Below a similarity of 0.5 there are no calibration rows, so the uncertainty is 1. From 0.5 on it is 0.06 for
+/// success rates of 0 and 1.
 pub fn toy_model() -> Model {
     model(4.0, 0.0)
 }
 
-/// A model whose output is infinite wherever the success rate is not one half.
+/// A model whose output is infinite unless the success rate is one half.
 pub fn broken_model() -> Model {
-    // The weights are finite, but their sum leaves f32's range.
+    // The weights are finite, but their sum is not.
     model(f32::MAX, f32::MAX)
 }
 
 fn model(head_weight: f32, head_bias: f32) -> Model {
-    // The gate is shut, so the state is tanh(4 success rate - 2) of the candidate read last.
+    // The gate keeps nothing of the old state, so the state is tanh(4 success rate - 2) of the candidate read last.
     let weights = FastGrnnWeights {
         w: vec![0.0, 0.0, 0.0, 4.0, 0.0],
         u: vec![0.0],
@@ -63,10 +62,10 @@ fn model(head_weight: f32, head_bias: f32) -> Model {
     Model::new(weights, Ties::Whole, table.clone(), table, TrainingFacts::new()).expect("the shapes agree")
 }
 
-/// A router on a model of your own and a clock that stands at [`NOW`], and the clock's hand.
+/// A router with this model and a manual clock that stands at [`NOW`], and the hand that advances the clock.
 ///
 /// # Panics
-/// Never: nothing is promised that the model could not keep.
+/// Never, since the configuration has no promise.
 pub fn router<O: Observer>(
     model: Model,
     circuits: CircuitBreakerConfig,
@@ -74,10 +73,10 @@ pub fn router<O: Observer>(
 ) -> (Router<O>, ManualClock) {
     let (clock, hand) = Clock::manual(NOW);
     let config = RouterConfig { clock, circuit_breaker: circuits, ..Default::default() };
-    (Router::with_model(config, observer, model).expect("nothing is promised"), hand)
+    (Router::with_model(config, observer, model).expect("no risk is promised"), hand)
 }
 
-/// A candidate of the toy model's: two dimensions, at this cosine from the query `[1, 0]`.
+/// A candidate with an embedding of two dimensions, whose cosine with the query `[1, 0]` is `similarity`.
 pub fn candidate(id: &str, similarity: f32, success_rate: f32) -> Candidate {
     Candidate {
         id: id.to_owned(),
@@ -90,14 +89,14 @@ pub fn candidate(id: &str, similarity: f32, success_rate: f32) -> Candidate {
     }
 }
 
-/// How often each event came.
+/// The number of each event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Requests that began.
+    /// Starts of requests.
     pub requests: u64,
-    /// Whole stages that began.
+    /// Starts of whole stages.
     pub stages: u64,
-    /// Candidates' steps that began.
+    /// Starts of candidates' steps.
     pub steps: u64,
     /// Decisions.
     pub decisions: u64,
@@ -107,9 +106,9 @@ pub struct Counts {
     pub outcomes: u64,
     /// Transitions of circuits.
     pub transitions: u64,
-    /// Models loaded, the first one included, and failures to.
+    /// Loads of models, the first and the failed ones included.
     pub reloads: u64,
-    /// Promises that were refuted.
+    /// Broken promises.
     pub broken_promises: u64,
 }
 
@@ -117,76 +116,77 @@ pub struct Counts {
 #[derive(Debug, Default)]
 pub struct ContractChecker<O = ()> {
     inner: O,
-    told: [AtomicU64; 9],
+    counts: [AtomicU64; 9],
     ended: AtomicU64,
 }
 
 impl<O> ContractChecker<O> {
-    /// Watches `inner`, which receives everything as if it were alone.
+    /// Wraps `inner`, which receives every event.
     pub fn new(inner: O) -> Self {
-        Self { inner, told: Default::default(), ended: AtomicU64::new(0) }
+        Self { inner, counts: Default::default(), ended: AtomicU64::new(0) }
     }
 
-    /// The observer inside.
+    /// The wrapped observer.
     pub fn inner(&self) -> &O {
         &self.inner
     }
 
-    /// How often each event came so far.
+    /// The number of each event so far.
     pub fn counts(&self) -> Counts {
         let [requests, stages, steps, decisions, errors, outcomes, transitions, reloads, broken_promises] =
-            std::array::from_fn(|i| self.told[i].load(Ordering::SeqCst));
+            std::array::from_fn(|i| self.counts[i].load(Ordering::SeqCst));
         Counts { requests, stages, steps, decisions, errors, outcomes, transitions, reloads, broken_promises }
     }
 
-    /// Checks that each request has ended whose detail has its end.
+    /// Checks that each request has ended, if its detail includes the end.
     ///
     /// # Panics
-    /// If one has not.
+    /// If a request has not ended.
     pub fn assert_at_rest(&self) {
         let counts = self.counts();
         assert_eq!(counts.requests, self.ended.load(Ordering::SeqCst), "requests that began and that ended");
     }
 
-    /// A decision or an error: the end is still to come.
-    fn check_told<R>(&self, request: &mut Checked<R>, least: Detail, status: Status) {
-        let wanted = request.check(least);
+    /// Checks a decision or an error. The request's end must follow.
+    fn check_result<R>(&self, request: &mut Checked<R>, least: Detail, status: Status) {
+        let detail = request.check(least);
         assert_eq!(request.open, [], "a decision or an error within a stage");
-        assert_eq!(request.told.replace(status), None, "a second decision or error");
-        let mut asked = request.asked.borrow_mut();
-        if let Some(((stage, step), _)) = asked.iter().find(|(_, answer)| answer.enabled && !answer.began) {
+        assert_eq!(request.status.replace(status), None, "a second decision or error");
+        let mut answers = request.answers.borrow_mut();
+        if let Some(((stage, step), _)) = answers.iter().find(|(_, answer)| answer.enabled && !answer.began) {
             panic!("{stage:?}, step {step:?}, is enabled and never began");
         }
-        if wanted >= Detail::Stages && status == Status::Success {
-            let stages = asked.keys().filter(|(_, step)| step.is_none()).count();
+        if detail >= Detail::Stages && status == Status::Success {
+            let stages = answers.keys().filter(|(_, step)| step.is_none()).count();
             assert_eq!(stages, Stage::ALL.len(), "calls of is_enabled for stages");
         }
-        asked.clear();
-        if wanted <= Detail::Unsuccessful {
+        answers.clear();
+        if detail <= Detail::Unsuccessful {
             self.ended.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
     fn count(&self, event: usize) {
-        self.told[event].fetch_add(1, Ordering::SeqCst);
+        self.counts[event].fetch_add(1, Ordering::SeqCst);
     }
 }
 
-/// A request under check. Dropped without an end it counts as ended only if it was `Off`, or was `Unsuccessful` and
-/// successful.
+/// A request under check. A request that is dropped without an end counts as ended only at the detail `Off`, or at the
+/// detail `Unsuccessful` if it is a success.
 #[derive(Debug)]
 pub struct Checked<R> {
     inner: R,
     thread: ThreadId,
     operation: Operation,
     candidates: usize,
-    /// What the observer said to `detail`.
+    /// The observer's result of `detail`.
     detail: Cell<Option<Detail>>,
-    /// What it said to `is_enabled`, of each stage and of each step by its rank.
-    asked: RefCell<BTreeMap<(Stage, Option<usize>), Answer>>,
+    /// Its results of `is_enabled`, for each stage, and for each step by its rank.
+    answers: RefCell<BTreeMap<(Stage, Option<usize>), Answer>>,
     open: Vec<(Stage, bool)>,
     last: Option<Stage>,
-    told: Option<Status>,
+    /// The status, after a decision or an error.
+    status: Option<Status>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -200,16 +200,16 @@ impl<R> Checked<R> {
         assert_eq!(std::thread::current().id(), self.thread, "a callback came from another thread");
     }
 
-    /// Checks the thread, and that the observer's detail is this one or above. Returns it.
+    /// Checks the thread, and that the observer's detail is at least this one. Returns the detail.
     fn check(&self, least: Detail) -> Detail {
         self.check_thread();
-        let wanted = self.detail.get().expect("detail is called right after the start");
-        assert!(least <= wanted, "an observer of detail {wanted:?} received what needs {least:?}");
-        wanted
+        let detail = self.detail.get().expect("detail is called right after the start");
+        assert!(least <= detail, "an observer of detail {detail:?} received an event of detail {least:?}");
+        detail
     }
 }
 
-/// A batch under check: each of its requests enters it once, and its guards are gone before it is.
+/// A batch under check: each of its requests enters it once, and its guards are dropped before the batch.
 #[derive(Debug, Default)]
 pub struct CheckedBatch<B> {
     inner: B,
@@ -218,11 +218,11 @@ pub struct CheckedBatch<B> {
     inside: AtomicUsize,
 }
 
-/// A batch that is current on this thread.
+/// The guard of a batch that is current on this thread.
 #[derive(Debug)]
 pub struct Entered<'a, B: BatchContext> {
     inside: &'a AtomicUsize,
-    /// Restores what was before, after this guard's own drop.
+    /// The inner guard, which is dropped after this guard's own `drop`.
     _inner: B::Guard<'a>,
 }
 
@@ -282,10 +282,10 @@ impl<O: Observer> Observer for ContractChecker<O> {
             operation: event.operation,
             candidates: event.candidates,
             detail: Cell::default(),
-            asked: RefCell::default(),
+            answers: RefCell::default(),
             open: Vec::new(),
             last: None,
-            told: None,
+            status: None,
         }
     }
 
@@ -302,10 +302,10 @@ impl<O: Observer> Observer for ContractChecker<O> {
     fn is_enabled(&self, request: &Self::Request, event: &StageStart<'_>) -> bool {
         request.check(event.detail());
         let enabled = self.inner.is_enabled(&request.inner, event);
-        if request.told.is_none() {
+        if request.status.is_none() {
             let stage = (event.stage, event.step.map(|step| step.rank));
-            let mut asked = request.asked.borrow_mut();
-            let before = asked.entry(stage).or_insert(Answer { enabled, began: false });
+            let mut answers = request.answers.borrow_mut();
+            let before = answers.entry(stage).or_insert(Answer { enabled, began: false });
             assert_eq!(before.enabled, enabled, "{event:?} was enabled and was not, in one request");
         }
         enabled
@@ -313,9 +313,9 @@ impl<O: Observer> Observer for ContractChecker<O> {
 
     fn on_stage_start(&self, request: &mut Self::Request, event: &StageStart<'_>) -> Self::Stage {
         request.check(event.detail());
-        assert_eq!(request.told, None, "{event:?} began after the decision or the error");
+        assert_eq!(request.status, None, "{event:?} began after the decision or the error");
         let stage = (event.stage, event.step.map(|step| step.rank));
-        match request.asked.get_mut().get_mut(&stage) {
+        match request.answers.get_mut().get_mut(&stage) {
             Some(answer @ Answer { enabled: true, began: false }) => answer.began = true,
             Some(Answer { enabled: true, .. }) => panic!("{event:?} began twice"),
             _ => panic!("{event:?} came to an observer that did not enable it"),
@@ -323,7 +323,7 @@ impl<O: Observer> Observer for ContractChecker<O> {
         let is_step = event.step.is_some();
         if is_step {
             self.count(2);
-            // An observer of steps need not have enabled the stage.
+            // An observer can enable steps without their stage.
             assert!(
                 request.open.iter().all(|open| *open == (Stage::ModelInference, false)),
                 "a step outside model_inference"
@@ -350,25 +350,25 @@ impl<O: Observer> Observer for ContractChecker<O> {
     fn on_decision(&self, request: &mut Self::Request, event: &Decided<'_>) {
         self.count(3);
         let joint = event.joint().len();
-        let steps = request.asked.get_mut().keys().filter(|(_, step)| step.is_some()).count();
-        self.check_told(request, event.detail(), event.status());
+        let steps = request.answers.get_mut().keys().filter(|(_, step)| step.is_some()).count();
+        self.check_result(request, event.detail(), event.status());
         if request.detail.get() == Some(Detail::Candidates) {
             assert_eq!(steps, joint, "calls of is_enabled for steps");
         }
-        assert_eq!(event.decisions.len(), event.features().len(), "one decision a candidate");
+        assert_eq!(event.decisions.len(), event.features().len(), "one decision for each candidate");
         self.inner.on_decision(&mut request.inner, event);
     }
 
     fn on_error(&self, request: &mut Self::Request, event: &Failed<'_>) {
         self.count(4);
-        self.check_told(request, Detail::Unsuccessful, Status::Failure);
+        self.check_result(request, Detail::Unsuccessful, Status::Failure);
         self.inner.on_error(&mut request.inner, event);
     }
 
     fn on_request_end(&self, request: Self::Request, event: &RequestEnd) {
         self.ended.fetch_add(1, Ordering::SeqCst);
         request.check(event.detail());
-        let status = request.told.expect("ended without a decision or an error");
+        let status = request.status.expect("ended without a decision or an error");
         let (began, ended) = ((request.operation, request.candidates), (event.operation, event.candidates));
         assert_eq!(ended, began, "the end of another request");
         assert_eq!(event.status, status, "the end of another decision or error");
@@ -398,14 +398,14 @@ impl<O: Observer> Observer for ContractChecker<O> {
     }
 }
 
-/// Sends every kind of request, outcome, transition and reload through a router that `observer` watches.
+/// Causes every kind of request, outcome, transition and reload in routers with `observer`.
 ///
-/// Decisions for each [`Reason`](crate::Reason) and through each [`Operation`](crate::observer::Operation), errors of each [`ErrorKind`](crate::ErrorKind), outcomes of each kind
-/// for both models, both circuits through all their states, and a reload that succeeds and one that fails. The clock is
-/// manual, so durations are zero. Last, a promise is broken.
+/// These are: decisions for each [`Reason`](crate::Reason) and by each [`Operation`], errors of each
+/// [`ErrorKind`](crate::ErrorKind), outcomes of each kind for both models, both circuits in all their states, a reload
+/// that succeeds and one that fails, and a broken promise. The clock is manual, so durations are zero.
 ///
 /// # Panics
-/// Where the contract is broken.
+/// If the contract is broken.
 pub fn exercise<O: Observer>(observer: O) -> ContractChecker<O> {
     let checker = std::sync::Arc::new(ContractChecker::new(observer));
     decide_everything(checker.clone());
@@ -413,7 +413,7 @@ pub fn exercise<O: Observer>(observer: O) -> ContractChecker<O> {
     reload(checker.clone());
     break_the_promise(checker.clone());
     checker.assert_at_rest();
-    std::sync::Arc::into_inner(checker).expect("the routers are gone")
+    std::sync::Arc::into_inner(checker).expect("the routers are dropped")
 }
 
 fn report<O: Observer>(router: &Router<O>, model: ModelType, result: OutcomeResult) {
@@ -509,7 +509,7 @@ fn reload<O: Observer>(observer: O) {
     router.reload_model().expect("the same model");
     std::fs::write(&path, b"not a model").expect("a temporary file");
     router.reload_model().expect_err("not a model");
-    std::fs::remove_file(&path).expect("it was there");
+    std::fs::remove_file(&path).expect("the temporary file");
 }
 
 #[cfg(test)]

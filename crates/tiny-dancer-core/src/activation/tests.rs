@@ -2,7 +2,7 @@ use super::*;
 use crate::kernel::Kernel;
 use pulp::WithSimd;
 
-/// Every magnitude with a coarse mantissa, of both signs, and a fine grid where the curves bend.
+/// Every exponent with a coarse mantissa and both signs, and a fine grid where the curves bend.
 fn inputs() -> impl Iterator<Item = f32> + Clone {
     let every_magnitude = (0..=0x7f80_u32).flat_map(|high| {
         let x = f32::from_bits(high << 16);
@@ -11,7 +11,7 @@ fn inputs() -> impl Iterator<Item = f32> + Clone {
     every_magnitude.filter(|x| x.is_finite()).chain((-200_000..=200_000).map(|i| i as f32 * 1e-4))
 }
 
-/// One of the functions, on one value.
+/// One of the functions, with its parameters.
 #[derive(Clone, Copy, Debug)]
 enum Function {
     Exp2,
@@ -20,7 +20,7 @@ enum Function {
     Sigmoid,
 }
 
-/// tanh as the cell uses it: a gate that lets everything in, and a state that it forgets. Up to 60.
+/// tanh as the cell uses it, for values up to 60: the gate is open, and the state before has no weight.
 const TANH: Function =
     Function::GatedUpdate { bounded: false, bias_gate: -100.0, bias_update: 0.0, zeta: 1.0, nu: 0.0, h: 0.0 };
 
@@ -57,7 +57,7 @@ impl WithSimd for Call {
     }
 }
 
-/// The exponent and what goes with it, as the cell prepares them.
+/// The exponent and the two bias terms, as the cell computes them.
 #[inline(always)]
 fn exponent<S: Simd>(
     simd: S,
@@ -77,7 +77,7 @@ fn exponent<S: Simd>(
     (simd.splat_f32s(x as f32), (gate, update))
 }
 
-/// All lanes hold the same.
+/// The first lane of a vector whose lanes are equal.
 fn first<S: Simd>(vector: S::f32s) -> f32 {
     let mut lanes = [0.0; 16];
     S::as_mut_simd_f32s(&mut lanes).0[0] = vector;
@@ -155,7 +155,7 @@ fn the_gated_update_equals_its_definition_with_libm() {
 }
 
 #[test]
-fn the_first_update_is_the_gated_one_of_no_state() {
+fn the_first_update_equals_the_gated_update_of_a_zero_state() {
     for (x, form) in
         [-20.0, -3.0, -0.2, 0.0, 0.1, 1.0, 8.0, 20.0].into_iter().flat_map(|x| [(x, true), (x, false)])
     {
@@ -179,8 +179,8 @@ fn the_first_update_is_the_gated_one_of_no_state() {
 }
 
 #[test]
-fn what_is_bounded_stays_a_number_to_its_bounds() {
-    // As far as the largest exponent that is bounded for these biases, with the largest state that there is.
+fn a_bounded_update_stays_finite_up_to_its_bounds() {
+    // Up to the largest exponent that is bounded for these biases, with the largest possible state.
     for difference in [0.0, 7.0, 30.0, 50.0_f32] {
         let most = (0..10_000)
             .map(|i| f64::from(i) * 0.01)

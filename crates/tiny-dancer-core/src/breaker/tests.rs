@@ -23,7 +23,7 @@ fn opened() -> (Breaker, ManualClock) {
     (breaker, hand)
 }
 
-/// An open circuit whose time is over, and which has handed out its first lease.
+/// A half-open circuit that has handed out its first lease.
 fn probing() -> (Breaker, ManualClock) {
     let (breaker, hand) = opened();
     hand.advance(Duration::from_secs(30));
@@ -38,7 +38,7 @@ fn transition(from: CircuitState, to: CircuitState, cause: Cause) -> Transition 
 use CircuitState::{Closed, HalfOpen, Open};
 
 #[test]
-fn so_many_failures_within_the_window_open_it() {
+fn the_configured_number_of_failures_within_the_window_opens_it() {
     let (breaker, hand) = on_failures(3);
     assert_eq!(breaker.failed(), None);
     hand.advance(Duration::from_secs(59));
@@ -82,11 +82,11 @@ fn old_outcomes_expire() {
         assert_eq!(breaker.failed(), None);
     }
     hand.advance(Duration::from_secs(64));
-    assert_eq!(breaker.failed(), None, "one call in the window, three forgotten");
+    assert_eq!(breaker.failed(), None, "one call in the window, three expired");
 }
 
 #[test]
-fn an_open_circuit_refuses_until_its_time_and_says_when() {
+fn an_open_circuit_refuses_until_its_deadline_and_returns_the_wait() {
     let (breaker, hand) = opened();
     let (Permit::Refused { retry_after: Some(wait) }, None) = breaker.permit() else { panic!("it passed") };
     assert!((15..=30).contains(&wait.as_secs()), "{wait:?}");
@@ -110,7 +110,7 @@ fn all_probes_must_succeed_to_close_it() {
     let (breaker, _) = probing();
     assert_eq!(breaker.succeeded(false), None);
     assert_eq!(breaker.permit(), (Permit::Lease, None));
-    assert!(matches!(breaker.permit().0, Permit::Refused { .. }), "one has succeeded, one is out");
+    assert!(matches!(breaker.permit().0, Permit::Refused { .. }), "one has succeeded, one is running");
     assert_eq!(breaker.succeeded(false), Some(transition(HalfOpen, Closed, Cause::ProbesSucceeded)));
     assert_eq!(breaker.permit(), (Permit::Free, None));
 }
@@ -136,7 +136,7 @@ fn the_open_time_never_exceeds_its_maximum() {
 }
 
 #[test]
-fn after_it_has_closed_the_open_time_starts_small_again() {
+fn the_open_time_is_reset_once_it_has_closed() {
     let (breaker, hand) = probing();
     breaker.failed().unwrap();
     hand.advance(Duration::from_secs(60));
@@ -149,7 +149,7 @@ fn after_it_has_closed_the_open_time_starts_small_again() {
 }
 
 #[test]
-fn a_lease_that_is_returned_unused_can_be_had_again() {
+fn a_lease_that_is_returned_unused_is_handed_out_again() {
     let (breaker, _) = probing();
     breaker.permit();
     assert!(matches!(breaker.permit().0, Permit::Refused { .. }));
@@ -158,7 +158,7 @@ fn a_lease_that_is_returned_unused_can_be_had_again() {
 }
 
 #[test]
-fn lost_leases_are_given_up_after_the_timeout_so_that_it_cannot_wedge() {
+fn lost_leases_expire_after_the_timeout() {
     let (breaker, hand) = probing();
     breaker.permit();
     hand.advance(Duration::from_millis(29_999));
@@ -181,14 +181,17 @@ fn a_circuit_that_opens_in_an_old_process_recovers() {
         hand.advance(Duration::from_secs(16));
         assert_eq!(breaker.permit().0, Permit::Lease, "{years} years: the open time is over");
         assert_eq!(breaker.permit().1, None);
-        assert!(matches!(breaker.permit().0, Permit::Refused { .. }), "{years} years: both leases are out");
+        assert!(
+            matches!(breaker.permit().0, Permit::Refused { .. }),
+            "{years} years: both leases are in use"
+        );
         hand.advance(Duration::from_secs(30));
         assert_eq!(breaker.permit().0, Permit::Lease, "{years} years: lost leases expire");
     }
 }
 
 #[test]
-fn the_window_ages_in_an_old_process() {
+fn outcomes_expire_in_an_old_process() {
     let (breaker, hand) = on_ratio();
     hand.advance(YEAR * 3 / 2);
     for _ in 0..20 {
@@ -199,7 +202,7 @@ fn the_window_ages_in_an_old_process() {
 }
 
 #[test]
-fn a_closed_circuit_forgets_what_opened_it() {
+fn closing_clears_the_failures_that_opened_it() {
     let (breaker, hand) = on_ratio();
     for _ in 0..4 {
         breaker.failed();
@@ -212,7 +215,7 @@ fn a_closed_circuit_forgets_what_opened_it() {
 }
 
 #[test]
-fn forced_open_stays_open_for_ever() {
+fn forced_open_stays_open_until_reset() {
     let (breaker, hand) = on_failures(1);
     assert_eq!(breaker.force_open(Cause::Forced), Some(transition(Closed, Open, Cause::Forced)));
     hand.advance(Duration::from_hours(24 * 400));
@@ -221,7 +224,7 @@ fn forced_open_stays_open_for_ever() {
 }
 
 #[test]
-fn forced_closed_stays_closed_whatever_fails() {
+fn forced_closed_ignores_failures_until_reset() {
     let (breaker, _) = opened();
     assert_eq!(breaker.force_closed(), Some(transition(Open, Closed, Cause::Forced)));
     for _ in 0..10 {
@@ -243,17 +246,17 @@ fn the_closed_path_reads_no_clock() {
 }
 
 #[test]
-fn each_transition_is_reported_once_however_many_threads_press() {
+fn each_transition_is_reported_once_with_several_threads() {
     let (clock, hand) = Clock::manual(0);
     let config = CircuitBreakerConfig { probes: 3, ..Default::default() };
     let breaker = Breaker::new(Trip::Failures(1), Duration::from_mins(1), &config, clock);
-    // Miri, which looks at each order of loads and stores that the threads may see, takes its time.
+    // Fewer rounds under Miri, which is slow.
     for round in 0..if cfg!(miri) { 3 } else { 200 } {
-        let told = std::sync::Mutex::new(vec![]);
+        let reported = std::sync::Mutex::new(vec![]);
         hand.advance(Duration::from_secs(700));
         std::thread::scope(|scope| {
             for thread in 0..4 {
-                let (breaker, told) = (&breaker, &told);
+                let (breaker, reported) = (&breaker, &reported);
                 scope.spawn(move || {
                     for i in 0..20 {
                         let (permit, transition) = breaker.permit();
@@ -266,27 +269,27 @@ fn each_transition_is_reported_once_however_many_threads_press() {
                             (_, 1) => breaker.failed(),
                             _ => breaker.succeeded(false),
                         };
-                        told.lock().unwrap().extend(transition.into_iter().chain(after));
+                        reported.lock().unwrap().extend(transition.into_iter().chain(after));
                     }
                 });
             }
         });
-        // Reports may be written down in another order than they were made in, but each state is left as often as it
-        // is entered, give or take the first and the last.
-        let told = told.into_inner().unwrap();
+        // The list may have another order than the transitions. Each state is left as often as it is entered, but for
+        // the first state and the last.
+        let reported = reported.into_inner().unwrap();
         for state in CircuitState::ALL {
-            let entered = told.iter().filter(|transition| transition.to == state).count();
-            let left = told.iter().filter(|transition| transition.from == state).count();
-            assert!(entered.abs_diff(left) <= 1, "{state:?}: {told:?}");
+            let entered = reported.iter().filter(|transition| transition.to == state).count();
+            let left = reported.iter().filter(|transition| transition.from == state).count();
+            assert!(entered.abs_diff(left) <= 1, "{state:?}: {reported:?}");
         }
     }
 }
 
-/// What can happen to a circuit.
+/// A call to a circuit, or time that passes.
 #[derive(Clone, Copy, Debug)]
 enum Event {
-    Ask,
     Fail,
+    Permit,
     Return,
     Succeed,
     Wait(u64),
@@ -294,7 +297,7 @@ enum Event {
 
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
-        Just(Event::Ask),
+        Just(Event::Permit),
         Just(Event::Fail),
         Just(Event::Return),
         Just(Event::Succeed),
@@ -309,7 +312,7 @@ proptest! {
         let mut state = Closed;
         for event in events {
             let transition = match event {
-                Event::Ask => breaker.permit().1,
+                Event::Permit => breaker.permit().1,
                 Event::Fail => breaker.failed(),
                 Event::Return => {
                     breaker.return_unused();
@@ -322,14 +325,14 @@ proptest! {
                 }
             };
             if let Some(Transition { from, to, .. }) = transition {
-                prop_assert_eq!(from, state, "transitions join up");
+                prop_assert_eq!(from, state, "a transition starts at the state of the one before");
                 prop_assert!(matches!(
                     (from, to),
                     (Closed | HalfOpen, Open) | (Open, HalfOpen) | (HalfOpen, Closed)
                 ));
                 state = to;
             }
-            prop_assert_eq!(breaker.state(), state, "no change without a report");
+            prop_assert_eq!(breaker.state(), state, "each change is reported");
         }
     }
 
@@ -338,7 +341,7 @@ proptest! {
         let (breaker, hand) = on_failures(2);
         for event in events {
             match event {
-                Event::Ask => _ = breaker.permit(),
+                Event::Permit => _ = breaker.permit(),
                 Event::Fail => _ = breaker.failed(),
                 Event::Return => breaker.return_unused(),
                 Event::Succeed => _ = breaker.succeeded(true),

@@ -1,20 +1,20 @@
 //! A sliding window of calls and failures, without a lock.
 //!
-//! Time is cut into slices of a sixteenth of the window. A ring of seventeen counters, one a slice, covers the whole
-//! window and at most one slice more; a counter that belongs to an older slice is started anew when it is next used.
-//! A counter is one word of slice number, calls and failures, changed by compare-and-swap. When its calls are about to
-//! overflow both numbers are halved, which keeps their ratio.
+//! Time is divided into slices of a sixteenth of the window. A ring of seventeen counters, one per slice, covers the
+//! whole window and at most one slice more. A counter of an older slice is reset when it is next used. A counter is one
+//! word of slice number, calls and failures, changed by compare-and-swap. When its calls reach their maximum, both
+//! counts are halved, which keeps their ratio.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 const SLICES: u64 = 16;
 const RING: usize = SLICES as usize + 1;
-/// Bits of each of the two counts; the other half of the word numbers the slice.
+/// Bits of each of the two counts. The other half of the word is the slice's number.
 const BITS: u32 = 16;
 const MAX: u64 = (1 << BITS) - 1;
 
-/// What happened within the window.
+/// The calls within the window, and how many of them failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) calls: u64,
@@ -33,7 +33,7 @@ impl Window {
         Self { slice_millis, ring: [const { AtomicU64::new(0) }; RING] }
     }
 
-    /// Counts a call, and says what the window holds with it. `now` is in milliseconds.
+    /// Counts a call, and returns the window's counts including it. `now` is in milliseconds.
     pub(super) fn record(&self, now: u64, failed: bool) -> Counts {
         let slice = self.slice(now);
         let slot = &self.ring[slice as usize % RING];
@@ -54,7 +54,7 @@ impl Window {
         }
     }
 
-    /// What the window holds.
+    /// The counts of the window that ends at `now`.
     pub(super) fn counts(&self, now: u64) -> Counts {
         let newest = self.slice(now);
         let oldest = newest.saturating_sub(SLICES).max(1);
@@ -72,7 +72,8 @@ impl Window {
         self.ring.iter().for_each(|slot| slot.store(0, Ordering::Release));
     }
 
-    /// The number of a moment's slice; 0 marks an empty slot. The shortest window, a second, lasts eight years.
+    /// The number of the slice at `now`. 0 marks an empty slot. With the shortest window, one second, the numbers last
+    /// eight years.
     fn slice(&self, now: u64) -> u64 {
         (now / self.slice_millis + 1) & u64::from(u32::MAX)
     }

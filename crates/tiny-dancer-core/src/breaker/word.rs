@@ -9,7 +9,7 @@
 //! bits 24..64  deadline, milliseconds since the circuit was made (40 bits: 34 years)
 //! ```
 //!
-//! The deadline is when an open circuit lets a probe through, or when a half-open one gives its leases up.
+//! At the deadline an open circuit lets a probe through, or a half-open one lets its leases expire.
 
 use super::CircuitState;
 
@@ -32,9 +32,9 @@ impl Word {
         successes: 0,
         deadline: 0,
     };
-    /// The most openings that are counted: the open time has long reached its maximum.
+    /// The most openings that are counted. At this number the open time has reached its maximum.
     pub(super) const MAX_OPENINGS: u32 = (1 << 5) - 1;
-    /// The largest of the two other counts.
+    /// The most leases, and the most successes, that a word holds.
     const MAX_COUNT: u32 = u8::MAX as u32;
     pub(super) const MAX_DEADLINE: u64 = (1 << 40) - 1;
 
@@ -83,7 +83,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_word_survives_packing(
+        fn unpacking_a_packed_word_gives_the_same_word(
             state in 0..3_usize, forced: bool, openings in 0..=Word::MAX_OPENINGS, leases in 0..256_u32,
             successes in 0..256_u32, deadline in 0..=Word::MAX_DEADLINE,
         ) {

@@ -40,7 +40,7 @@ fn each_field_out_of_range_is_named_with_its_value() {
 }
 
 #[test]
-fn what_is_not_a_number_is_out_of_range() {
+fn nan_is_out_of_range() {
     assert!(refused(|c| c.confidence_threshold = f32::NAN).1.is_nan());
     assert!(refused(|c| c.max_uncertainty = f32::NAN).1.is_nan());
     let risk = |alpha, delta| refused(|c| c.risk = Some(RiskBudget { alpha, delta }));
@@ -65,7 +65,7 @@ fn a_missing_model_is_an_error_that_names_the_file() {
 }
 
 #[test]
-fn a_risk_that_the_embedded_model_cannot_promise_is_named_as_such() {
+fn a_risk_that_the_embedded_model_cannot_promise_is_an_error() {
     let risk = Some(RiskBudget { alpha: 0.001, delta: 0.05 });
     let error = Router::new(RouterConfig { risk, ..Default::default() }).unwrap_err();
     let message = error.to_string();

@@ -27,7 +27,7 @@ fn uncertainties_equal_the_golden_values() {
     }
 }
 
-/// A small generator, so that the law below has a fixed and long stream of cases.
+/// A small generator, so that the cases below are many and fixed.
 fn uniform(state: &mut u64) -> f32 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     (*state >> 40) as f32 / (1 << 24) as f32
@@ -36,29 +36,29 @@ fn uniform(state: &mut u64) -> f32 {
 #[test]
 fn of_exchangeable_rows_at_most_a_share_e_has_a_true_label_at_p_value_e() {
     let mut state = 7;
-    // A model that is wrong on purpose: it says c, the truth has probability c squared.
+    // A model that is overconfident by design: its confidence is c, the true probability is c squared.
     let mut row = || {
         let confidence = uniform(&mut state);
         (confidence, uniform(&mut state) < confidence * confidence)
     };
     for level in [0.05, 0.1, 0.2] {
-        let (mut excluded, mut asked) = (0, 0);
+        let (mut excluded, mut tested) = (0, 0);
         for _ in 0..400 {
             let mut scores: Vec<_> =
                 (0..60).map(|_| row()).map(|(c, label)| nonconformity(c, label)).collect();
             scores.sort_unstable_by(f32::total_cmp);
             for _ in 0..20 {
                 let (confidence, label) = row();
-                asked += 1;
+                tested += 1;
                 excluded += i32::from(p_value(&scores, nonconformity(confidence, label)) <= level);
             }
         }
         // Four standard deviations of 400 groups that share a calibration set, whose coverage is beta-distributed.
-        let share = f64::from(excluded) / f64::from(asked);
+        let share = f64::from(excluded) / f64::from(tested);
         let (e, n, m) = (f64::from(level), 60.0, 20.0);
         let deviation = (e * (1.0 - e) * (1.0 / m + 1.0 / n) / 400.0).sqrt();
         assert!(share <= e + 4.0 * deviation, "{share} at level {level}");
-        assert!(share >= e - 1.0 / 61.0 - 4.0 * deviation, "{share} at level {level}: far too careful");
+        assert!(share >= e - 1.0 / 61.0 - 4.0 * deviation, "{share} at level {level}: too conservative");
     }
 }
 
@@ -88,8 +88,8 @@ proptest! {
 
 proptest! {
     #[test]
-    fn what_is_looked_up_is_the_p_value_of_the_definition(
-        // Many on a grid, so that ties with edges of cells are common, and the ends.
+    fn the_lookup_gives_the_p_value_of_the_definition(
+        // On a grid that has both ends, so that ties with edges of cells are common.
         scores in proptest::collection::vec((0..=512_u16).prop_map(|x| f32::from(x) / 512.0), 40..300),
         confidences in proptest::collection::vec(
             prop_oneof![0.0..=1.0_f32, (0..=512_u16).prop_map(|x| f32::from(x) / 512.0)], 50,
@@ -110,7 +110,7 @@ proptest! {
 }
 
 #[test]
-fn a_confidence_that_is_none_panics_nowhere() {
+fn a_confidence_outside_zero_to_one_never_panics() {
     let rows = (0..60).map(|i| CalibrationRow {
         confidence: i as f32 / 60.0,
         sufficed: true,
@@ -125,7 +125,7 @@ fn a_confidence_that_is_none_panics_nowhere() {
 }
 
 #[test]
-fn uncertainties_of_many_are_those_of_each() {
+fn many_uncertainties_at_once_equal_those_one_by_one() {
     let mut state = 11;
     for (similarity_edges, count_edges) in
         [(vec![], vec![]), (vec![0.5], vec![2]), (vec![-0.5, 0.25, 0.5], vec![1, 8, 32])]
@@ -141,7 +141,7 @@ fn uncertainties_of_many_are_those_of_each() {
         let table = CalibrationTable::new(similarity_edges.clone(), count_edges, rows);
         let edge = |i: usize| similarity_edges.get(i % 4).copied().unwrap_or(0.1);
         for n in (0..40).chain([100, 257]) {
-            // Ends and edges among them.
+            // Values include both ends and the edges.
             let confidences: Vec<_> = (0..n).map(|i| [0.0, 1.0, 0.5, uniform(&mut state)][i % 4]).collect();
             let similarity: Vec<_> =
                 (0..n).map(|i| [edge(i), 2.0 * uniform(&mut state) - 1.0, -1.0][i % 3]).collect();

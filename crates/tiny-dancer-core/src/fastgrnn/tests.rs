@@ -43,7 +43,7 @@ fn assert_state(case: &Value, cell: &FastGrnn, state: &State, expected: &Value) 
     }
 }
 
-/// Calls with each golden case on each kernel: its cell, and its inputs as features.
+/// Calls `check` for each golden case on each kernel, with its cell and its inputs as features.
 fn each_case(check: impl Fn(&Value, Kernel, &FastGrnn, Features<'_>)) {
     for case in &golden() {
         let rows: Vec<_> = case["inputs"].as_array().unwrap().iter().map(floats).collect();
@@ -57,7 +57,7 @@ fn each_case(check: impl Fn(&Value, Kernel, &FastGrnn, Features<'_>)) {
 }
 
 #[test]
-fn candidates_together_equal_the_golden_values() {
+fn the_joint_pass_equals_the_golden_values() {
     each_case(|case, kernel, cell, features| {
         let order: Vec<_> = (0..features.len() as u32).collect();
         let mut state = State::ZERO;
@@ -72,10 +72,10 @@ fn candidates_together_equal_the_golden_values() {
 }
 
 #[test]
-fn candidates_alone_equal_the_golden_values() {
+fn the_per_candidate_pass_equals_the_golden_values() {
     each_case(|case, kernel, cell, features| {
         let mut confidences = vec![0.0; features.len()];
-        cell.alone(kernel, features, &mut confidences).unwrap();
+        cell.per_candidate(kernel, features, &mut confidences).unwrap();
         for (candidate, expected) in case["alone"].as_array().unwrap().iter().enumerate() {
             assert_close(&case["name"], confidences[candidate], &expected["confidence"]);
             let mut state = State::ZERO;
@@ -99,14 +99,14 @@ fn one_step_at_a_time_gives_the_same_bits_as_all_at_once() {
 }
 
 #[test]
-fn a_candidate_alone_gives_the_same_bits_in_any_company() {
+fn a_candidate_has_the_same_own_confidence_beside_any_others() {
     each_case(|case, kernel, cell, features| {
         for n in [1, 2, 15, 16, 17, 33, 100] {
             let cycle = |column: &[f32]| column.iter().copied().cycle().take(n).collect::<Vec<_>>();
             let columns = Feature::ALL.map(|feature| cycle(features.column(feature)));
             let many = Features::from_columns(columns.each_ref().map(Vec::as_slice));
             let mut confidences = vec![0.0; n];
-            cell.alone(kernel, many, &mut confidences).unwrap();
+            cell.per_candidate(kernel, many, &mut confidences).unwrap();
             let period = features.len();
             for candidate in period..n {
                 let (here, before) = (confidences[candidate], confidences[candidate - period]);
@@ -116,13 +116,13 @@ fn a_candidate_alone_gives_the_same_bits_in_any_company() {
     });
 }
 
-/// Where a machine has vectors of one length only, there is nothing to compare.
+/// On a machine with vectors of only one length this compares nothing.
 #[test]
 fn vectors_of_all_lengths_give_the_same_bits() {
     let found = std::cell::RefCell::new(std::collections::HashMap::new());
     each_case(|case, kernel, cell, features| {
         let mut confidences = vec![0.0; features.len()];
-        cell.alone(kernel, features, &mut confidences).unwrap();
+        cell.per_candidate(kernel, features, &mut confidences).unwrap();
         let mut state = State::ZERO;
         cell.read(kernel, features, &(0..features.len() as u32).collect::<Vec<_>>(), &mut state);
         confidences.push(cell.confidence(kernel, &state).unwrap());
@@ -137,7 +137,7 @@ fn vectors_of_all_lengths_give_the_same_bits() {
 }
 
 #[test]
-fn a_logit_that_is_no_number_is_named_with_its_candidate() {
+fn a_logit_that_is_not_finite_is_named_with_its_candidate() {
     let weights =
         FastGrnnWeights { head_weight: vec![f32::MAX; 4], head_bias: f32::MAX, ..weights(&golden()[0]) };
     let cell = FastGrnn::new(&FastGrnnWeights {
@@ -149,7 +149,7 @@ fn a_logit_that_is_no_number_is_named_with_its_candidate() {
     let columns = vec![vec![0.0; 40]; Feature::COUNT];
     let features = Features::from_columns(std::array::from_fn(|feature| columns[feature].as_slice()));
     for kernel in Kernel::available() {
-        let (candidate, value) = cell.alone(kernel, features, &mut [0.0; 40]).unwrap_err();
+        let (candidate, value) = cell.per_candidate(kernel, features, &mut [0.0; 40]).unwrap_err();
         assert_eq!((candidate, value), (0, f32::INFINITY));
         let mut state = State::ZERO;
         cell.read(kernel, features, &[0], &mut state);
@@ -158,7 +158,7 @@ fn a_logit_that_is_no_number_is_named_with_its_candidate() {
 }
 
 #[test]
-fn golden_cells_and_the_embedded_one_have_both_forms() {
+fn golden_cells_have_both_forms_and_the_embedded_cell_is_bounded() {
     let bounded = |case: &Value| FastGrnn::new(&weights(case)).bounded;
     let forms: Vec<_> = golden().iter().map(bounded).collect();
     assert!(forms.contains(&true) && forms.contains(&false), "{forms:?}");
@@ -166,8 +166,8 @@ fn golden_cells_and_the_embedded_one_have_both_forms() {
 }
 
 #[test]
-fn a_state_stays_within_what_the_bounds_are_made_of() {
-    // Gates that let everything in and forget nothing, one update to each side.
+fn a_state_stays_within_the_assumed_bound() {
+    // Gates that keep the state, and the largest updates: positive in one unit, negative in the other.
     let (zeta, nu) = (0.2, 0.3);
     let logit = |p: f32| (p / (1.0 - p)).ln();
     let cell = FastGrnn::new(&FastGrnnWeights {
@@ -194,8 +194,8 @@ fn a_state_stays_within_what_the_bounds_are_made_of() {
 }
 
 #[test]
-fn the_one_logit_that_is_no_number_is_found_wherever_it_is() {
-    // A similarity of 1 leaves nothing in the state; one of 0 fills it. Lanes without a candidate have 0, too.
+fn a_logit_that_is_not_finite_is_found_at_any_place() {
+    // A similarity of 1 gives a state near 0, one of 0 a state near 1. Lanes without a candidate have similarity 0, too.
     let mut w = vec![0.0; 4 * Feature::COUNT];
     w.iter_mut().step_by(Feature::COUNT).for_each(|of_similarity| *of_similarity = -9.0);
     let cell = FastGrnn::new(&FastGrnnWeights {
@@ -214,7 +214,7 @@ fn the_one_logit_that_is_no_number_is_found_wherever_it_is() {
             columns[0] = (0..n).map(|candidate| if Some(candidate) == bad { 0.0 } else { 1.0 }).collect();
             let features = Features::from_columns(std::array::from_fn(|feature| columns[feature].as_slice()));
             for kernel in Kernel::available() {
-                let found = cell.alone(kernel, features, &mut vec![0.0; n]);
+                let found = cell.per_candidate(kernel, features, &mut vec![0.0; n]);
                 assert_eq!(
                     found.err(),
                     bad.map(|candidate| (candidate, f32::INFINITY)),
@@ -227,7 +227,7 @@ fn the_one_logit_that_is_no_number_is_found_wherever_it_is() {
 }
 
 #[test]
-fn bounds_hold_all_that_is_in_a_sum() {
+fn the_bound_counts_each_term_of_the_sum() {
     let cell = |w: f32, u: f32, bias: f32, nu: f32| {
         FastGrnn::new(&FastGrnnWeights {
             w: vec![w; Feature::COUNT],
@@ -241,7 +241,7 @@ fn bounds_hold_all_that_is_in_a_sum() {
         })
     };
     assert!(cell(1.0, 1.0, 1.0, -50.0).bounded);
-    // Each by itself: features, a state that grew by a half 64 times, a bias.
+    // Each term by itself: features, a state that grew by a half 64 times, a bias.
     assert!(!cell(10.0, 1.0, 1.0, -50.0).bounded);
     assert!(!cell(1.0, 1.0, 1.0, 0.0).bounded);
     assert!(!cell(1.0, 1.0, -50.0, -50.0).bounded);

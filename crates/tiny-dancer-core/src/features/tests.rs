@@ -17,7 +17,7 @@ fn setting(kernel: Kernel, scales: &Scales, now: i64) -> Setting<'_> {
     Setting { kernel, scales, ties: Ties::Whole, now }
 }
 
-/// Computes the features of candidates against a query of their own dimension.
+/// Computes the features of a request, a row for each candidate.
 fn rows(request: &RoutingRequest<'_>) -> Result<Vec<[f32; Feature::COUNT]>, RouteError> {
     let mut columns = Columns::default();
     let now = request.query.now.unwrap_or(0);
@@ -79,7 +79,7 @@ fn a_candidate_of_another_dimension_is_named_with_both_dimensions() {
 }
 
 #[test]
-fn an_element_that_is_not_finite_is_named_wherever_it_is() {
+fn an_element_that_is_not_finite_is_named_at_any_place() {
     for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         for dimensions in [1, 15, 16, 17, 40] {
             for index in 0..dimensions {
@@ -130,14 +130,14 @@ fn a_success_rate_outside_zero_to_one_is_an_error() {
 }
 
 #[test]
-fn a_query_of_another_dimension_than_all_candidates_is_blamed() {
+fn a_query_whose_dimension_differs_from_all_candidates_is_named() {
     let candidates = [candidate("a", 0.5, 0.5), candidate("b", 0.6, 0.5)];
     for candidates in [&candidates[..], &candidates[..1]] {
         let error = rows(&RoutingRequest::new(&[1.0, 0.0, 0.0], candidates)).unwrap_err();
         assert_eq!(error, RouteError::DimensionMismatch { candidate: None, expected: 2, actual: 3 });
         assert_eq!(error.to_string(), "query: embedding has 3 dimensions, expected 2");
     }
-    // Candidates that disagree with each other say nothing about the query.
+    // Where the candidates differ from each other, the first that differs from the query is named.
     let mixed = [candidate("a", 0.5, 0.5), Candidate { embedding: vec![1.0], ..Default::default() }];
     let error = rows(&RoutingRequest::new(&[1.0, 0.0, 0.0], &mixed)).unwrap_err();
     assert_eq!(error, RouteError::DimensionMismatch { candidate: Some(0), expected: 3, actual: 2 });
@@ -157,7 +157,7 @@ fn a_win_rate_outside_zero_to_the_success_rate_is_an_error() {
 }
 
 #[test]
-fn a_model_reads_ties_as_it_was_trained() {
+fn each_coding_of_ties_gives_its_success_rate() {
     let mut columns = Columns::default();
     let rates = [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.7, 0.3)];
     let candidates: Vec<_> = rates
@@ -172,7 +172,7 @@ fn a_model_reads_ties_as_it_was_trained() {
 }
 
 #[test]
-fn an_error_leaves_room_for_the_next_request() {
+fn columns_are_reused_after_an_error() {
     let mut columns = Columns::default();
     let bad = [candidate("bad", 0.5, 2.0)];
     let scales = Scales::new(WEEK);
@@ -185,14 +185,14 @@ fn an_error_leaves_room_for_the_next_request() {
 }
 
 #[test]
-fn a_large_and_a_small_request_are_prepared_alike() {
-    // Above the size where `parallel` shares the work out, the same bits come out.
+fn a_large_and_a_small_request_give_the_same_features() {
+    // The large one has the size from which `parallel` splits the work.
     let candidates: Vec<_> =
         (0..5000).map(|i| candidate("", (i as f32 * 0.37).sin() * 0.99, (i % 11) as f32 / 10.0)).collect();
     let all = rows(&RoutingRequest::new(&[0.8, 0.6], &candidates)).unwrap();
     for (candidate, row) in candidates.iter().zip(&all) {
-        let alone = rows(&RoutingRequest::new(&[0.8, 0.6], std::slice::from_ref(candidate))).unwrap();
-        assert_eq!(alone[0].map(f32::to_bits), row.map(f32::to_bits));
+        let single = rows(&RoutingRequest::new(&[0.8, 0.6], std::slice::from_ref(candidate))).unwrap();
+        assert_eq!(single[0].map(f32::to_bits), row.map(f32::to_bits));
     }
 }
 
@@ -207,12 +207,12 @@ fn the_first_bad_candidate_of_many_is_named() {
 
 proptest! {
     #[test]
-    fn what_the_scales_say_is_what_the_equations_say(now: i64, created_at: i64, access_count: u64) {
+    fn recency_and_frequency_equal_the_equations(now: i64, created_at: i64, access_count: u64) {
         let candidates = [Candidate { created_at, access_count, ..candidate("", 0.5, 0.5) }];
         let request = RoutingRequest { query: Query { now: Some(now), ..Query::new(&[1.0, 0.0]) }, candidates: &candidates };
-        let [_, fast, often, ..] = rows(&request).unwrap()[0];
-        prop_assert!((fast - recency(now, created_at, WEEK)).abs() < 1e-6);
-        prop_assert!((0.0..=1.0).contains(&fast));
-        prop_assert_eq!(often.to_bits(), frequency(access_count).to_bits());
+        let [_, recent, frequent, ..] = rows(&request).unwrap()[0];
+        prop_assert!((recent - recency(now, created_at, WEEK)).abs() < 1e-6);
+        prop_assert!((0.0..=1.0).contains(&recent));
+        prop_assert_eq!(frequent.to_bits(), frequency(access_count).to_bits());
     }
 }

@@ -1,4 +1,4 @@
-//! The model file: encoding, and every check of decoding.
+//! The model file: encoding, and decoding with all its checks.
 
 use super::{Ties, TrainingFacts};
 use crate::conformal::{CalibrationTable, Lookup};
@@ -14,46 +14,46 @@ use std::error::Error;
 use std::fmt::Write;
 use std::path::PathBuf;
 
-/// 2: rates are coded as `success_rate` and `win_rate`, and there is a digest.
+/// Format 2 has `success_rate` and `win_rate`, and a digest.
 const FORMAT: u64 = 2;
-/// The most steps of a path of thresholds, so that a promise is resolved in bounded time.
+/// The most steps of a risk path, so that a promise is resolved in bounded time.
 const MAX_STEPS: usize = 1024;
-/// The most bins of a table, whose lookup takes a kilobyte a bin.
+/// The most bins of a table. Its lookup takes a kilobyte for each bin.
 const MAX_BINS: usize = 4096;
 /// The file's one metadata key.
 const KEY: &str = "tiny_dancer";
 
-/// What is wrong with a model file.
+/// Why a model was not loaded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
-    /// The calibration contradicts itself.
+    /// A number of the calibration or of the risk path is out of range.
     #[error("tensor {tensor}: element {index} is {value}, expected {expected}")]
     Calibration {
         /// Which tensor.
         tensor: &'static str,
         /// Which of its elements.
         index: usize,
-        /// What it holds.
+        /// Its value.
         value: f64,
-        /// What it must be.
+        /// The range that it must have.
         expected: &'static str,
     },
     /// Corrupt or truncated: not a whole safetensors file.
     #[error("not a whole safetensors file: {source}")]
     Corrupt {
-        /// What safetensors says.
+        /// The error of safetensors.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// The content is not what was written.
+    /// The content was changed after it was written.
     #[error("the digest of the content is {actual}, expected {expected}: the file was changed")]
     Digest {
-        /// What the file says.
+        /// The digest that the file states.
         expected: String,
-        /// What its content gives.
+        /// The digest of its content.
         actual: String,
     },
-    /// A safetensors file of something else.
+    /// A safetensors file, but not of a tiny-dancer model.
     #[error("not a tiny-dancer model: its metadata has no key tiny_dancer")]
     Foreign,
     /// Made for another set of features.
@@ -67,7 +67,7 @@ pub enum LoadError {
     /// A format that this version does not read.
     #[error("format version is {actual}, expected {expected}")]
     FormatVersion {
-        /// The one that is read.
+        /// The version that is read.
         expected: u64,
         /// The file's.
         actual: u64,
@@ -75,7 +75,7 @@ pub enum LoadError {
     /// A hidden size out of range.
     #[error("hidden size is {actual}, expected 1 to {max}")]
     HiddenSize {
-        /// The largest.
+        /// The largest that is read.
         max: usize,
         /// The file's.
         actual: u64,
@@ -83,19 +83,19 @@ pub enum LoadError {
     /// The metadata lacks a field, or it has another type.
     #[error("metadata: {field} is missing or has another type")]
     MetadataField {
-        /// Which one.
+        /// Its name.
         field: &'static str,
     },
     /// The metadata is not JSON.
     #[error("metadata is not JSON: {source}")]
     MetadataJson {
-        /// Where it stops being JSON.
+        /// The error of the JSON parser.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// A tensor is not there.
+    /// A tensor is missing.
     #[error("tensor {tensor} is missing")]
     MissingTensor {
-        /// Which one.
+        /// Its name.
         tensor: &'static str,
     },
     /// A weight is NaN or infinite.
@@ -105,7 +105,7 @@ pub enum LoadError {
         tensor: &'static str,
         /// Which of its elements.
         index: usize,
-        /// What it holds.
+        /// Its value.
         value: f32,
     },
     /// The path leads to a directory, a FIFO, a device or a socket.
@@ -119,32 +119,32 @@ pub enum LoadError {
     Read {
         /// Which file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// The model can't keep the risk that the configuration promises.
+    /// The model cannot promise the configured risk.
     #[error(
         "the model cannot promise a failure rate of {alpha} with confidence 1 - {delta}; {}",
-        smallest.map_or("it promises nothing".to_owned(), |alpha| format!("the smallest is {alpha:.4}"))
+        smallest.map_or("it has no certified thresholds".to_owned(), |alpha| format!("the smallest is {alpha:.4}"))
     )]
     Risk {
-        /// The failure rate that was to be promised.
+        /// The configured failure rate.
         alpha: f64,
-        /// The probability with which the promise may be broken.
+        /// The configured probability that the promise does not hold.
         delta: f64,
-        /// The smallest alpha that it can promise with this delta; `None` where nothing was certified.
+        /// The smallest alpha that it can promise with this delta; `None` where no thresholds were certified.
         smallest: Option<f64>,
     },
     /// A weight is so large that the cell could leave f32's range.
-    #[error("tensor {tensor}: element {index} is {value}, expected at most {max} either way")]
+    #[error("tensor {tensor}: element {index} is {value}, expected -{max} to {max}")]
     WeightRange {
         /// Which tensor.
         tensor: &'static str,
         /// Which of its elements.
         index: usize,
-        /// What it holds.
+        /// Its value.
         value: f32,
-        /// The largest.
+        /// The largest magnitude.
         max: f32,
     },
     /// A tensor has another shape or element type.
@@ -152,21 +152,21 @@ pub enum LoadError {
     Shape {
         /// Which tensor.
         tensor: &'static str,
-        /// Its element type as it must be, such as `F32`.
+        /// The expected element type, such as `F32`.
         dtype: String,
-        /// Its shape as it must be.
+        /// The expected shape.
         expected: Vec<usize>,
         /// Its element type in the file.
         actual_dtype: String,
         /// Its shape in the file.
         actual: Vec<usize>,
     },
-    /// The file exceeds what a model can need.
+    /// The file is larger than any model.
     #[error("{} is larger than {max} bytes", path.display())]
     TooLarge {
         /// Which file.
         path: PathBuf,
-        /// The most that is read.
+        /// The largest size that is read, in bytes.
         max: u64,
     },
     /// A tensor is too long.
@@ -174,12 +174,12 @@ pub enum LoadError {
     TensorLength {
         /// Which tensor.
         tensor: &'static str,
-        /// The most.
+        /// The largest length.
         max: usize,
         /// The file's.
         actual: usize,
     },
-    /// There are tensors that are no part of a model.
+    /// The file has tensors that do not belong to a model.
     #[error("{actual} tensors, expected {expected}")]
     TensorCount {
         /// How many a model has.
@@ -201,7 +201,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
     })
 }
 
-/// Names of a calibration table's four tensors.
+/// The names of a calibration table's four tensors.
 struct TableNames {
     similarity_edges: &'static str,
     count_edges: &'static str,
@@ -209,28 +209,28 @@ struct TableNames {
     scores: &'static str,
 }
 
-/// The risk path's tensors, of which a file has all or none.
+/// The tensors of the risk path. A file has all of them, or none.
 const RISK: [&str; 4] = ["risk.confidence_threshold", "risk.max_uncertainty", "risk.n", "risk.failures"];
 
-const ALONE: TableNames = TableNames {
+const PER_CANDIDATE: TableNames = TableNames {
     similarity_edges: "alone.similarity_edges",
     count_edges: "alone.count_edges",
     offsets: "alone.offsets",
     scores: "alone.scores",
 };
-const TOGETHER: TableNames = TableNames {
+const JOINT: TableNames = TableNames {
     similarity_edges: "together.similarity_edges",
     count_edges: "together.count_edges",
     offsets: "together.offsets",
     scores: "together.scores",
 };
 
-/// What a file holds.
+/// The content of a file.
 pub(super) struct Parts {
     pub(super) weights: FastGrnnWeights,
     pub(super) ties: Ties,
-    pub(super) alone: CalibrationTable,
-    pub(super) together: CalibrationTable,
+    pub(super) per_candidate: CalibrationTable,
+    pub(super) joint: CalibrationTable,
     pub(super) risk_path: Vec<RiskStep>,
     pub(super) training: TrainingFacts,
 }
@@ -247,7 +247,7 @@ impl Parts {
         .expect("every view was made from data of its own shape")
     }
 
-    /// The metadata but for the digest. `serde_json::Map` keeps its keys sorted.
+    /// The metadata without the digest. `serde_json::Map` keeps its keys sorted.
     fn metadata(&self) -> Map<String, Value> {
         let fields = json!({
             "features": Feature::ALL.map(Feature::name),
@@ -260,7 +260,7 @@ impl Parts {
     }
 
     fn tensors(&self) -> Vec<Tensor> {
-        let Self { weights, alone, together, risk_path, .. } = self;
+        let Self { weights, per_candidate, joint, risk_path, .. } = self;
         let h = weights.bias_gate.len();
         let mut tensors = vec![
             Tensor::f32("w", &[h, Feature::COUNT], &weights.w),
@@ -272,7 +272,7 @@ impl Parts {
             Tensor::f32("head_weight", &[h], &weights.head_weight),
             Tensor::f32("head_bias", &[1], &[weights.head_bias]),
         ];
-        for (names, table) in [(ALONE, alone), (TOGETHER, together)] {
+        for (names, table) in [(PER_CANDIDATE, per_candidate), (JOINT, joint)] {
             tensors.extend([
                 Tensor::f32(names.similarity_edges, &[table.similarity_edges.len()], &table.similarity_edges),
                 Tensor::u32(names.count_edges, &table.count_edges),
@@ -335,13 +335,13 @@ impl Parts {
             head_weight: reader.weights("head_weight", vec![h])?,
             head_bias: reader.weights("head_bias", vec![1])?[0],
         };
-        let alone = reader.table(&ALONE)?;
-        let together = reader.table(&TOGETHER)?;
+        let per_candidate = reader.table(&PER_CANDIDATE)?;
+        let joint = reader.table(&JOINT)?;
         let risk_path = reader.risk_path()?;
         if file.len() != reader.read {
             return Err(LoadError::TensorCount { expected: reader.read, actual: file.len() });
         }
-        let parts = Self { weights, ties, alone, together, risk_path, training };
+        let parts = Self { weights, ties, per_candidate, joint, risk_path, training };
         let actual = digest(&parts.tensors(), &parts.metadata());
         if actual != expected {
             return Err(LoadError::Digest { expected, actual });
@@ -361,7 +361,7 @@ fn digest(tensors: &[Tensor], metadata: &Map<String, Value>) -> String {
     hexadecimal(&hash.finalize())
 }
 
-/// A tensor on its way into a file.
+/// A tensor to be written to a file.
 struct Tensor {
     name: &'static str,
     dtype: Dtype,
@@ -370,7 +370,7 @@ struct Tensor {
 }
 
 impl Tensor {
-    /// Values that don't fill the shape are written with their own length, so that reading names the mismatch.
+    /// Values that do not fill the shape are written with their own length, so that the reader reports the mismatch.
     fn f32(name: &'static str, shape: &[usize], values: &[f32]) -> Self {
         let fits = shape.iter().product::<usize>() == values.len();
         let shape = if fits { shape.to_vec() } else { vec![values.len()] };
@@ -396,7 +396,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// A tensor's bytes, by fours; `shape` of `None` takes any one-dimensional one.
+    /// A tensor's bytes in groups of four. A `shape` of `None` accepts any one-dimensional tensor.
     fn tensor(
         &mut self,
         tensor: &'static str,
@@ -423,7 +423,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Weights small enough that no pre-activation can leave f32's range: a state stays below 128, two a step.
+    /// Weights of a size at which no pre-activation leaves f32's range. The state grows by less than 2 a step, so it
+    /// stays below 128.
     fn cell_weights(&mut self, tensor: &'static str, shape: Vec<usize>) -> Result<Vec<f32>, LoadError> {
         const MAX: f32 = 1e9;
         let values = self.weights(tensor, shape)?;
@@ -491,7 +492,7 @@ impl<'a> Reader<'a> {
                 && (i > 0 || offsets[0] == 0)
                 && (i < last || offsets[i] as usize == table.scores.len())
         })?;
-        // Offsets ascend, so that a search finds whether a bin begins at a score.
+        // Offsets ascend, so a binary search finds whether a bin starts at a score.
         let starts = |i: usize| offsets.binary_search(&(i as u32)).is_ok();
         require(names.scores, &table.scores, "0 to 1, ascending within a bin", |i| {
             (0.0..=1.0).contains(&table.scores[i])
@@ -506,7 +507,7 @@ fn at_most(tensor: &'static str, max: usize, actual: usize) -> Result<(), LoadEr
     if actual <= max { Ok(()) } else { Err(LoadError::TensorLength { tensor, max, actual }) }
 }
 
-/// Holds each element of a tensor to a condition, and names the first that breaks it.
+/// Checks a condition of each element of a tensor, and reports the first that breaks it.
 fn require<T: Copy + Into<f64>>(
     tensor: &'static str,
     values: &[T],

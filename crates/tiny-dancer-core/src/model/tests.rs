@@ -34,7 +34,7 @@ fn refused(bytes: &[u8]) -> String {
     Model::from_bytes(bytes).unwrap_err().to_string()
 }
 
-/// What is said of the toy model's file with a part of its JSON replaced.
+/// The error of the toy model's file with a part of its JSON replaced.
 fn refused_metadata(from: &str, to: &str) -> String {
     refused(&changed(
         |_| {},
@@ -46,7 +46,7 @@ fn refused_metadata(from: &str, to: &str) -> String {
     ))
 }
 
-/// What is said of the toy model's file with one tensor changed.
+/// The error of the toy model's file with one tensor changed.
 fn refused_tensor(name: &str, change: impl FnOnce(&mut Tensor)) -> String {
     refused(&changed(|list| change(list.iter_mut().find(|tensor| tensor.0 == name).unwrap()), |_| {}))
 }
@@ -56,7 +56,7 @@ fn write(tensor: &mut Tensor, index: usize, value: [u8; 4]) {
 }
 
 #[test]
-fn the_embedded_model_is_whole() {
+fn the_embedded_model_loads() {
     let model = Model::embedded();
     assert_eq!(model.version().len(), 12);
     assert!(model.to_bytes().len() < 40_000);
@@ -97,7 +97,7 @@ fn every_truncation_is_an_error() {
 }
 
 #[test]
-fn every_changed_bit_is_noticed() {
+fn every_changed_bit_is_detected() {
     let bytes = toy_model().to_bytes();
     for place in 0..bytes.len() {
         for bit in 0..8 {
@@ -114,7 +114,7 @@ fn every_changed_bit_is_noticed() {
 
 #[cfg(unix)]
 #[test]
-fn only_a_regular_file_of_some_size_is_read() {
+fn only_a_regular_file_of_limited_size_is_read() {
     let directory = tempfile::tempdir().unwrap();
     let fifo = directory.path().join("fifo");
     assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
@@ -129,7 +129,7 @@ fn only_a_regular_file_of_some_size_is_read() {
 }
 
 #[test]
-fn what_grows_with_a_file_is_limited() {
+fn steps_and_bins_are_limited() {
     let steps =
         vec![
             RiskStep { confidence_threshold: 0.9, max_uncertainty: 0.1, n: u32::MAX, failures: 1 << 30 };
@@ -140,7 +140,7 @@ fn what_grows_with_a_file_is_limited() {
         error.to_string(),
         "tensor risk.confidence_threshold has 1025 elements, expected 1024 at most"
     );
-    // The longest path of the largest counts is resolved.
+    // The longest path with the largest counts is resolved.
     let model = toy_model().with_risk_path(steps[1..].to_vec()).unwrap();
     let budget = RiskBudget { alpha: 0.250_02, delta: 0.05 };
     assert_eq!(crate::promise::resolve(model.risk_path(), budget).unwrap(), steps[0]);
@@ -150,7 +150,7 @@ fn what_grows_with_a_file_is_limited() {
     let (weights, facts) = (toy_model().weights().clone(), TrainingFacts::new());
     let error = Model::new(weights.clone(), Ties::Whole, table.clone(), table, facts.clone()).unwrap_err();
     assert_eq!(error.to_string(), "tensor alone.offsets has 5002 elements, expected 4097 at most");
-    // As many bins as may be, and as many scores as a file of the largest size holds.
+    // The most bins, and as many scores as the largest file holds.
     let rows = (0..2_000_000).map(|i| CalibrationRow {
         confidence: 0.5,
         sufficed: i % 2 == 0,
@@ -162,7 +162,7 @@ fn what_grows_with_a_file_is_limited() {
 }
 
 #[test]
-fn a_file_of_something_else_is_named_so() {
+fn a_safetensors_file_without_a_model_is_refused() {
     let foreign = changed(|_| {}, |map| drop(map.remove("tiny_dancer")));
     assert_eq!(refused(&foreign), "not a tiny-dancer model: its metadata has no key tiny_dancer");
 }
@@ -220,11 +220,11 @@ fn a_weight_that_is_not_finite_is_named() {
 #[test]
 fn a_weight_that_could_leave_the_range_of_floats_is_named() {
     let message = refused_tensor("u", |tensor| write(tensor, 0, (-1e10_f32).to_le_bytes()));
-    assert_eq!(message, "tensor u: element 0 is -10000000000, expected at most 1000000000 either way");
+    assert_eq!(message, "tensor u: element 0 is -10000000000, expected -1000000000 to 1000000000");
 }
 
 #[test]
-fn a_calibration_that_contradicts_itself_is_named() {
+fn an_invalid_calibration_is_named() {
     let scores = |index, value: f32| {
         refused_tensor("alone.scores", |tensor| write(tensor, index, value.to_le_bytes()))
     };
@@ -251,7 +251,7 @@ fn a_calibration_that_contradicts_itself_is_named() {
 }
 
 #[test]
-fn parts_that_do_not_fit_are_refused_as_a_file_would_be() {
+fn parts_that_do_not_fit_are_refused_with_the_errors_of_a_file() {
     let model = toy_model();
     let build = |change: fn(&mut FastGrnnWeights)| {
         let mut weights = model.weights().clone();

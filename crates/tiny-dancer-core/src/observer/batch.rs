@@ -1,8 +1,8 @@
-//! What a batch carries to the threads that route its requests.
+//! The context of a batch, for the threads that route its requests.
 
-/// The context of a batch, restored on the thread that routes one of its requests. `()` carries nothing.
+/// The context of a batch, restored on each thread that routes one of its requests. `()` is no context.
 pub trait BatchContext: Default + Send + Sync + 'static {
-    /// Restores on drop what was current before [`enter`](Self::enter).
+    /// Restores on drop the context that was current before [`enter`](Self::enter).
     type Guard<'a>;
 
     /// Makes the context current on this thread, until the guard is dropped.
@@ -25,7 +25,7 @@ impl<B: BatchContext> BatchContext for Option<B> {
     }
 }
 
-/// One context within another. A tuple drops its members in order, so that the inner guard comes first.
+/// One context within another. A tuple drops its members in order, so the inner guard is the first member.
 impl<A: BatchContext, B: BatchContext> BatchContext for (A, B) {
     type Guard<'a> = (B::Guard<'a>, A::Guard<'a>);
 

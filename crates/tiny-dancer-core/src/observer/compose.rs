@@ -1,4 +1,4 @@
-//! Observers made of observers: none, one chosen at run time, a shared one, several.
+//! Compositions of observers: none, one chosen at run time, a shared one, several.
 
 use super::{
     BatchStart, BreakerTransition, Decided, Detail, Failed, ModelReload, Observer, OutcomeReported,
@@ -191,7 +191,7 @@ impl<O: Observer> Observer for Option<O> {
     }
 }
 
-/// A member's part of a tuple's request: its context, and its detail.
+/// A member's part of a tuple's request: its context and its detail.
 #[derive(Debug)]
 pub struct Part<R> {
     request: R,
@@ -215,7 +215,7 @@ impl<R> Part<R> {
         self.is_enabled(observer, event).then(|| observer.on_stage_start(&mut self.request, event))
     }
 
-    /// Whether the member asked for this detail, and enables the stage.
+    /// Whether the member's detail includes the event, and the member enables it.
     #[inline(always)]
     fn is_enabled<O: Observer<Request = R>>(&self, observer: &O, event: &StageStart<'_>) -> bool {
         self.detail >= event.detail() && observer.is_enabled(&self.request, event)
@@ -247,13 +247,13 @@ impl<R> Part<R> {
     }
 }
 
-/// Pairs within pairs.
+/// Nests expressions in pairs: `(a, (b, c))`.
 macro_rules! nested {
     ($only:expr) => { $only };
     ($first:expr, $($rest:expr),+) => { ($first, nested!($($rest),+)) };
 }
 
-/// The same of types.
+/// The same for types.
 macro_rules! nested_type {
     ($only:ty) => { $only };
     ($first:ty, $($rest:ty),+) => { ($first, nested_type!($($rest),+)) };
@@ -261,7 +261,7 @@ macro_rules! nested_type {
 
 macro_rules! tuple {
     ($($member:ident $index:tt),+; reversed $($last:tt),+) => {
-        /// Several observers, called in order; ends are called in the opposite order, so that they nest.
+        /// Several observers, called in order. Ends are called in the opposite order, so that they nest.
         impl<$($member: Observer),+> Observer for ($($member,)+) {
             type Request = ($(Part<$member::Request>,)+);
             type Stage = ($(Option<$member::Stage>,)+);

@@ -11,22 +11,22 @@ use crate::request::Candidates;
 use crate::{ErrorKind, ModelType, Outcome, Reason, RouteError, RoutingDecision, Thresholds};
 use std::time::Duration;
 
-/// How much of a request an observer receives. Ordered: each level adds to the one before.
+/// How much of a request an observer receives. Ordered: each level includes the events of the levels before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Detail {
-    /// Nothing more.
+    /// No more events of the request.
     Off,
-    /// Only what is no success: an error or a fallback, and its end, but not how long it took.
+    /// An error or a fallback, and its end without a duration. No more events of a success.
     Unsuccessful,
-    /// Every decision or error, and the end with how long it took.
+    /// Each decision or error, and the end with its duration.
     Request,
-    /// ... and the stages that it [enables](super::Observer::is_enabled).
+    /// ... and the stages that the observer [enables](super::Observer::is_enabled).
     Stages,
-    /// ... and each candidate's step of the joint pass, as a `model_inference` of its own within the stage's.
+    /// ... and the enabled steps of the joint pass: a `model_inference` for each candidate, within that of the stage.
     Candidates,
 }
 
-/// Which of the router's methods a request came through.
+/// The method of the router by which a request came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Operation {
@@ -48,13 +48,13 @@ names!(Operation, "operation", {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Stage {
-    /// May this request pass?
+    /// Checks whether the circuits let the request pass.
     CircuitBreakerCheck,
-    /// Five numbers a candidate, and every check of what came in.
+    /// Checks the query and the candidates, and computes each candidate's features.
     FeatureEngineering,
-    /// The cell: candidates alone, and together.
+    /// Runs the cell: the per-candidate pass and the joint pass.
     ModelInference,
-    /// What the confidences are worth.
+    /// Computes the uncertainties of the confidences.
     UncertaintyEstimation,
 }
 
@@ -68,11 +68,11 @@ names!(Stage, "stage", {
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Status {
-    /// An error.
+    /// With an error.
     Failure,
-    /// Powerful, because a circuit is open or there is no evidence.
+    /// With the powerful model, because a circuit is open or there are no candidates.
     Fallback,
-    /// A decision of the model's.
+    /// With a decision of the router's model.
     Success,
 }
 
@@ -83,22 +83,22 @@ names!(Status, "status", {
 });
 
 impl Status {
-    /// How a request ends that was decided for this reason.
+    /// The status of a request that is decided for this reason.
     pub(crate) fn of(reason: Reason) -> Self {
         if reason.is_fallback() { Self::Fallback } else { Self::Success }
     }
 
-    /// The least detail that has such an end.
+    /// The least detail that includes an end of this status.
     pub(crate) fn detail(self) -> Detail {
         if self == Self::Success { Detail::Request } else { Detail::Unsuccessful }
     }
 }
 
-/// Requests came in together.
+/// A batch of requests came in.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct BatchStart {
-    /// How many.
+    /// How many requests it has.
     pub requests: usize,
 }
 
@@ -106,9 +106,9 @@ pub struct BatchStart {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct RequestStart<'a> {
-    /// The method it came through.
+    /// The method by which it came in.
     pub operation: Operation,
-    /// How many candidates it has, of a set those that it may take.
+    /// How many candidates it has. With a set, how many of the set's candidates it uses.
     pub candidates: usize,
     /// The query embedding's dimension.
     pub dimensions: usize,
@@ -117,7 +117,7 @@ pub struct RequestStart<'a> {
 }
 
 impl RequestStart<'_> {
-    /// The name of a whole request in spans, as [`Stage::name`] is of its parts.
+    /// The name of a whole request in spans. [`Stage::name`] is that of a stage.
     pub const NAME: &'static str = "routing_request";
 }
 
@@ -129,12 +129,12 @@ pub struct StageStart<'a> {
     pub stage: Stage,
     /// How many candidates the request has.
     pub candidates: usize,
-    /// The candidate whose step this is; `None` is the whole stage.
+    /// The candidate's step; `None` is the whole stage.
     pub step: Option<CandidateStep<'a>>,
 }
 
 impl StageStart<'_> {
-    /// The least detail that has it.
+    /// The least detail that includes this event.
     pub fn detail(&self) -> Detail {
         if self.step.is_some() { Detail::Candidates } else { Detail::Stages }
     }
@@ -146,7 +146,7 @@ impl StageStart<'_> {
 pub struct CandidateStep<'a> {
     /// The candidate's place in the request, or in the set.
     pub candidate: usize,
-    /// How many candidates are nearer: 0 is the nearest, which is read last.
+    /// How many candidates are nearer: 0 is the nearest candidate, which is read last.
     pub rank: usize,
     /// The candidate's name. Never a label; in logs only at `DEBUG` and below.
     pub id: &'a str,
@@ -160,40 +160,40 @@ pub struct StageEnd {
     pub stage: Stage,
     /// How many candidates the request has.
     pub candidates: usize,
-    /// Whether this was a candidate's step rather than the whole stage.
+    /// Whether this is a candidate's step rather than the whole stage.
     pub is_step: bool,
-    /// How long after the request it began.
+    /// The time from the request's start to its own.
     pub start: Duration,
     /// How long it took.
     pub duration: Duration,
 }
 
 impl StageEnd {
-    /// The least detail that has it.
+    /// The least detail that includes this event.
     pub fn detail(&self) -> Detail {
         if self.is_step { Detail::Candidates } else { Detail::Stages }
     }
 }
 
-/// The request was decided.
+/// The request is decided.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Decided<'a> {
-    /// Where it goes.
+    /// The model that it goes to.
     pub model: ModelType,
     /// The probability that the lightweight model suffices.
     pub confidence: f32,
-    /// The conformal uncertainty of that.
+    /// The conformal uncertainty of the confidence.
     pub uncertainty: f32,
-    /// Which test decided.
+    /// Why it goes to that model.
     pub reason: Reason,
-    /// What each candidate says by itself, highest confidence first. Empty on a fallback.
+    /// The decision by each candidate alone, highest confidence first. Empty on a fallback.
     pub decisions: &'a [RoutingDecision],
-    /// What lightweight needed.
+    /// The thresholds of the lightweight model.
     pub thresholds: Thresholds,
     /// The version of the model that decided.
     pub model_version: &'a str,
-    /// The vector instructions that computed it: another kernel may give other bits.
+    /// The kernel that computed it: another kernel may give other bits.
     pub kernel: Kernel,
     /// The configuration's [`digest`](crate::RouterConfig::digest).
     pub config_digest: &'a str,
@@ -203,19 +203,20 @@ pub struct Decided<'a> {
 }
 
 impl<'a> Decided<'a> {
-    /// The candidates' features, in the order of the request; of a set, in its order, those that were found.
+    /// The candidates' features, in the order of the request. With a set: those of its nearest candidates, in the order
+    /// of the set.
     pub fn features(&self) -> Features<'a> {
         self.columns.features()
     }
 
-    /// The confidences of [`decisions`](Self::decisions) side by side, in the order of [`features`](Self::features). Empty
+    /// The confidences of [`decisions`](Self::decisions) as a slice, in the order of [`features`](Self::features). Empty
     /// on a fallback.
     #[inline]
     pub fn confidences(&self) -> &'a [f32] {
         self.columns.confidences()
     }
 
-    /// The uncertainties of [`decisions`](Self::decisions) side by side, in the same order. Empty on a fallback.
+    /// The uncertainties of [`decisions`](Self::decisions) as a slice, in the same order. Empty on a fallback.
     #[inline]
     pub fn uncertainties(&self) -> &'a [f32] {
         self.columns.uncertainties()
@@ -228,8 +229,8 @@ impl<'a> Decided<'a> {
         self.decisions.iter().map(move |decision| candidates.id(decision.candidate))
     }
 
-    /// The candidates of the joint pass, farthest first: each one's place in the request, or in the set, and its features in
-    /// the order of [`Feature::ALL`]. Empty on a fallback.
+    /// The candidates of the joint pass, farthest first: for each its place in the request, or in the set, and its
+    /// features in the order of [`Feature::ALL`]. Empty on a fallback.
     pub fn joint(&self) -> impl ExactSizeIterator<Item = (usize, [f32; Feature::COUNT])> + use<'a> {
         let (candidates, features) = (self.candidates, self.features());
         self.joint.positions().iter().map(move |&position| {
@@ -243,7 +244,7 @@ impl<'a> Decided<'a> {
         Status::of(self.reason)
     }
 
-    /// The least detail that has it.
+    /// The least detail that includes this event.
     pub fn detail(&self) -> Detail {
         self.status().detail()
     }
@@ -253,9 +254,9 @@ impl<'a> Decided<'a> {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Failed<'a> {
-    /// Why.
+    /// The error.
     pub error: &'a RouteError,
-    /// The stage that found it.
+    /// The stage that returned it.
     pub stage: Stage,
 }
 
@@ -270,7 +271,7 @@ impl Failed<'_> {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct RequestEnd {
-    /// The method it came through.
+    /// The method by which it came in.
     pub operation: Operation,
     /// How many candidates it had.
     pub candidates: usize,
@@ -281,19 +282,19 @@ pub struct RequestEnd {
 }
 
 impl RequestEnd {
-    /// The least detail that has it.
+    /// The least detail that includes this event.
     pub fn detail(&self) -> Detail {
         self.status.detail()
     }
 }
 
-/// The caller reported how the chosen model did.
+/// The caller reported the outcome of the chosen model.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct OutcomeReported {
-    /// What was reported.
+    /// The outcome.
     pub outcome: Outcome,
-    /// What is known of the promised risk with it; `None` where none was promised.
+    /// The state of the promise, this outcome included; `None` where no risk is promised.
     pub promise: Option<PromiseState>,
 }
 
@@ -301,7 +302,7 @@ pub struct OutcomeReported {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct PromiseBroken {
-    /// What is known of it.
+    /// The state of the promise.
     pub promise: PromiseState,
 }
 
@@ -311,26 +312,26 @@ pub struct PromiseBroken {
 pub struct BreakerTransition {
     /// Which circuit.
     pub circuit: Circuit,
-    /// What it was.
+    /// The old state.
     pub from: CircuitState,
-    /// What it is.
+    /// The new state.
     pub to: CircuitState,
-    /// Why.
+    /// The cause.
     pub cause: Cause,
 }
 
-/// The router got its first model, or another one, or failed to.
+/// The router has its first model, has loaded another one, or failed to load one.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct ModelReload<'a> {
-    /// The model that serves from now on, or why the one before goes on serving.
+    /// The model that serves from now on, or the error for which the previous model continues to serve.
     pub result: Result<&'a Model, &'a LoadError>,
-    /// The version that served before; `None` when the router was made.
+    /// The version that served before; `None` for the router's first model.
     pub previous: Option<&'a str>,
-    /// What lightweight needs from now on.
+    /// The thresholds of the lightweight model from now on.
     pub thresholds: Thresholds,
-    /// The vector instructions that decide.
+    /// The kernel that decides.
     pub kernel: Kernel,
-    /// What is known of the promised risk; `None` where none is promised.
+    /// The state of the promise; `None` where no risk is promised.
     pub promise: Option<PromiseState>,
 }

@@ -1,18 +1,18 @@
 use super::*;
 use proptest::prelude::*;
 
-/// Lists shorter and longer than what is ranked, of few distinct values, so that ties are common.
+/// Lists of fewer and of more than [`RANKED`] values, few of them distinct, so that ties are common.
 fn values() -> impl Strategy<Value = Vec<f32>> {
     proptest::collection::vec((1..=10_u8).prop_map(|x| f32::from(x) / 10.0), 0..300)
 }
 
-/// Values of which no two are equal, in any order.
+/// Distinct values, in any order.
 fn distinct() -> impl Strategy<Value = Vec<f32>> {
     proptest::collection::hash_set(0..1_000_000_i32, 0..300)
         .prop_map(|set| set.into_iter().map(|x| x as f32).collect())
 }
 
-/// The order by its definition: sort everything, keep the end.
+/// The order by its definition: sort all candidates, and keep the last ones.
 fn sorted(similarity: &[f32], tie: impl Fn(usize, usize) -> Ordering) -> Vec<u32> {
     let mut order: Vec<_> = (0..similarity.len()).collect();
     order.sort_by(|&a, &b| similarity[a].total_cmp(&similarity[b]).then_with(|| tie(a, b)).then(a.cmp(&b)));
@@ -22,7 +22,7 @@ fn sorted(similarity: &[f32], tie: impl Fn(usize, usize) -> Ordering) -> Vec<u32
 proptest! {
     #[test]
     fn the_nearest_are_read_in_ascending_similarity(similarity in prop_oneof![values(), distinct()]) {
-        // A tie that depends on the position in its own way.
+        // An arbitrary order of equal similarities.
         let tie = |a: usize, b: usize| (a % 7).cmp(&(b % 7));
         let mut order = JointOrder::default();
         for kernel in Kernel::available() {
@@ -32,7 +32,9 @@ proptest! {
     }
 
     #[test]
-    fn places_descend_and_equal_values_are_noticed(values in prop_oneof![values(), distinct()]) {
+    fn places_are_in_descending_order_and_equal_values_are_detected(
+        values in prop_oneof![values(), distinct()],
+    ) {
         let mut expected: Vec<_> = (0..values.len()).collect();
         expected.sort_by(|&a, &b| values[b].total_cmp(&values[a]));
         let tied = expected.windows(2).any(|pair| values[pair[0]] == values[pair[1]]);
@@ -48,7 +50,7 @@ proptest! {
 }
 
 #[test]
-fn of_equal_similarities_the_one_that_says_less_counts_as_nearer() {
+fn of_equal_similarities_the_weaker_evidence_counts_as_nearer() {
     let tiebreak = Tiebreak { metadata: Some(&[("a".to_owned(), "b".to_owned())].into()), now: 100 };
     let good = Candidate {
         success_rate: 1.0,
@@ -69,7 +71,7 @@ fn of_equal_similarities_the_one_that_says_less_counts_as_nearer() {
         assert_eq!(tiebreak.compare(&good, &nearer), Ordering::Less, "{nearer:?}");
         assert_eq!(tiebreak.compare(&nearer, &good), Ordering::Greater, "{nearer:?}");
     }
-    // What no feature tells apart is equal.
+    // Candidates with equal features are equal.
     let frequent = Candidate { access_count: 1000, created_at: 100, ..good.clone() };
     let more = Candidate { access_count: 2000, created_at: 200, ..frequent.clone() };
     assert_eq!(tiebreak.compare(&frequent, &more), Ordering::Equal);

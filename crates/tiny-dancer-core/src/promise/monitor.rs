@@ -1,29 +1,33 @@
-//! Is the promise still kept? An anytime-valid test on the outcomes that callers report.
+//! The promise monitor: an anytime-valid test of the promise, on the outcomes that callers report.
 
-/// Bets on this many strengths at once, since how badly a promise breaks is not known beforehand.
+/// The number of players, each with another bet: how far the failure rate exceeds `alpha` is unknown beforehand.
 const BETS: usize = 8;
 
-/// Watches the share of insufficient answers of the lightweight model against the promised `alpha`.
+/// Compares the share of insufficient answers of the lightweight model with the promised `alpha`.
 ///
 /// It is a game against the promise (Waudby-Smith and Ramdas, "Estimating means of bounded random variables by
-/// betting", 2024). A player bets a part `lambda` of its wealth that the next answer is insufficient, at odds that
-/// would be fair if exactly a share `alpha` were:
+/// betting", 2024). A player bets that the next answer is insufficient, with the bet `lambda`. The odds are fair if
+/// exactly a share `alpha` of the answers is insufficient:
 ///
 /// ```text
 /// wealth' = wealth (1 + lambda (x - alpha))       x = 1 insufficient, 0 sufficed
 /// ```
 ///
-/// While the promise holds wealth can't be expected to grow, so by Ville's inequality it ever reaches `1 / delta` with
-/// a probability of at most `delta`, **however often one looks**. Two mixtures make it quick. Over `lambda`: eight
-/// players of different boldness share the first unit of wealth. And over time: a promise may hold for long and then
-/// break, so of each player's unit a part `1 / (t (t + 1))` only enters the game at the outcome `t`; what did not enter
-/// yet is kept. A mixture of fair games is fair.
+/// While the promise holds, the expected wealth does not grow. By Ville's inequality the probability that it ever reaches
+/// `1 / delta` is then at most `delta`, **at any number of looks**. The wealth is an e-value: evidence against the
+/// promise. Two mixtures make the test fast:
+///
+/// - Over `lambda`: eight players with different bets share the first unit of wealth.
+/// - Over time, since a promise may hold for long and then break: of each player's unit a part `1 / (t (t + 1))` enters
+///   the game at outcome `t`, and the rest is kept until later.
+///
+/// A mixture of fair games is fair.
 ///
 /// # When it is valid
 ///
-/// If whether an outcome is reported does not depend on the result. Reporting failures only, or only the requests of
-/// one user, measures something else. Failed calls say nothing of answers and are left out. It latches: once broken, a
-/// promise stays broken until [`reset`](Self::reset).
+/// The test is valid if reporting an outcome does not depend on its result. If only failures are reported, or only the
+/// requests of one user, it measures another share. Failed calls have no answer and are not counted. A promise that is
+/// broken once stays broken until [`reset`](Self::reset).
 ///
 /// ```
 /// use tiny_dancer_core::promise::{PromiseMonitor, RiskBudget};
@@ -43,30 +47,30 @@ pub struct PromiseMonitor {
     alpha: f64,
     /// `1 / delta`, the wealth that refutes the promise.
     limit: f64,
-    /// What the players have in the game.
+    /// Each player's wealth in the game.
     wealth: [f64; BETS],
     reported: u64,
     insufficient: u64,
     broken: bool,
 }
 
-/// What a [`PromiseMonitor`] has seen.
+/// The state of a [`PromiseMonitor`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PromiseState {
     /// The promised share.
     pub alpha: f64,
-    /// Answers of the lightweight model that were reported as good enough or not.
+    /// The number of answers of the lightweight model that were reported as sufficient or insufficient.
     pub reported: u64,
-    /// ... of which so many were not.
+    /// The number of insufficient ones among them.
     pub insufficient: u64,
-    /// The wealth of the game against the promise: 1 at the start; `1 / delta` refutes it.
+    /// Evidence against the promise (an e-value): 1 is none, `1 / delta` refutes it.
     pub wealth: f64,
-    /// Whether it was ever refuted.
+    /// Whether the promise was ever refuted.
     pub broken: bool,
 }
 
 impl PromiseMonitor {
-    /// Watches a promise from now on.
+    /// A monitor without any outcome.
     pub fn new(budget: super::RiskBudget) -> Self {
         Self {
             alpha: budget.alpha,
@@ -78,7 +82,7 @@ impl PromiseMonitor {
         }
     }
 
-    /// Counts an answer of the lightweight model. True if this one refutes the promise, which happens once.
+    /// Records an answer of the lightweight model. Returns true if this answer refutes the promise, which happens once.
     pub fn record(&mut self, insufficient: bool) -> bool {
         self.reported += 1;
         self.insufficient += u64::from(insufficient);
@@ -87,7 +91,7 @@ impl PromiseMonitor {
         let x = f64::from(u8::from(insufficient));
         for (bet, wealth) in self.wealth.iter_mut().enumerate() {
             *wealth = (*wealth + entering) * (1.0 + lambda(bet, self.alpha) * (x - self.alpha));
-            // A promise that stays broken must not overflow the wealth that refuted it long ago.
+            // The wealth against a broken promise goes on growing, and must not overflow.
             *wealth = wealth.min(f64::MAX / (2 * BETS) as f64);
         }
         let first = !self.broken && self.wealth() >= self.limit;
@@ -95,12 +99,12 @@ impl PromiseMonitor {
         first
     }
 
-    /// The players' mean wealth, and what has not entered the game.
+    /// The players' mean wealth in the game, plus the part that has not entered it.
     fn wealth(&self) -> f64 {
         self.wealth.iter().sum::<f64>() / BETS as f64 + 1.0 / (self.reported as f64 + 1.0)
     }
 
-    /// What it has seen so far.
+    /// The state after all outcomes so far.
     pub fn state(&self) -> PromiseState {
         PromiseState {
             alpha: self.alpha,
@@ -111,14 +115,15 @@ impl PromiseMonitor {
         }
     }
 
-    /// Forgets everything, as after a reload.
+    /// Restarts the monitor without any outcome.
     pub fn reset(&mut self) {
         (self.wealth, self.reported, self.insufficient, self.broken) = ([0.0; BETS], 0, 0, false);
     }
 }
 
-/// What a player bets: a good answer costs it a part of its wealth between 0 and a half, evenly spread. Against answers
-/// of which a share `q` is insufficient, the part `(q - alpha) / (1 - alpha)` grows fastest.
+/// A player's bet. A sufficient answer costs the players evenly spaced parts of their wealth, from 0 to one half. If a
+/// share `q` of the answers is insufficient, the wealth of the player with the part `(q - alpha) / (1 - alpha)` grows
+/// fastest.
 fn lambda(bet: usize, alpha: f64) -> f64 {
     (bet as f64 + 0.5) / BETS as f64 / 2.0 / alpha
 }

@@ -8,7 +8,7 @@ fn step(confidence_threshold: f32, n: u32, failures: u32) -> RiskStep {
 }
 
 #[test]
-fn the_bound_equals_what_exact_sums_give() {
+fn the_bound_equals_that_of_exact_sums() {
     // By bisection of the binomial sum in 30 decimal digits (mpmath), delta 0.05.
     for (n, failures, expected) in [
         (10, 0, 0.258_865_55),
@@ -20,7 +20,7 @@ fn the_bound_equals_what_exact_sums_give() {
         let bound = upper_bound(n, failures, 0.05);
         assert!((bound - expected).abs() < 1e-8, "{n}, {failures}: {bound}");
     }
-    // By bisection of scipy's regularised incomplete beta function, to ten digits: counts that no loop could run through.
+    // By bisection of scipy's regularised incomplete beta function, to ten digits: counts too large for a sum.
     for (n, failures, expected) in [
         (4_000_000_000, 0, 7.489_330_681_08e-10),
         (4_000_000_000, 400_000_000, 0.100_007_802_56),
@@ -37,14 +37,14 @@ fn the_bound_equals_what_exact_sums_give() {
 }
 
 #[test]
-fn the_boldest_step_before_the_first_doubt_is_taken() {
+fn the_last_step_before_the_first_that_breaks_the_budget_is_taken() {
     let path = [step(0.95, 100, 2), step(0.9, 200, 12), step(0.85, 300, 45), step(0.8, 400, 20)];
     let resolved = resolve(&path, RiskBudget { alpha: 0.1, delta: 0.05 }).unwrap();
-    assert_eq!(resolved, path[1], "the fourth would keep it, but the third does not");
+    assert_eq!(resolved, path[1], "the third does not keep it, so the fourth is not tested");
 }
 
 #[test]
-fn a_budget_that_cannot_be_kept_is_refused_with_the_smallest_that_can() {
+fn a_budget_that_cannot_be_kept_is_refused_with_the_smallest_alpha_that_can() {
     let path = [step(0.95, 100, 2), step(0.9, 200, 2)];
     let smallest = resolve(&path, RiskBudget { alpha: 0.05, delta: 0.05 }).unwrap_err().unwrap();
     assert!((smallest - upper_bound(100, 2, 0.05)).abs() < 1e-12);
@@ -59,7 +59,7 @@ fn promising(alpha: f64, path: Vec<RiskStep>) -> Result<Router, LoadError> {
 }
 
 #[test]
-fn a_router_that_promises_a_risk_uses_the_thresholds_that_keep_it() {
+fn a_router_with_a_promise_uses_the_thresholds_that_keep_it() {
     let router = promising(0.1, vec![step(0.95, 100, 2), step(0.7, 300, 10)]).unwrap();
     let thresholds =
         |confidence_threshold, max_uncertainty| Thresholds { confidence_threshold, max_uncertainty };
@@ -77,11 +77,11 @@ fn a_router_that_cannot_keep_its_promise_is_not_made() {
         "the model cannot promise a failure rate of 0.01 with confidence 1 - 0.05; the smallest is 0.0616"
     );
     let error = promising(0.01, vec![]).unwrap_err();
-    assert!(error.to_string().ends_with("it promises nothing"), "{error}");
+    assert!(error.to_string().ends_with("it has no certified thresholds"), "{error}");
 }
 
 #[test]
-fn a_reload_of_the_same_promise_keeps_what_outcomes_said_of_it() {
+fn a_reload_of_the_same_promise_keeps_its_evidence() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("model.safetensors");
     let write = |steps| std::fs::write(&path, toy_model().with_risk_path(steps).unwrap().to_bytes()).unwrap();
@@ -120,7 +120,7 @@ fn a_reload_that_cannot_keep_the_promise_is_refused() {
 }
 
 #[test]
-fn a_path_survives_the_file_and_is_checked() {
+fn a_risk_path_is_written_read_and_checked() {
     let path = vec![step(0.95, 100, 2), step(0.9, 200, 12)];
     let model = toy_model().with_risk_path(path.clone()).unwrap();
     assert_eq!(crate::Model::from_bytes(&model.to_bytes()).unwrap().risk_path(), path);
@@ -134,10 +134,10 @@ fn a_path_survives_the_file_and_is_checked() {
 }
 
 #[test]
-fn a_broken_promise_latches_until_it_is_reset() {
+fn a_broken_promise_stays_broken_until_it_is_reset() {
     let mut monitor = PromiseMonitor::new(RiskBudget { alpha: 0.1, delta: 0.05 });
     let refuting = (0..100).filter(|_| monitor.record(true)).count();
-    assert_eq!(refuting, 1, "told once");
+    assert_eq!(refuting, 1, "reported once");
     for _ in 0..10_000 {
         assert!(!monitor.record(false));
     }
@@ -148,7 +148,7 @@ fn a_broken_promise_latches_until_it_is_reset() {
 }
 
 #[test]
-fn failed_calls_and_the_powerful_model_say_nothing_of_the_promise() {
+fn failed_calls_and_the_powerful_model_do_not_count_for_the_promise() {
     use crate::{ModelType, Outcome, OutcomeResult};
     let router = promising(0.1, vec![step(0.95, 100, 2)]).unwrap();
     for _ in 0..100 {
@@ -171,7 +171,7 @@ impl Chance {
 }
 
 #[test]
-fn a_promise_that_is_kept_to_the_letter_is_refuted_in_at_most_delta_of_all_runs() {
+fn a_promise_that_is_just_kept_is_refuted_in_at_most_delta_of_all_runs() {
     let (runs, length, delta) = (1000, 5000, 0.05);
     let mut chance = Chance(1);
     let mut alarms = 0;
@@ -179,12 +179,12 @@ fn a_promise_that_is_kept_to_the_letter_is_refuted_in_at_most_delta_of_all_runs(
         let mut monitor = PromiseMonitor::new(RiskBudget { alpha: 0.15, delta });
         alarms += u32::from((0..length).any(|_| monitor.record(chance.happens(0.15))));
     }
-    // Looked at after every outcome. Three standard deviations of 1000 runs at delta.
+    // The test looks after each outcome. Three standard deviations of 1000 runs at delta.
     let limit = f64::from(runs) * delta + 3.0 * (f64::from(runs) * delta * (1.0 - delta)).sqrt();
     assert!(f64::from(alarms) <= limit, "{alarms} alarms in {runs} runs");
 }
 
-/// Outcomes from the drift to the alarm, the median of many runs.
+/// The number of outcomes from the drift to the alarm, as the median of many runs.
 fn delay(before: u32, broken: f64) -> usize {
     let mut chance = Chance(2);
     let mut delays: Vec<_> = (0..201)
@@ -201,7 +201,7 @@ fn delay(before: u32, broken: f64) -> usize {
 }
 
 #[test]
-fn a_promise_that_breaks_is_refuted_soon_even_after_it_held_for_long() {
+fn a_promise_that_breaks_is_refuted_soon_even_after_a_long_time() {
     let at_once = delay(0, 0.30);
     let later = delay(10_000, 0.30);
     let grossly = delay(10_000, 0.60);

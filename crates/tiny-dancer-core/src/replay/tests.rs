@@ -5,11 +5,11 @@ use crate::{CircuitBreakerConfig, Model, Query, RouterConfig, RoutingRequest};
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// Keeps what a replay needs, and what it must give.
+/// Records the input of a replay, and its expected result.
 #[derive(Default)]
-struct Keeps(Mutex<Vec<(Recorded, Replayed)>>);
+struct Recorder(Mutex<Vec<(Recorded, Replayed)>>);
 
-impl Observer for Keeps {
+impl Observer for Recorder {
     type Request = ();
     type Stage = ();
     type Batch = ();
@@ -26,7 +26,7 @@ fn routed(model: Model, candidates: usize) -> (Recorded, Replayed) {
     let candidates: Vec<_> = (0..candidates)
         .map(|i| candidate("c", ((i * 37) % 100) as f32 / 101.0, ((i * 7) % 11) as f32 / 10.0))
         .collect();
-    let (router, _) = router(model, CircuitBreakerConfig::default(), Keeps::default());
+    let (router, _) = router(model, CircuitBreakerConfig::default(), Recorder::default());
     let request = RoutingRequest {
         query: Query { now: Some(NOW), ..Query::new(&[1.0, 0.0]) },
         candidates: &candidates,
@@ -38,7 +38,7 @@ fn routed(model: Model, candidates: usize) -> (Recorded, Replayed) {
 #[test]
 fn a_replay_gives_the_same_bits() {
     for model in [Model::embedded(), toy_model()] {
-        // Fewer than are read together, as many, more, and more than are ranked at once.
+        // Fewer than the joint pass reads, as many, more, and more than are ranked without sorting.
         for candidates in [1, 2, 16, 64, 65, 128, 300] {
             let (recorded, expected) = routed(model.clone(), candidates);
             assert_eq!(recorded.rows.len(), candidates.min(64));
@@ -55,7 +55,7 @@ fn a_fallback_has_nothing_to_replay() {
 }
 
 #[test]
-fn another_kernel_differs_by_little_and_another_row_by_more() {
+fn another_kernel_gives_almost_the_same_and_another_row_does_not() {
     let (recorded, expected) = routed(Model::embedded(), 40);
     for kernel in Kernel::available() {
         let replayed = recorded.replay(&Model::embedded(), kernel).unwrap();
@@ -67,7 +67,7 @@ fn another_kernel_differs_by_little_and_another_row_by_more() {
 }
 
 #[test]
-fn a_digest_tells_configurations_apart_and_knows_them_again() {
+fn equal_configurations_have_the_same_digest_and_others_do_not() {
     let default = RouterConfig::default().digest();
     assert_eq!((default.len(), RouterConfig::default().digest()), (12, default.clone()));
     let changed = [
@@ -83,13 +83,13 @@ fn a_digest_tells_configurations_apart_and_knows_them_again() {
     for config in changed {
         assert_ne!(config.digest(), default);
     }
-    // Where the model lies is not what decides: its version is told beside the digest.
+    // The model's path does not matter: traces have its version beside the digest.
     let elsewhere = RouterConfig { model_path: Some("elsewhere".into()), ..Default::default() };
     assert_eq!(elsewhere.digest(), default);
 }
 
 #[test]
-fn rows_that_no_router_reads_are_named() {
+fn rows_that_a_router_cannot_record_are_named() {
     let (recorded, _) = routed(Model::embedded(), 64);
     let replay = |change: fn(&mut Recorded)| {
         let mut changed = recorded.clone();

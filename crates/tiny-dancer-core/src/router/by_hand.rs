@@ -1,10 +1,10 @@
-//! The stages written out without an observer: what `Router<()>` must cost no more than.
+//! The stages written out without an observer: the baseline for the cost of `Router<()>`.
 
 use super::{Leases, Router, Source, estimate, infer};
 use crate::{Reason, RouteError, RoutingRequest, RoutingResponse};
 
 impl Router {
-    /// Does what [`route_into`](Self::route_into) does.
+    /// The same as [`route_into`](Self::route_into).
     ///
     /// # Errors
     /// As [`route`](Self::route).

@@ -12,11 +12,11 @@ use crate::observer::{
 use crate::promise::PromiseState;
 use crate::{Outcome, RouteError, RoutingResponse};
 
-/// Levels of [`Detail`], for what is compiled for each.
+/// Levels of [`Detail`] as constant parameters.
 pub(super) const STAGES: u8 = Detail::Stages as u8;
 pub(super) const CANDIDATES: u8 = Detail::Candidates as u8;
 
-/// One request as its observer sees it. If the router unwinds, the context is dropped with it and nothing is called.
+/// One request and its observer's context. If the router unwinds, it drops the context and makes no more calls.
 pub(super) struct Observed<'a, O: Observer> {
     observer: &'a O,
     clock: &'a Clock,
@@ -24,11 +24,11 @@ pub(super) struct Observed<'a, O: Observer> {
     candidates: usize,
     request: O::Request,
     detail: Detail,
-    /// The stage that runs, or ran last.
+    /// The current stage, or the last one.
     stage: Stage,
-    /// When the request began; read only where its duration is wanted.
+    /// The request's start. The clock is read only if the detail includes the duration.
     start: Tick,
-    /// When the clock was last read.
+    /// The last reading of the clock.
     last: Tick,
 }
 
@@ -59,12 +59,12 @@ impl<'a, O: Observer> Observed<'a, O> {
         self.detail
     }
 
-    /// Runs a whole stage. Below `STAGES` of `DETAIL`, which is a constant, the check compiles away.
+    /// Runs a whole stage. Where the constant `DETAIL` is below `STAGES`, the check compiles away.
     #[inline(always)]
     pub(super) fn stage<const DETAIL: u8, T>(&mut self, stage: Stage, run: impl FnOnce(&mut Self) -> T) -> T {
         self.stage = stage;
         let begun = (DETAIL >= STAGES && self.is_enabled(None)).then(|| self.begin::<DETAIL>(None));
-        // The only call, timed or not: a compiler inlines it.
+        // One call for both cases, timed or not, so that the compiler inlines it.
         let result = run(self);
         if let Some(begun) = begun {
             self.finish(begun, false);
@@ -72,37 +72,37 @@ impl<'a, O: Observer> Observed<'a, O> {
         result
     }
 
-    /// Whether the observer wants the stage, or a candidate's step in it.
+    /// Whether the observer enables the current stage, or a candidate's step in it.
     #[inline(always)]
     fn is_enabled(&self, step: Option<CandidateStep<'_>>) -> bool {
         let event = StageStart { stage: self.stage, candidates: self.candidates, step };
         self.observer.is_enabled(&self.request, &event)
     }
 
-    /// Whether the observer wants this step.
+    /// Whether the observer enables this step.
     #[inline]
     pub(super) fn is_step_enabled(&self, step: CandidateStep<'_>) -> bool {
         self.is_enabled(Some(step))
     }
 
-    /// Runs one candidate's step of the joint pass, within the stage `model_inference`. It is enabled.
+    /// Runs one candidate's step of the joint pass, which is enabled, within the stage `model_inference`.
     pub(super) fn step(&mut self, step: CandidateStep<'_>, run: impl FnOnce()) {
         let begun = self.begin::<CANDIDATES>(Some(step));
         run();
         self.finish(begun, true);
     }
 
-    /// Notifies of the start of what the observer enables: its context, and when it began.
+    /// Notifies the observer of the start of a stage or a step. Returns the context, and the start.
     #[inline(always)]
     fn begin<const DETAIL: u8>(&mut self, step: Option<CandidateStep<'_>>) -> (O::Stage, Tick) {
         let event = StageStart { stage: self.stage, candidates: self.candidates, step };
         let context = self.observer.on_stage_start(&mut self.request, &event);
-        // Without steps, a stage begins when the one before ended: reading the clock would take longer than the
-        // callbacks between. The callbacks of a trace take longer, and must not count.
+        // Without steps, a stage begins when the one before ended: reading the clock would take longer than the callbacks
+        // between them. With steps, the callbacks of a trace take longer, and their time must not count.
         (context, if DETAIL == STAGES { self.last } else { self.clock.tick() })
     }
 
-    /// Notifies of its end.
+    /// Notifies the observer of the end of a stage or a step.
     #[inline(always)]
     fn finish(&mut self, (context, start): (O::Stage, Tick), is_step: bool) {
         self.last = self.clock.tick();
@@ -116,7 +116,7 @@ impl<'a, O: Observer> Observed<'a, O> {
         self.observer.on_stage_end(&mut self.request, context, &end);
     }
 
-    /// Notifies of the decision and of the end.
+    /// Notifies the observer of the decision and of the end.
     #[inline(always)]
     pub(super) fn decided(
         mut self,
@@ -129,7 +129,7 @@ impl<'a, O: Observer> Observed<'a, O> {
         if self.detail < status.detail() {
             return;
         }
-        // Without steps, a request ends with its last stage, for the same reason: what is left is a comparison.
+        // Without steps, a request ends with its last stage, for the same reason: only a comparison follows.
         let ended =
             if self.detail == Detail::Stages && self.is_enabled(None) { self.last } else { self.now() };
         let event = Decided {
@@ -150,7 +150,7 @@ impl<'a, O: Observer> Observed<'a, O> {
         self.end(status, ended);
     }
 
-    /// Notifies of the error and of the end.
+    /// Notifies the observer of the error and of the end.
     #[inline(always)]
     pub(super) fn failed(mut self, error: &RouteError) {
         if self.detail == Detail::Off {
@@ -161,7 +161,7 @@ impl<'a, O: Observer> Observed<'a, O> {
         self.end(Status::Failure, ended);
     }
 
-    /// This moment, where the request's duration is wanted.
+    /// The time, if the detail includes the request's duration.
     #[inline(always)]
     fn now(&self) -> Tick {
         if self.detail >= Detail::Request { self.clock.tick() } else { Tick::UNREAD }

@@ -27,20 +27,20 @@ fn a_router_is_shared_between_threads() {
 }
 
 #[test]
-fn near_memories_of_success_send_it_to_the_lightweight_model() {
+fn near_candidates_that_succeeded_choose_the_lightweight_model() {
     let response = route(&[candidate("a", 0.9, 1.0)]);
     assert_eq!((response.model, response.reason), (ModelType::Lightweight, Reason::Confident));
     assert!(response.confidence > 0.97 && response.uncertainty < 0.1, "{response:?}");
 }
 
 #[test]
-fn near_memories_of_failure_send_it_to_the_powerful_model() {
+fn near_candidates_that_failed_choose_the_powerful_model() {
     let response = route(&[candidate("a", 0.9, 0.0)]);
     assert_eq!((response.model, response.reason), (ModelType::Powerful, Reason::LowConfidence));
 }
 
 #[test]
-fn far_memories_are_not_trusted_however_good() {
+fn far_candidates_give_a_high_uncertainty_even_if_they_succeeded() {
     let response = route(&[candidate("a", 0.1, 1.0)]);
     assert_eq!((response.model, response.reason), (ModelType::Powerful, Reason::HighUncertainty));
     assert!(response.confidence > 0.97);
@@ -53,7 +53,7 @@ fn the_confidence_is_tested_before_the_uncertainty() {
 }
 
 #[test]
-fn nothing_remembered_is_no_error_and_no_evidence() {
+fn a_request_without_candidates_goes_to_the_powerful_model() {
     let response = route(&[]);
     assert_eq!(response, RoutingResponse::default());
     assert_eq!((response.model, response.reason), (ModelType::Powerful, Reason::NoEvidence));
@@ -61,7 +61,7 @@ fn nothing_remembered_is_no_error_and_no_evidence() {
 }
 
 #[test]
-fn thresholds_are_met_when_they_are_equalled() {
+fn values_equal_to_the_thresholds_meet_them() {
     let exact = route(&[candidate("a", 0.9, 1.0)]);
     let config = RouterConfig {
         confidence_threshold: exact.confidence,
@@ -74,14 +74,14 @@ fn thresholds_are_met_when_they_are_equalled() {
 }
 
 #[test]
-fn the_nearest_memory_speaks_last() {
+fn the_nearest_candidate_is_read_last() {
     let near_success = [candidate("near", 0.9, 1.0), candidate("far", 0.6, 0.0)];
     let near_failure = [candidate("near", 0.9, 0.0), candidate("far", 0.6, 1.0)];
     assert_eq!(route(&near_success).model, ModelType::Lightweight);
     assert_eq!(route(&near_failure).model, ModelType::Powerful);
 }
 
-/// The same candidates, in an order that a seed chooses.
+/// The same candidates, in an order that depends on the seed.
 fn shuffled(candidates: &[Candidate], seed: u64) -> Vec<Candidate> {
     let mut keyed: Vec<_> = (0..).zip(candidates).collect();
     keyed
@@ -92,7 +92,7 @@ fn shuffled(candidates: &[Candidate], seed: u64) -> Vec<Candidate> {
 #[test]
 fn any_order_of_the_same_candidates_gives_the_same_decision() {
     let router = Router::new(RouterConfig::default()).unwrap();
-    // Equal similarities that disagree, fewer than are read together and more.
+    // Equal similarities with different success rates: fewer candidates than the joint pass reads, and more.
     for (failed, succeeded, distinct) in [(1, 1, 0), (64, 64, 0), (40, 40, 30), (200, 100, 5)] {
         let candidates: Vec<_> = (0..failed)
             .map(|_| candidate("failed", 0.9, 0.0))
@@ -127,7 +127,7 @@ fn of_equal_similarities_failures_are_read_last() {
     assert_eq!((response.model, response.reason), (ModelType::Powerful, Reason::LowConfidence));
 }
 
-/// Keeps the places of candidates that it sees, by kind of event.
+/// Records the places of candidates by kind of event: steps, decisions, joint pass.
 #[derive(Default)]
 struct Places(Mutex<[Vec<(usize, String)>; 3]>);
 
@@ -163,29 +163,29 @@ fn a_candidate_of_a_set_has_one_place_for_observers_and_in_the_response() {
     places.sort_unstable();
     assert_eq!(places, [97, 98, 99]);
     let expected = [97, 98, 99].map(|place: usize| (place, place.to_string()));
-    for seen in &mut *router.observer().0.lock().unwrap() {
-        seen.sort_unstable();
-        assert_eq!(*seen, expected);
+    for places in &mut *router.observer().0.lock().unwrap() {
+        places.sort_unstable();
+        assert_eq!(*places, expected);
     }
 }
 
 /// Panics at each outcome.
-struct Allergic;
+struct PanicsAtOutcome;
 
-impl Observer for Allergic {
+impl Observer for PanicsAtOutcome {
     type Request = ();
     type Stage = ();
     type Batch = ();
     fn on_request_start(&self, _: &RequestStart<'_>) {}
     fn on_outcome(&self, _: &OutcomeReported) {
-        panic!("as the test wants it");
+        panic!("the panic that this test needs");
     }
 }
 
 #[test]
-fn an_outcome_reaches_the_circuit_though_an_observer_panics() {
+fn an_outcome_reaches_the_circuit_even_if_an_observer_panics() {
     let circuits = CircuitBreakerConfig { lightweight_min_calls: 4, ..Default::default() };
-    let (router, _) = router(toy_model(), circuits, Allergic);
+    let (router, _) = router(toy_model(), circuits, PanicsAtOutcome);
     for _ in 0..4 {
         let failed = Outcome::new(ModelType::Lightweight, OutcomeResult::CallFailed);
         let report = std::panic::AssertUnwindSafe(|| router.record_outcome(failed));
@@ -194,7 +194,7 @@ fn an_outcome_reaches_the_circuit_though_an_observer_panics() {
     assert_eq!(router.circuit_state(Circuit::Lightweight), CircuitState::Open);
 }
 
-/// Wants all stages of one request in two.
+/// Enables all stages and steps of every second request.
 #[derive(Default)]
 struct Sampler(std::sync::atomic::AtomicU64);
 
@@ -211,9 +211,9 @@ impl Observer for Sampler {
 }
 
 #[test]
-fn a_tuple_times_the_stages_that_a_member_wants_and_no_others() {
+fn a_tuple_times_only_the_stages_that_a_member_enables() {
     let candidates = [candidate("a", 0.9, 1.0)];
-    let reads = |observer: (Choosy, Option<Sampler>), requests: usize| {
+    let reads = |observer: (Selective, Option<Sampler>), requests: usize| {
         let (router, hand) = router(toy_model(), CircuitBreakerConfig::default(), observer);
         (0..requests)
             .map(|_| {
@@ -227,18 +227,18 @@ fn a_tuple_times_the_stages_that_a_member_wants_and_no_others() {
     let inference = || {
         let (_, hand) = Clock::manual(NOW);
         let (detail, stage) = (Detail::Stages, Stage::ModelInference);
-        Choosy { detail, stage, ranks: 0..0, hand, told: Mutex::default() }
+        Selective { detail, stage, ranks: 0..0, hand, received: Mutex::default() }
     };
-    let alone = reads((inference(), None), 1);
-    assert_eq!(alone, [3], "the start, the end of one stage, the end");
-    // The same beside a member that samples: an unsampled request costs what it costs alone, a sampled one has its start
-    // and end, and both ends of four stages and of a step.
+    let single = reads((inference(), None), 1);
+    assert_eq!(single, [3], "the start, the end of one stage, the end");
+    // Beside a member that samples, a request that is not sampled needs as many readings as before. A sampled request has
+    // its start and end, and start and end of four stages and of a step.
     let sampled = 2 + 2 * 5;
     assert_eq!(reads((inference(), Some(Sampler::default())), 4), [3, sampled, 3, sampled]);
 }
 
 #[test]
-fn candidates_speak_for_themselves_highest_confidence_first_ties_by_place() {
+fn decisions_are_sorted_by_descending_confidence_and_ties_by_place() {
     let response = route(&[
         candidate("a", 0.9, 0.0),
         candidate("b", 0.9, 1.0),
@@ -249,7 +249,7 @@ fn candidates_speak_for_themselves_highest_confidence_first_ties_by_place() {
     let order: Vec<_> = response.decisions.iter().map(|decision| decision.candidate).collect();
     assert_eq!(order, [1, 3, 4, 2, 0]);
     let lightweight: Vec<_> = response.decisions.iter().map(|decision| decision.use_lightweight).collect();
-    assert_eq!(lightweight, [true, false, true, false, false], "d is too far to be trusted");
+    assert_eq!(lightweight, [true, false, true, false, false], "d is far, so its uncertainty is 1");
 }
 
 #[test]
@@ -258,18 +258,18 @@ fn recency_is_measured_from_the_request_or_else_from_the_clock() {
     let config = RouterConfig { clock, ..Default::default() };
     let router = Router::with_model(config, (), toy_model()).unwrap();
     let candidates = [candidate("a", 0.9, 1.0)];
-    let ask = |now| {
+    let recency = |now| {
         let mut response = RoutingResponse::default();
         let request = RoutingRequest { query: Query { now, ..Query::new(&QUERY) }, candidates: &candidates };
         router.route_into(request, &mut response).unwrap();
         response.scratch.columns.features().column(Feature::Recency)[0]
     };
-    assert!((ask(Some(NOW)) - 1.0).abs() < 1e-6);
-    assert!((ask(Some(NOW + 7 * 86400)) - 0.5).abs() < 1e-6);
-    assert!((ask(None) - 1.0).abs() < 1e-6);
+    assert!((recency(Some(NOW)) - 1.0).abs() < 1e-6);
+    assert!((recency(Some(NOW + 7 * 86400)) - 0.5).abs() < 1e-6);
+    assert!((recency(None) - 1.0).abs() < 1e-6);
     hand.advance(Duration::from_secs(7 * 86400));
-    assert!((ask(None) - 0.5).abs() < 1e-6);
-    assert!((ask(Some(NOW - 1)) - 1.0).abs() < 1e-6, "the future counts as now");
+    assert!((recency(None) - 0.5).abs() < 1e-6);
+    assert!((recency(Some(NOW - 1)) - 1.0).abs() < 1e-6, "a time in the future counts as now");
 }
 
 #[test]
@@ -286,18 +286,18 @@ fn an_unobserved_router_reads_no_clock_when_now_is_given() {
 }
 
 #[test]
-fn a_router_whose_stages_are_heard_reads_five_ticks() {
-    let (router, hand) = router(toy_model(), CircuitBreakerConfig::default(), Scribe::new(Detail::Stages));
+fn a_router_with_enabled_stages_reads_five_ticks() {
+    let (router, hand) = router(toy_model(), CircuitBreakerConfig::default(), Recorder::new(Detail::Stages));
     let candidates = [candidate("a", 0.9, 1.0)];
     let request =
         RoutingRequest { query: Query { now: Some(NOW), ..Query::new(&QUERY) }, candidates: &candidates };
     let before = hand.reads();
     router.route(request).unwrap();
-    assert_eq!(hand.reads(), before + 5, "the beginning, and the end of each stage");
+    assert_eq!(hand.reads(), before + 5, "the request's start, and the end of each stage");
 }
 
 #[test]
-fn an_error_leaves_the_response_as_new() {
+fn an_error_resets_the_response() {
     let router = toy();
     let mut response = router.route(RoutingRequest::new(&QUERY, &[candidate("a", 0.9, 1.0)])).unwrap();
     router.route_into(RoutingRequest::new(&QUERY, &[candidate("a", 0.9, 2.0)]), &mut response).unwrap_err();
@@ -305,7 +305,7 @@ fn an_error_leaves_the_response_as_new() {
 }
 
 #[test]
-fn a_reused_response_holds_what_a_new_one_would() {
+fn a_reused_response_equals_a_new_one() {
     let router = toy();
     let mut reused = RoutingResponse::default();
     for n in [5, 100, 1, 0, 64, 17] {
@@ -380,7 +380,7 @@ fn the_inference_circuit_recovers_by_probes() {
     }
 }
 
-/// A router whose lightweight circuit is half-open and has one probe to give.
+/// A router whose lightweight circuit becomes half-open at the next request, with one probe.
 fn one_probe() -> Router {
     let circuits = CircuitBreakerConfig { probes: 1, ..Default::default() };
     let (router, hand) = router(toy_model(), circuits, ());
@@ -393,12 +393,12 @@ fn one_probe() -> Router {
 }
 
 #[test]
-fn a_probe_of_the_lightweight_circuit_is_answered_by_its_outcome() {
+fn an_outcome_ends_a_probe_of_the_lightweight_circuit() {
     let router = one_probe();
     let candidates = [candidate("a", 0.9, 1.0)];
     let request = RoutingRequest::new(&QUERY, &candidates);
     assert_eq!(router.route(request).unwrap().reason, Reason::Confident);
-    assert_eq!(router.route(request).unwrap().reason, Reason::CircuitOpen, "the probe is out");
+    assert_eq!(router.route(request).unwrap().reason, Reason::CircuitOpen, "the probe is in use");
     router.record_outcome(Outcome::new(ModelType::Powerful, OutcomeResult::Sufficed));
     assert_eq!(router.circuit_state(Circuit::Lightweight), CircuitState::HalfOpen);
     router.record_outcome(Outcome::new(ModelType::Lightweight, OutcomeResult::Sufficed));
@@ -406,7 +406,7 @@ fn a_probe_of_the_lightweight_circuit_is_answered_by_its_outcome() {
 }
 
 #[test]
-fn a_probe_that_is_not_sent_to_the_lightweight_model_gives_its_lease_back() {
+fn a_probe_that_is_not_sent_to_the_lightweight_model_returns_its_lease() {
     let router = one_probe();
     for bad in [candidate("a", 0.9, 0.0), candidate("a", 0.1, 1.0)] {
         assert!(!router.route(RoutingRequest::new(&QUERY, &[bad])).unwrap().reason.is_fallback());
@@ -431,7 +431,7 @@ fn insufficient_answers_count_as_failures_only_if_configured() {
 }
 
 #[test]
-fn the_powerful_models_outcomes_move_no_circuit() {
+fn outcomes_of_the_powerful_model_change_no_circuit() {
     let router = toy();
     for _ in 0..100 {
         router.record_outcome(Outcome::new(ModelType::Powerful, OutcomeResult::CallFailed));
@@ -440,7 +440,7 @@ fn the_powerful_models_outcomes_move_no_circuit() {
 }
 
 #[test]
-fn an_open_circuit_is_an_error_only_if_asked_for() {
+fn an_open_circuit_is_an_error_only_if_configured() {
     for circuit in Circuit::ALL {
         let circuits = CircuitBreakerConfig { on_open: OnOpen::Reject, ..Default::default() };
         let (router, _) = router(toy_model(), circuits, ());
@@ -462,7 +462,7 @@ fn a_reload_swaps_the_model_and_a_bad_file_leaves_the_old_one_serving() {
     let toy = router.model().version().to_owned();
 
     std::fs::write(&path, broken_model().to_bytes()).unwrap();
-    assert_eq!(router.model().version(), toy, "nothing is read unasked");
+    assert_eq!(router.model().version(), toy, "a file is read only by a reload");
     let reloaded = router.reload_model().unwrap();
     assert_eq!(router.model().version(), reloaded.version());
     assert_ne!(reloaded.version(), toy);
@@ -475,7 +475,7 @@ fn a_reload_swaps_the_model_and_a_bad_file_leaves_the_old_one_serving() {
 }
 
 #[test]
-fn requests_go_on_while_the_model_is_reloaded() {
+fn requests_continue_while_the_model_is_reloaded() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("model.safetensors");
     std::fs::write(&path, toy_model().to_bytes()).unwrap();
@@ -495,19 +495,19 @@ fn requests_go_on_while_the_model_is_reloaded() {
     });
 }
 
-/// Writes down what it receives, at a detail of its own.
-struct Scribe {
+/// Records the events of its detail as text.
+struct Recorder {
     detail: Detail,
     received: Mutex<Vec<String>>,
 }
 
-impl Scribe {
+impl Recorder {
     fn new(detail: Detail) -> Self {
         Self { detail, received: Mutex::default() }
     }
 
-    fn note(&self, what: impl Into<String>) {
-        self.received.lock().unwrap().push(what.into());
+    fn record(&self, event: impl Into<String>) {
+        self.received.lock().unwrap().push(event.into());
     }
 
     fn take(&self) -> Vec<String> {
@@ -515,18 +515,18 @@ impl Scribe {
     }
 }
 
-impl Observer for Scribe {
+impl Observer for Recorder {
     type Request = ();
     type Stage = ();
     type Batch = ();
 
     fn on_request_start(&self, event: &RequestStart<'_>) {
-        self.note(format!("start {}", event.candidates));
+        self.record(format!("start {}", event.candidates));
     }
 
     fn on_stage_start(&self, (): &mut (), event: &StageStart<'_>) {
         let step = event.step.map(|step| format!(" {} rank {}", step.id, step.rank));
-        self.note(format!("{}{}", event.stage.name(), step.unwrap_or_default()));
+        self.record(format!("{}{}", event.stage.name(), step.unwrap_or_default()));
     }
 
     fn detail(&self, (): &()) -> Detail {
@@ -534,67 +534,68 @@ impl Observer for Scribe {
     }
 
     fn on_stage_end(&self, (): &mut (), (): (), event: &StageEnd) {
-        self.note(format!("end of {}", event.stage.name()));
+        self.record(format!("end of {}", event.stage.name()));
     }
 
     fn on_decision(&self, (): &mut (), event: &Decided<'_>) {
-        self.note(format!("{} because {}", event.model.name(), event.reason.name()));
+        self.record(format!("{} because {}", event.model.name(), event.reason.name()));
     }
 
     fn on_error(&self, (): &mut (), event: &Failed<'_>) {
-        self.note(format!("{} in {}", event.kind().name(), event.stage.name()));
+        self.record(format!("{} in {}", event.kind().name(), event.stage.name()));
     }
 
     fn on_request_end(&self, (): (), event: &RequestEnd) {
-        self.note(format!("end {}", event.status.name()));
+        self.record(format!("end {}", event.status.name()));
     }
 
     fn on_breaker_transition(&self, event: &BreakerTransition) {
-        self.note(format!("{} {} because {}", event.circuit.name(), event.to.name(), event.cause.name()));
+        self.record(format!("{} {} because {}", event.circuit.name(), event.to.name(), event.cause.name()));
     }
 }
 
-fn told(detail: Detail, candidates: &[Candidate]) -> Vec<String> {
-    let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), Scribe::new(detail));
+/// The events of a request at a detail.
+fn received(detail: Detail, candidates: &[Candidate]) -> Vec<String> {
+    let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), Recorder::new(detail));
     let _ = router.route(RoutingRequest::new(&QUERY, candidates));
     router.observer().take()
 }
 
 #[test]
-fn off_receives_nothing_more() {
-    assert_eq!(told(Detail::Off, &[candidate("a", 0.9, 1.0)]), ["start 1"]);
+fn off_receives_only_the_start() {
+    assert_eq!(received(Detail::Off, &[candidate("a", 0.9, 1.0)]), ["start 1"]);
 }
 
 #[test]
 fn unsuccessful_receives_errors_and_fallbacks_and_their_end() {
-    let told = |candidates: &[Candidate]| told(Detail::Unsuccessful, candidates);
-    assert_eq!(told(&[candidate("a", 0.9, 1.0)]), ["start 1"]);
-    assert_eq!(told(&[candidate("a", 0.9, 0.0)]), ["start 1"], "powerful, but the model's own decision");
-    assert_eq!(told(&[]), ["start 0", "powerful because no_evidence", "end fallback"]);
+    let received = |candidates: &[Candidate]| received(Detail::Unsuccessful, candidates);
+    assert_eq!(received(&[candidate("a", 0.9, 1.0)]), ["start 1"]);
+    assert_eq!(received(&[candidate("a", 0.9, 0.0)]), ["start 1"], "powerful by inference is a success");
+    assert_eq!(received(&[]), ["start 0", "powerful because no_evidence", "end fallback"]);
     assert_eq!(
-        told(&[candidate("a", 0.9, 2.0)]),
+        received(&[candidate("a", 0.9, 2.0)]),
         ["start 1", "invalid_success_rate in feature_engineering", "end failure"]
     );
 }
 
 #[test]
 fn request_receives_decision_or_error_and_the_end() {
-    let good = told(Detail::Request, &[candidate("a", 0.9, 1.0)]);
+    let good = received(Detail::Request, &[candidate("a", 0.9, 1.0)]);
     assert_eq!(good, ["start 1", "lightweight because confident", "end success"]);
-    let bad = told(Detail::Request, &[candidate("a", 0.9, 2.0)]);
+    let bad = received(Detail::Request, &[candidate("a", 0.9, 2.0)]);
     assert_eq!(bad, ["start 1", "invalid_success_rate in feature_engineering", "end failure"]);
 }
 
-/// Enables one stage, before which time passes, and receives the end.
-struct Choosy {
+/// Enables one stage, and steps of some ranks. Its callbacks take one second before a stage and two after it.
+struct Selective {
     detail: Detail,
     stage: Stage,
     ranks: Range<usize>,
     hand: ManualClock,
-    told: Mutex<Vec<(&'static str, Duration)>>,
+    received: Mutex<Vec<(&'static str, Duration)>>,
 }
 
-impl Observer for Choosy {
+impl Observer for Selective {
     type Request = ();
     type Stage = ();
     type Batch = ();
@@ -614,63 +615,64 @@ impl Observer for Choosy {
     }
 
     fn on_stage_end(&self, (): &mut (), (): (), event: &StageEnd) {
-        self.told.lock().unwrap().push((event.stage.name(), event.duration));
+        self.received.lock().unwrap().push((event.stage.name(), event.duration));
         self.hand.advance(Duration::from_secs(2));
     }
 
     fn on_request_end(&self, (): (), event: &RequestEnd) {
-        self.told.lock().unwrap().push(("end", event.duration));
+        self.received.lock().unwrap().push(("end", event.duration));
     }
 }
 
-/// What a router that is watched so tells, and how often it reads the clock.
-fn choosy(detail: Detail, stage: Stage, candidates: &[Candidate]) -> (Vec<(&'static str, Duration)>, u64) {
+/// The ends that a selective observer of a request receives, and how often the router reads the clock.
+fn selective(detail: Detail, stage: Stage, candidates: &[Candidate]) -> (Vec<(&'static str, Duration)>, u64) {
     let (clock, hand) = Clock::manual(NOW);
-    let observer = Choosy { detail, stage, ranks: 0..2, hand: hand.clone(), told: Mutex::default() };
+    let observer = Selective { detail, stage, ranks: 0..2, hand: hand.clone(), received: Mutex::default() };
     let config = RouterConfig { clock, ..Default::default() };
     let router = Router::with_observer(config, observer).unwrap();
     let before = hand.reads();
     router
         .route(RoutingRequest { query: Query { now: Some(NOW), ..Query::new(&QUERY) }, candidates })
         .unwrap();
-    let told = std::mem::take(&mut *router.observer().told.lock().unwrap());
-    (told, hand.reads() - before)
+    let received = std::mem::take(&mut *router.observer().received.lock().unwrap());
+    (received, hand.reads() - before)
 }
 
 #[test]
 fn a_stage_that_is_not_enabled_is_not_timed() {
     let (seconds, candidates) = (Duration::from_secs, [candidate("a", 0.9, 1.0)]);
     // The start, the end of the stage, the end.
-    let (received, reads) = choosy(Detail::Stages, Stage::ModelInference, &candidates);
+    let (received, reads) = selective(Detail::Stages, Stage::ModelInference, &candidates);
     assert_eq!((received, reads), (vec![("model_inference", seconds(1)), ("end", seconds(3))], 3));
-    // It ends with its last stage where that is enabled.
-    let (received, reads) = choosy(Detail::Stages, Stage::UncertaintyEstimation, &candidates);
+    // If the last stage is enabled, the request ends with it.
+    let (received, reads) = selective(Detail::Stages, Stage::UncertaintyEstimation, &candidates);
     assert_eq!((received, reads), (vec![("uncertainty_estimation", seconds(1)), ("end", seconds(1))], 2));
 }
 
-/// The others are read in one go, to the same bits.
+/// The other candidates are read without steps, with the same bits.
 #[test]
-fn of_candidates_only_those_have_a_step_that_are_enabled() {
+fn only_enabled_candidates_have_a_step() {
     let candidates: Vec<_> =
         (0..70_u8).map(|i| candidate("", f32::from(i) / 70.0, f32::from(i % 3) / 2.0)).collect();
     // The nearest two, and two from among the others.
     for ranks in [0..2, 5..7] {
         let (clock, hand) = Clock::manual(NOW);
-        let (detail, stage, told) = (Detail::Candidates, Stage::ModelInference, Mutex::default());
+        let (detail, stage, received) = (Detail::Candidates, Stage::ModelInference, Mutex::default());
         let config = RouterConfig { clock, ..Default::default() };
-        let observer = Choosy { detail, stage, ranks, hand, told };
-        let watched = Router::with_observer(config.clone(), observer).unwrap();
+        let observer = Selective { detail, stage, ranks, hand, received };
+        let router = Router::with_observer(config.clone(), observer).unwrap();
         let request =
             RoutingRequest { query: Query { now: Some(NOW), ..Query::new(&QUERY) }, candidates: &candidates };
-        let response = watched.route(request).unwrap();
+        let response = router.route(request).unwrap();
         assert_eq!(response, Router::new(config).unwrap().route(request).unwrap());
-        let told = watched.observer().told.lock().unwrap().iter().map(|(name, _)| *name).collect::<Vec<_>>();
+        let received = router.observer().received.lock().unwrap();
+        let names: Vec<_> = received.iter().map(|(name, _)| *name).collect();
         // Two steps, and the stage around them.
-        assert_eq!(told, ["model_inference", "model_inference", "model_inference", "end"]);
+        assert_eq!(names, ["model_inference", "model_inference", "model_inference", "end"]);
     }
 }
 
-/// Takes a second before each stage, and two after, and notes when they began.
+/// Records the start of each stage. Its callbacks take one second before a stage and two after it.
 struct Slow(ManualClock, Mutex<Vec<(Stage, Duration, Duration)>>);
 
 impl Observer for Slow {
@@ -695,7 +697,7 @@ impl Observer for Slow {
 }
 
 #[test]
-fn a_stage_says_how_long_after_the_request_it_began() {
+fn the_end_of_a_stage_has_its_start_relative_to_the_request() {
     let (clock, hand) = Clock::manual(NOW);
     let config = RouterConfig { clock, ..Default::default() };
     let router = Router::with_observer(config, Slow(hand, Mutex::default())).unwrap();
@@ -715,21 +717,20 @@ fn a_stage_says_how_long_after_the_request_it_began() {
 }
 
 #[test]
-fn who_wants_no_time_gets_none_and_the_clock_is_not_read() {
+fn the_clock_is_read_only_at_details_with_durations() {
     let candidates = [candidate("a", 0.9, 1.0)];
-    let (received, reads) = choosy(Detail::Unsuccessful, Stage::ModelInference, &[]);
+    let (received, reads) = selective(Detail::Unsuccessful, Stage::ModelInference, &[]);
     assert_eq!((received, reads), (vec![("end", Duration::ZERO)], 0));
-    let (received, reads) = choosy(Detail::Unsuccessful, Stage::ModelInference, &candidates);
+    let (received, reads) = selective(Detail::Unsuccessful, Stage::ModelInference, &candidates);
     assert_eq!((received, reads), (vec![], 0));
-    let (received, reads) = choosy(Detail::Request, Stage::ModelInference, &candidates);
+    let (received, reads) = selective(Detail::Request, Stage::ModelInference, &candidates);
     assert_eq!((received, reads), (vec![("end", Duration::ZERO)], 2));
 }
 
 #[test]
 fn stages_receives_all_four() {
-    let received = told(Detail::Stages, &[candidate("a", 0.9, 1.0)]);
     assert_eq!(
-        received,
+        received(Detail::Stages, &[candidate("a", 0.9, 1.0)]),
         [
             "start 1",
             "circuit_breaker_check",
@@ -748,7 +749,7 @@ fn stages_receives_all_four() {
 
 #[test]
 fn candidates_receives_each_step_farthest_first_within_the_stage() {
-    let received = told(Detail::Candidates, &[candidate("near", 0.9, 1.0), candidate("far", 0.1, 1.0)]);
+    let received = received(Detail::Candidates, &[candidate("near", 0.9, 1.0), candidate("far", 0.1, 1.0)]);
     assert_eq!(
         received[5..11],
         [
@@ -764,13 +765,13 @@ fn candidates_receives_each_step_farthest_first_within_the_stage() {
 
 #[test]
 fn a_fallback_skips_the_stages_that_are_not_needed() {
-    let received = told(Detail::Stages, &[]);
+    let received = received(Detail::Stages, &[]);
     assert_eq!(
         received[3..],
         ["feature_engineering", "end of feature_engineering", "powerful because no_evidence", "end fallback"]
     );
 
-    let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), Scribe::new(Detail::Stages));
+    let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), Recorder::new(Detail::Stages));
     router.force_open(Circuit::Lightweight);
     router.route(RoutingRequest::new(&QUERY, &[])).unwrap();
     assert_eq!(
@@ -793,10 +794,10 @@ fn each_member_of_a_tuple_receives_only_what_its_detail_has() {
         toy_model(),
         CircuitBreakerConfig::default(),
         (
-            Scribe::new(all[0]),
-            Scribe::new(all[1]),
-            Some(std::sync::Arc::new(Scribe::new(all[2]))),
-            (Scribe::new(all[3]), Scribe::new(all[4]), None::<Scribe>),
+            Recorder::new(all[0]),
+            Recorder::new(all[1]),
+            Some(std::sync::Arc::new(Recorder::new(all[2]))),
+            (Recorder::new(all[3]), Recorder::new(all[4]), None::<Recorder>),
         ),
     );
     let (off, unsuccessful, request, (stages, steps, _)) = router.observer();
@@ -804,30 +805,30 @@ fn each_member_of_a_tuple_receives_only_what_its_detail_has() {
     let success = [candidate("near", 0.9, 1.0), candidate("far", 0.1, 1.0)];
     for candidates in [&success[..], &[], &[candidate("bad", 0.9, 2.0)]] {
         let _ = router.route(RoutingRequest::new(&QUERY, candidates));
-        let received = [off, unsuccessful, request, stages, steps].map(Scribe::take);
-        assert_eq!(received, all.map(|detail| told(detail, candidates)));
+        let by_member = [off, unsuccessful, request, stages, steps].map(Recorder::take);
+        assert_eq!(by_member, all.map(|detail| received(detail, candidates)));
     }
 }
 
 #[test]
 fn the_contract_holds_at_every_detail() {
     for detail in [Detail::Off, Detail::Unsuccessful, Detail::Request, Detail::Stages, Detail::Candidates] {
-        let counts = testing::exercise(Scribe::new(detail)).counts();
+        let counts = testing::exercise(Recorder::new(detail)).counts();
         assert_eq!(counts.stages > 0, detail >= Detail::Stages);
         assert_eq!(counts.steps > 0, detail >= Detail::Candidates);
-        let told = counts.decisions + counts.errors;
+        let results = counts.decisions + counts.errors;
         match detail {
-            Detail::Off => assert_eq!(told, 0),
-            Detail::Unsuccessful => assert!(0 < told && told < counts.requests, "{counts:?}"),
-            _ => assert_eq!(told, counts.requests),
+            Detail::Off => assert_eq!(results, 0),
+            Detail::Unsuccessful => assert!(0 < results && results < counts.requests, "{counts:?}"),
+            _ => assert_eq!(results, counts.requests),
         }
         assert_eq!(counts.broken_promises, 1);
         assert_eq!((counts.requests, counts.outcomes, counts.reloads), (22, 115, 6));
     }
 }
 
-/// Panics in a stage, and counts the contexts that are dropped.
-struct Fragile<'a>(&'a Mutex<u32>);
+/// Panics in a stage, and counts the dropped contexts.
+struct PanicsInStage<'a>(&'a Mutex<u32>);
 
 struct Guard(&'static Mutex<u32>);
 
@@ -837,7 +838,7 @@ impl Drop for Guard {
     }
 }
 
-impl Observer for Fragile<'static> {
+impl Observer for PanicsInStage<'static> {
     type Request = Guard;
     type Stage = Option<Guard>;
     type Batch = ();
@@ -847,16 +848,16 @@ impl Observer for Fragile<'static> {
     }
 
     fn on_stage_start(&self, _: &mut Guard, event: &StageStart<'_>) -> Option<Guard> {
-        assert!(event.stage != Stage::UncertaintyEstimation, "as the test wants it");
+        assert!(event.stage != Stage::UncertaintyEstimation, "the panic that this test needs");
         Some(Guard(self.0))
     }
 }
 
 #[test]
-fn contexts_and_leases_are_given_back_when_the_router_unwinds() {
+fn contexts_are_dropped_and_leases_returned_when_the_router_unwinds() {
     static DROPPED: Mutex<u32> = Mutex::new(0);
     let circuits = CircuitBreakerConfig { probes: 1, ..Default::default() };
-    let (router, hand) = router(toy_model(), circuits, Fragile(&DROPPED));
+    let (router, hand) = router(toy_model(), circuits, PanicsInStage(&DROPPED));
     for _ in 0..20 {
         router.record_outcome(Outcome::new(ModelType::Lightweight, OutcomeResult::CallFailed));
     }
@@ -866,19 +867,19 @@ fn contexts_and_leases_are_given_back_when_the_router_unwinds() {
         let request = std::panic::AssertUnwindSafe(|| router.route(RoutingRequest::new(&QUERY, &candidates)));
         std::panic::catch_unwind(request).unwrap_err();
     }
-    // Three stages and the request, twice: the second one was a probe again, so the first gave its lease back.
+    // Three stages and the request, twice. The second request is a probe again, so the first returned its lease.
     assert_eq!(*DROPPED.lock().unwrap(), 8);
 }
 
 #[test]
-fn a_set_is_routed_like_its_nearest_candidates_in_order() {
+fn a_set_is_routed_like_a_request_of_its_nearest_candidates() {
     let mut rng = 1_u64;
     let mut random = || {
         rng = rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (rng >> 40) as f32 / (1_u64 << 24) as f32
     };
     let query: Vec<f32> = (0..70).map(|_| random() - 0.5).collect();
-    let remembered: Vec<Candidate> = (0..5000)
+    let all: Vec<Candidate> = (0..5000)
         .map(|i| Candidate {
             id: i.to_string(),
             embedding: query.iter().map(|x| x + 2.0 * (random() - 0.5)).collect(),
@@ -889,14 +890,14 @@ fn a_set_is_routed_like_its_nearest_candidates_in_order() {
             win_rate: 0.0,
         })
         .collect();
-    let set = CandidateSet::new(remembered.clone()).unwrap();
+    let set = CandidateSet::new(all.clone()).unwrap();
     let metadata = [("subject".to_owned(), "1".to_owned())].into();
     let router = Router::new(RouterConfig::default()).unwrap();
     for top_k in [1, 10, 64, 200, 6000] {
         let mut places: Vec<usize> =
             set.nearest(&query, top_k).unwrap().into_iter().map(|(place, _)| place).collect();
         places.sort_unstable();
-        let candidates: Vec<_> = places.iter().map(|&place| remembered[place].clone()).collect();
+        let candidates: Vec<_> = places.iter().map(|&place| all[place].clone()).collect();
         let request = RoutingRequest {
             query: Query { metadata: Some(&metadata), now: Some(NOW), ..Query::new(&query) },
             candidates: &candidates,
@@ -905,13 +906,12 @@ fn a_set_is_routed_like_its_nearest_candidates_in_order() {
         for decision in &mut expected.decisions {
             decision.candidate = places[decision.candidate];
         }
-        let asked = Query { metadata: Some(&metadata), now: Some(NOW), ..Query::new(&query) };
-        assert_eq!(router.route_set(asked, &set, top_k).unwrap(), expected, "{top_k}");
+        assert_eq!(router.route_set(request.query, &set, top_k).unwrap(), expected, "{top_k}");
     }
 }
 
 #[test]
-fn a_set_gives_no_evidence_where_nothing_is_taken_from_it() {
+fn an_empty_set_or_a_top_k_of_zero_gives_no_evidence() {
     let router = Router::new(RouterConfig::default()).unwrap();
     let set = CandidateSet::new(vec![candidate("", 0.9, 1.0)]).unwrap();
     let empty = CandidateSet::new(vec![]).unwrap();
@@ -927,12 +927,12 @@ fn a_set_gives_no_evidence_where_nothing_is_taken_from_it() {
 }
 
 #[test]
-fn a_batch_gives_what_its_requests_give_one_by_one() {
+fn a_batch_gives_the_same_answers_as_its_requests_one_by_one() {
     let candidates: Vec<_> = (0..40).map(|i| candidate("", i as f32 / 40.0, (i % 3) as f32 / 2.0)).collect();
     let query = [1.0, 0.0];
     let requests: Vec<_> = (0..200)
         .map(|i| {
-            // Some are too long for the candidates, so that errors have places, too.
+            // Some queries have another dimension than the candidates, so that errors have places, too.
             let embedding: &[f32] = if i % 7 == 3 { &[1.0; 3] } else { &query };
             let query = Query { now: Some(NOW), ..Query::new(embedding) };
             RoutingRequest { query, candidates: &candidates[..i % 41] }
@@ -950,17 +950,17 @@ fn each_request_of_a_batch_is_routed_within_the_callers_context() {
     thread_local! {
         static CONTEXT: Cell<u32> = const { Cell::new(0) };
     }
-    /// What was current where the batch came in, and puts it back.
+    /// The context that was current where the batch came in.
     #[derive(Default)]
-    struct Here(u32);
-    struct Before(u32);
-    impl BatchContext for Here {
-        type Guard<'a> = Before;
-        fn enter(&self) -> Before {
-            Before(CONTEXT.replace(self.0))
+    struct Captured(u32);
+    struct Restore(u32);
+    impl BatchContext for Captured {
+        type Guard<'a> = Restore;
+        fn enter(&self) -> Restore {
+            Restore(CONTEXT.replace(self.0))
         }
     }
-    impl Drop for Before {
+    impl Drop for Restore {
         fn drop(&mut self) {
             CONTEXT.set(self.0);
         }
@@ -970,9 +970,9 @@ fn each_request_of_a_batch_is_routed_within_the_callers_context() {
     impl Observer for Contexts {
         type Request = ();
         type Stage = ();
-        type Batch = Here;
-        fn on_batch_start(&self, _: &BatchStart) -> Here {
-            Here(CONTEXT.get())
+        type Batch = Captured;
+        fn on_batch_start(&self, _: &BatchStart) -> Captured {
+            Captured(CONTEXT.get())
         }
         fn on_request_start(&self, event: &RequestStart<'_>) {
             self.0.lock().unwrap().push((event.operation, CONTEXT.get()));
@@ -1012,7 +1012,7 @@ fn the_stages_by_hand_decide_the_same() {
             same(routers, &candidates);
         }
         same(routers, &[candidate("", 0.9, 2.0)]);
-        // Open, and then half-open: probes until there are no more leases, since no outcome brings one back.
+        // Open, then half-open: probes until all leases are in use, since no outcome returns one.
         for _ in 0..config.lightweight_min_calls {
             let failed = Outcome::new(ModelType::Lightweight, OutcomeResult::CallFailed);
             for router in routers {

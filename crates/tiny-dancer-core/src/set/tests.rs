@@ -2,7 +2,7 @@ use super::*;
 use crate::testing::candidate;
 use proptest::prelude::*;
 
-/// The definition: sort everything.
+/// The nearest by their definition: sort all, and keep the first.
 fn sorted(similarities: &[f32], k: usize) -> Vec<(usize, f32)> {
     let mut all: Vec<(usize, f32)> = similarities.iter().copied().enumerate().collect();
     all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
@@ -36,13 +36,13 @@ proptest! {
     }
 }
 
-/// More candidates than one thread searches at a time, several of each similarity.
+/// More candidates than one thread searches at a time, with several of each similarity.
 fn many() -> Vec<Candidate> {
     (0..20_000).map(|i| candidate(&i.to_string(), ((i * 7919) % 5000) as f32 / 5000.0, 0.5)).collect()
 }
 
 #[test]
-fn a_large_set_is_searched_like_the_definition_says() {
+fn the_nearest_of_a_large_set_equal_the_definition() {
     let candidates = many();
     let query = [1.0, 0.0];
     let kernel = Kernel::detect();
@@ -68,7 +68,7 @@ fn a_large_set_is_searched_like_the_definition_says() {
 }
 
 #[test]
-fn a_set_gives_its_candidates_back() {
+fn a_set_returns_its_candidates() {
     let candidates = many();
     let set = CandidateSet::new(candidates.clone()).unwrap();
     assert_eq!((set.len(), set.dimensions(), set.is_empty()), (20_000, 2, false));
@@ -100,7 +100,7 @@ fn a_bad_candidate_is_refused_with_its_place() {
 }
 
 #[test]
-fn a_query_of_another_dimension_is_an_error_and_an_empty_set_is_not() {
+fn a_query_of_another_dimension_is_an_error_and_an_empty_set_is_valid() {
     let set = CandidateSet::new(vec![candidate("", 0.5, 0.5)]).unwrap();
     let error = set.nearest(&[1.0, 0.0, 0.0], 1).unwrap_err();
     assert_eq!(error, RouteError::DimensionMismatch { candidate: None, expected: 2, actual: 3 });
@@ -109,8 +109,8 @@ fn a_query_of_another_dimension_is_an_error_and_an_empty_set_is_not() {
 }
 
 #[test]
-fn of_equal_similarities_the_cut_keeps_those_that_say_less() {
-    // More than one thread searches, of one similarity; every third has failed.
+fn of_equal_similarities_the_nearest_have_the_weaker_evidence() {
+    // More than one thread searches, all of one similarity. Every third has failed.
     let candidates: Vec<_> =
         (0..20_000).map(|i| candidate("", 0.5, if i % 3 == 2 { 0.0 } else { 1.0 })).collect();
     let set = CandidateSet::new(candidates).unwrap();

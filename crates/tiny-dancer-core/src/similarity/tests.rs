@@ -1,11 +1,11 @@
 use super::*;
 use proptest::prelude::*;
 
-/// Similarities of rows, together or one by one, with norms that are known or not.
+/// The function that computes similarities: of rows with known norms, of all rows at once, or of one row at a time.
 #[derive(Clone, Copy)]
 enum How {
     ByNorm,
-    Together,
+    AtOnce,
     Single,
 }
 
@@ -35,7 +35,7 @@ impl WithSimd for Similarities<'_> {
                     }
                 }
             }
-            How::Together => {
+            How::AtOnce => {
                 similarities.resize(rows.len(), 0.0);
                 query.similarities(simd, rows, Vec::as_slice, &mut similarities);
             }
@@ -71,7 +71,7 @@ fn scaled() -> impl Strategy<Value = (Vec<f32>, Vec<Vec<f32>>)> {
 
 proptest! {
     #[test]
-    fn the_cosine_equals_that_of_f64_at_any_scale_and_in_any_company((query, rows) in scaled()) {
+    fn the_cosine_equals_that_of_f64_at_any_scale_and_beside_any_rows((query, rows) in scaled()) {
         let mut vectors = None;
         for kernel in Kernel::available() {
             let checked = Cosine::new(kernel, &query).unwrap();
@@ -82,7 +82,7 @@ proptest! {
                 prop_assert!((-1.0..=1.0).contains(similarity));
             }
             let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<_>>();
-            prop_assert_eq!(bits(similarities(How::Together)), bits(single.clone()));
+            prop_assert_eq!(bits(similarities(How::AtOnce)), bits(single.clone()));
             prop_assert_eq!(bits(similarities(How::ByNorm)), bits(single.clone()));
             if kernel.name() != "scalar" {
                 let first = vectors.get_or_insert_with(|| bits(single.clone()));
@@ -97,7 +97,7 @@ fn a_row_without_direction_has_no_similarity() {
     for kernel in Kernel::available() {
         let query = Cosine::new(kernel, &[1.0, 2.0]).unwrap();
         let rows = [vec![0.0, 0.0], vec![f32::NAN, 1.0], vec![f32::INFINITY, 1.0]];
-        for how in [How::ByNorm, How::Together, How::Single] {
+        for how in [How::ByNorm, How::AtOnce, How::Single] {
             let similarities = kernel.dispatch(Similarities(how, kernel, query, &rows));
             assert!(similarities.iter().all(|similarity| similarity.is_nan()), "{similarities:?}");
         }

@@ -1,4 +1,4 @@
-//! The kernels by themselves, for benchmarks and for comparing one instruction set with another.
+//! Parts of the computation, for benchmarks and for comparisons of instruction sets.
 
 use crate::activation;
 use crate::fastgrnn::State;
@@ -11,7 +11,7 @@ use crate::{Candidate, CandidateSet, Model, RouteError, RoutingRequest};
 use pulp::{Simd, WithSimd};
 use std::time::Duration;
 
-/// The features of a request by a model that counts a tie whole, and room for each candidate's own confidence.
+/// The features of a request, for a model that counts a tie as a success, and memory for each candidate's own confidence.
 #[derive(Default)]
 pub struct Scratch(Columns);
 
@@ -28,7 +28,7 @@ impl Scratch {
     }
 }
 
-/// What [`Engineer::features`] keeps between requests.
+/// The constants of the features.
 #[derive(Debug)]
 pub struct Engineer(Scales);
 
@@ -55,12 +55,13 @@ impl Engineer {
     }
 }
 
-/// What a search of the set reads.
+/// The embeddings of a set, as a search reads them.
 pub fn embeddings(set: &CandidateSet) -> &[f32] {
     set.embeddings()
 }
 
-/// The cosines of a query and of all candidates, norms included, their embeddings checked. False where one is no good.
+/// Computes the cosines of a query with all candidates, with norms and checks of embeddings. Returns false if an embedding
+/// is bad.
 ///
 /// # Errors
 /// If the query is bad.
@@ -74,29 +75,29 @@ pub fn cosines(
     Ok(kernel.dispatch(FillSimilarities { cosine, candidates, similarities }))
 }
 
-/// The places of the joint pass's candidates, farthest first; ties in their order.
+/// The places of the joint pass's candidates, farthest first, ties by place.
 pub fn joint_order(kernel: Kernel, similarity: &[f32]) -> Vec<u32> {
     let mut order = JointOrder::default();
     order.fill(kernel, similarity, |_, _| std::cmp::Ordering::Equal);
     order.positions().to_vec()
 }
 
-/// Writes the place of each value in descending order; false where the router sorts them instead.
+/// Writes the place of each value in descending order. Returns false where the router sorts instead.
 pub fn descending(kernel: Kernel, values: &[f32], places: &mut [usize]) -> bool {
     order::descending(kernel, values, |index, place| places[index] = place)
 }
 
-/// One step of the cell for each of `candidates`, and the confidence at their end. NaN where that is no number.
+/// The confidence of the joint pass over `candidates`. NaN if it is not finite.
 pub fn together(kernel: Kernel, model: &Model, scratch: &Scratch, candidates: &[u32]) -> f32 {
     let mut state = State::ZERO;
     model.cell().read(kernel, scratch.0.features(), candidates, &mut state);
     model.cell().confidence(kernel, &state).unwrap_or(f32::NAN)
 }
 
-/// Each candidate's own confidence; NaN in the first place where one is no number.
+/// The per-candidate pass: each candidate's own confidence. The first element is NaN if a confidence is not finite.
 pub fn alone<'a>(kernel: Kernel, model: &Model, scratch: &'a mut Scratch) -> &'a [f32] {
     let (features, confidences, _) = scratch.0.split();
-    if model.cell().alone(kernel, features, confidences).is_err() {
+    if model.cell().per_candidate(kernel, features, confidences).is_err() {
         confidences[0] = f32::NAN;
     }
     confidences

@@ -1,4 +1,4 @@
-//! The checker notices each violation: what a router that breaks the contract would do, by hand.
+//! The checker detects each violation of the contract. The tests make the calls of a router that breaks it.
 
 use super::*;
 use crate::observer::CandidateStep;
@@ -6,15 +6,15 @@ use crate::request::Candidates;
 use crate::{Kernel, Reason, RoutingResponse, Thresholds};
 use std::panic::resume_unwind;
 
-/// An observer of a detail of its own, which enables each stage, and changes its mind if `fickle`.
+/// An observer with a given detail. It enables each event, or only the first if it is `inconsistent`.
 #[derive(Default)]
-struct Watch {
+struct Observing {
     detail: Option<Detail>,
-    fickle: bool,
-    asked: AtomicU64,
+    inconsistent: bool,
+    calls: AtomicU64,
 }
 
-impl Observer for Watch {
+impl Observer for Observing {
     type Request = ();
     type Stage = ();
     type Batch = ();
@@ -26,14 +26,14 @@ impl Observer for Watch {
     }
 
     fn is_enabled(&self, (): &(), _: &StageStart<'_>) -> bool {
-        !self.fickle || self.asked.fetch_add(1, Ordering::SeqCst) == 0
+        !self.inconsistent || self.calls.fetch_add(1, Ordering::SeqCst) == 0
     }
 }
 
-type Checker = ContractChecker<Watch>;
+type Checker = ContractChecker<Observing>;
 
-fn watching(detail: Detail) -> Checker {
-    Checker::new(Watch { detail: Some(detail), ..Default::default() })
+fn observing(detail: Detail) -> Checker {
+    Checker::new(Observing { detail: Some(detail), ..Default::default() })
 }
 
 fn start(checker: &Checker, operation: Operation) -> Checked<()> {
@@ -41,9 +41,9 @@ fn start(checker: &Checker, operation: Operation) -> Checked<()> {
     checker.on_request_start(&event)
 }
 
-/// A request that began at a detail.
+/// A request that began, observed at a detail.
 fn began(detail: Detail) -> (Checker, Checked<()>) {
-    let checker = watching(detail);
+    let checker = observing(detail);
     let request = start(&checker, Operation::Route);
     checker.detail(&request);
     (checker, request)
@@ -63,7 +63,7 @@ fn run(checker: &Checker, request: &mut Checked<()>, event: &StageStart<'_>) {
     checker.on_stage_end(request, context, &end(event.stage));
 }
 
-/// The decision of a response.
+/// Notifies of the decision of a response.
 fn decide(
     checker: &Checker,
     request: &mut Checked<()>,
@@ -107,8 +107,8 @@ fn finish(checker: &Checker, request: Checked<()>, operation: Operation, status:
 #[test]
 fn a_request_that_keeps_the_contract_passes() {
     let (checker, mut request) = began(Detail::Stages);
-    for of in Stage::ALL {
-        run(&checker, &mut request, &stage(of));
+    for each in Stage::ALL {
+        run(&checker, &mut request, &stage(each));
     }
     succeed(&checker, &mut request);
     finish(&checker, request, Operation::Route, Status::Success);
@@ -137,7 +137,7 @@ fn an_error_after_a_decision_is_noticed() {
 }
 
 #[test]
-#[should_panic(expected = "an observer of detail Off received what needs Unsuccessful")]
+#[should_panic(expected = "an observer of detail Off received an event of detail Unsuccessful")]
 fn a_decision_beyond_the_detail_is_noticed() {
     let (checker, mut request) = began(Detail::Off);
     fall_back(&checker, &mut request);
@@ -153,13 +153,13 @@ fn a_second_call_of_detail_is_noticed() {
 #[test]
 #[should_panic(expected = "detail is called right after the start")]
 fn a_decision_before_the_call_of_detail_is_noticed() {
-    let checker = watching(Detail::Request);
+    let checker = observing(Detail::Request);
     let mut request = start(&checker, Operation::Route);
     fall_back(&checker, &mut request);
 }
 
 #[test]
-#[should_panic(expected = "an observer of detail Request received what needs Stages")]
+#[should_panic(expected = "an observer of detail Request received an event of detail Stages")]
 fn a_call_of_is_enabled_beyond_the_detail_is_noticed() {
     let (checker, request) = began(Detail::Request);
     checker.is_enabled(&request, &stage(Stage::ModelInference));
@@ -167,8 +167,8 @@ fn a_call_of_is_enabled_beyond_the_detail_is_noticed() {
 
 #[test]
 #[should_panic(expected = "was enabled and was not, in one request")]
-fn an_observer_that_changes_its_mind_is_noticed() {
-    let checker = Checker::new(Watch { fickle: true, ..Default::default() });
+fn an_observer_with_inconsistent_results_is_noticed() {
+    let checker = Checker::new(Observing { inconsistent: true, ..Default::default() });
     let request = start(&checker, Operation::Route);
     checker.detail(&request);
     for _ in 0..2 {
@@ -195,8 +195,8 @@ fn an_enabled_stage_that_never_began_is_noticed() {
 #[should_panic(expected = "calls of is_enabled for stages")]
 fn a_stage_without_a_call_of_is_enabled_is_noticed() {
     let (checker, mut request) = began(Detail::Stages);
-    for of in [Stage::CircuitBreakerCheck, Stage::FeatureEngineering, Stage::ModelInference] {
-        run(&checker, &mut request, &stage(of));
+    for each in [Stage::CircuitBreakerCheck, Stage::FeatureEngineering, Stage::ModelInference] {
+        run(&checker, &mut request, &stage(each));
     }
     succeed(&checker, &mut request);
 }
@@ -205,8 +205,8 @@ fn a_stage_without_a_call_of_is_enabled_is_noticed() {
 #[should_panic(expected = "calls of is_enabled for steps")]
 fn a_step_without_a_call_of_is_enabled_is_noticed() {
     let (checker, mut request) = began(Detail::Candidates);
-    for of in Stage::ALL {
-        run(&checker, &mut request, &stage(of));
+    for each in Stage::ALL {
+        run(&checker, &mut request, &stage(each));
     }
     succeed(&checker, &mut request);
 }
@@ -310,7 +310,7 @@ fn a_callback_from_another_thread_is_noticed() {
 #[test]
 #[should_panic(expected = "a request of a batch began outside of it")]
 fn a_request_of_a_batch_outside_of_its_context_is_noticed() {
-    let checker = watching(Detail::Request);
+    let checker = observing(Detail::Request);
     let batch = checker.on_batch_start(&BatchStart { requests: 1 });
     drop(batch.enter());
     start(&checker, Operation::RouteBatch);
@@ -319,22 +319,22 @@ fn a_request_of_a_batch_outside_of_its_context_is_noticed() {
 #[test]
 #[should_panic(expected = "requests of a batch that entered it")]
 fn a_request_that_does_not_enter_its_batch_is_noticed() {
-    let batch = watching(Detail::Request).on_batch_start(&BatchStart { requests: 2 });
+    let batch = observing(Detail::Request).on_batch_start(&BatchStart { requests: 2 });
     drop(batch.enter());
 }
 
 #[test]
 #[should_panic(expected = "guards of a batch that outlive it")]
 fn a_guard_that_is_never_dropped_is_noticed() {
-    let batch = watching(Detail::Request).on_batch_start(&BatchStart { requests: 1 });
+    let batch = observing(Detail::Request).on_batch_start(&BatchStart { requests: 1 });
     std::mem::forget(batch.enter());
 }
 
 #[test]
 #[should_panic(expected = "a promise that was not refuted")]
-fn a_broken_promise_that_holds_is_noticed() {
+fn a_broken_promise_that_was_not_refuted_is_noticed() {
     let monitor = crate::promise::PromiseMonitor::new(RiskBudget { alpha: 0.1, delta: 0.05 });
-    watching(Detail::Off).on_promise_broken(&PromiseBroken { promise: monitor.state() });
+    observing(Detail::Off).on_promise_broken(&PromiseBroken { promise: monitor.state() });
 }
 
 #[test]
@@ -343,5 +343,5 @@ fn a_transition_to_the_same_state_is_noticed() {
     let (from, to) = (crate::CircuitState::Open, crate::CircuitState::Open);
     let event =
         BreakerTransition { circuit: Circuit::Inference, from, to, cause: crate::breaker::Cause::Forced };
-    watching(Detail::Off).on_breaker_transition(&event);
+    observing(Detail::Off).on_breaker_transition(&event);
 }

@@ -6,9 +6,9 @@
 """Compute the golden values of the core's tests from the published equations.
 
     uv run golden.py            # write fastgrnn.json, features.json, conformal.json
-    uv run golden.py --check    # write nothing; fail if the files are not what it would write
+    uv run golden.py --check    # write nothing; fail if the files differ from its output
 
-Everything is float64 but for the inputs, which are exact float32 values, and for one
+All numbers are float64, except the inputs, which are exact float32 values, and one
 subtraction (see `conformal`). Expected values have 12 significant digits. README.md
 beside this file describes the fields.
 """
@@ -38,7 +38,7 @@ def main() -> int:
             stale.append(name)
         print(f"{name}: {len(cases)} cases, {len(text.encode())} bytes")
     if stale:
-        print("differs from what the equations give:", ", ".join(stale))
+        print("differs from the equations:", ", ".join(stale))
     return 1 if stale else 0
 
 
@@ -48,8 +48,8 @@ def main() -> int:
 
 def fastgrnn() -> list[dict]:
     rng = np.random.default_rng(20181203)
-    # zeta, nu, the spread of w, u and the biases around their centres. "Trained" is where
-    # training starts and about where it ends. "Saturated" drives most gates to 0 or 1.
+    # zeta, nu, and the spread of w, u and the biases around their centres. "Trained" has about
+    # the values at the start and at the end of training. "Saturated" drives most gates to 0 or 1.
     # "Extreme" reaches arguments where a float32 exp over- or underflows.
     flavours = {
         "trained": {"zeta": 1.0, "nu": -4.0, "w": 1.0, "u": 0.5, "bias": 0.5},
@@ -60,7 +60,7 @@ def fastgrnn() -> list[dict]:
     cases = []
     for i, hidden in enumerate((4, 16, 24)):
         for j, steps in enumerate((1, 2, 7, 64)):
-            # Every hidden size meets every flavour, and every length three of them.
+            # Each hidden size has all flavours, and each length has three.
             name = list(flavours)[(i + j) % len(flavours)]
             flavour = flavours[name]
             cases.append(fastgrnn_case(
@@ -117,7 +117,7 @@ def fastgrnn_case(name, *, w, u, bias_gate, bias_update, zeta, nu, head_weight, 
 
 
 def feature_rows(rng, steps):
-    """Rows as the router makes them: similarity in -1..1, the other four in 0..1."""
+    """Rows as the router computes them: similarity in -1..1, the other four in 0..1."""
     rows = rng.random((steps, 5))
     rows[:, 0] = 2 * rows[:, 0] - 1
     rows[:, 4] = np.where(rng.random(steps) < 0.5, 0.0, rows[:, 4])
@@ -209,7 +209,7 @@ def features() -> list[dict]:
                       metadata={k: str(rng.integers(0, 2)) for k in ("p", "q", "r")})
             for x, scale in zip(near, rng.choice([0.25, 1.0, 16.0], count))
         ], now, half_life=half_life, metadata={"p": "0", "q": "1", "r": "1", "s": "0"}))
-    # What sentence embedding models give: length 1, elements around 0.05.
+    # Like sentence embeddings: length 1, elements around 0.05.
     rows = rng.normal(0, 1, (4, 384))
     rows = f32(rows / np.linalg.norm(rows, axis=1, keepdims=True))
     query, *others = ([float(x) for x in row] for row in rows)
@@ -260,7 +260,7 @@ def conformal() -> list[dict]:
     rng = np.random.default_rng(20050322)
     cases = []
 
-    # No edges: one bin. 49 rows know nothing, 50 do.
+    # No edges: one bin. With 49 rows the uncertainty is 1, with 50 it is computed.
     for rows in (0, 1, 49, 50, 51, 300):
         cases.append(conformal_case(
             f"one bin of {rows} rows", [], [],
@@ -319,7 +319,7 @@ def conformal() -> list[dict]:
 
 
 def row(rng, similarity, count):
-    """A calibration row of a model that is right about as often as it says."""
+    """A calibration row of a model that is right about as often as its confidence states."""
     confidence = rng.beta(2.0, 1.2)
     return float(f32(confidence)), int(rng.random() < confidence), float(f32(similarity)), count
 
@@ -330,7 +330,7 @@ def conformal_case(name, similarity_edges, count_edges, calibration, queries):
         return sum(edge <= similarity for edge in similarity_edges) * (len(count_edges) + 1) + column
 
     def nonconformity(confidence, label):
-        # In float32, as the router does it, so that ties are ties.
+        # In float32, as in the router, so that ties are equal.
         confidence = np.float32(confidence)
         return np.float32(1) - confidence if label == 1 else confidence
 
@@ -339,10 +339,10 @@ def conformal_case(name, similarity_edges, count_edges, calibration, queries):
         scores.setdefault(place(similarity, count), []).append(nonconformity(confidence, label))
 
     def uncertainty(confidence, similarity, count):
-        seen = scores.get(place(similarity, count), [])
-        if len(seen) < MIN_ROWS:
+        in_bin = scores.get(place(similarity, count), [])
+        if len(in_bin) < MIN_ROWS:
             return 1.0
-        return min((sum(s >= nonconformity(confidence, label) for s in seen) + 1) / (len(seen) + 1)
+        return min((sum(s >= nonconformity(confidence, label) for s in in_bin) + 1) / (len(in_bin) + 1)
                    for label in (0, 1))
 
     queries = [(float(f32(c)), float(f32(s)), n) for c, s, n in queries]
@@ -365,7 +365,7 @@ def above(x):
     return float(np.nextafter(np.float32(x), np.float32(np.inf)))
 
 
-# Numbers, in and out.
+# Reading and writing of numbers.
 
 
 def sigmoid(x):
@@ -384,7 +384,7 @@ def coarse(x):
 
 
 def exact(x):
-    """For JSON, every digit; a value that float32 can't hold is an error."""
+    """For JSON, all digits; a value that float32 cannot hold is an error."""
     x = np.asarray(x, dtype=np.float64)
     if not np.array_equal(f32(x), x):
         raise ValueError("not a float32 value")
@@ -399,7 +399,7 @@ def digits(x):
 
 
 def to_json(cases: list[dict]) -> str:
-    """One key of a case a line, one candidate a line."""
+    """A line for each key of a case, and for each candidate."""
     def value(key, v):
         if key in ("candidates", "calibration", "queries", "alone") and v:
             return "[\n    " + ",\n    ".join(map(dumps, v)) + "\n  ]"

@@ -23,7 +23,7 @@ fn route_into_allocates_nothing() {
         for n in [100, 10, 1, 0] {
             let candidates = candidates(n, dimensions);
             let request = RoutingRequest::new(&query, &candidates);
-            // The first and largest request of a thread makes the response's room, and the thread's for reading models.
+            // The first and largest request allocates the response's memory, and thread-local memory of `arc_swap`.
             if n == 100 {
                 router.route_into(request, &mut response).unwrap();
             }
@@ -50,7 +50,7 @@ fn route_set_into_allocates_nothing() {
 }
 
 #[test]
-fn route_allocates_twice_however_many_candidates_there_are() {
+fn route_allocates_twice_for_any_number_of_candidates() {
     let router = Router::new(RouterConfig::default()).unwrap();
     router.route(RoutingRequest::new(&[1.0], &[])).unwrap();
     for n in [1, 10, 1000] {

@@ -1,4 +1,4 @@
-//! What can only be seen from outside the crate.
+//! Tests of the public interface.
 
 mod allocations;
 mod names;

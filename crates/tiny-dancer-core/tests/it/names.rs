@@ -7,7 +7,7 @@ use tiny_dancer_core::model::Ties;
 use tiny_dancer_core::observer::{Operation, Stage, Status};
 use tiny_dancer_core::{Circuit, CircuitState, ErrorKind, Feature, ModelType, OutcomeResult, Reason};
 
-fn survive<T: Copy + Debug + Display + FromStr + PartialEq>(all: &[T]) {
+fn check<T: Copy + Debug + Display + FromStr + PartialEq>(all: &[T]) {
     for value in all {
         assert_eq!(value.to_string().parse::<T>().ok(), Some(*value));
     }
@@ -15,22 +15,22 @@ fn survive<T: Copy + Debug + Display + FromStr + PartialEq>(all: &[T]) {
 
 #[test]
 fn every_name_is_read_as_it_is_written() {
-    survive(&Cause::ALL);
-    survive(&Circuit::ALL);
-    survive(&CircuitState::ALL);
-    survive(&ErrorKind::ALL);
-    survive(&Feature::ALL);
-    survive(&ModelType::ALL);
-    survive(&Operation::ALL);
-    survive(&OutcomeResult::ALL);
-    survive(&Reason::ALL);
-    survive(&Stage::ALL);
-    survive(&Status::ALL);
-    survive(&Ties::ALL);
+    check(&Cause::ALL);
+    check(&Circuit::ALL);
+    check(&CircuitState::ALL);
+    check(&ErrorKind::ALL);
+    check(&Feature::ALL);
+    check(&ModelType::ALL);
+    check(&Operation::ALL);
+    check(&OutcomeResult::ALL);
+    check(&Reason::ALL);
+    check(&Stage::ALL);
+    check(&Status::ALL);
+    check(&Ties::ALL);
 }
 
 #[test]
-fn an_unknown_name_is_refused_with_those_that_exist() {
+fn an_unknown_name_is_refused_with_a_list_of_the_known_ones() {
     let error = "half_open".parse::<Circuit>().unwrap_err();
     assert_eq!(error.to_string(), r#"unknown circuit "half_open", expected inference, lightweight"#);
     assert_eq!(format!("{:>12}|", Circuit::Inference), "   inference|");

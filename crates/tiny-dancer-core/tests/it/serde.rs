@@ -5,7 +5,7 @@ use tiny_dancer_core::testing::{candidate, router, toy_model};
 use tiny_dancer_core::{Candidate, CircuitBreakerConfig, RoutingRequest, RoutingResponse};
 
 #[test]
-fn a_response_reads_as_it_is_named() {
+fn a_response_in_json_has_the_names_of_its_enums() {
     let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), ());
     let candidates = [candidate("a", 0.9, 1.0)];
     let response = router.route(RoutingRequest::new(&[1.0, 0.0], &candidates)).unwrap();
@@ -27,7 +27,7 @@ fn a_candidate_needs_no_metadata() {
 }
 
 #[test]
-fn a_candidate_of_the_old_coding_is_refused_by_name() {
+fn a_candidate_of_the_old_coding_is_refused() {
     let json = json!({
         "id": "a", "embedding": [1.0], "created_at": 7, "access_count": 3, "success_rate": 0.5,
     });

@@ -5,7 +5,7 @@ fn counts(calls: u64, failures: u64) -> Counts {
 }
 
 #[test]
-fn a_call_is_remembered_for_the_window_and_forgotten_a_slice_later() {
+fn a_call_counts_for_the_window_and_expires_a_slice_later() {
     let window = Window::new(Duration::from_millis(1600));
     assert_eq!(window.record(150, true), counts(1, 1));
     assert_eq!(window.counts(150 + 1600), counts(1, 1));
@@ -49,7 +49,7 @@ fn concurrent_calls_are_all_counted() {
 }
 
 #[test]
-fn clearing_forgets_everything() {
+fn clearing_removes_all_calls() {
     let window = Window::new(Duration::from_mins(1));
     window.record(1, true);
     window.clear();
