@@ -400,7 +400,7 @@ impl<O: Observer> Observer for ContractChecker<O> {
 
 /// Sends every kind of request, outcome, transition and reload through a router that `observer` watches.
 ///
-/// Decisions for each [`Reason`](crate::Reason) and through each [`Operation`](crate::observer::Operation), errors of each [`ErrorKind`](crate::ErrorKind), outcomes of each kind
+/// Decisions for each [`Reason`](crate::Reason) and through each [`Operation`], errors of each [`ErrorKind`](crate::ErrorKind), outcomes of each kind
 /// for both models, both circuits through all their states, and a reload that succeeds and one that fails. The clock is
 /// manual, so durations are zero. Last, a promise is broken.
 ///
