@@ -97,11 +97,11 @@ impl<'a> Turns<'a> {
         Measured { names, nanoseconds: nanoseconds.collect(), disturbed: share }
     }
 
-    /// A turn for everyone: nanoseconds, and whether nobody was disturbed.
+    /// One turn of each contender: nanoseconds, and whether no turn was disturbed.
     fn round(&mut self, round: usize) -> (Vec<f64>, bool) {
         let (mut times, mut was_quiet) = (vec![0.0; self.contenders.len()], true);
         for place in 0..self.contenders.len() {
-            // Another one begins each round, so that nobody always follows the same one.
+            // Each round begins with another contender, so that none always follows the same one.
             let at = (round + place) % self.contenders.len();
             let contender = &mut self.contenders[at];
             let (time, preempted) = contender.turn();
@@ -176,7 +176,7 @@ impl Measured {
     /// A contender's time, round by round.
     ///
     /// # Panics
-    /// If there was nobody of that name.
+    /// If no contender has that name.
     pub fn rounds(&self, name: &str) -> &[f64] {
         let place = self.names.iter().position(|it| *it == name);
         &self.nanoseconds[place.unwrap_or_else(|| panic!("{name} is none of {:?}", self.names))]

@@ -25,7 +25,7 @@ const BLESS: &str = "cargo xtask bench --ir --bless";
 /// Patch versions of `rustc` bring single fixes. A change that costs more than this was a change of ours.
 const TOLERANCE: f64 = 0.02;
 
-/// How the ids of the naive router end. It is counted for comparison and nobody's work is judged by it: it allocates, and
+/// How the ids of the naive router end. It is counted for comparison and never judged: it allocates, and
 /// what that takes depends on what the heap went through before, by some percent from one build to the next.
 const NAIVE: &str = "/naive";
 

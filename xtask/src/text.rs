@@ -14,7 +14,7 @@ const REASONS: &str = "docs/decisions/0002-dependencies.md";
 /// Words that postpone work, spelled so that this file does not hold them.
 const POSTPONED: [&str; 2] = [concat!("TO", "DO"), concat!("FIX", "ME")];
 
-/// Files that people write, where such words mean what they say; in data they may be anybody's.
+/// Files that people write, where such words mean what they say. In data they mean nothing.
 const WRITTEN: [&str; 12] =
     ["css", "html", "js", "json5", "md", "mjs", "py", "rs", "sh", "toml", "ts", "yml"];
 

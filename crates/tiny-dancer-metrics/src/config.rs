@@ -13,7 +13,7 @@ pub struct MetricsConfig {
     /// Labels that all series get, by name and value. All collectors on one registry need the same names, and each of
     /// them other values.
     pub const_labels: Vec<(String, String)>,
-    /// Upper bounds for histograms in the place of [`CATALOGUE`](crate::catalogue::CATALOGUE)'s, by the family's full
+    /// Upper bounds for histograms instead of [`CATALOGUE`](crate::catalogue::CATALOGUE)'s, by the family's full
     /// name.
     ///
     /// At most 48, rising. Durations are in seconds, from 2 ns to 2.1 s, each at least 1/32 above the one before;

@@ -252,7 +252,7 @@ impl Shards {
         known.ok().flatten().unwrap_or_else(|| self.claim())
     }
 
-    /// Makes a writer, and keeps it in the place of one for shards that are gone. A thread that is being torn down keeps
+    /// Makes a writer, and keeps it instead of one for shards that are gone. A thread that is being torn down keeps
     /// none.
     #[cold]
     fn claim(&self) -> Writer {

@@ -119,7 +119,7 @@ struct Counting {
 }
 
 impl<O: Observer> RouterBuilder<O> {
-    /// Registers the metric families here, in the place of prometheus' default registry.
+    /// Registers the metric families here instead of in prometheus' default registry.
     #[cfg(feature = "metrics")]
     pub fn registry(mut self, registry: &Registry) -> Self {
         self.counting.registry = Some(registry.clone());
@@ -142,8 +142,8 @@ impl<O: Observer> RouterBuilder<O> {
         self
     }
 
-    /// Records with this observer, which is `TracingSystem::observer()` of a system that was not installed, in the place
-    /// of the installed system's. Where routers share their metric families, `tiny_dancer_spans_total` shows the system of
+    /// Records with this observer, which is `TracingSystem::observer()` of a system that was not installed, instead of
+    /// the installed system's. Where routers share their metric families, `tiny_dancer_spans_total` shows the system of
     /// the router that was made last.
     #[cfg(feature = "tracing")]
     pub fn tracing(mut self, observer: tiny_dancer_tracing::TracingObserver) -> Self {
@@ -151,7 +151,7 @@ impl<O: Observer> RouterBuilder<O> {
         self
     }
 
-    /// Adds an observer of yours, in the place of an earlier one. A tuple holds several.
+    /// Adds an observer of yours, and replaces an earlier one. A tuple holds several.
     pub fn observer<P: Observer>(self, observer: P) -> RouterBuilder<P> {
         RouterBuilder {
             config: self.config,

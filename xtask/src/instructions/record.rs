@@ -1,4 +1,4 @@
-//! The record: what was counted when somebody last looked, by kernel and minor version of `rustc`.
+//! The record: what was counted when it was last renewed, by kernel and minor version of `rustc`.
 //!
 //! Another kernel executes other instructions, and another minor version of `rustc` makes other ones of the same code, so
 //! each has counts of its own.
@@ -66,7 +66,7 @@ impl Record {
         self.0.iter().find(|kept| kept.key == *key).map_or(&[], |kept| &kept.counts)
     }
 
-    /// Keeps what was counted in the place of what there was for this key.
+    /// Replaces what was counted for this key.
     pub(super) fn renew(&mut self, key: &Key, counted: &Counted) {
         self.0.retain(|kept| kept.key != *key);
         self.0.push(Kept {

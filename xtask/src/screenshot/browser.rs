@@ -128,7 +128,7 @@ impl Browser {
         let to = child.stdin.take().context("Chromium's input")?;
         let mut answers = BufReader::new(child.stdout.take().context("Chromium's output")?);
         let (send, from) = mpsc::channel();
-        // Ends with Chromium, or when nobody listens any more.
+        // Ends with Chromium, or when the receiver is gone.
         std::thread::spawn(move || {
             let mut message = Vec::new();
             while answers.read_until(0, &mut message).is_ok_and(|length| length > 0) {

@@ -1,4 +1,4 @@
-//! The dashboard against Grafana's own types, by `tsc`. Grafana itself is not run: nobody has seen it render here.
+//! The dashboard against Grafana's own types, by `tsc`. Grafana itself is not run, so no rendering is claimed.
 //!
 //! Types come from npm's `@grafana/schema`: all of them from the oldest version that the dashboard is for, and what still
 //! has the same place from a recent one.

@@ -169,7 +169,7 @@ fn something(found: &Value) -> Result<()> {
     Ok(())
 }
 
-/// A query of the dashboard's, with what Grafana puts in the place of its variables.
+/// A query of the dashboard's, with the values that Grafana substitutes for its variables.
 fn concrete(query: &str) -> String {
     query.replace("$__rate_interval", "10s").replace("$instance", ".+")
 }

@@ -29,7 +29,7 @@ impl Webhook {
                 if stop.load(Ordering::SeqCst) {
                     return;
                 }
-                // Whoever sends half a message sends it again.
+                // A client that sent half a message sends it again.
                 if let Ok((body, mut stream)) = stream.map_err(Into::into).and_then(receive) {
                     let alerts = body["alerts"].as_array().cloned().unwrap_or_default();
                     kept.lock().unwrap_or_else(PoisonError::into_inner).extend(alerts);

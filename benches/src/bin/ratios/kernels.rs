@@ -42,7 +42,7 @@ fn cosine(run: &Run, candidates: usize, dimensions: usize) -> Result<()> {
     Ok(())
 }
 
-/// All cosines of a request, by somebody else.
+/// All cosines of a request, by a peer's function.
 fn peer<'a>(case: &'a Case, cosine: impl Fn(&[f32], &[f32]) -> f32 + 'a) -> impl FnMut(u64) + 'a {
     let mut similarities = vec![0.0; case.candidates().len()];
     move |times| {

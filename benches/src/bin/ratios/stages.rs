@@ -1,4 +1,4 @@
-//! Where the time of a request goes: its stages, and the whole of it when nobody watches.
+//! Where the time of a request goes: its stages, and the whole request without an observer.
 
 use crate::Run;
 use anyhow::Result;

@@ -446,7 +446,7 @@ fn annotations(alert: &Alert) -> [(&'static str, &'static str); 3] {
     [("description", alert.description), ("runbook", alert.runbook), ("summary", alert.summary)]
 }
 
-/// A text in lines of a block of YAML, which puts a space in the place of each break.
+/// A text in lines of a block of YAML, which replaces each break by a space.
 fn wrapped(text: &str) -> String {
     let (mut lines, mut line) = (Vec::new(), String::new());
     for word in text.split(' ') {
