@@ -1,6 +1,6 @@
-//! What a [`TracingSystem`](crate::TracingSystem) is made from, and why it was refused.
+//! The configuration of a [`TracingSystem`](crate::TracingSystem), and the errors of an invalid one.
 
-use crate::environment::{self, Heard};
+use crate::environment::{self, Merged};
 use http::{HeaderName, HeaderValue};
 use reqwest::Url;
 use std::collections::BTreeMap;
@@ -23,8 +23,9 @@ use tracing_subscriber::EnvFilter;
 /// assert_eq!(config.sampling_ratio, 1.0);
 /// ```
 ///
-/// OpenTelemetry's own environment variables are heard where a field holds its default, which counts as silence:
-/// [`environment::VARIABLES`](crate::environment::VARIABLES) lists them. What is set here wins.
+/// Where a field holds its default, OpenTelemetry's own environment variables apply:
+/// [`environment::VARIABLES`] lists them. Any other value takes precedence
+/// over the environment.
 ///
 /// With the feature `serde` a configuration file may hold any of the fields. Headers are read from it and never written: their
 /// values may be secrets.
@@ -35,57 +36,60 @@ use tracing_subscriber::EnvFilter;
     serde(default, deny_unknown_fields)
 )]
 pub struct TracingConfig {
-    /// The `service.name` that spans are filed under. "tiny-dancer".
+    /// The `service.name` of the spans. Default: "tiny-dancer".
     pub service_name: String,
-    /// The `service.version`, say `Some(env!("CARGO_PKG_VERSION").to_string())`. None: what `OTEL_RESOURCE_ATTRIBUTES` says,
-    /// if anything.
+    /// The `service.version`, for example `Some(env!("CARGO_PKG_VERSION").to_string())`. Default: `None`, the
+    /// value in `OTEL_RESOURCE_ATTRIBUTES`, if any.
     pub service_version: Option<String>,
-    /// The `service.instance.id`, which tells processes of one service apart. None: what `OTEL_RESOURCE_ATTRIBUTES` says, or
-    /// else a random UUID, the same for all systems of a process.
+    /// The `service.instance.id`, which distinguishes processes of one service. Default: `None`, the value in
+    /// `OTEL_RESOURCE_ATTRIBUTES`, or else a random UUID that all systems of a process share.
     pub service_instance_id: Option<String>,
-    /// Where an OTLP collector listens for http-protobuf, usually port 4318. `/v1/traces` is added where the URL has
-    /// no path. None: no OTLP. Jaeger, since version 1.35, is such a collector. Credentials (`user:password@`) are an error:
-    /// they belong into `otlp_headers`. Redirects are not followed. A collector on a loopback address is spoken to
-    /// directly, any other one through the proxy that `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` name.
+    /// The URL at which an OTLP collector accepts http-protobuf, usually on port 4318. Jaeger is such a
+    /// collector since version 1.35. `/v1/traces` is added to a URL without a path. Credentials
+    /// (`user:password@`) are an error: use `otlp_headers` for them. Redirects are not followed. A collector
+    /// on a loopback address is reached directly, any other one through the proxy that `HTTP_PROXY`,
+    /// `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` name. Default: `None`, no OTLP.
     pub otlp_endpoint: Option<String>,
-    /// Headers that each export carries, say, for a token. None. Their values are never shown.
+    /// Headers of each export, for example with a token. Their values are never shown. Default: none.
     #[cfg_attr(feature = "serde", serde(skip_serializing))]
     pub otlp_headers: BTreeMap<String, String>,
-    /// Whether exports are compressed; needs the feature `gzip`. No: beside the service it costs more than it saves.
+    /// Whether exports are compressed; needs the feature `gzip`. Default: `false`, since with a collector
+    /// beside the service compression costs more than it saves.
     pub otlp_gzip: bool,
-    /// The `host:port` of a Jaeger agent, usually "localhost:6831", which takes Thrift in datagrams; so does Jaeger 2
-    /// where its old receiver is on. Datagrams are not confirmed: what was sent counts as arrived. None. Where Jaeger
-    /// takes OTLP, which it does since version 1.35, use `otlp_endpoint`.
+    /// The `host:port` of a Jaeger agent, usually "localhost:6831", which accepts Thrift in datagrams. Jaeger
+    /// 2 accepts them if its old receiver is enabled. Datagrams are not confirmed: a sent span counts as
+    /// arrived. For Jaeger since version 1.35, which accepts OTLP, use `otlp_endpoint`. Default: `None`.
     pub jaeger_agent_endpoint: Option<String>,
-    /// Whether spans are printed on the standard output, for a look while developing. No.
+    /// Whether spans are printed on the standard output, for development. Default: `false`.
     pub enable_stdout: bool,
-    /// The share of traces that begin here and are recorded, 0 to 1; a trace that began elsewhere was decided there.
-    /// 1, so that the first request that somebody sends after setting this up can be seen. In production, 0.01 to
-    /// 0.1: an unsampled request costs next to nothing, a sampled one its spans.
+    /// The recorded share of the traces that begin in this service, 0 to 1. Where a trace begins in another
+    /// service, that service decides. In production use 0.01 to 0.1: an unsampled request costs next to
+    /// nothing, a sampled one its spans. Default: 1, so that the first request is visible.
     pub sampling_ratio: f64,
-    /// How many of the nearest candidates get a span of their own, which says how near the candidate is and what it says by
-    /// itself; the rest share one. 0: a trace is one row a stage. A candidate's step takes well below a microsecond, and the
-    /// event `routing_decision` holds the features of all.
+    /// How many of the nearest candidates get a span of their own, with the candidate's similarity and the
+    /// confidence of its per-candidate pass. The others share one span. Default: 0, one span per stage, since
+    /// a candidate's step takes well below a microsecond and the event `routing_decision` contains the
+    /// features of all.
     pub candidate_spans: usize,
-    /// Whether candidates' names stay out of log lines and spans, "redacted" in their place. No: they are only in
-    /// `TRACE` lines and on spans that you open with `RoutingSpan::model_inference`.
+    /// Whether log lines and spans contain "redacted" instead of candidates' names. Default: `false`, since
+    /// the names are only in `TRACE` lines and on spans that you open with `RoutingSpan::model_inference`.
     pub redact_ids: bool,
-    /// The lightweight model's name, say "gpt-4o-mini", for the attribute `gen_ai.request.model` of requests that go
-    /// to it. None.
+    /// The lightweight model's name, for example "gpt-4o-mini", for the attribute `gen_ai.request.model` of
+    /// requests that go to it. Default: `None`.
     pub lightweight_model: Option<String>,
-    /// The same of the powerful model.
+    /// The same for the powerful model.
     pub powerful_model: Option<String>,
-    /// How long one attempt to export may take, at most a day. 10 s, as OTLP has it. Where a later attempt may succeed,
-    /// one follows after a delay that grows from 0.1 s to 5 s, or that the collector asks for, up to 30 s; attempts for
-    /// the same spans end after 5 minutes.
+    /// How long one attempt to export may take, at most a day. After a temporary failure another attempt
+    /// follows. The delay grows from 0.1 s to 5 s, or is the collector's `Retry-After`, up to 30 s. Attempts
+    /// for the same spans end after 5 minutes. Default: 10 s, as in OTLP.
     pub export_timeout: Duration,
-    /// How long [`shutdown`](crate::TracingSystem::shutdown) waits for the last spans, at most a day. 5 s: less than the
-    /// 10 s after which the usual supervisor loses its patience.
+    /// How long [`shutdown`](crate::TracingSystem::shutdown) waits for the last spans, at most a day.
+    /// Default: 5 s, less than the 10 s after which a usual supervisor kills the process.
     pub shutdown_timeout: Duration,
-    /// How log lines look on the standard error, or that there are none. Text.
+    /// The format of log lines on the standard error, or `Off`. Default: `Text`.
     pub log_format: LogFormat,
-    /// Which log lines appear, as `tracing_subscriber::EnvFilter` reads it; the variable `RUST_LOG`, where it is set,
-    /// is read instead. Either says nothing about spans. "info".
+    /// Which log lines are written, in the syntax of `tracing_subscriber::EnvFilter`. The variable
+    /// `RUST_LOG`, if set, replaces it. Neither filters spans. Default: "info".
     pub log_filter: String,
 }
 
@@ -157,46 +161,46 @@ impl fmt::Debug for TracingConfig {
     }
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum LogFormat {
-    /// For machines: an object a line.
+    /// One JSON object per line, for machines.
     Json,
     /// No log lines.
     Off,
-    /// For people.
+    /// Text, for people.
     #[default]
     Text,
 }
 
-/// Why a [`TracingSystem`](crate::TracingSystem) did not start. Nothing was installed then.
+/// Why a [`TracingSystem`](crate::TracingSystem) did not start. In this case nothing is installed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InitError {
-    /// A duration that overflows the system's clock, or is a mistake.
+    /// A duration so long that it overflows the system's clock, or is a mistake.
     #[error("{field} is {actual:?}, expected at most {limit:?}")]
     DurationTooLong {
         /// The field of [`TracingConfig`].
         field: &'static str,
-        /// What it holds.
+        /// Its value.
         actual: Duration,
-        /// What it may hold.
+        /// The largest allowed value.
         limit: Duration,
     },
-    /// A duration of nothing.
+    /// A duration of zero.
     #[error("{field} is zero")]
     DurationZero {
         /// The field of [`TracingConfig`].
         field: &'static str,
     },
-    /// Compression was asked for, without the code for it.
+    /// Compression is enabled without its cargo feature.
     #[error("otlp_gzip needs the cargo feature `gzip`")]
     Gzip,
-    /// A header that HTTP does not have.
-    #[error("{origin} holds {name:?}, which is no header, or its value is none")]
+    /// A header that is invalid in HTTP.
+    #[error("{origin} contains the header {name:?}, whose name or value is invalid")]
     Header {
-        /// Where it stands: `otlp_headers`, or the name of a variable.
+        /// Where it is set: `otlp_headers`, or the name of a variable.
         origin: &'static str,
         /// Its name; the value may be a secret.
         name: String,
@@ -207,70 +211,70 @@ pub enum InitError {
         /// Why.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// An address that is no `host:port`.
+    /// An address that is not a `host:port`.
     #[error("jaeger_agent_endpoint is {endpoint:?}: {fault}")]
     JaegerAgent {
-        /// What the field holds.
+        /// The field's value.
         endpoint: String,
         /// What is wrong with it.
         fault: EndpointFault,
     },
-    /// An address in `jaeger_agent_endpoint` where no Jaeger agent listens.
+    /// An address for OTLP in `jaeger_agent_endpoint`.
     #[error("jaeger_agent_endpoint is {endpoint:?}, which is an address for OTLP: set otlp_endpoint instead")]
     JaegerAgentIsOtlp {
-        /// What the field holds.
+        /// The field's value.
         endpoint: String,
     },
-    /// A log filter that can't be read.
-    #[error("{origin} is {filter:?}, which is no log filter: {source}")]
+    /// A malformed log filter.
+    #[error("{origin} is {filter:?}, which is not a valid log filter: {source}")]
     LogFilter {
-        /// Where it stands: `log_filter` or `RUST_LOG`.
+        /// Where it is set: `log_filter` or `RUST_LOG`.
         origin: &'static str,
-        /// What it says.
+        /// Its value.
         filter: String,
         /// Why.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// An address with a name and a password in it, which every log line about it would show.
+    /// An address that contains credentials, which log lines about it would show.
     #[error(
-        "{origin} holds credentials, which log lines would show: send them as a header, in otlp_headers or \
+        "{origin} contains credentials, which log lines would show: send them as a header, in otlp_headers or \
          OTEL_EXPORTER_OTLP_HEADERS"
     )]
     OtlpCredentials {
-        /// Where it stands: `otlp_endpoint`, or the name of a variable.
+        /// Where it is set: `otlp_endpoint`, or the name of a variable.
         origin: &'static str,
     },
-    /// An address that is no URL of a collector.
+    /// An address that is not the URL of a collector.
     #[error("{origin} is {endpoint:?}: {fault}")]
     OtlpEndpoint {
-        /// Where it stands: `otlp_endpoint`, or the name of a variable.
+        /// Where it is set: `otlp_endpoint`, or the name of a variable.
         origin: &'static str,
-        /// What it says; a query is left out.
+        /// Its value, without a query.
         endpoint: String,
         /// What is wrong with it.
         fault: EndpointFault,
     },
-    /// The port on which collectors speak gRPC.
+    /// The port that collectors use for gRPC.
     #[error(
-        "{origin} is {endpoint:?}, but on port 4317 collectors speak gRPC; http-protobuf, which is spoken here, has \
-         port 4318"
+        "{origin} is {endpoint:?}, but collectors use port 4317 for gRPC; this exporter needs http-protobuf, usually \
+         on port 4318"
     )]
     OtlpGrpcPort {
-        /// Where it stands: `otlp_endpoint`, or the name of a variable.
+        /// Where it is set: `otlp_endpoint`, or the name of a variable.
         origin: &'static str,
-        /// What it says.
+        /// Its value.
         endpoint: String,
     },
     /// A ratio outside 0 to 1, or NaN.
     #[error("sampling_ratio is {value}, expected 0 to 1")]
     SamplingRatio {
-        /// What the field holds.
+        /// The field's value.
         value: f64,
     },
     /// A service without a name.
     #[error("service_name is empty")]
     ServiceNameEmpty,
-    /// This system was shut down.
+    /// This system has been shut down.
     #[error("this tracing system was shut down; make a new one")]
     ShutDown,
     /// The process has a `tracing` subscriber already.
@@ -281,14 +285,14 @@ pub enum InitError {
     /// The process has a tracing system already, this one or another.
     #[error("a tracing system is installed already")]
     SystemInstalled,
-    /// An environment variable with a value that it can't have.
+    /// An environment variable with an invalid value.
     #[error("{variable} is {value:?}, expected {expected}")]
     Variable {
         /// Its name.
         variable: &'static str,
-        /// What it says.
+        /// Its value.
         value: String,
-        /// What it may say.
+        /// The allowed values.
         expected: &'static str,
     },
 }
@@ -297,33 +301,33 @@ pub enum InitError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EndpointFault {
-    /// No host, or one that no URL has.
-    #[error("it names no host")]
+    /// The host is missing or invalid.
+    #[error("its host is missing or invalid")]
     Host,
-    /// A port that is no number below 65,536.
+    /// The port is not a number from 1 to 65535.
     #[error("its port is not a number from 1 to 65535")]
     Port,
-    /// Something behind the path.
-    #[error("a query or a fragment has no meaning here")]
+    /// A query or a fragment follows the path.
+    #[error("it contains a query or a fragment, which has no meaning here")]
     Query,
-    /// No `http://` in front.
-    #[error("expected http:// in front")]
+    /// The address does not start with `http://`.
+    #[error("it does not start with http://")]
     Scheme,
-    /// `https://`, without the code for it.
+    /// `https://` without its cargo feature.
     #[error("https:// needs the cargo feature `tls`")]
     Tls,
-    /// A character that no URL has, such as a space.
-    #[error("it holds a character that no URL has")]
+    /// A character that is invalid in a URL, such as a space.
+    #[error("it contains a character that is invalid in a URL")]
     Whitespace,
 }
 
-/// A configuration that was checked, and is never checked again.
+/// A checked configuration, which needs no other check.
 #[derive(Debug)]
 pub(crate) struct Checked {
     pub(crate) config: TracingConfig,
     /// The full URL that spans are posted to.
     pub(crate) traces_url: Option<Url>,
-    /// Whether there are to be no spans at all.
+    /// Whether the SDK is disabled, so that there are no spans.
     pub(crate) disabled: bool,
     /// Whether the global propagator is installed.
     pub(crate) propagate: bool,
@@ -333,7 +337,7 @@ pub(crate) struct Checked {
     pub(crate) queue_size: usize,
     /// How many spans are sent at once.
     pub(crate) batch_size: usize,
-    /// How long spans wait for others.
+    /// How long spans wait for a batch to fill.
     pub(crate) schedule_delay: Duration,
 }
 
@@ -342,7 +346,7 @@ impl Checked {
         if self.disabled { 0.0 } else { self.config.sampling_ratio }
     }
 
-    /// Where spans go, in words.
+    /// Where spans go, as text.
     pub(crate) fn endpoint(&self) -> String {
         let config = &self.config;
         let exporters = [
@@ -357,12 +361,12 @@ impl Checked {
 
 impl TracingConfig {
     pub(crate) fn check(self) -> Result<Checked, InitError> {
-        self.check_in(environment::of_the_process)
+        self.check_in(environment::process_variable)
     }
 
-    /// Checks it together with what the environment says.
+    /// Checks it in combination with the environment.
     pub(crate) fn check_in(self, read: impl Fn(&str) -> Option<String>) -> Result<Checked, InitError> {
-        let Heard {
+        let Merged {
             config,
             traces_endpoint,
             disabled,
@@ -371,7 +375,7 @@ impl TracingConfig {
             queue_size,
             batch_size,
             schedule_delay,
-        } = environment::hear(self, read)?;
+        } = environment::merge(self, read)?;
         if config.service_name.is_empty() {
             return Err(InitError::ServiceNameEmpty);
         }
@@ -416,8 +420,8 @@ impl TracingConfig {
         })
     }
 
-    /// The filter of log lines. The SDK's own are off unless asked for: what they have to say of a dead collector, they
-    /// say with every batch, and the exporter here says it once.
+    /// The filter of log lines. The SDK's own lines are off by default: about a dead collector they repeat
+    /// with every batch, while this crate's exporter logs once.
     pub(crate) fn log_filter(&self) -> Result<EnvFilter, InitError> {
         let (origin, filter) = match std::env::var("RUST_LOG") {
             Ok(filter) if !filter.is_empty() => ("RUST_LOG", filter),
@@ -437,7 +441,7 @@ const LONGEST: Duration = Duration::from_secs(86_400);
 const OTLP_ENDPOINT: &str = "otlp_endpoint";
 const OTLP_HEADERS: &str = "otlp_headers";
 
-/// An address without what may be secret: what stands before an `@`, and a query.
+/// An address without its possible secrets: the part before an `@`, and the query.
 pub(crate) fn shown(endpoint: &str) -> String {
     let (scheme, rest) = match endpoint.split_once("://") {
         Some((scheme, rest)) => (format!("{scheme}://"), rest),
@@ -461,7 +465,7 @@ fn check_agent(endpoint: &str) -> Result<(), InitError> {
     }
     match host_and_port(endpoint) {
         ("", _) => refuse(EndpointFault::Host),
-        // An IPv6 address without brackets: which of its colons is the port's?
+        // In an IPv6 address without brackets, the colon of the port is ambiguous.
         (host, _) if host.contains(':') && !host.starts_with('[') => refuse(EndpointFault::Host),
         (_, None) => refuse(EndpointFault::Port),
         (_, Some(port)) if !port.parse::<u16>().is_ok_and(|port| port > 0) => refuse(EndpointFault::Port),
@@ -469,7 +473,7 @@ fn check_agent(endpoint: &str) -> Result<(), InitError> {
     }
 }
 
-/// Divides at the colon of the port. In an IPv6 address, `[::1]:4318`, only one behind the bracket is that.
+/// Splits at the colon of the port. In an IPv6 address such as `[::1]:4318` this colon follows the bracket.
 fn host_and_port(text: &str) -> (&str, Option<&str>) {
     let bracket = text.rfind(']').unwrap_or(0);
     match text[bracket..].rsplit_once(':') {
@@ -481,7 +485,7 @@ fn host_and_port(text: &str) -> (&str, Option<&str>) {
 /// Checks a collector's address, and adds the path of OTLP where it has none.
 fn traces_url(origin: &'static str, endpoint: &str) -> Result<Url, InitError> {
     let refuse = |fault| {
-        // Besides its fault it may hold a password, which the error must not show.
+        // The address may also contain a password, which the error must not show.
         if endpoint.contains('@') {
             return Err(InitError::OtlpCredentials { origin });
         }

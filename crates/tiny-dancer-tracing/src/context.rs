@@ -9,7 +9,7 @@ use opentelemetry::{Context, ContextGuard};
 use std::str::FromStr;
 use std::sync::{Arc, LazyLock};
 
-/// A place in a trace: which trace, which span of it, and whether it is recorded.
+/// A position in a trace: the trace, a span in it, and whether the trace is recorded.
 ///
 /// ```
 /// use tiny_dancer_tracing::TraceContext;
@@ -24,42 +24,42 @@ use std::sync::{Arc, LazyLock};
 ///
 /// {
 ///     let _parent = caller.attach();
-///     // What is routed here, and each span that begins here, is part of the caller's trace.
+///     // Requests routed here and spans opened here are part of the caller's trace.
 ///     let here = TraceContext::from_current().expect("it was attached");
 ///     assert_eq!(here.trace_id(), "0af7651916cd43dd8448eb211c80319c");
 /// }
 /// # Ok::<(), tiny_dancer_tracing::TraceContextError>(())
 /// ```
 ///
-/// A request whose headers hold no context, or a broken one, begins a trace of its own, as the standard wants it:
+/// A request whose headers contain no valid context begins a new trace, as the standard requires:
 /// `let _parent = TraceContext::from_headers(headers).ok().map(|caller| caller.attach());`
 ///
-/// A context is plain data: send it to another thread, a rayon pool or a task, and attach it there; a future runs
-/// [within](Self::within) it on whichever threads it is polled.
+/// A context is plain data: send it to another thread, a rayon pool or a task, and attach it there. A future
+/// runs [within](Self::within) it on each thread that polls the future.
 ///
-/// [W3C Trace Context, level 2](https://www.w3.org/TR/trace-context-2/), read strictly.
+/// It follows [W3C Trace Context, level 2](https://www.w3.org/TR/trace-context-2/) strictly.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TraceContext {
-    /// With those members of the `tracestate` that OpenTelemetry's own type takes: it refuses keys that have more than one
-    /// `@`, or more than 13 characters behind it.
+    /// Contains only those members of the `tracestate` that OpenTelemetry's own type accepts. It refuses keys
+    /// with more than one `@`, or with more than 13 characters after it.
     context: SpanContext,
-    /// All members.
+    /// All members of the `tracestate`.
     tracestate: Arc<str>,
 }
 
 /// The header that holds the trace, the span and the flags.
 const TRACEPARENT: &str = "traceparent";
-/// The header in which each vendor keeps notes of its own.
+/// The header in which each vendor keeps its own data.
 const TRACESTATE: &str = "tracestate";
 
-/// The flag that says that a trace's id was drawn by chance, so that others may sample by it.
+/// The flag of a trace whose id is random, so that other services may sample by it.
 const RANDOM: TraceFlags = TraceFlags::new(0x02);
 
 impl TraceContext {
-    /// Reads the context from a request's headers: any pairs of name and value, in any case.
+    /// Reads the context from a request's headers, as pairs of name and value. The names may have any case.
     ///
-    /// A `tracestate` that can't be read is left out, as the standard says; it costs nobody the trace.
-    /// [`with_tracestate`](Self::with_tracestate) says what is wrong with it.
+    /// A malformed `tracestate` is left out and the trace continues, as the standard says.
+    /// [`with_tracestate`](Self::with_tracestate) returns its error.
     ///
     /// # Errors
     ///
@@ -78,7 +78,7 @@ impl TraceContext {
             }
         }
         let parent = parent.ok_or(TraceContextError::Missing)?;
-        // Around a header's value there may be white space, which some servers leave there.
+        // Some servers leave white space around a header's value.
         let context: Self = parent.as_ref().trim_matches(WHITE).parse()?;
         Ok(match context.clone().with_tracestate(&states.join(",")) {
             Ok(with_state) => with_state,
@@ -107,24 +107,24 @@ impl TraceContext {
     ///
     /// As [`from_headers`](Self::from_headers).
     pub fn extract(headers: &HeaderMap) -> Result<Self, TraceContextError> {
-        // What is not text is no trace context, and is refused as such rather than passed over.
+        // A value that is not text is malformed: it is refused, not ignored.
         let pair =
             |(name, value): (_, &HeaderValue)| (name, String::from_utf8_lossy(value.as_bytes()).into_owned());
         Self::from_headers(headers.iter().map(pair))
     }
 
-    /// Writes the headers for the next service, in the place of those that are there.
+    /// Writes the headers for the next service, and replaces existing ones.
     pub fn inject(&self, headers: &mut HeaderMap) {
         headers.remove(TRACESTATE);
         for (name, value) in self.to_headers() {
-            // It was read from a header, or made of digits: it always fits one.
+            // The value was read from a header or consists of digits, so it is always valid.
             if let Ok(value) = HeaderValue::from_str(&value) {
                 headers.insert(name, value);
             }
         }
     }
 
-    /// The same place in the trace, with other vendors' notes; empty, with none.
+    /// The same position in the trace with another `tracestate`, which may be empty.
     ///
     /// # Errors
     ///
@@ -132,20 +132,21 @@ impl TraceContext {
     pub fn with_tracestate(self, tracestate: &str) -> Result<Self, TraceStateError> {
         let members = parse_state(tracestate)?;
         let taken = members.iter().copied().filter(|&member| TraceState::from_key_value([member]).is_ok());
-        // Each of them was taken by itself, and there are no more than the standard allows.
+        // Each member was accepted by itself, and their number is within the standard's limit.
         let state = TraceState::from_key_value(taken).unwrap_or_default();
         let whole: Vec<_> = members.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let context = with_state(&self.context, self.context.trace_flags(), state);
         Ok(Self { context, tracestate: whole.join(",").into() })
     }
 
-    /// The context in which the caller runs: that of the innermost span, or what was attached. `None` outside a trace.
+    /// The current context: that of the innermost span, or the attached one. `None` outside a trace.
     pub fn from_current() -> Option<Self> {
         Context::map_current(Self::of)
     }
 
-    /// The innermost span of this context. What spans don't carry on, the random flag below the unsampled and members of
-    /// the `tracestate`, comes from the caller, as long as the trace is the caller's.
+    /// The innermost span of this context. OpenTelemetry's spans lose the random flag below an unsampled
+    /// span, and some members of the `tracestate`. Within the caller's trace, both are taken from the
+    /// caller's context.
     fn of(context: &Context) -> Option<Self> {
         let span = context.span();
         let here = span.span_context();
@@ -166,7 +167,7 @@ impl TraceContext {
         })
     }
 
-    /// Makes this the parent of what begins in a context.
+    /// A context in which this is the parent of new spans.
     fn below(&self, context: &Context) -> Context {
         let context = context.with_remote_span_context(self.context.clone());
         let flags = self.context.trace_flags();
@@ -187,7 +188,7 @@ impl TraceContext {
         headers
     }
 
-    /// Makes this the parent of what begins on this thread while the guard lives.
+    /// Makes this the parent of requests and spans that begin on this thread while the guard lives.
     ///
     /// The guard can't be held across an `.await`: use [`within`](Self::within) there, or open a span while the guard
     /// lives, and instrument the future with it.
@@ -195,17 +196,18 @@ impl TraceContext {
         Guard { _attached: self.below(&Context::current()).attach() }
     }
 
-    /// Runs a future with this as the parent of what begins in it, on whichever threads it is polled.
+    /// Runs a future with this as the parent of requests and spans that begin in it, on each thread that
+    /// polls it.
     pub fn within<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
         future.with_context(self.below(&Context::current()))
     }
 
-    /// 32 hexadecimal digits.
+    /// The trace's id, 32 hexadecimal digits.
     pub fn trace_id(&self) -> String {
         self.context.trace_id().to_string()
     }
 
-    /// 16 hexadecimal digits.
+    /// The span's id, 16 hexadecimal digits.
     pub fn span_id(&self) -> String {
         self.context.span_id().to_string()
     }
@@ -215,7 +217,7 @@ impl TraceContext {
         self.context.is_sampled()
     }
 
-    /// The vendors' notes, as the header has them.
+    /// The value of the header `tracestate`; empty without vendors' data.
     pub fn tracestate(&self) -> String {
         self.tracestate.to_string()
     }
@@ -236,7 +238,7 @@ impl FromStr for TraceContext {
     }
 }
 
-/// The same place in the trace, with these flags and notes.
+/// The same position in the trace, with these flags and this state.
 fn with_state(context: &SpanContext, flags: TraceFlags, state: TraceState) -> SpanContext {
     SpanContext::new(context.trace_id(), context.span_id(), flags, context.is_remote(), state)
 }
@@ -269,7 +271,7 @@ impl TextMapPropagator for Propagator {
     }
 }
 
-/// While it lives, a [`TraceContext`] is the parent of what begins on its thread.
+/// While it lives, a [`TraceContext`] is the parent of requests and spans that begin on its thread.
 #[derive(Debug)]
 #[must_use = "the context is the parent only while this lives"]
 pub struct Guard {
@@ -283,18 +285,18 @@ pub enum TraceContextError {
     /// Not two lower-case hexadecimal digits.
     #[error("traceparent: the flags are not two lower-case hexadecimal digits")]
     Flags,
-    /// Not of the length of a `traceparent`, or not divided by dashes as one is.
+    /// The length or the dashes differ from those of a `traceparent`.
     #[error("traceparent: expected version-trace-parent-flags in {expected} characters, got {actual}")]
     Form {
         /// The length of version 00.
         expected: usize,
-        /// The length of what came.
+        /// The length of the value.
         actual: usize,
     },
     /// There is no such header.
     #[error("there is no traceparent header")]
     Missing,
-    /// Two such headers, so that neither is to be trusted.
+    /// There is more than one such header, so none is used.
     #[error("there is more than one traceparent header")]
     Repeated,
     /// Not 16 lower-case hexadecimal digits, or all of them zero.
@@ -303,47 +305,47 @@ pub enum TraceContextError {
     /// Not 32 lower-case hexadecimal digits, or all of them zero.
     #[error("traceparent: the trace's id is not 32 lower-case hexadecimal digits, or is zero")]
     TraceId,
-    /// Not two lower-case hexadecimal digits, or `ff`, which is no version.
+    /// Not two lower-case hexadecimal digits, or `ff`, which is invalid.
     #[error("traceparent: the version is not two lower-case hexadecimal digits, or is ff")]
     Version,
 }
 
-/// Why a `tracestate` can't be read. It costs nobody the trace.
+/// Why a `tracestate` is malformed. The trace continues without it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TraceStateError {
     /// A member without an equals sign.
     #[error("tracestate: member {member} has no equals sign")]
     Form {
-        /// Its place, from 0.
+        /// Its index, from 0.
         member: usize,
     },
-    /// A key with a character, a first character or a length that it can't have.
-    #[error("tracestate: the key of member {member} is none")]
+    /// A key with an invalid character, first character or length.
+    #[error("tracestate: the key of member {member} is invalid")]
     Key {
-        /// Its place, from 0.
+        /// Its index, from 0.
         member: usize,
     },
     /// Too many members.
     #[error("tracestate: {actual} members, expected at most {expected}")]
     Members {
-        /// How many there may be.
+        /// The largest allowed number.
         expected: usize,
-        /// How many there are.
+        /// The actual number.
         actual: usize,
     },
-    /// A value that is empty, too long or holds a character that it can't have.
-    #[error("tracestate: the value of member {member} is none")]
+    /// A value that is empty, too long or contains an invalid character.
+    #[error("tracestate: the value of member {member} is invalid")]
     Value {
-        /// Its place, from 0.
+        /// Its index, from 0.
         member: usize,
     },
 }
 
-/// What may stand around a header's value and a member of a list.
+/// The white space that may surround a header's value and a member of a list.
 const WHITE: [char; 2] = [' ', '\t'];
 
-/// How many members a `tracestate` may have.
+/// The most members of a `tracestate`.
 const MEMBERS: usize = 32;
 
 /// The members of a `tracestate`, as key and value.
@@ -360,7 +362,7 @@ fn parse_state(text: &str) -> Result<Vec<(&str, &str)>, TraceStateError> {
         if !is_state_key(key) {
             return Err(TraceStateError::Key { member });
         }
-        // Printable ASCII, but for the two that divide.
+        // Printable ASCII, except the two separators.
         let fits = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b',' && byte != b'=';
         if !(1..=256).contains(&value.len()) || !value.bytes().all(fits) {
             return Err(TraceStateError::Value { member });
@@ -370,19 +372,20 @@ fn parse_state(text: &str) -> Result<Vec<(&str, &str)>, TraceStateError> {
     Ok(pairs)
 }
 
-/// A letter or a digit, and up to 255 more characters. Level 1 of the standard had one `@` at most, at a place of its own.
+/// A lower-case letter or a digit, and up to 255 more characters. Level 1 of the standard allows at most one
+/// `@`, and only between tenant and system.
 fn is_state_key(key: &str) -> bool {
     let begins = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let fits = |byte: u8| begins(byte) || matches!(byte, b'_' | b'-' | b'*' | b'/' | b'@');
     key.len() <= 256 && key.bytes().next().is_some_and(begins) && key.bytes().all(fits)
 }
 
-/// How long a `traceparent` of version 00 is.
+/// The length of a `traceparent` of version 00.
 const LENGTH: usize = 55;
 
 fn parse(value: &str) -> Result<(TraceId, SpanId, TraceFlags), TraceContextError> {
     let form = TraceContextError::Form { expected: LENGTH, actual: value.len() };
-    // Later versions may add fields, behind a dash; what is here they keep.
+    // Later versions keep these fields, and may add others after a dash.
     let (head, tail) = value.split_at_checked(LENGTH).ok_or(form)?;
     let mut fields = head.split('-');
     let (Some(version), Some(trace_id), Some(span_id), Some(flags), None) =
@@ -397,12 +400,12 @@ fn parse(value: &str) -> Result<(TraceId, SpanId, TraceFlags), TraceContextError
     if !tail.is_empty() && (version == 0 || !tail.starts_with('-')) {
         return Err(form);
     }
-    // Flags without a meaning are not passed on.
+    // Flags without a meaning are dropped.
     let flags = TraceFlags::new(flags as u8) & (TraceFlags::SAMPLED | RANDOM);
     Ok((TraceId::from(trace_id), SpanId::from(span_id as u64), flags))
 }
 
-/// So many lower-case hexadecimal digits, no sign and nothing else.
+/// Parses exactly `DIGITS` lower-case hexadecimal digits.
 fn hex<const DIGITS: usize>(text: &str) -> Option<u128> {
     let is_hex = text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
     (text.len() == DIGITS && is_hex).then(|| u128::from_str_radix(text, 16).ok())?

@@ -1,7 +1,7 @@
-//! OpenTelemetry's own environment variables: heard where the configuration says nothing.
+//! OpenTelemetry's own environment variables, which apply where the configuration holds its defaults.
 //!
-//! A field that holds its default counts as silent; any other value wins over the environment. An empty variable
-//! counts as not set.
+//! Any other value of the configuration takes precedence over the environment. An empty variable counts as
+//! not set.
 
 use crate::config::{InitError, TracingConfig};
 use percent_encoding::percent_decode_str;
@@ -9,13 +9,13 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// A variable that is heard.
+/// A variable that the tracing system reads.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Variable {
     /// Its name.
     pub name: &'static str,
-    /// What it says.
+    /// What it means.
     pub help: &'static str,
 }
 
@@ -41,35 +41,38 @@ const QUEUE_SIZE: &str = "OTEL_BSP_MAX_QUEUE_SIZE";
 const BATCH_SIZE: &str = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE";
 const SCHEDULE_DELAY: &str = "OTEL_BSP_SCHEDULE_DELAY";
 
-/// Every variable that is heard. `docs/spans.md` lists them from here.
+/// Every variable that the tracing system reads. `docs/spans.md` is generated from this list.
 pub const VARIABLES: &[Variable] = &[
     variable(SDK_DISABLED, "`true`: no spans; log lines stay"),
     variable(SERVICE_NAME, "the service's name, where `service_name` is \"tiny-dancer\""),
     variable(
         RESOURCE_ATTRIBUTES,
-        "what else is known of the service, `key=value` by commas; its `service.name` gives way \
-        to `OTEL_SERVICE_NAME`",
+        "other attributes of the service, as `key=value` separated by commas; `OTEL_SERVICE_NAME` \
+        overrides its `service.name`",
     ),
     variable(
         PROPAGATORS,
-        "`none`: no global propagator is installed; of others only `tracecontext` is there",
+        "`none`: no global propagator is installed; of the others only `tracecontext` is supported",
     ),
     variable(
         EXPORTER,
-        "`otlp`, `console`, `none`, or several by commas, where the configuration names no exporter",
+        "`otlp`, `console`, `none`, or several separated by commas, where the configuration names no exporter",
     ),
     variable(
         SAMPLER,
         "`always_on`, `always_off` or `traceidratio`, with or without `parentbased_`, where \
-        `sampling_ratio` is 1; a parent is obeyed under each of them",
+        `sampling_ratio` is 1; with each of them a span follows its parent",
     ),
     variable(SAMPLER_ARG, "the ratio, 0 to 1"),
     variable(
         TRACES_ENDPOINT,
-        "where spans are posted to, the path included, where the configuration names no exporter",
+        "the full URL that spans are posted to, where the configuration names no exporter",
     ),
     variable(ENDPOINT, "the same for all signals: `/v1/traces` is added"),
-    variable(PROTOCOL[0], "`http/protobuf`, or starting is an error: there is no other"),
+    variable(
+        PROTOCOL[0],
+        "`http/protobuf`, the only supported protocol; any other one is an error at the start",
+    ),
     variable(PROTOCOL[1], "the same for all signals"),
     variable(TIMEOUT[0], "milliseconds, at most a day, where `export_timeout` is 10 s"),
     variable(TIMEOUT[1], "the same for all signals"),
@@ -77,34 +80,37 @@ pub const VARIABLES: &[Variable] = &[
     variable(COMPRESSION[1], "the same for all signals"),
     variable(
         HEADERS[0],
-        "more headers, `name=value` by commas, values percent-encoded, say, for a token; those of \
-        `otlp_headers` win",
+        "additional headers, for example with a token, as `name=value` separated by commas, values \
+        percent-encoded; those of `otlp_headers` take precedence",
     ),
     variable(HEADERS[1], "the same for all signals"),
-    variable(ATTRIBUTE_LIMIT, "how many attributes a span may have, 32 to 65536, less counts as 32; 128"),
+    variable(
+        ATTRIBUTE_LIMIT,
+        "how many attributes a span may have, 32 to 65536, less counts as 32; default 128",
+    ),
     variable(
         QUEUE_SIZE,
-        "how many requests, each with its stages, and other spans may wait, at most 131072; 2048",
+        "how many requests, each with its stages, and other spans may wait, at most 131072; default 2048",
     ),
     variable(
         BATCH_SIZE,
-        "how many wait at most before they are sent, and how many spans are sent at once, at most \
-        131072; 512",
+        "how many requests and other spans wait before they are sent, and how many spans are sent at \
+        once, at most 131072; default 512",
     ),
-    variable(SCHEDULE_DELAY, "milliseconds that spans wait for others, at most a day; 5000"),
+    variable(SCHEDULE_DELAY, "milliseconds that spans wait for a batch to fill, at most a day; default 5000"),
 ];
 
-/// How many places a queue may have: half a kilobyte each is taken when the system starts.
-const PLACES: RangeInclusive<u64> = 1..=1 << 17;
+/// How many slots a queue may have. Each takes half a kilobyte when the system starts.
+const SLOTS: RangeInclusive<u64> = 1..=1 << 17;
 const ATTRIBUTES: RangeInclusive<u64> = 0..=1 << 16;
 /// Up to a day.
 const MILLISECONDS: RangeInclusive<u64> = 0..=86_400_000;
 
-/// What the environment adds to a configuration.
+/// A configuration in combination with the environment.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Heard {
+pub(crate) struct Merged {
     pub(crate) config: TracingConfig,
-    /// Where to post, path included, where a variable said so, and which.
+    /// The variable that sets where to post, and its full URL.
     pub(crate) traces_endpoint: Option<(&'static str, String)>,
     pub(crate) disabled: bool,
     pub(crate) propagate: bool,
@@ -114,17 +120,17 @@ pub(crate) struct Heard {
     pub(crate) schedule_delay: Duration,
 }
 
-/// As the process has them.
-pub(crate) fn of_the_process(name: &str) -> Option<String> {
+/// Reads a variable of this process.
+pub(crate) fn process_variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Asks for each variable that the configuration leaves something to.
-pub(crate) fn hear(
+/// Reads the variables of the fields that hold their defaults, and merges their values.
+pub(crate) fn merge(
     mut config: TracingConfig,
     read: impl Fn(&str) -> Option<String>,
-) -> Result<Heard, InitError> {
-    let silent = TracingConfig::default();
+) -> Result<Merged, InitError> {
+    let defaults = TracingConfig::default();
     let read = |name: &'static str| {
         let value = read(name)?.trim().to_owned();
         (!value.is_empty()).then_some(value)
@@ -134,12 +140,12 @@ pub(crate) fn hear(
 
     let disabled = read(SDK_DISABLED).is_some_and(|value| value.eq_ignore_ascii_case("true"));
     let propagate = read(PROPAGATORS).is_none_or(|value| list(&value).any(|name| name == "tracecontext"));
-    if config.service_name == silent.service_name
+    if config.service_name == defaults.service_name
         && let Some(name) = read(SERVICE_NAME).or_else(|| service(&read(RESOURCE_ATTRIBUTES)?))
     {
         config.service_name = name;
     }
-    if config.sampling_ratio == silent.sampling_ratio
+    if config.sampling_ratio == defaults.sampling_ratio
         && let Some(sampler) = read(SAMPLER)
     {
         config.sampling_ratio = match sampler.trim_start_matches("parentbased_") {
@@ -153,7 +159,7 @@ pub(crate) fn hear(
             _ => return refuse(SAMPLER, sampler, "always_on, always_off or traceidratio"),
         };
     }
-    if config.export_timeout == silent.export_timeout
+    if config.export_timeout == defaults.export_timeout
         && let Some((variable, value)) = first(TIMEOUT)
     {
         match value.parse() {
@@ -166,7 +172,7 @@ pub(crate) fn hear(
     if let Some((variable, value)) = first(PROTOCOL)
         && value != "http/protobuf"
     {
-        return refuse(variable, value, "http/protobuf, which is all that is spoken here");
+        return refuse(variable, value, "http/protobuf, the only supported protocol");
     }
     if !config.otlp_gzip
         && let Some((variable, value)) = first(COMPRESSION)
@@ -180,22 +186,22 @@ pub(crate) fn hear(
     if let Some((origin, value)) = first(HEADERS) {
         add_headers(&mut config.otlp_headers, origin, &value)?;
     }
-    let number = |variable, silent, range, expected| match read(variable) {
+    let number = |variable, default, range, expected| match read(variable) {
         Some(value) => number(variable, value, &range, expected),
-        None => Ok(silent),
+        None => Ok(default),
     };
     let attribute_limit = number(ATTRIBUTE_LIMIT, 128, ATTRIBUTES, "a number of attributes, at most 65536")?;
-    let places = "a number of spans, 1 to 131072";
-    let queue_size = number(QUEUE_SIZE, 2048, PLACES, places)?;
-    let batch_size = number(BATCH_SIZE, 512, PLACES, places)?;
+    let expected = "a number of spans, 1 to 131072";
+    let queue_size = number(QUEUE_SIZE, 2048, SLOTS, expected)?;
+    let batch_size = number(BATCH_SIZE, 512, SLOTS, expected)?;
     let schedule_delay = number(SCHEDULE_DELAY, 5_000, MILLISECONDS, "milliseconds, at most 86400000")?;
 
     let mut traces_endpoint = None;
-    let is_silent = config.otlp_endpoint.is_none()
+    let names_no_exporter = config.otlp_endpoint.is_none()
         && config.jaeger_agent_endpoint.is_none()
         && !config.enable_stdout
         && !disabled;
-    if is_silent {
+    if names_no_exporter {
         let exporters = read(EXPORTER);
         let endpoint = read(ENDPOINT);
         let mut otlp = exporters.is_none() && (endpoint.is_some() || read(TRACES_ENDPOINT).is_some());
@@ -215,12 +221,12 @@ pub(crate) fn hear(
                 });
         }
     }
-    Ok(Heard {
+    Ok(Merged {
         config,
         traces_endpoint,
         disabled,
         propagate,
-        // The router's own must fit.
+        // The router's own attributes must fit.
         attribute_limit: attribute_limit.max(32) as u32,
         queue_size: queue_size as usize,
         batch_size: batch_size as usize,
@@ -240,7 +246,7 @@ fn number(
     }
 }
 
-/// Adds the headers that are not there yet.
+/// Adds the headers that are not set yet.
 fn add_headers(
     headers: &mut BTreeMap<String, String>,
     origin: &'static str,
@@ -256,7 +262,7 @@ fn add_headers(
     Ok(())
 }
 
-/// A header of a list, `name=value`, with what HTTP doesn't allow in a value percent-encoded.
+/// A header of a list: `name=value`, with a percent-encoded value.
 fn header(member: &str) -> Option<(String, String)> {
     let (name, value) = member.split_once('=')?;
     let (name, value) = (name.trim(), percent_decode_str(value.trim()).decode_utf8().ok()?);
@@ -264,7 +270,7 @@ fn header(member: &str) -> Option<(String, String)> {
     fits.then(|| (name.to_lowercase(), value.into_owned()))
 }
 
-/// What may be shown of a header that is none: without an equals sign, all of it may be a secret.
+/// The part of an invalid header that may be shown. Without an equals sign, all of it may be a secret.
 fn name_of(member: &str) -> &str {
     member.split_once('=').map_or("", |(name, _)| name.trim())
 }

@@ -1,4 +1,4 @@
-//! From an ended span to the collector: a bounded queue, a thread of its own, and a count of what was lost.
+//! The way of an ended span to the collector: a bounded queue, a thread of its own, and counts of lost spans.
 //!
 //! ```text
 //! span ends ──> Counted processor ──> SDK's queue ──(its thread)──> Unpacking exporter ──> collector
@@ -6,11 +6,11 @@
 //!                  full: dropped += n
 //! ```
 //!
-//! A request goes through it as one span that carries its stages, and takes one place: it is kept whole or lost whole.
+//! A request is one span that carries its stages and takes one slot, so it is kept or lost as a whole.
 //!
-//! Whatever became neither flushed nor failed in the end was dropped: the queue was full, or time ran out. The SDK logs
-//! such things and counts them nowhere, so the places in its queue are counted here, and a span for which there is none
-//! never gets there.
+//! A span that is neither flushed nor failed in the end was dropped: the queue was full, or the deadline
+//! passed. The SDK logs dropped spans without counting them. So this module counts the slots of the SDK's
+//! queue, and a span without a free slot never reaches that queue.
 
 use crate::config::{Checked, InitError};
 use crate::fields::{self, TARGET};
@@ -29,17 +29,18 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::time::Duration;
 use tiny_dancer_core::{Clock, ModelType, Tick};
 
-/// What became of the spans of a tracing system. With two exporters a span is counted once for each.
+/// The final counts of a tracing system's spans. With two exporters each span is counted twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShutdownReport {
-    /// Spans that a collector took, or that were printed.
+    /// Spans that a collector accepted, or that were printed.
     pub flushed: u64,
-    /// Spans that were never offered to it: the queue was full, or the deadline passed first.
+    /// Spans that were never sent: the queue was full, or the deadline passed first.
     pub dropped: u64,
-    /// Spans that it refused, or that were offered in vain, such as those that it did not confirm by the deadline.
+    /// Spans that the collector refused, or whose export failed, for example without a confirmation by the
+    /// deadline.
     pub failed: u64,
-    /// Whether the deadline passed, or an exporter's thread was gone, before all was done.
+    /// Whether the deadline passed, or an exporter's thread ended, before the shutdown was complete.
     pub timed_out: bool,
 }
 
@@ -58,7 +59,7 @@ impl std::fmt::Display for ShutdownReport {
     }
 }
 
-/// What has become of the spans of a tracing system so far. With two exporters a span is counted once for each.
+/// The counts of a tracing system's spans so far. With two exporters each span is counted twice.
 ///
 /// `made` is the sum of the others and of the spans that are being sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,13 +67,14 @@ impl std::fmt::Display for ShutdownReport {
 pub struct SpanCounts {
     /// Spans that ended.
     pub made: u64,
-    /// Spans that wait to be sent: of no more requests, and no more of others, than the queue holds.
+    /// Spans that wait to be sent. The queue bounds the number of requests, each with its stages, and other
+    /// spans.
     pub waiting: u64,
-    /// Spans that a collector took, or that were printed.
+    /// Spans that a collector accepted, or that were printed.
     pub flushed: u64,
-    /// Spans for which there was no place in the queue or, after a shutdown, no time.
+    /// Spans for which there was no slot in the queue or, after a shutdown, no time.
     pub dropped: u64,
-    /// Spans that it refused, or that were offered in vain.
+    /// Spans that the collector refused, or whose export failed.
     pub failed: u64,
 }
 
@@ -81,13 +83,13 @@ pub struct SpanCounts {
 pub(crate) struct Pipeline {
     provider: SdkTracerProvider,
     tracer: SdkTracer,
-    /// Makes spans of `tracing` spans.
+    /// Opens the OpenTelemetry spans of `tracing` spans.
     bridge: SdkTracer,
     ledgers: Vec<Arc<Ledger>>,
     deadline: Deadline,
     running: AtomicBool,
-    /// How many spans were flushed and how many had failed when the shutdown was over. What an exporter still does then, late,
-    /// counts no more, or what was dropped would become less.
+    /// The numbers of flushed and failed spans at the end of the shutdown. Later exports are not counted, so
+    /// that the number of dropped spans never decreases.
     ended: OnceLock<(u64, u64)>,
     propagates: bool,
     /// Where spans go, for the log.
@@ -107,7 +109,7 @@ impl Pipeline {
             return Ok(Self::new(checked, exporters));
         }
         let config = &checked.config;
-        // Printing comes first, so that a slow collector can't hold it up when both are shut down.
+        // Printing comes first, so that a slow collector can't delay it when both are shut down.
         if config.enable_stdout {
             exporters.add(opentelemetry_stdout::SpanExporter::default(), Trouble::default());
         }
@@ -177,7 +179,7 @@ impl Pipeline {
         self.running.load(Ordering::Relaxed)
     }
 
-    /// Says in the log where spans go, and how many.
+    /// Logs where spans go, and the sampling ratio.
     pub(crate) fn log_start(&self) {
         tracing::info!(
             target: TARGET,
@@ -189,12 +191,12 @@ impl Pipeline {
         );
     }
 
-    /// Where spans go; "none" where they go nowhere.
+    /// Where spans go; "none" without an exporter.
     pub(crate) fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
-    /// The share of traces that begin here and are recorded.
+    /// The recorded share of the traces that begin in this service.
     pub(crate) fn sampling_ratio(&self) -> f64 {
         self.sampling_ratio
     }
@@ -203,12 +205,12 @@ impl Pipeline {
         self.candidate_spans
     }
 
-    /// Whether candidates' names are kept to themselves.
+    /// Whether candidates' names are redacted.
     pub(crate) fn redacts_ids(&self) -> bool {
         self.redacts_ids
     }
 
-    /// What the caller names this model.
+    /// The configured name of this model.
     pub(crate) fn model_name(&self, model: ModelType) -> Option<&str> {
         match model {
             ModelType::Lightweight => self.lightweight_model.as_deref(),
@@ -229,32 +231,32 @@ impl Pipeline {
             .start_with_context(&self.tracer, parent)
     }
 
-    /// Exports what is left, for as long as the configuration allows, and tells what became of everything.
+    /// Exports the remaining spans for at most `shutdown_timeout`, and returns the counts of all spans.
     pub(crate) fn shutdown(&self) -> ShutdownReport {
         self.running.store(false, Ordering::Relaxed);
         let (provider, timeout) = (self.provider.clone(), self.shutdown_timeout);
         self.deadline.set(timeout);
         let (done, wait) = mpsc::channel();
-        // On a thread of its own: the SDK grants each exporter the whole time, one after the other, and joins its
-        // threads, which must not happen to a caller that has promised an answer by the deadline.
-        let helper = std::thread::Builder::new().name("tiny-dancer-shutdown".to_owned());
-        let helper = helper.spawn(move || done.send(provider.shutdown_with_timeout(timeout).is_ok()));
-        let done_in_time = helper.is_ok() && wait.recv_timeout(timeout).unwrap_or(false);
+        // The SDK gives each exporter the whole timeout, one after the other, and joins its threads. This may
+        // outlast the deadline, so it runs on a thread of its own.
+        let thread = std::thread::Builder::new().name("tiny-dancer-shutdown".to_owned());
+        let thread = thread.spawn(move || done.send(provider.shutdown_with_timeout(timeout).is_ok()));
+        let done_in_time = thread.is_ok() && wait.recv_timeout(timeout).unwrap_or(false);
 
         let SpanCounts { made, waiting, flushed, dropped, failed } = self.counts();
-        // What an exporter has by now, and the collector did not confirm, was offered in vain.
-        let offered = made.saturating_sub(waiting + flushed + dropped + failed);
-        let _ = self.ended.set((flushed, failed + offered));
+        // Spans that an exporter holds at this point and the collector has not confirmed count as failed.
+        let unconfirmed = made.saturating_sub(waiting + flushed + dropped + failed);
+        let _ = self.ended.set((flushed, failed + unconfirmed));
         let SpanCounts { flushed, dropped, failed, .. } = self.counts();
         ShutdownReport { flushed, dropped, failed, timed_out: !done_in_time }
     }
 
-    /// What has become of all spans so far.
+    /// The counts of all spans so far.
     pub(crate) fn counts(&self) -> SpanCounts {
         let mut counts = SpanCounts::default();
         for ledger in &self.ledgers {
             let read = |counter: &AtomicU64| counter.load(Ordering::SeqCst);
-            // Those that are counted later are read first, so that a sum is never more than was made.
+            // Counters that are written later are read first, so that a sum never exceeds `made`.
             counts.flushed += read(&ledger.flushed);
             counts.failed += read(&ledger.failed);
             counts.dropped += read(&ledger.dropped);
@@ -274,14 +276,14 @@ impl Pipeline {
     }
 }
 
-/// Exporters, each behind a queue and a thread of its own, so that a dead one holds up no other.
+/// Exporters, each with a queue and a thread of its own, so that a dead one delays no other.
 #[derive(Debug)]
 pub(crate) struct Exporters {
-    /// How many requests, each with its stages, and other spans may wait for each.
+    /// How many requests, each with its stages, and other spans may wait for each exporter.
     queue_size: usize,
     /// How many spans are sent at once.
     batch_size: usize,
-    /// How long spans wait for others.
+    /// How long spans wait for a batch to fill.
     schedule_delay: Duration,
     processors: Vec<Counted>,
     ledgers: Vec<Arc<Ledger>>,
@@ -295,9 +297,9 @@ impl Exporters {
         Self { queue_size, batch_size, schedule_delay, processors: vec![], ledgers: vec![], deadline }
     }
 
-    /// Adds an exporter, and what it says of its batches besides their results.
+    /// Adds an exporter, and its reports on batches besides their results.
     pub(crate) fn add(&mut self, exporter: impl SpanExporter + 'static, trouble: Trouble) {
-        let ledger = Arc::new(Ledger { places: self.queue_size as u64, trouble, ..Default::default() });
+        let ledger = Arc::new(Ledger { slots: self.queue_size as u64, trouble, ..Default::default() });
         let exporter =
             Unpacking { inner: exporter, batch_size: self.batch_size, ledger: Arc::clone(&ledger) };
         let batches = BatchConfigBuilder::default()
@@ -311,22 +313,22 @@ impl Exporters {
     }
 }
 
-/// What an exporter says of its batches besides their results. The log gets one line when the trouble begins, and one when
-/// it ends.
+/// An exporter's reports on its batches besides their results. One line is logged when failures begin, and
+/// one when they end.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Trouble(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Whether the log says that there is trouble.
+    /// Whether the failures are logged.
     is_logged: bool,
-    /// Spans of the batch under way that were refused though others of it arrived, and why.
+    /// Spans of the current batch that were refused although others of it arrived, and why.
     refused: u64,
     why: String,
 }
 
 impl Trouble {
-    /// So many spans of the batch under way did not arrive, though others do.
+    /// Counts spans of the current batch that were refused although others arrive.
     pub(crate) fn refuse(&self, spans: u64, why: String) {
         let mut state = self.state();
         state.refused += spans;
@@ -335,20 +337,20 @@ impl Trouble {
         }
     }
 
-    /// How many were refused since this was last asked, and why.
+    /// How many were refused since the last call, and why.
     pub(crate) fn take_refused(&self) -> (u64, String) {
         let mut state = self.state();
         (std::mem::take(&mut state.refused), std::mem::take(&mut state.why))
     }
 
-    /// An attempt failed, which may be repeated. Logged unless the log has it.
-    pub(crate) fn complain(&self, error: &str) {
+    /// Logs a failed attempt or batch, unless the failures are already logged.
+    pub(crate) fn log_failure(&self, error: &str) {
         if !std::mem::replace(&mut self.state().is_logged, true) {
             tracing::warn!(target: TARGET, { { fields::ERROR_MESSAGE } = error }, "spans can't be exported");
         }
     }
 
-    /// A whole batch arrived: whether the log has to say so.
+    /// Records that a whole batch arrived, and returns whether to log it.
     fn end(&self) -> bool {
         std::mem::take(&mut self.state().is_logged)
     }
@@ -358,20 +360,20 @@ impl Trouble {
     }
 }
 
-/// When the exporters must have ended: from the shutdown on. Clones share it.
+/// When the exporters must have ended, once a shutdown begins. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Deadline(Arc<Shutdown>);
 
 #[derive(Debug, Default)]
 struct Shutdown {
     clock: Clock,
-    /// When it began, and how long it may take.
+    /// When the shutdown began, and how long it may take.
     begun: Mutex<Option<(Tick, Duration)>>,
     begins: Condvar,
 }
 
 impl Deadline {
-    /// The shutdown begins now, and may take so long.
+    /// Begins the shutdown, which may take `timeout`.
     pub(crate) fn set(&self, timeout: Duration) {
         *self.begun() = Some((self.0.clock.tick(), timeout));
         self.0.begins.notify_all();
@@ -382,9 +384,9 @@ impl Deadline {
         begun.is_some_and(|begun| self.left(begun).is_zero())
     }
 
-    /// Waits before an attempt; `false` where there is no time for it. When a shutdown begins, the attempt comes at once,
-    /// unless the collector asked for the delay.
-    pub(crate) fn wait(&self, delay: Duration, is_asked: bool) -> bool {
+    /// Waits before an attempt, and returns whether there is time for it. When a shutdown begins, the attempt
+    /// follows at once, unless the delay is the collector's `Retry-After`.
+    pub(crate) fn wait(&self, delay: Duration, is_retry_after: bool) -> bool {
         let start = self.0.clock.tick();
         let begun = self.begun();
         let was_begun = begun.is_some();
@@ -392,7 +394,7 @@ impl Deadline {
         let (begun, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         let Some(shutdown) = *begun else { return timeout.timed_out() };
         let left = self.left(shutdown);
-        if !was_begun && !is_asked {
+        if !was_begun && !is_retry_after {
             return !left.is_zero();
         }
         let delay = delay.saturating_sub(self.0.clock.since(start));
@@ -413,40 +415,41 @@ impl Deadline {
     }
 }
 
-/// What one exporter was given, and what came of it.
+/// The counts of one exporter's spans, by their results.
 #[derive(Debug, Default)]
 struct Ledger {
-    /// How many may wait: requests, each with its stages, and other spans.
-    places: u64,
+    /// The slots of the queue. A request with its stages takes one, and so does another span.
+    slots: u64,
     taken: AtomicU64,
     made: AtomicU64,
     waiting: AtomicU64,
     dropped: AtomicU64,
     flushed: AtomicU64,
     failed: AtomicU64,
-    /// Spans that failed since the last batch of which none did.
+    /// Spans that failed since the last batch without failures.
     failing: AtomicU64,
     trouble: Trouble,
 }
 
 impl Ledger {
-    /// Counts so many spans, and says whether there is a place for them.
+    /// Counts spans, and returns whether there is a slot for them.
     fn admit(&self, spans: u64) -> bool {
         self.made.fetch_add(spans, Ordering::SeqCst);
-        let free = |taken| (taken < self.places).then_some(taken + 1);
+        let free = |taken| (taken < self.slots).then_some(taken + 1);
         let admitted = self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, free).is_ok();
         let counter = if admitted { &self.waiting } else { &self.dropped };
         counter.fetch_add(spans, Ordering::SeqCst);
         admitted
     }
 
-    /// So many spans leave their places.
-    fn leave(&self, places: u64, spans: u64) {
-        self.taken.fetch_sub(places, Ordering::SeqCst);
+    /// Frees the slots of spans.
+    fn leave(&self, slots: u64, spans: u64) {
+        self.taken.fetch_sub(slots, Ordering::SeqCst);
         self.waiting.fetch_sub(spans, Ordering::SeqCst);
     }
 
-    /// Books a batch. The log gets a line when failures begin and one when they end, and none for each batch between.
+    /// Counts a batch by its result. Logs one line when failures begin and one when they end, and none for
+    /// batches between.
     fn book(&self, spans: u64, result: &OTelSdkResult) {
         let (refused, why) = self.trouble.take_refused();
         let refused = refused.min(spans);
@@ -464,7 +467,7 @@ impl Ledger {
             }
         } else {
             self.failing.fetch_add(failed, Ordering::SeqCst);
-            self.trouble.complain(&match result {
+            self.trouble.log_failure(&match result {
                 Ok(()) if why.is_empty() => format!("{refused} of {spans} spans were refused"),
                 Ok(()) => format!("{refused} of {spans} spans were refused: {why}"),
                 Err(OTelSdkError::InternalFailure(why)) => why.clone(),
@@ -474,7 +477,7 @@ impl Ledger {
     }
 }
 
-/// A processor, with a ledger of what passes.
+/// A processor that counts its spans.
 #[derive(Debug)]
 struct Counted {
     inner: BatchSpanProcessor,
@@ -505,7 +508,7 @@ impl SpanProcessor for Counted {
     }
 }
 
-/// An exporter, which is handed requests with their stages made into spans, with a ledger of what becomes of them.
+/// An exporter that turns the stages of requests into spans, exports them, and counts the results.
 #[derive(Debug)]
 struct Unpacking<E> {
     inner: E,
@@ -514,14 +517,14 @@ struct Unpacking<E> {
 }
 
 impl<E: SpanExporter> SpanExporter for Unpacking<E> {
-    /// Sends all, so many at once, and fails with the first that failed.
+    /// Sends all spans in batches, and returns the first error.
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        let (places, mut spans) = (batch.len() as u64, Vec::with_capacity(batch.len()));
+        let (slots, mut spans) = (batch.len() as u64, Vec::with_capacity(batch.len()));
         for mut span in batch {
             scope::restore(&mut span);
             stages::unpack(span, &mut spans);
         }
-        self.ledger.leave(places, spans.len() as u64);
+        self.ledger.leave(slots, spans.len() as u64);
         let mut all = Ok(());
         while !spans.is_empty() {
             let rest = spans.split_off(spans.len().min(self.batch_size));

@@ -1,16 +1,16 @@
-//! The vocabulary: every span, attribute and log line there is, stated once.
+//! The vocabulary: every span, attribute and log line, defined once.
 //!
-//! Span attributes and log fields share their keys, so that what was read in a trace can be searched in the logs.
-//! `docs/spans.md` is made from this module, and tests hold what is emitted against it.
+//! Span attributes and log fields share their keys, so that a value from a trace can be searched for in the
+//! logs. `docs/spans.md` is generated from this module, and tests compare it with what is recorded.
 
 use crate::environment;
 use tiny_dancer_core::observer::{RequestStart, Stage};
 use tracing::Level;
 
-/// The `target` of every log line and span from here.
+/// The `target` of every log line and span of this crate.
 pub const TARGET: &str = "tiny_dancer";
 
-/// What kind of value a key has. Integers are integers on the wire, never text.
+/// The type of a key's values. Integers are exported as integers, never as text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Kind {
@@ -32,13 +32,13 @@ pub enum Kind {
 pub struct Field {
     /// The key.
     pub key: &'static str,
-    /// Its values' kind.
+    /// The type of its values.
     pub kind: Kind,
-    /// What it says.
+    /// What it means.
     pub help: &'static str,
 }
 
-/// Each key as a constant, and all of them in a table.
+/// Defines each key as a constant, and a table of all keys.
 macro_rules! fields {
     ($($name:ident: $kind:ident = $key:literal, $help:literal;)*) => {
         $(
@@ -46,7 +46,7 @@ macro_rules! fields {
             pub const $name: &str = $key;
         )*
 
-        /// Every key there is, in the order of the alphabet.
+        /// Every key, in alphabetical order.
         pub const ALL: &[Field] = &[$(Field { key: $key, kind: Kind::$kind, help: $help }),*];
     };
 }
@@ -57,7 +57,7 @@ fields! {
         configuration names it";
     CANDIDATE_ID: String = "tiny_dancer.candidate.id", "the candidate's own name; only in `TRACE` lines and on spans \
         that users open with `RoutingSpan::model_inference`";
-    CANDIDATE_INDEX: Int = "tiny_dancer.candidate.index", "the candidate's place in the request, from 0";
+    CANDIDATE_INDEX: Int = "tiny_dancer.candidate.index", "the candidate's index in the request, from 0";
     CANDIDATE_LIGHTWEIGHT: Bool = "tiny_dancer.candidate.lightweight", "whether this candidate alone would choose \
         the lightweight model";
     CANDIDATE_RANK: Int = "tiny_dancer.candidate.rank", "how many candidates are nearer to the query: 0 is the nearest";
@@ -67,54 +67,54 @@ fields! {
     CIRCUIT_CAUSE: String = "tiny_dancer.circuit.cause", "why the circuit changed its state";
     CIRCUIT_NAME: String = "tiny_dancer.circuit.name", "`inference` or `lightweight`";
     CIRCUIT_PREVIOUS: String = "tiny_dancer.circuit.previous", "the state before: `closed`, `half_open` or `open`";
-    CONFIDENCE: Double = "tiny_dancer.confidence", "the probability that the lightweight model suffices; of a candidate, \
-        what it says by itself";
-    CONFIDENCE_THRESHOLD: Double = "tiny_dancer.confidence_threshold", "the confidence that lightweight needs";
-    CONFIG_DIGEST: String = "tiny_dancer.config.digest", "twelve digits that differ where a configuration of the router \
-        decides differently";
+    CONFIDENCE: Double = "tiny_dancer.confidence", "the probability that the lightweight model suffices; on a candidate, \
+        the result of its per-candidate pass";
+    CONFIDENCE_THRESHOLD: Double = "tiny_dancer.confidence_threshold", "the confidence that the lightweight model requires";
+    CONFIG_DIGEST: String = "tiny_dancer.config.digest", "twelve digits; they differ between configurations of the router \
+        that decide differently";
     DECISION_MODEL: String = "tiny_dancer.decision.model", "where the request goes: `lightweight` or `powerful`";
     DECISION_REASON: String = "tiny_dancer.decision.reason", "which test decided, a name of `Reason`";
     DIMENSIONS: Int = "tiny_dancer.dimensions", "the query embedding's dimension";
     DURATION: Double = "tiny_dancer.duration", "seconds that the request took";
-    ENDPOINT: String = "tiny_dancer.endpoint", "where spans go: addresses by commas, `standard output` or `none`";
-    ERROR_MESSAGE: String = "tiny_dancer.error.message", "what went wrong, in words";
+    ENDPOINT: String = "tiny_dancer.endpoint", "where spans go: addresses separated by commas, `standard output` or `none`";
+    ERROR_MESSAGE: String = "tiny_dancer.error.message", "the message of the error";
     ERROR_STAGE: String = "tiny_dancer.error.stage", "the stage that failed";
-    KERNEL: String = "tiny_dancer.kernel", "the vector instructions that computed it: `scalar`, `avx2`, ...";
+    KERNEL: String = "tiny_dancer.kernel", "the vector instructions of the computation: `scalar`, `avx2`, ...";
     LOG_KIND: String = "tiny_dancer.log.kind", "the reason or the kind of error of lines that were left out";
-    LOG_LEFT_OUT: Int = "tiny_dancer.log.left_out", "how many lines like it were not written";
+    LOG_LEFT_OUT: Int = "tiny_dancer.log.left_out", "how many lines of this kind were left out";
     LOG_MESSAGE: String = "tiny_dancer.log.message", "the message of lines that were left out";
-    MAX_UNCERTAINTY: Double = "tiny_dancer.max_uncertainty", "the uncertainty that lightweight may have";
+    MAX_UNCERTAINTY: Double = "tiny_dancer.max_uncertainty", "the uncertainty that the lightweight model may have at most";
     MODEL_PREVIOUS: String = "tiny_dancer.model.previous", "the version of the model that served before";
     MODEL_VERSION: String = "tiny_dancer.model.version", "the version of the model that serves";
-    OPERATION: String = "tiny_dancer.operation", "the method that the request came through";
-    OUTCOME_MODEL: String = "tiny_dancer.outcome.model", "the model that was asked";
-    OUTCOME_RESULT: String = "tiny_dancer.outcome.result", "how it did, a name of `OutcomeResult`";
-    PROMISE_ALPHA: Double = "tiny_dancer.promise.alpha", "the share of insufficient answers that was promised not to be \
-        exceeded";
-    PROMISE_INSUFFICIENT: Int = "tiny_dancer.promise.insufficient", "answers that were reported as not good enough";
-    PROMISE_REPORTED: Int = "tiny_dancer.promise.reported", "answers that were reported as good enough or not";
-    REPLAY_CANDIDATES: Ints = "tiny_dancer.replay.candidates", "the places in the request of the candidates that were \
-        read together, at most 64, farthest first";
-    REPLAY_CONFIDENCE: Double = "tiny_dancer.replay.confidence", "the confidence, to the last bit";
-    REPLAY_CONFIDENCE_THRESHOLD: Double = "tiny_dancer.replay.confidence_threshold", "the same of its threshold";
-    REPLAY_FEATURES: String = "tiny_dancer.replay.features", "their features: five `f32` each, of eight hexadecimal digits \
-        (`tiny_dancer_tracing::rows`)";
-    REPLAY_MAX_UNCERTAINTY: Double = "tiny_dancer.replay.max_uncertainty", "the same of the uncertainty's limit";
-    REPLAY_UNCERTAINTY: Double = "tiny_dancer.replay.uncertainty", "the uncertainty, to the last bit";
-    SAMPLING_RATIO: Double = "tiny_dancer.sampling_ratio", "the share of traces that begin here and are recorded";
-    SPANS_LOST: Int = "tiny_dancer.spans.lost", "how many spans never arrived";
+    OPERATION: String = "tiny_dancer.operation", "the method of the router that was called";
+    OUTCOME_MODEL: String = "tiny_dancer.outcome.model", "the model that was called";
+    OUTCOME_RESULT: String = "tiny_dancer.outcome.result", "the result of the call, a name of `OutcomeResult`";
+    PROMISE_ALPHA: Double = "tiny_dancer.promise.alpha", "the promised upper bound of the share of insufficient answers";
+    PROMISE_INSUFFICIENT: Int = "tiny_dancer.promise.insufficient", "answers that were reported as insufficient";
+    PROMISE_REPORTED: Int = "tiny_dancer.promise.reported", "answers that were reported as sufficient or insufficient";
+    REPLAY_CANDIDATES: Ints = "tiny_dancer.replay.candidates", "the indices in the request of the candidates of the \
+        joint pass, at most 64, farthest first";
+    REPLAY_CONFIDENCE: Double = "tiny_dancer.replay.confidence", "the confidence, exact to the last bit";
+    REPLAY_CONFIDENCE_THRESHOLD: Double = "tiny_dancer.replay.confidence_threshold", "the confidence threshold, exact to the last bit";
+    REPLAY_FEATURES: String = "tiny_dancer.replay.features", "the features of `tiny_dancer.replay.candidates`: five `f32` \
+        each, of eight hexadecimal digits (`tiny_dancer_tracing::rows`)";
+    REPLAY_MAX_UNCERTAINTY: Double = "tiny_dancer.replay.max_uncertainty", "the largest allowed uncertainty, exact to the last bit";
+    REPLAY_UNCERTAINTY: Double = "tiny_dancer.replay.uncertainty", "the uncertainty, exact to the last bit";
+    SAMPLING_RATIO: Double = "tiny_dancer.sampling_ratio", "the recorded share of the traces that begin in this service";
+    SPANS_LOST: Int = "tiny_dancer.spans.lost", "how many spans did not arrive";
     STATUS: String = "tiny_dancer.status", "`success`, `fallback` or `failure`";
-    UNCERTAINTY: Double = "tiny_dancer.uncertainty", "the conformal uncertainty: 0 certain, 1 nothing known";
+    UNCERTAINTY: Double = "tiny_dancer.uncertainty", "the conformal uncertainty, from 0 (certain) to 1 (nothing is known)";
 }
 
-/// The key of what a request's span carries to the exporter's thread. It never leaves the process, so it is in no table.
+/// The key of the attribute that carries a request's stages to the exporter's thread. It is never exported,
+/// so no table lists it.
 pub(crate) const STAGES: &str = "tiny_dancer.stages";
 
 /// One kind of span.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Span {
-    /// The name, as core has it.
+    /// Its name.
     pub name: &'static str,
     /// What it covers.
     pub help: &'static str,
@@ -122,7 +122,7 @@ pub struct Span {
     pub fields: &'static [&'static str],
 }
 
-/// Every span there is: the request, and below it the rest, side by side.
+/// Every span: the request, and its children.
 pub const SPANS: &[Span] = &[
     Span {
         name: RequestStart::NAME,
@@ -144,31 +144,35 @@ pub const SPANS: &[Span] = &[
             ERROR_STAGE,
         ],
     },
-    Span { name: Stage::CircuitBreakerCheck.name(), help: "May this request pass?", fields: &[] },
+    Span {
+        name: Stage::CircuitBreakerCheck.name(),
+        help: "The check whether the circuit lets the request pass.",
+        fields: &[],
+    },
     Span {
         name: Stage::FeatureEngineering.name(),
-        help: "Five numbers a candidate, and every check of what came in.",
+        help: "Five features per candidate, and all checks of the request.",
         fields: &[CANDIDATES],
     },
     Span {
         name: Stage::ModelInference.name(),
-        help: "With `tiny_dancer.candidates`: all candidates alone, and together those that have no span of their \
-               own. With `tiny_dancer.candidate.index`: the step of one of the nearest `candidate_spans` candidates, with \
-               what it says by itself.",
+        help: "With `tiny_dancer.candidates`: the per-candidate pass of all candidates, and the joint pass of those \
+               without a span of their own. With `tiny_dancer.candidate.index`: the joint pass's step of one of the \
+               nearest `candidate_spans` candidates, with the result of its per-candidate pass.",
         fields: &[CANDIDATES, CANDIDATE_INDEX, CANDIDATE_RANK, CANDIDATE_SIMILARITY, CONFIDENCE],
     },
     Span {
         name: Stage::UncertaintyEstimation.name(),
-        help: "What the confidences are worth.",
+        help: "The estimation of the conformal uncertainty.",
         fields: &[CANDIDATES],
     },
 ];
 
-/// The event on the request's span that says what was decided, and holds what it takes to decide it again.
+/// The event on the request's span that contains the decision, and the data to replay it.
 pub const ROUTING_DECISION: Span = Span {
     name: "routing_decision",
-    help: "On the request's span. Unless it was a fallback, `tiny-dancer replay` computes the decision again from this, \
-           and compares all bits. A double holds each `f32` exactly.",
+    help: "On the request's span. `tiny-dancer replay` computes each decision except a fallback again from this \
+           event, and compares all bits. A double represents each `f32` exactly.",
     fields: &[
         DECISION_MODEL,
         DECISION_REASON,
@@ -207,7 +211,7 @@ const fn line(
     Line { level, message, help, fields }
 }
 
-/// Every log line there is, the gravest first.
+/// Every log line, the most severe first.
 pub const LINES: &[Line] = &[
     line(
         Level::ERROR,
@@ -224,45 +228,45 @@ pub const LINES: &[Line] = &[
     line(
         Level::ERROR,
         "promise broken",
-        "Outcomes refuted the promised risk. Said once, until a reset or a reload.",
+        "The outcomes refute the promised risk. Logged once, until a reset or a reload.",
         &[PROMISE_ALPHA, PROMISE_REPORTED, PROMISE_INSUFFICIENT],
     ),
     line(
         Level::WARN,
         "fallback",
-        "A circuit is open, or there are no candidates: powerful, unasked.",
+        "A circuit is open, or there are no candidates: the powerful model is chosen without inference.",
         &[DECISION_REASON, CANDIDATES],
     ),
     line(
         Level::WARN,
         "lines left out",
-        "Of `fallback`, `request refused` and `inference failed` ten of a kind are written in ten seconds. Told before \
-         the first one after that.",
+        "`fallback`, `request refused` and `inference failed` are written ten times per kind in ten seconds. This \
+         line precedes the first one after that.",
         &[LOG_LEFT_OUT, LOG_MESSAGE, LOG_KIND],
     ),
     line(
         Level::WARN,
         "model reload failed",
-        "The old model goes on serving.",
+        "The previous model continues to serve.",
         &[ERROR_MESSAGE, MODEL_VERSION],
     ),
     line(
         Level::WARN,
         "request refused",
-        "Something is wrong with what came in, or a circuit is open and so configured.",
+        "The request is invalid, or a circuit is open and the configuration refuses requests then.",
         &[ERROR_MESSAGE, ERROR_TYPE, ERROR_STAGE, CANDIDATES],
     ),
     line(
         Level::WARN,
         "spans can't be exported",
-        "The collector is away or refuses them. Said once, until it takes some again.",
+        "The collector is unreachable or refuses spans. Logged once, until it accepts spans again.",
         &[ERROR_MESSAGE],
     ),
-    line(Level::WARN, "spans were lost", "Told when the tracing system is dropped.", &[SPANS_LOST]),
+    line(Level::WARN, "spans were lost", "Logged when the tracing system is dropped.", &[SPANS_LOST]),
     line(
         Level::INFO,
         "circuit closed",
-        "All is well again.",
+        "Requests pass again.",
         &[CIRCUIT_NAME, CIRCUIT_PREVIOUS, CIRCUIT_CAUSE],
     ),
     line(
@@ -274,44 +278,45 @@ pub const LINES: &[Line] = &[
     line(
         Level::INFO,
         "model reloaded",
-        "Another model serves.",
+        "A new model serves.",
         &[MODEL_VERSION, MODEL_PREVIOUS, CONFIDENCE_THRESHOLD, MAX_UNCERTAINTY],
     ),
     line(
         Level::INFO,
         "router started",
-        "It has its first model. Without a tracing system spans go nowhere, `none`; the line of one that is installed later says where.",
+        "The router has its first model. Without a tracing system the endpoint is `none`; a system that is \
+         installed later logs its own endpoint.",
         &[MODEL_VERSION, KERNEL, CONFIDENCE_THRESHOLD, MAX_UNCERTAINTY, ENDPOINT, SAMPLING_RATIO],
     ),
     line(
         Level::INFO,
         "spans are exported again",
-        "The collector is back. What was lost in between stays lost.",
+        "The collector accepts spans again. Spans that were lost in between stay lost.",
         &[SPANS_LOST],
     ),
     line(Level::INFO, "tracing started", "The tracing system is installed.", &[ENDPOINT, SAMPLING_RATIO]),
     line(
         Level::DEBUG,
         "outcome reported",
-        "The caller said how the chosen model did.",
+        "The caller reported the result of the called model.",
         &[OUTCOME_MODEL, OUTCOME_RESULT],
     ),
     line(
         Level::DEBUG,
         "request decided",
-        "One a request that has an answer.",
+        "One line per answered request.",
         &[STATUS, DECISION_MODEL, DECISION_REASON, CONFIDENCE, UNCERTAINTY, CANDIDATES, DURATION],
     ),
     line(
         Level::DEBUG,
         "request failed",
-        "One a request that has none; why, another line says.",
+        "One line per request without an answer. Another line says why.",
         &[STATUS, CANDIDATES, DURATION],
     ),
     line(
         Level::TRACE,
         "candidate",
-        "One a candidate: what it says by itself.",
+        "One line per candidate: the result of its per-candidate pass.",
         &[CANDIDATE_INDEX, CANDIDATE_ID, CONFIDENCE, UNCERTAINTY, CANDIDATE_LIGHTWEIGHT],
     ),
 ];
@@ -353,13 +358,13 @@ fn keys(keys: &[&str]) -> String {
 const INTRODUCTION: &str = "\
 # Spans and log lines
 
-Made from `crates/tiny-dancer-tracing/src/fields.rs`; a test compares the two. After a change there, run
+Generated from `crates/tiny-dancer-tracing/src/fields.rs`; a test compares the two. After a change there, run
 `BLESS=1 cargo test -p tiny-dancer-tracing --lib docs_spans_md`.
 
 ## Spans
 
-A recorded request is one tree. The request's span is a child of the caller's current span, or of the context that was
-attached, or else the root of a new trace; everything else is a child of the request's span.
+A recorded request is one tree. The request's span is a child of the caller's current span or of the attached context,
+or else the root of a new trace. All other spans are children of the request's span.
 
 ```text
 routing_request
@@ -369,18 +374,18 @@ routing_request
 `- uncertainty_estimation
 ```
 
-With `candidate_spans: 3` each of the three nearest candidates has a span of its own, behind that of the stage, the farthest of
-them first; a step takes well below a microsecond, so there are none by default.
+With `candidate_spans: 3` each of the three nearest candidates has a span of its own. These spans follow the stage's
+span, the farthest candidate first. A candidate's step takes well below a microsecond, so there are none by default.
 
 ```text
-|- model_inference          candidates alone, and the far ones together
-|- model_inference          the nearest candidate but two
-|- model_inference          the nearest but one
-|- model_inference          the nearest
+|- model_inference          the per-candidate pass of all, the joint pass of the far candidates
+|- model_inference          the third nearest candidate
+|- model_inference          the second nearest candidate
+|- model_inference          the nearest candidate
 ```
 
-An open circuit or a request without candidates ends early, and so does its tree. All spans are of the kind `internal`.
-No span and no line holds an embedding or a prompt.
+A request with an open circuit or without candidates ends early, and so does its tree. All spans have the kind
+`internal`. Spans and log lines contain no embeddings and no prompts.
 
 | span | covers | attributes |
 | --- | --- | --- |
@@ -389,23 +394,23 @@ No span and no line holds an embedding or a prompt.
 const EVENTS: &str = "
 ## Events
 
-| event | says | attributes |
+| event | meaning | attributes |
 | --- | --- | --- |
 ";
 
 const ATTRIBUTES: &str = "
 ## Keys
 
-Spans and log lines share them.
+Spans and log lines share these keys.
 
-| key | kind | says |
+| key | type | meaning |
 | --- | --- | --- |
 ";
 
 const LOG_LINES: &str = "
 ## Log lines
 
-The target of each is `tiny_dancer`. Where there is a trace, a line carries `trace_id` and `span_id` as well.
+The target of each line is `tiny_dancer`. Within a trace, a line also contains `trace_id` and `span_id`.
 
 | level | message | when | fields |
 | --- | --- | --- | --- |
@@ -414,10 +419,10 @@ The target of each is `tiny_dancer`. Where there is a trace, a line carries `tra
 const ENVIRONMENT: &str = "
 ## Environment variables
 
-Of OpenTelemetry's own variables these are heard. What the configuration says wins; a field that holds its default says
-nothing. `RUST_LOG`, where it is set, is read in the place of `log_filter`.
+The tracing system reads these of OpenTelemetry's variables. The configuration takes precedence: a variable applies only
+where the field holds its default. If `RUST_LOG` is set, it replaces `log_filter`.
 
-| variable | says |
+| variable | meaning |
 | --- | --- |
 ";
 

@@ -1,7 +1,7 @@
-//! Jaeger's agent: spans as Thrift, in datagrams.
+//! The Jaeger exporter: sends spans to an agent as Thrift in datagrams.
 //!
-//! An agent takes `emitBatch(Batch)` calls of [`agent.thrift`] and [`jaeger.thrift`], written in Thrift's compact
-//! protocol, one message a datagram. That is little enough to write here:
+//! An agent accepts `emitBatch(Batch)` calls of [`agent.thrift`] and [`jaeger.thrift`] in Thrift's compact
+//! protocol, one message per datagram. The format is small enough to write here:
 //!
 //! ```text
 //! message = 82 81 seq name  args        82: compact; 81: version 1, one-way
@@ -11,8 +11,8 @@
 //! integer = zigzag, then seven bits a byte; text = length, bytes; double = eight bytes, the lowest first
 //! ```
 //!
-//! Nothing comes back: whether an agent was there, only the agent knows. A span that fits no datagram is lost, and
-//! counted.
+//! An agent sends no answer, so this exporter can't know whether the spans arrive. A span that is too large
+//! for a datagram is lost and counted.
 //!
 //! [`agent.thrift`]: https://github.com/jaegertracing/jaeger-idl/blob/main/thrift/agent.thrift
 //! [`jaeger.thrift`]: https://github.com/jaegertracing/jaeger-idl/blob/main/thrift/jaeger.thrift
@@ -29,16 +29,16 @@ use thrift::{Kind, Writer};
 
 mod thrift;
 
-/// The largest datagram: what agents read at once, and a little less than UDP carries.
+/// The largest datagram in bytes: the size that agents read at once, a little less than UDP allows.
 pub(crate) const MAX_DATAGRAM: usize = 65_000;
 
-/// Bytes that a list's head and the ends of the structs around it take at most.
+/// The most bytes of a list's head and the ends of the structs around it.
 const FRAME: usize = 16;
 
 /// Sends spans to an agent.
 #[derive(Debug)]
 pub(crate) struct Exporter {
-    /// `host:port`, looked up with every batch, since an agent may move.
+    /// `host:port`, resolved with every batch, since an agent may move.
     endpoint: String,
     trouble: Trouble,
     /// A message up to its spans.
@@ -53,7 +53,8 @@ impl Exporter {
     /// A socket, and the address that it sends to.
     fn connect(&self) -> std::io::Result<(UdpSocket, SocketAddr)> {
         let addresses: Vec<SocketAddr> = self.endpoint.to_socket_addrs()?.collect();
-        // A name may stand for both, and datagrams can't tell who listens: agents always took IPv4.
+        // A name may have addresses of both versions, and datagrams can't reveal which one has a listener.
+        // Agents always accept IPv4.
         let address = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
         let Some(&address) = address else {
             return Err(std::io::Error::new(std::io::ErrorKind::NotFound, "no such host"));
@@ -78,7 +79,8 @@ impl SpanExporter for Exporter {
         }
         let (mut sent, mut last_error) = (0, None);
         for (datagram, spans) in &datagrams {
-            // Not a connected socket: there, a datagram that nobody took fails the next one, whoever listens by then.
+            // The socket is not connected: on a connected one, an undelivered datagram makes the next send
+            // fail, even if an agent listens by then.
             match socket.send_to(datagram, address) {
                 Ok(_) => sent += spans,
                 Err(error) => {
@@ -101,7 +103,8 @@ impl SpanExporter for Exporter {
     }
 }
 
-/// Packs spans into as few datagrams as hold them, each with how many it holds; and how many spans fit none.
+/// Packs spans into as few datagrams as possible. Returns the datagrams with their numbers of spans, and the
+/// number of spans that are too large.
 fn datagrams(head: &[u8], batch: &[SpanData]) -> (Vec<(Vec<u8>, u64)>, u64) {
     let room = MAX_DATAGRAM.saturating_sub(head.len() + FRAME);
     let (mut full, mut too_large) = (Vec::new(), 0);
@@ -128,7 +131,7 @@ fn datagrams(head: &[u8], batch: &[SpanData]) -> (Vec<(Vec<u8>, u64)>, u64) {
     (full, too_large)
 }
 
-/// A whole message: what comes before the spans, the spans, and the ends of the batch and the arguments.
+/// A whole message: the head, the spans, and the ends of the batch and the arguments.
 fn message(head: &[u8], spans: &[u8], count: u64) -> Vec<u8> {
     let mut writer = Writer::from(head.to_vec());
     writer.list(Kind::Struct, count as usize);
@@ -175,7 +178,7 @@ fn encode(span: &SpanData) -> Vec<u8> {
     writer.i64_field(4, id(span.parent_span_id));
     writer.field(5, Kind::Text);
     writer.text(&span.name);
-    // Other spans that this one follows from; its parent stands in field 4.
+    // Other spans that this one follows from; field 4 holds its parent.
     let references: Vec<_> = span.links.iter().map(|link| reference(&link.span_context)).collect();
     write_list(&mut writer, 6, &references);
     writer.i32_field(7, i32::from(context.trace_flags().to_u8()));
@@ -200,7 +203,7 @@ fn encode(span: &SpanData) -> Vec<u8> {
     writer.into_bytes()
 }
 
-/// The attributes, and what Jaeger has no fields for, under the keys that OpenTelemetry's mapping gives them.
+/// The attributes, and the values without a field in Jaeger under the keys of OpenTelemetry's mapping.
 fn span_tags(span: &SpanData) -> Vec<Vec<u8>> {
     let text = |key, value: &str| tag(key, &Value::String(value.to_owned().into()));
     let mut tags: Vec<_> = span.attributes.iter().map(attribute).collect();
@@ -240,9 +243,9 @@ fn tag(key: &str, value: &Value) -> Vec<u8> {
     writer.field(1, Kind::Text);
     writer.text(key);
     match value {
-        Value::Bool(truth) => {
+        Value::Bool(value) => {
             writer.i32_field(2, 2);
-            writer.bool_field(5, *truth);
+            writer.bool_field(5, *value);
         }
         Value::F64(number) => {
             writer.i32_field(2, 1);
@@ -253,7 +256,7 @@ fn tag(key: &str, value: &Value) -> Vec<u8> {
             writer.i32_field(2, 3);
             writer.i64_field(6, *number);
         }
-        // Jaeger has no lists: as JSON, which its page draws as a table.
+        // Jaeger has no lists, but its page shows JSON as a table.
         Value::Array(array) => text_value(&mut writer, &json(array)),
         other => text_value(&mut writer, &other.as_str()),
     }
@@ -267,7 +270,7 @@ fn text_value(writer: &mut Writer, text: &str) {
     writer.text(text);
 }
 
-/// OpenTelemetry displays lists of numbers and truths as JSON has them, but for what JSON has no word for.
+/// OpenTelemetry displays lists of numbers and booleans as JSON, except numbers that JSON can't express.
 fn json(array: &Array) -> String {
     match array {
         Array::F64(numbers) => {
@@ -289,7 +292,7 @@ fn reference(context: &SpanContext) -> Vec<u8> {
     writer.into_bytes()
 }
 
-/// A list of structs that are written already; nothing where there are none.
+/// Writes a list of encoded structs; nothing if there are none.
 fn write_list(writer: &mut Writer, field: i16, structs: &[Vec<u8>]) {
     if !structs.is_empty() {
         writer.field(field, Kind::List);

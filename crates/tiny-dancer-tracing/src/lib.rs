@@ -1,7 +1,7 @@
 //! OpenTelemetry traces and structured logs for the Tiny Dancer router.
 //!
-//! A [`TracingSystem`] sends spans to a collector and writes log lines; a [`TracingObserver`] makes both of what a
-//! router does; a [`TraceContext`] carries a trace from one service to the next.
+//! A [`TracingSystem`] exports spans to a collector and writes log lines. A [`TracingObserver`] creates both
+//! from a router's events. A [`TraceContext`] carries a trace from one service to the next.
 //!
 //! ```
 //! use tiny_dancer_core::{Router, RouterConfig, RoutingRequest};
@@ -18,7 +18,7 @@
 //! let router = Router::with_observer(RouterConfig::default(), TracingObserver::global())?;
 //! let headers = [("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")];
 //! {
-//!     // The caller's trace goes on here; it was sampled there, so it is recorded whatever the ratio.
+//!     // The request joins the caller's trace. The caller sampled it, so it is recorded at any ratio.
 //!     let _parent = TraceContext::from_headers(headers).ok().map(|caller| caller.attach());
 //!     router.route(RoutingRequest::new(&[0.6, 0.8], &[]))?;
 //! }
@@ -30,16 +30,16 @@
 //!
 //! # What it costs
 //!
-//! Whether a request is recorded is decided once, before any span exists. An unsampled one makes no span and allocates
-//! nothing; its errors are logged all the same. Spans leave through a bounded queue on a thread of their own: a
-//! collector that is dead or slow never holds up a request, and what is lost is counted, see [`ShutdownReport`].
+//! A request is sampled once, before any span exists. An unsampled request opens no span and allocates
+//! nothing; its errors are still logged. A thread of its own exports spans from a bounded queue, so a dead or
+//! slow collector never delays a request. Lost spans are counted, see [`ShutdownReport`].
 //!
-//! # What is in it
+//! # What it records
 //!
-//! All spans, keys and log lines are listed in [`fields`], and in the repository's `docs/spans.md`. `RUST_LOG` filters
-//! log lines, never spans. No embedding and no prompt is in either, and a candidate's
-//! name only in `TRACE` lines, unless `redact_ids` keeps it out of those, too. Warnings and errors that every request
-//! would repeat are written ten times in ten seconds; then they are counted.
+//! [`fields`] and the repository's `docs/spans.md` list all spans, keys and log lines. `RUST_LOG` filters log
+//! lines, never spans. Spans and log lines contain no embeddings and no prompts. A candidate's name appears
+//! only in `TRACE` lines; `redact_ids` removes it there too. A warning or error that every request would
+//! repeat is written ten times in ten seconds; further ones are only counted.
 //!
 //! # What it lacks
 //!

@@ -1,4 +1,4 @@
-//! Log lines: text for people, JSON for machines, and in both the place in the trace.
+//! Log lines: text for people, JSON for machines, both with the ids of the trace.
 
 use crate::config::LogFormat;
 use opentelemetry::Context;
@@ -9,7 +9,7 @@ use tracing_subscriber::fmt::format::{Format, FormatEvent, FormatFields, JsonFie
 use tracing_subscriber::fmt::{FmtContext, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Writes each event as a line. `None` where there is nothing to write.
+/// Writes each event as a line. `None` with [`LogFormat::Off`].
 pub(crate) fn layer<S, W>(format: LogFormat, ansi: bool, writer: W) -> Option<Box<dyn Layer<S> + Send + Sync>>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -29,13 +29,13 @@ where
     }
 }
 
-/// A format of log lines which adds `trace_id` and `span_id` where there is a trace.
+/// A log format that adds `trace_id` and `span_id` to lines within a trace.
 ///
-/// The lines of [`TracingSystem::init`](crate::TracingSystem::init) have them already. This is for a program that has a
-/// subscriber of its own with [`TracingSystem::layer`](crate::TracingSystem::layer) in it, which keeps OpenTelemetry's
-/// current context in step with `tracing` spans.
+/// The lines of [`TracingSystem::init`](crate::TracingSystem::init) already contain the ids. This format is
+/// for a program whose own subscriber contains [`TracingSystem::layer`](crate::TracingSystem::layer). The
+/// layer keeps OpenTelemetry's current context in step with `tracing` spans.
 ///
-/// As text, at the end of a line:
+/// As text, the ids are at the end of a line:
 ///
 /// ```
 /// use tiny_dancer_tracing::{TraceIds, TracingConfig, TracingSystem};
@@ -43,7 +43,7 @@ where
 /// use tracing_subscriber::layer::SubscriberExt;
 ///
 /// let system = TracingSystem::new(TracingConfig::default());
-/// // The layer's own colours do not reach a format that is wrapped: they are set here.
+/// // A wrapped format does not get the layer's colour setting, so it is set here.
 /// let lines = fmt::layer().event_format(TraceIds::text(format().with_ansi(true)));
 /// let subscriber = tracing_subscriber::registry().with(lines).with(system.layer()?);
 /// tracing::subscriber::with_default(subscriber, || {
@@ -53,7 +53,7 @@ where
 /// # Ok::<(), tiny_dancer_tracing::InitError>(())
 /// ```
 ///
-/// As JSON, as members of a line's object:
+/// As JSON, the ids are members of a line's object:
 ///
 /// ```
 /// use tiny_dancer_tracing::TraceIds;
@@ -74,12 +74,12 @@ pub struct TraceIds<F> {
 }
 
 impl<F> TraceIds<F> {
-    /// Around a format that writes text.
+    /// Wraps a format that writes text.
     pub fn text(format: F) -> Self {
         Self { inner: format, json: false }
     }
 
-    /// Around a format that writes an object of JSON a line.
+    /// Wraps a format that writes one JSON object per line.
     pub fn json(format: F) -> Self {
         Self { inner: format, json: true }
     }
@@ -97,8 +97,8 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> std::fmt::Result {
-        // The layer keeps OpenTelemetry's current context in step with the current `tracing` span, so this holds for
-        // a user's own lines as well.
+        // The layer keeps OpenTelemetry's current context in step with the current `tracing` span, so a
+        // user's own lines get the ids as well.
         let trace = Context::map_current(|current| {
             let span = current.span();
             let context = span.span_context();

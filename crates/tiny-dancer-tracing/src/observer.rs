@@ -1,8 +1,9 @@
-//! The observer: makes spans of sampled requests, and log lines of all.
+//! The observer: opens spans for sampled requests, and writes log lines for all.
 //!
-//! Spans are made through OpenTelemetry's own interface rather than as `tracing` spans: a span costs less that way, its
-//! name comes from core as it is, and an unsampled request needs none. The request's context is OpenTelemetry's
-//! current one while it is routed, so that log lines within carry its ids. Its [`Stages`] become spans later.
+//! Spans are opened through OpenTelemetry's own interface rather than as `tracing` spans: such a span costs
+//! less, its name comes unchanged from core, and an unsampled request needs none. While a request is routed,
+//! its context is OpenTelemetry's current one, so that log lines contain its ids. Its [`Stages`] become spans
+//! later.
 
 use crate::export::{Pipeline, SpanCounts};
 use crate::fields::{self, TARGET};
@@ -23,21 +24,21 @@ use tracing::Level;
 use tracing::dispatcher::{self, DefaultGuard};
 use tracing::span::Entered;
 
-/// Makes spans and log lines of what a router does.
+/// Turns a router's events into spans and log lines.
 ///
-/// Whether a request is recorded is decided when it begins: as the caller's trace is, or else as often as the
-/// system's `sampling_ratio` says. One that is not makes no span and allocates nothing; its errors and its other log
-/// lines are written all the same.
+/// A request is sampled when it begins: it follows the caller's trace, or else the system's `sampling_ratio`.
+/// An unsampled request opens no span and allocates nothing; its errors and its other log lines are still
+/// written.
 #[derive(Clone, Debug, Default)]
 pub struct TracingObserver {
-    /// Whose spans; `None` is the installed system's, if there is one.
+    /// The pipeline of its spans; `None` is the installed system's, if there is one.
     pipeline: Option<Arc<Pipeline>>,
-    /// What was said too often; clones share it.
+    /// Counts repeated log lines; clones share it.
     repeats: Arc<Repeats>,
 }
 
 impl TracingObserver {
-    /// The observer of whatever system is installed, now or later. Until one is, it only writes log lines.
+    /// The observer of the installed system. Until a system is installed, it only writes log lines.
     pub fn global() -> Self {
         Self::default()
     }
@@ -46,15 +47,15 @@ impl TracingObserver {
         Self { pipeline: Some(pipeline), ..Self::default() }
     }
 
-    /// What has become of the spans of its system so far; `None` as long as there is no system. For those who want
-    /// the losses as a metric.
+    /// The counts of its system's spans so far, for example for a metric of lost spans; `None` without a
+    /// system.
     pub fn counts(&self) -> Option<SpanCounts> {
         self.system().map(Pipeline::counts)
     }
 
     fn system(&self) -> Option<&Pipeline> {
         match &self.pipeline {
-            Some(mine) => Some(mine),
+            Some(own) => Some(own),
             None => system::installed(),
         }
     }
@@ -69,16 +70,16 @@ impl TracingObserver {
     }
 
     #[cold]
-    fn record(&self, event: &RequestStart<'_>) -> Option<Box<Recording>> {
+    fn start_recording(&self, event: &RequestStart<'_>) -> Option<Box<Recording>> {
         self.pipeline().map(|pipeline| Box::new(Recording::start(pipeline, event)))
     }
 
-    /// Writes a decision into the spans and lines that want it.
+    /// Writes a decision to the request's span and to log lines.
     #[cold]
-    fn tell_decision(&self, request: &mut Request, event: &Decision<'_>) {
+    fn record_decision(&self, request: &mut Request, event: &Decision<'_>) {
         if let Some(recording) = &mut request.recording {
             recording.stages.describe(|candidate| {
-                let (_, features) = event.joint().find(|&(place, _)| place == candidate)?;
+                let (_, features) = event.joint().find(|&(index, _)| index == candidate)?;
                 let decision = event.decisions.iter().find(|decision| decision.candidate == candidate)?;
                 Some([features[Feature::Similarity as usize], decision.confidence])
             });
@@ -112,8 +113,8 @@ impl TracingObserver {
         }
     }
 
-    /// Whether to write a line that every request might repeat. Before the first after a flood, tells how many of
-    /// them were left out.
+    /// Whether to write a line that every request might repeat. If lines were left out before, it first logs
+    /// how many.
     fn writes(&self, line: Repeated, message: &'static str, kind: &'static str) -> bool {
         let verdict = self.repeats.count(line);
         if verdict.left_out > 0 {
@@ -131,23 +132,25 @@ impl TracingObserver {
     }
 }
 
-/// A request under way.
+/// A request in progress.
 #[derive(Debug)]
 pub struct Request {
     candidates: usize,
-    /// Whether it has lines at `DEBUG` or below. Asked once, since one tells how long the request took.
+    /// Whether it has lines at `DEBUG` or `TRACE`. Read once at the start, since one line contains the
+    /// request's duration.
     has_lines: bool,
     decision: Option<(ModelType, Reason, f32, f32)>,
-    /// In a box: an unsampled request is moved about, too, and would carry the room for spans that it has not.
+    /// Boxed, so that moving an unsampled request stays cheap.
     recording: Option<Box<Recording>>,
 }
 
-/// The span of a request under way, and its stages. Dropped, it ends them.
+/// The span of a request in progress, and its stages. Dropping it ends them.
 #[derive(Debug)]
 struct Recording {
     stages: Stages,
-    /// An empty context, held while the features are computed. There the router may wait for threads of rayon's, and its
-    /// own thread takes up other work of the pool, such as another request, which must not begin inside this one's span.
+    /// An empty context, attached while the features are computed. Meanwhile the router may wait for rayon's
+    /// threads, and its own thread may run other work of the pool, such as another request. That request must
+    /// not begin inside this one's span.
     outside: Option<ContextGuard>,
     _attached: ContextGuard,
     /// The request's span, and the parent of all others.
@@ -155,7 +158,7 @@ struct Recording {
     detail: Detail,
 }
 
-/// What was current where a batch came in.
+/// What is current where a batch starts.
 #[derive(Debug)]
 pub struct BatchParent {
     subscriber: Option<tracing::Dispatch>,
@@ -181,27 +184,28 @@ impl BatchContext for BatchParent {
 
 impl Observer for TracingObserver {
     type Request = Request;
-    /// Its place among the request's spans, where that is recorded.
+    /// Its index among the request's spans, if the request is recorded.
     type Stage = usize;
     type Batch = BatchParent;
 
-    /// Takes the caller's context along, and the subscriber and the span that its log lines go to.
+    /// Keeps the caller's context, and the subscriber and the span of its log lines.
     fn on_batch_start(&self, _: &BatchStart) -> BatchParent {
         let subscriber = Some(dispatcher::get_default(Clone::clone));
         BatchParent { subscriber, span: tracing::Span::current(), context: Context::current() }
     }
 
-    // What an unsampled request needs is compiled into the router; the rest is a call.
+    // The code for an unsampled request is inlined into the router; the rest is a call.
 
     #[inline]
     fn on_request_start(&self, event: &RequestStart<'_>) -> Request {
-        let recording = if self.samples() { self.record(event) } else { None };
+        let recording = if self.samples() { self.start_recording(event) } else { None };
         let has_lines = tracing::enabled!(target: TARGET, Level::DEBUG)
             || tracing::enabled!(target: TARGET, Level::TRACE);
         Request { candidates: event.candidates, has_lines, decision: None, recording }
     }
 
-    /// An unsampled request is heard of only where it has a line: for failing, for a fallback, or at `DEBUG` and below.
+    /// An unsampled request is observed only if it has a line: for an error, for a fallback, or at `DEBUG`
+    /// and `TRACE`.
     #[inline]
     fn detail(&self, request: &Request) -> Detail {
         match &request.recording {
@@ -211,7 +215,7 @@ impl Observer for TracingObserver {
         }
     }
 
-    /// All stages, and the steps of as many of the nearest candidates as are to have a span of their own.
+    /// All stages, and the steps of the nearest `candidate_spans` candidates.
     #[inline]
     fn is_enabled(&self, _: &Request, event: &StageStart<'_>) -> bool {
         let Some(step) = event.step else { return true };
@@ -226,19 +230,19 @@ impl Observer for TracingObserver {
         recording.stages.begin(event)
     }
 
-    fn on_stage_end(&self, request: &mut Request, place: usize, event: &StageEnd) {
+    fn on_stage_end(&self, request: &mut Request, index: usize, event: &StageEnd) {
         if let Some(recording) = &mut request.recording {
             if event.stage == Stage::FeatureEngineering {
                 recording.outside = None;
             }
-            recording.stages.end(place, event);
+            recording.stages.end(index, event);
         }
     }
 
     #[inline]
     fn on_decision(&self, request: &mut Request, event: &Decision<'_>) {
         request.decision = Some((event.model, event.reason, event.confidence, event.uncertainty));
-        self.tell_decision(request, event);
+        self.record_decision(request, event);
     }
 
     fn on_error(&self, request: &mut Request, event: &Failed<'_>) {
@@ -251,7 +255,7 @@ impl Observer for TracingObserver {
                 KeyValue::new(fields::ERROR_STAGE, stage),
             ]);
         }
-        // One macro, two levels: a level belongs to the place in the code.
+        // A macro, since each level needs its own call site.
         macro_rules! log {
             ($level:ident, $message:literal) => {
                 tracing::$level!(
@@ -279,7 +283,7 @@ impl Observer for TracingObserver {
     #[inline]
     fn on_request_end(&self, request: Request, event: &RequestEnd) {
         if request.recording.is_some() || request.has_lines {
-            tell_end(&request, event);
+            record_end(&request, event);
         }
     }
 
@@ -363,9 +367,9 @@ impl Observer for TracingObserver {
     }
 }
 
-/// Says in the span of a request how it ended, and writes its line.
+/// Records in a request's span how it ended, and writes its line.
 #[cold]
-fn tell_end(request: &Request, event: &RequestEnd) {
+fn record_end(request: &Request, event: &RequestEnd) {
     let status = event.status.name();
     if let Some(recording) = &request.recording {
         recording.context.span().set_attribute(KeyValue::new(fields::STATUS, status));
@@ -401,7 +405,7 @@ fn tell_end(request: &Request, event: &RequestEnd) {
 impl Recording {
     fn start(pipeline: &Pipeline, event: &RequestStart<'_>) -> Self {
         let parent = Context::current();
-        // With room for what the decision and the end will add.
+        // With room for the attributes of the decision and of the end.
         let mut attributes = Vec::with_capacity(16);
         attributes.extend([
             KeyValue::new(fields::OPERATION, event.operation.name()),
@@ -425,7 +429,7 @@ impl Drop for Recording {
     }
 }
 
-/// All that it takes to decide again.
+/// The attributes from which a decision is replayed.
 fn replay(event: &Decision<'_>) -> Vec<KeyValue> {
     let exact = |key, value: f32| KeyValue::new(key, f64::from(value));
     let mut attributes = Vec::with_capacity(fields::ROUTING_DECISION.fields.len());
@@ -443,13 +447,13 @@ fn replay(event: &Decision<'_>) -> Vec<KeyValue> {
     if !event.reason.is_fallback() {
         let rows = event.joint().map(|(_, row)| row);
         attributes.push(KeyValue::new(fields::REPLAY_FEATURES, rows::numbers(rows)));
-        let places = event.joint().map(|(candidate, _)| candidate as i64).collect();
-        attributes.push(KeyValue::new(fields::REPLAY_CANDIDATES, Value::Array(Array::I64(places))));
+        let indices = event.joint().map(|(candidate, _)| candidate as i64).collect();
+        attributes.push(KeyValue::new(fields::REPLAY_CANDIDATES, Value::Array(Array::I64(indices))));
     }
     attributes
 }
 
-/// One line a candidate.
+/// Writes one line per candidate.
 #[cold]
 fn log_candidates(event: &Decision<'_>, redact: bool) {
     for (decision, id) in event.decisions.iter().zip(event.candidate_ids()) {
@@ -468,14 +472,14 @@ fn log_candidates(event: &Decision<'_>, redact: bool) {
     }
 }
 
-/// What stands in the place of a name that is nobody's business.
+/// The text that replaces a redacted name.
 pub(crate) const REDACTED: &str = "redacted";
 
 fn int(key: &'static str, count: usize) -> KeyValue {
     KeyValue::new(key, count as i64)
 }
 
-/// An `f32` as a double that reads as it does: six places, where 0.98 would turn into 0.9800000190734863.
+/// An `f32` as a double with six decimal places, so that 0.98 does not become 0.9800000190734863.
 fn double(value: f32) -> f64 {
     (f64::from(value) * 1e6).round() / 1e6
 }

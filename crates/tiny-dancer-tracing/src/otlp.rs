@@ -1,16 +1,16 @@
-//! The OTLP exporter: posts spans to a collector as protobuf over HTTP/1.1, and repeats what may succeed later.
+//! The OTLP exporter: posts spans to a collector as protobuf over HTTP/1.1, and retries temporary failures.
 //!
-//! | answer | what follows |
+//! | answer | result |
 //! | --- | --- |
-//! | 2xx | the spans arrived, except for as many as the body says were refused |
+//! | 2xx | the spans arrived, except the number that the body reports as refused |
 //! | 429, 502, 503, 504 | another attempt, after `Retry-After` where the answer has it |
 //! | no connection, or one that ends without an answer | another attempt |
 //! | a redirect | the spans failed: a redirect would turn the POST into a GET, or carry the headers to another host |
-//! | any other, or none in time | the spans failed |
+//! | any other answer, or none in time | the spans failed |
 //!
-//! Attempts back off: each delay is twice the one before, of which a random half is left out. Delays go on growing from
-//! batch to batch until one arrives. Attempts end after [`Backoff::total`], or where the shutdown's [`Deadline`] comes
-//! before the next one.
+//! Attempts back off: each delay doubles up to a limit, less a random share of at most half. Delays keep
+//! growing from batch to batch until one arrives. Attempts end after [`Backoff::total`], or when the next one
+//! would come after the shutdown's [`Deadline`].
 
 use crate::export::{Deadline, Trouble};
 use crate::sampler::random;
@@ -36,42 +36,43 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 use tiny_dancer_core::Clock;
 
-/// How much of an answer is read: it holds one number and one sentence.
+/// The most bytes that are read of an answer, which contains one number and one sentence.
 const LONGEST_ANSWER: u64 = 64 * 1024;
 
-/// What hyper says, and has no question for, where a server sends something before it is asked, as one of HTTP/2 does.
+/// hyper's error message when a server sends before it receives a request, as an HTTP/2 server does. hyper
+/// has no method that recognizes this error.
 const SPOKE_FIRST: &str = "received unexpected message from connection";
 
-/// How much of a collector's sentence reaches the log.
+/// The most characters of a collector's message that are logged.
 const LONGEST_MESSAGE: usize = 200;
 
-/// When the next attempt comes.
+/// The delays between attempts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Backoff {
     /// The delay after the first failure.
     pub(crate) first: Duration,
     /// The longest delay.
     pub(crate) longest: Duration,
-    /// The longest delay that a collector can ask for.
-    pub(crate) longest_asked: Duration,
-    /// How long one batch is attempted.
+    /// The longest delay that a collector can set with `Retry-After`.
+    pub(crate) longest_retry_after: Duration,
+    /// How long attempts for one batch continue.
     pub(crate) total: Duration,
 }
 
-/// The total is that of OpenTelemetry's own collector when it exports.
+/// The total is that of the exporters in OpenTelemetry's own collector.
 impl Default for Backoff {
     fn default() -> Self {
         Self {
             first: Duration::from_millis(100),
             longest: Duration::from_secs(5),
-            longest_asked: Duration::from_secs(30),
+            longest_retry_after: Duration::from_secs(30),
             total: Duration::from_secs(300),
         }
     }
 }
 
 impl Backoff {
-    /// The delay after so many failures in a row, with `random` from 0 to 1.
+    /// The delay after this number of failures in a row, with `random` from 0 to 1.
     fn delay(&self, failures: u32, random: f64) -> Duration {
         let doubled = self.first.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
         doubled.min(self.longest).mul_f64(1.0 - random / 2.0)
@@ -90,7 +91,7 @@ pub(crate) struct Exporter {
     deadline: Deadline,
     clock: Clock,
     backoff: Backoff,
-    /// Attempts that failed since the last one that did not.
+    /// Attempts that failed since the last success.
     failures: AtomicU32,
 }
 
@@ -125,13 +126,13 @@ impl Exporter {
         let mut client = Client::builder()
             .user_agent(concat!("tiny-dancer-tracing/", env!("CARGO_PKG_VERSION")))
             .timeout(timeout)
-            // A host that does not answer at all fails in time for another attempt.
+            // A host that never answers fails early enough for another attempt.
             .connect_timeout(timeout / 2)
             .redirect(redirect::Policy::none());
         if is_loopback(&url) {
             client = client.no_proxy();
         }
-        // On a thread of its own: the blocking client can't be made on a worker of tokio's.
+        // The blocking client can't be created on a tokio worker, so a thread of its own creates it.
         let thread = std::thread::Builder::new().spawn(move || client.build())?;
         let client = thread.join().map_err(|_| "the thread that makes the HTTP client panicked")??;
         Ok(Self {
@@ -154,7 +155,7 @@ impl Exporter {
         if self.gzip { compressed(&body) } else { body }
     }
 
-    /// One attempt.
+    /// Makes one attempt.
     fn post(&self, body: &[u8]) -> Result<(), Failure> {
         let request = self.client.post(self.url.clone()).headers(self.headers.clone()).body(body.to_vec());
         let response = request.send()?;
@@ -165,7 +166,7 @@ impl Exporter {
             return Err(Cause::Grpc.into());
         }
         let mut answer = Vec::new();
-        // An answer that can't be read says nothing.
+        // An answer that can't be read is ignored.
         if response.take(LONGEST_ANSWER).read_to_end(&mut answer).is_ok()
             && let Ok(answer) = ExportTraceServiceResponse::decode(&*answer)
             && let Some(partial) = answer.partial_success
@@ -178,7 +179,7 @@ impl Exporter {
 }
 
 impl SpanExporter for Exporter {
-    /// Attempts it until it arrives, fails for good or there is no time left.
+    /// Attempts the export until it arrives, fails permanently or runs out of time.
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let failed =
             |why: &dyn std::fmt::Display| OTelSdkError::InternalFailure(format!("{}: {why}", self.url));
@@ -193,14 +194,14 @@ impl SpanExporter for Exporter {
             };
             let failures = self.failures.load(Ordering::Relaxed).saturating_add(1);
             self.failures.store(failures, Ordering::Relaxed);
-            let (delay, is_asked) = match again {
+            let (delay, is_retry_after) = match again {
                 Again::Never => return Err(failed(&cause)),
                 Again::After(delay) => (delay, true),
                 Again::Soon => (self.backoff.delay(failures, random()), false),
             };
-            self.trouble.complain(&format!("{}: {cause}", self.url));
+            self.trouble.log_failure(&format!("{}: {cause}", self.url));
             if self.clock.since(start).saturating_add(delay) > self.backoff.total
-                || !self.deadline.wait(delay, is_asked)
+                || !self.deadline.wait(delay, is_retry_after)
             {
                 return Err(failed(&cause));
             }
@@ -216,7 +217,7 @@ impl SpanExporter for Exporter {
 fn compressed(body: &[u8]) -> Vec<u8> {
     use std::io::Write;
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-    // A `Vec` takes all that is written.
+    // Writing to a `Vec` always succeeds.
     encoder.write_all(body).and_then(|()| encoder.finish()).unwrap_or_default()
 }
 
@@ -226,7 +227,7 @@ fn compressed(body: &[u8]) -> Vec<u8> {
     body.to_vec()
 }
 
-/// Whether this machine itself is meant: a proxy elsewhere has another one.
+/// Whether the host is this machine. For a proxy elsewhere the same name is another machine.
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
@@ -251,7 +252,7 @@ struct Failure {
 /// Whether there is another attempt.
 #[derive(Debug, PartialEq, Eq)]
 enum Again {
-    /// After so long: the collector asks for it.
+    /// After the collector's `Retry-After`.
     After(Duration),
     Never,
     /// After the backoff's delay.
@@ -261,12 +262,12 @@ enum Again {
 /// Why an attempt failed.
 #[derive(Debug, thiserror::Error)]
 enum Cause {
-    #[error("that speaks gRPC; http-protobuf, which is spoken here, usually has port 4318")]
+    #[error("the endpoint speaks gRPC; this exporter needs http-protobuf, usually on port 4318")]
     Grpc,
-    /// The innermost source: what the system said.
+    /// The innermost source: the system's message.
     #[error("{0}")]
     Network(String),
-    #[error("{status}, a redirect to {location}, which is not followed: set the endpoint to where it leads")]
+    #[error("{status}, a redirect to {location}, which is not followed: set the endpoint to that location")]
     Redirect { status: StatusCode, location: String },
     #[error("{0}")]
     Status(StatusCode),
@@ -281,7 +282,7 @@ impl From<Cause> for Failure {
 }
 
 impl Failure {
-    /// Of an answer without success.
+    /// From an answer with an error status.
     fn answered(response: &Response, now: i64, backoff: &Backoff) -> Self {
         let (status, headers) = (response.status(), response.headers());
         let cause = if speaks_grpc(headers) {
@@ -291,11 +292,11 @@ impl Failure {
         } else {
             Cause::Status(status)
         };
-        // These, says OTLP; all others are final.
+        // OTLP defines these as temporary; all others are final.
         let is_transient = matches!(status.as_u16(), 429 | 502 | 503 | 504);
         let again = match retry_after(headers, now) {
             _ if !is_transient || matches!(cause, Cause::Grpc) => Again::Never,
-            Some(delay) => Again::After(delay.min(backoff.longest_asked)),
+            Some(delay) => Again::After(delay.min(backoff.longest_retry_after)),
             None => Again::Soon,
         };
         Self { cause, again }
@@ -303,14 +304,15 @@ impl Failure {
 }
 
 impl From<reqwest::Error> for Failure {
-    /// Of an attempt without an answer.
+    /// From an attempt without an answer.
     fn from(error: reqwest::Error) -> Self {
-        let (mut is_cut_off, mut is_refused_for_good, mut innermost) = (false, false, None);
+        let (mut is_cut_off, mut is_permanent, mut innermost) = (false, false, None);
         let mut source: Option<&(dyn Error + 'static)> = error.source();
         while let Some(error) = source {
             if let Some(error) = error.downcast_ref::<hyper::Error>() {
                 if error.is_parse() || error.to_string() == SPOKE_FIRST {
-                    // What answers is no HTTP/1.1; a collector that is none speaks HTTP/2, as gRPC does.
+                    // The answer is not HTTP/1.1. A collector with such an answer speaks HTTP/2, as gRPC
+                    // does.
                     return Cause::Grpc.into();
                 }
                 is_cut_off |= error.is_incomplete_message() || error.is_closed() || error.is_canceled();
@@ -321,13 +323,14 @@ impl From<reqwest::Error> for Failure {
                     error.kind(),
                     E::ConnectionReset | E::ConnectionAborted | E::BrokenPipe | E::UnexpectedEof
                 );
-                // TLS that is refused, such as for a certificate: rustls has the first kind, its connector the second.
-                is_refused_for_good |= matches!(error.kind(), E::InvalidData | E::Other);
+                // TLS failed, for example because of a certificate: rustls uses the first kind, its connector
+                // the second.
+                is_permanent |= matches!(error.kind(), E::InvalidData | E::Other);
             }
             innermost = Some(error.to_string());
             source = error.source();
         }
-        let is_transient = (error.is_connect() && !is_refused_for_good) || is_cut_off;
+        let is_transient = (error.is_connect() && !is_permanent) || is_cut_off;
         let cause = if error.is_timeout() {
             Cause::Timeout
         } else {
@@ -343,7 +346,7 @@ fn location(headers: &HeaderMap) -> String {
     crate::config::shown(location.as_deref().unwrap_or("nowhere"))
 }
 
-/// How long a collector asks to wait: seconds, or until a date.
+/// The delay in `Retry-After`: seconds, or until a date.
 fn retry_after(headers: &HeaderMap, now: i64) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {

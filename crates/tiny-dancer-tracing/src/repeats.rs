@@ -1,14 +1,15 @@
-//! Log lines that every request would repeat: the first few of a kind are written, the rest is counted.
+//! Log lines that every request would repeat: the first few of a kind are written, the rest are counted.
 //!
-//! During an outage each request falls back, and a line a request would bury the one that says why. Of each kind
-//! [`LINES`] are written in a window of [`SECONDS`]; how many were left out is told with the first of a later window.
+//! During an outage each request falls back, and one line per request would hide the line with the cause. Of
+//! each kind, [`LINES`] lines are written in a window of [`SECONDS`]. The first line of a later window comes
+//! with the number of lines that were left out.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use tiny_dancer_core::{Clock, ErrorKind, Reason, Tick};
 
-/// How long a window is.
+/// The length of a window in seconds.
 const SECONDS: u64 = 10;
-/// How many lines of a kind a window shows: enough to see whether they are all alike.
+/// The most lines of a kind in a window: enough to see whether they are all alike.
 const LINES: u64 = 10;
 
 /// A kind of line.
@@ -19,7 +20,7 @@ pub(crate) enum Repeated {
 }
 
 impl Repeated {
-    fn place(self) -> usize {
+    fn index(self) -> usize {
         match self {
             Self::Error(kind) => kind as usize,
             Self::Fallback(reason) => ErrorKind::ALL.len() + reason as usize,
@@ -31,16 +32,16 @@ impl Repeated {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) write: bool,
-    /// Lines of this kind that were left out in the window before, told once.
+    /// The number of lines of this kind that the last window left out, reported once.
     pub(crate) left_out: u64,
 }
 
-/// What was written of each kind.
+/// Counts the lines of each kind.
 #[derive(Debug)]
 pub(crate) struct Repeats {
     clock: Clock,
     start: Tick,
-    /// A kind's window, and below, in 32 bits, its lines.
+    /// For each kind, its window in the upper 32 bits and its number of lines in the lower 32 bits.
     kinds: [AtomicU64; ErrorKind::ALL.len() + Reason::ALL.len()],
 }
 
@@ -51,7 +52,7 @@ impl Repeats {
 
     /// Counts a line.
     pub(crate) fn count(&self, line: Repeated) -> Verdict {
-        // From 1, so that the first window differs from none.
+        // Windows start at 1, since 0 stands for no window.
         let now = 1 + self.clock.since(self.start).as_secs() / SECONDS;
         let mut verdict = Verdict::default();
         let count = |word: u64| {
@@ -61,11 +62,11 @@ impl Repeats {
                 return Some(now << 32 | 1);
             }
             verdict = Verdict { write: lines < LINES, left_out: 0 };
-            // As many lines as 32 bits count in ten seconds don't exist; if they did, counting would stop.
+            // The count saturates at 32 bits, more lines than ten seconds can have.
             Some(window << 32 | (lines + 1).min(u64::from(u32::MAX)))
         };
-        // It always has an answer.
-        let _ = self.kinds[line.place()].fetch_update(Ordering::Relaxed, Ordering::Relaxed, count);
+        // `count` always returns `Some`, so the update succeeds.
+        let _ = self.kinds[line.index()].fetch_update(Ordering::Relaxed, Ordering::Relaxed, count);
         verdict
     }
 }
@@ -89,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn ten_lines_of_a_kind_are_written_and_the_rest_is_told_later() {
+    fn ten_lines_of_a_kind_are_written_and_the_rest_are_reported_later() {
         let (clock, hand) = Clock::manual(0);
         let repeats = Repeats::new(clock);
         assert_eq!(written(&repeats, LINE, 25), 10);
@@ -102,16 +103,16 @@ mod tests {
     }
 
     #[test]
-    fn kinds_have_places_of_their_own() {
+    fn each_kind_has_an_index_of_its_own() {
         let errors = ErrorKind::ALL.into_iter().map(Repeated::Error);
-        let mut places: Vec<_> =
-            errors.chain(Reason::ALL.into_iter().map(Repeated::Fallback)).map(Repeated::place).collect();
-        places.sort_unstable();
-        assert!(places.into_iter().eq(0..ErrorKind::ALL.len() + Reason::ALL.len()));
+        let mut indices: Vec<_> =
+            errors.chain(Reason::ALL.into_iter().map(Repeated::Fallback)).map(Repeated::index).collect();
+        indices.sort_unstable();
+        assert!(indices.into_iter().eq(0..ErrorKind::ALL.len() + Reason::ALL.len()));
     }
 
     #[test]
-    fn threads_write_no_more_together() {
+    fn threads_share_the_limit_of_a_kind() {
         let repeats = Repeats::new(Clock::manual(0).0);
         let total: usize = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| written(&repeats, LINE, 1_000))).collect();

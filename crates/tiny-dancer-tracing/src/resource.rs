@@ -1,4 +1,4 @@
-//! What the spans of a process say of it: service, instance, host and process.
+//! The resource that describes a process in its spans: service, instance, host and process.
 
 use crate::config::TracingConfig;
 use opentelemetry::KeyValue;
@@ -9,7 +9,7 @@ use opentelemetry_sdk::resource::{
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 use std::sync::LazyLock;
 
-/// The version of OpenTelemetry's semantic conventions whose names these are.
+/// The version of OpenTelemetry's semantic conventions that defines these names.
 const SCHEMA: &str = "https://opentelemetry.io/schemas/1.37.0";
 
 const HOST_NAME: &str = "host.name";
@@ -17,11 +17,11 @@ const PROCESS_ID: &str = "process.pid";
 const SERVICE_INSTANCE: &str = "service.instance.id";
 const SERVICE_VERSION: &str = "service.version";
 
-/// The same for all systems of a process, which is one instance of its service.
+/// All systems of a process share it, since a process is one instance of its service.
 static INSTANCE: LazyLock<String> =
     LazyLock::new(|| uuid(RandomIdGenerator::default().new_trace_id().to_bytes()));
 
-/// What is found out gives way to `OTEL_RESOURCE_ATTRIBUTES`, and that to the configuration.
+/// `OTEL_RESOURCE_ATTRIBUTES` overrides detected values, and the configuration overrides both.
 pub(crate) fn resource(config: &TracingConfig) -> Resource {
     let host = gethostname::gethostname().to_string_lossy().into_owned();
     let found = [

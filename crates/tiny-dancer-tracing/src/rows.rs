@@ -1,7 +1,8 @@
-//! How a trace keeps the rows of features that a decision was made of: as text.
+//! The text form in which a trace keeps the feature rows of a decision.
 //!
-//! Five `f32` a candidate in the order of [`Feature::ALL`], one candidate after the other, each number eight hexadecimal digits. In
-//! a list of doubles each would be a message of its own, with a length to compute at each level around it.
+//! Each candidate has five `f32` in the order of [`Feature::ALL`]; each number has eight hexadecimal digits.
+//! The candidates follow one another. In an OTLP list of doubles, each number would be a message of its own,
+//! with a length to compute at each level around it.
 //!
 //! ```
 //! use tiny_dancer_tracing::rows;
@@ -22,10 +23,10 @@ use tiny_dancer_core::Feature;
 /// The features of one candidate.
 type Row = [f32; Feature::COUNT];
 
-/// The bytes of a row.
+/// The size of a row in bytes.
 const BYTES: usize = size_of::<Row>();
 
-/// The text of rows.
+/// Encodes rows as text.
 pub fn encode(rows: impl IntoIterator<Item = Row>) -> String {
     let rows = rows.into_iter();
     let mut bytes = Vec::with_capacity(rows.size_hint().0 * BYTES);
@@ -35,7 +36,8 @@ pub fn encode(rows: impl IntoIterator<Item = Row>) -> String {
     const_hex::encode(bytes)
 }
 
-/// Rows as a list of numbers: what an event carries until the exporter's thread has [`write`] it as text.
+/// Rows as a list of numbers. An event carries this list until [`write()`] turns it into text on the exporter's
+/// thread.
 pub(crate) fn numbers(rows: impl IntoIterator<Item = Row>) -> Value {
     let rows = rows.into_iter();
     let mut numbers = Vec::with_capacity(rows.size_hint().0 * Feature::COUNT);
@@ -45,7 +47,7 @@ pub(crate) fn numbers(rows: impl IntoIterator<Item = Row>) -> Value {
     Value::Array(Array::F64(numbers))
 }
 
-/// Writes the rows of all decisions among the events as text.
+/// Turns the rows of all decisions among the events into text.
 pub(crate) fn write(events: &mut [Event]) {
     let decisions = events.iter_mut().filter(|event| event.name == fields::ROUTING_DECISION.name);
     for attribute in decisions.flat_map(|event| &mut event.attributes) {
@@ -58,7 +60,7 @@ pub(crate) fn write(events: &mut [Event]) {
     }
 }
 
-/// The rows of a text, to the last bit.
+/// Decodes the rows of a text, exact to the last bit.
 ///
 /// # Errors
 ///
@@ -83,24 +85,24 @@ pub fn decode(text: &str) -> Result<Vec<Row>, RowsError> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RowsError {
-    /// A character that is no hexadecimal digit.
-    #[error("{found:?} at place {place} is no hexadecimal digit")]
+    /// A character that is not a hexadecimal digit.
+    #[error("{found:?} at place {place} is not a hexadecimal digit")]
     Digit {
         /// The character.
         found: char,
-        /// Its place, from 0.
+        /// Its index, from 0.
         place: usize,
     },
-    /// It ends within a row.
+    /// The text ends within a row.
     #[error("{bytes} bytes are not a whole number of rows of {BYTES}")]
     NotWhole {
-        /// How many bytes there are.
+        /// The number of bytes.
         bytes: usize,
     },
-    /// Two digits are a byte.
+    /// An odd number of digits: a byte has two.
     #[error("{digits} hexadecimal digits, expected an even number")]
     OddLength {
-        /// How many there are.
+        /// The number of digits.
         digits: usize,
     },
 }

@@ -1,9 +1,9 @@
-//! Who decides which traces are recorded, and when.
+//! Sampling: which traces are recorded, and when that is decided.
 //!
-//! For a routed request it is decided here, by [`samples`], before any span exists: an unsampled request must not pay
-//! for a span only to be told that nobody wants it. The SDK's own sampler, [`sampler`], then sees a span with a request's
-//! first attribute and agrees. It tosses only for the roots that users open themselves, each once: a span with a parent,
-//! ours or a remote one, follows it.
+//! [`samples`] samples a routed request before any span exists, so that an unsampled request pays for no
+//! span. The SDK's sampler, [`sampler`], recognizes the span of a sampled request by its first attribute and
+//! records it. It samples by the ratio only the root spans that users open themselves, each once. A span with
+//! a parent, local or remote, follows its parent.
 
 use crate::fields;
 use opentelemetry::trace::{Link, SpanKind, TraceContextExt, TraceId};
@@ -12,7 +12,8 @@ use opentelemetry_sdk::trace::{ParentBasedSampler, Sampler, SamplingResult, Shou
 use std::cell::Cell;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-/// Whether a request that begins now is recorded: as its parent is, or else as often as `ratio` says.
+/// Whether a request that begins now is recorded: it follows its parent, or without one is sampled at
+/// `ratio`.
 pub(crate) fn samples(ratio: f64) -> bool {
     Context::map_current(|current| {
         if current.is_telemetry_suppressed() {
@@ -24,14 +25,16 @@ pub(crate) fn samples(ratio: f64) -> bool {
     })
 }
 
-/// The SDK's sampler: a valid parent is obeyed, what was decided is recorded, other roots as often as `ratio` says.
+/// The SDK's sampler: a span follows a valid parent, a sampled request is recorded, other roots are sampled
+/// at `ratio`.
 ///
-/// Not the SDK's `Sampler::ParentBased`: that one takes a context with an invalid span for an unsampled parent.
+/// The SDK's `Sampler::ParentBased` does not fit: it treats a context with an invalid span as an unsampled
+/// parent.
 pub(crate) fn sampler(ratio: f64) -> ParentBasedSampler {
     ParentBasedSampler::new(Roots(Sampler::TraceIdRatioBased(ratio)))
 }
 
-/// Decides spans without a valid parent.
+/// Samples spans without a valid parent.
 #[derive(Clone, Debug)]
 struct Roots(Sampler);
 
@@ -45,15 +48,15 @@ impl ShouldSample for Roots {
         attributes: &[KeyValue],
         links: &[Link],
     ) -> SamplingResult {
-        // Only requests that are recorded have spans, and all of these begin with this attribute.
+        // Only sampled requests have spans, and this attribute is the first of each such span.
         let decided = attributes.first().is_some_and(|first| first.key.as_str() == fields::OPERATION);
         let sampler = if decided { &Sampler::AlwaysOn } else { &self.0 };
         sampler.should_sample(parent, trace_id, name, kind, attributes, links)
     }
 }
 
-/// A number from 0 to below 1: xorshift64*, a state a thread. It decides what is looked at, nothing that must not be
-/// guessed.
+/// A random number from 0 to below 1: xorshift64* with one state per thread. It is predictable, so it serves
+/// sampling and retry delays, not secrets.
 pub(crate) fn random() -> f64 {
     thread_local! {
         static STATE: Cell<u64> = Cell::new(RandomState::new().build_hasher().finish() | 1);

@@ -1,4 +1,4 @@
-//! Spans for pipelines of one's own.
+//! Spans for a program's own routing pipeline.
 
 use crate::export::Pipeline;
 use crate::fields::{self, TARGET};
@@ -8,11 +8,11 @@ use tiny_dancer_core::observer::{RequestStart, Stage};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-/// Opens spans of the names and keys that the router's own have.
+/// Opens spans with the names and keys of the router's own spans.
 ///
-/// For those who call features, cell and conformal tables themselves: the traces look the same, and so do the
-/// queries on them. They are `tracing` spans, recorded by [`TracingSystem`](crate::TracingSystem)'s layer; the
-/// router's own spans are made without one.
+/// A program that calls features, cell and conformal tables itself gets traces like the router's, and the
+/// same queries work on them. These spans are `tracing` spans, which
+/// [`TracingSystem`](crate::TracingSystem)'s layer records. The router's own spans need no layer.
 ///
 /// ```
 /// use tiny_dancer_tracing::RoutingSpan;
@@ -29,7 +29,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 pub enum RoutingSpan {}
 
 impl RoutingSpan {
-    /// The whole request, of so many candidates.
+    /// The whole request, with its number of candidates.
     pub fn routing_request(candidates: usize) -> Span {
         tracing::info_span!(target: TARGET, RequestStart::NAME, { fields::CANDIDATES } = candidates as i64)
     }
@@ -39,7 +39,7 @@ impl RoutingSpan {
         tracing::info_span!(target: TARGET, Stage::CircuitBreakerCheck.name())
     }
 
-    /// The features of so many candidates.
+    /// The features of this number of candidates.
     pub fn feature_engineering(candidates: usize) -> Span {
         tracing::info_span!(
             target: TARGET,
@@ -48,8 +48,9 @@ impl RoutingSpan {
         )
     }
 
-    /// One candidate's inference. Its name goes into the trace and, unlike a field of a `tracing` span, never into
-    /// the context that log lines print. Where the installed system has `redact_ids`, it goes nowhere.
+    /// One candidate's inference. The candidate's name becomes an attribute in the trace. Unlike a field of a
+    /// `tracing` span, it is never part of the context in log lines. If the installed system has
+    /// `redact_ids`, the attribute is "redacted".
     pub fn model_inference(candidate_id: &str) -> Span {
         let redact = system::installed().is_some_and(Pipeline::redacts_ids);
         let candidate_id = if redact { REDACTED } else { candidate_id };
@@ -58,7 +59,7 @@ impl RoutingSpan {
         span
     }
 
-    /// What the confidences are worth.
+    /// The estimation of the conformal uncertainty.
     pub fn uncertainty_estimation() -> Span {
         tracing::info_span!(target: TARGET, Stage::UncertaintyEstimation.name())
     }

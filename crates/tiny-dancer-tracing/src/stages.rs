@@ -1,9 +1,9 @@
-//! The stages of a recorded request: a few numbers each, until the exporter's thread makes spans of them.
+//! The stages of a recorded request, kept as numbers until the exporter's thread turns them into spans.
 //!
-//! The caller would wait for a dozen spans to be made. Nobody needs them before they are exported: no stage's span is ever a
-//! current one. So the request's span carries them as an
-//! attribute, through one place in the queue, and [`unpack`] takes it out again. Their ids follow from the request's, so that
-//! each exporter sends the same ones.
+//! Building a dozen spans would delay the caller, and no stage's span is ever the current one. So the
+//! request's span carries its stages as an attribute, through one slot of the queue, and [`unpack`] turns the
+//! attribute into spans. Their ids are derived from the request's id, so that all exporters send the same
+//! ids.
 
 use crate::{fields, rows};
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status};
@@ -12,36 +12,37 @@ use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use std::time::{Duration, SystemTime};
 use tiny_dancer_core::observer::{Stage, StageEnd, StageStart};
 
-/// What is kept of a span: which [`Stage`]; how many candidates it is about, or the place of the one; that one's rank; start
-/// and end, in nanoseconds since 1970; the one's similarity and confidence, in millionths.
+/// A span as numbers: its [`Stage`]; the number of candidates, or the index of the one candidate; that
+/// candidate's rank, or [`WHOLE`]; start and end in nanoseconds since 1970; that candidate's similarity and
+/// confidence in millionths, or [`UNKNOWN`].
 type Numbers = [i64; 7];
 
-/// The rank where a span is about a whole stage.
+/// The rank in a span of a whole stage.
 const WHOLE: i64 = -1;
 
-/// In the place of millionths, as long as nothing is decided, and for a whole stage.
+/// Similarity and confidence before the decision, and in a span of a whole stage.
 const UNKNOWN: i64 = i64::MIN;
 
 const MILLION: f64 = 1e6;
 
-/// Start and end of a span that runs.
+/// Start and end of a span that has not ended.
 const RUNNING: [i64; 2] = [-1; 2];
 
-/// The stages of a request under way.
+/// The stages of a request in progress.
 #[derive(Debug)]
 pub(crate) struct Stages {
-    /// When the request began, as the first stage that ended tells.
+    /// When the request began, computed when its first stage ends.
     start: Option<i64>,
     spans: Vec<Numbers>,
 }
 
 impl Stages {
-    /// With room for so many spans; more only take longer.
+    /// Reserves room for this number of spans. More spans need another allocation.
     pub(crate) fn with_room_for(spans: usize) -> Self {
         Self { start: None, spans: Vec::with_capacity(spans) }
     }
 
-    /// A stage, or one candidate's step, begins: its place among the spans.
+    /// Begins a stage or one candidate's step, and returns its index among the spans.
     pub(crate) fn begin(&mut self, event: &StageStart<'_>) -> usize {
         let (about, rank) =
             event.step.map_or((event.candidates, WHOLE), |step| (step.candidate, step.rank as i64));
@@ -50,25 +51,25 @@ impl Stages {
         self.spans.len() - 1
     }
 
-    /// The one at this place ended.
-    pub(crate) fn end(&mut self, place: usize, event: &StageEnd) {
+    /// Ends the span at this index.
+    pub(crate) fn end(&mut self, index: usize, event: &StageEnd) {
         let [start, duration] =
             [event.start, event.duration].map(|it| i64::try_from(it.as_nanos()).unwrap_or(i64::MAX));
         let now_after = start.saturating_add(duration);
         let request = *self.start.get_or_insert_with(|| now().saturating_sub(now_after));
         let start = request.saturating_add(start);
-        // Within `model_inference`, what the candidates without a span of their own needed ends where the first that has one
-        // begins.
-        let end = match self.spans.get(place + 1) {
+        // Within `model_inference`, the stage's span covers the candidates without a span of their own. It
+        // ends where the first candidate's span begins.
+        let end = match self.spans.get(index + 1) {
             Some(&[_, _, _, step, ..]) => step,
             None => start.saturating_add(duration),
         };
-        if let Some([_, _, _, starts, ends, ..]) = self.spans.get_mut(place) {
+        if let Some([_, _, _, starts, ends, ..]) = self.spans.get_mut(index) {
             (*starts, *ends) = (start, end);
         }
     }
 
-    /// Notes what is known of each candidate that has a span of its own: similarity and confidence.
+    /// Adds similarity and confidence to the span of each candidate that has one.
     pub(crate) fn describe(&mut self, candidate: impl Fn(usize) -> Option<[f32; 2]>) {
         for [_, about, rank, _, _, similarity, confidence] in &mut self.spans {
             if *rank != WHOLE
@@ -79,11 +80,11 @@ impl Stages {
         }
     }
 
-    /// The attribute that carries them.
+    /// The attribute that carries the stages.
     pub(crate) fn pack(&mut self) -> KeyValue {
         let mut last = self.start.unwrap_or_else(now);
         for [_, _, _, start, end, ..] in &mut self.spans {
-            // The router unwinds.
+            // This span has not ended: the router is unwinding from a panic.
             if [*start, *end] == RUNNING {
                 (*start, *end) = (last, now());
             }
@@ -94,58 +95,59 @@ impl Stages {
     }
 }
 
-/// How many spans a span stands for: itself, and the stages that it carries.
+/// The number of spans that a span becomes: itself, and the stages that it carries.
 pub(crate) fn spans(span: &SpanData) -> u64 {
     1 + packed(&span.attributes).map_or(0, |(_, stages)| stages.len() as u64)
 }
 
-/// Makes spans of the stages that a span carries, and puts them behind the others, and it behind them. What else it carries
-/// as numbers becomes text.
+/// Appends the spans of the stages that a span carries, and then the span itself. Feature rows in its events
+/// become text.
 pub(crate) fn unpack(mut span: SpanData, spans: &mut Vec<SpanData>) {
     let attributes = std::mem::take(&mut span.attributes);
     let packed = packed(&attributes);
     if let Some((_, stages)) = packed {
-        spans.extend(stages.iter().zip(1..).map(|(numbers, place)| stage(&span, *numbers, place)));
+        spans.extend(stages.iter().zip(1..).map(|(numbers, position)| stage(&span, *numbers, position)));
     }
-    let place = packed.map(|(place, _)| place);
+    let index = packed.map(|(index, _)| index);
     span.attributes = attributes;
-    if let Some(place) = place {
-        span.attributes.remove(place);
+    if let Some(index) = index {
+        span.attributes.remove(index);
     }
     rows::write(&mut span.events.events);
     spans.push(span);
 }
 
-/// The stages among the attributes, where they were added last, and which attribute it is.
+/// The index of the attribute with the stages, and the stages. They are added last, so the search starts at
+/// the end.
 fn packed(attributes: &[KeyValue]) -> Option<(usize, &[Numbers])> {
-    let place = attributes.iter().rposition(|attribute| attribute.key.as_str() == fields::STAGES)?;
-    let Value::Array(Array::I64(numbers)) = &attributes[place].value else { return None };
+    let index = attributes.iter().rposition(|attribute| attribute.key.as_str() == fields::STAGES)?;
+    let Value::Array(Array::I64(numbers)) = &attributes[index].value else { return None };
     let (stages, rest) = numbers.as_chunks();
     // A user's own attribute may have this key.
     let known = |[stage, ..]: &Numbers| (0..Stage::ALL.len() as i64).contains(stage);
-    (rest.is_empty() && stages.iter().all(known)).then_some((place, stages))
+    (rest.is_empty() && stages.iter().all(known)).then_some((index, stages))
 }
 
-/// The span of one of the stages of a request, from 1.
-fn stage(request: &SpanData, numbers: Numbers, place: u64) -> SpanData {
+/// The span of a request's stage at this position, from 1.
+fn stage(request: &SpanData, numbers: Numbers, position: u64) -> SpanData {
     let [stage, about, rank, start, end, similarity, confidence] = numbers;
     let stage = Stage::ALL[stage as usize];
     let attributes = match rank {
         WHOLE if stage == Stage::CircuitBreakerCheck => vec![],
         WHOLE => vec![KeyValue::new(fields::CANDIDATES, about)],
         rank => {
-            let places = [(fields::CANDIDATE_INDEX, about), (fields::CANDIDATE_RANK, rank)];
+            let ranking = [(fields::CANDIDATE_INDEX, about), (fields::CANDIDATE_RANK, rank)];
             let values = [(fields::CANDIDATE_SIMILARITY, similarity), (fields::CONFIDENCE, confidence)];
             let known = values.into_iter().filter(|&(_, millionths)| millionths != UNKNOWN);
             let known = known.map(|(key, millionths)| KeyValue::new(key, millionths as f64 / MILLION));
-            places.map(|(key, number)| KeyValue::new(key, number)).into_iter().chain(known).collect()
+            ranking.map(|(key, number)| KeyValue::new(key, number)).into_iter().chain(known).collect()
         }
     };
     let context = &request.span_context;
     SpanData {
         span_context: SpanContext::new(
             context.trace_id(),
-            id(context.span_id(), place),
+            id(context.span_id(), position),
             context.trace_flags(),
             false,
             context.trace_state().clone(),
@@ -165,15 +167,15 @@ fn stage(request: &SpanData, numbers: Numbers, place: u64) -> SpanData {
     }
 }
 
-/// The id of a stage's span: the request's, which is drawn by chance, stirred as `SplitMix64` does (Steele, Lea and Flood,
-/// 2014), so that different places never give the same.
-fn id(request: SpanId, place: u64) -> SpanId {
+/// The id of a stage's span: the request's random id and the stage's position, mixed as in `SplitMix64`
+/// (Steele, Lea and Flood, 2014), so that different positions have different ids.
+fn id(request: SpanId, position: u64) -> SpanId {
     let request = u64::from_be_bytes(request.to_bytes());
-    let mut z = request.wrapping_add(place.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let mut z = request.wrapping_add(position.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^= z >> 31;
-    // 0 is no id.
+    // 0 is not a valid id.
     SpanId::from(z.max(1))
 }
 

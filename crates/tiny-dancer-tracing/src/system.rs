@@ -1,4 +1,4 @@
-//! The tracing system: installs what is needed, or lends its parts, and flushes at the end.
+//! The tracing system: installs subscriber and exporters, or provides them as parts, and flushes at the end.
 
 use crate::config::{InitError, TracingConfig};
 use crate::context::Propagator;
@@ -13,7 +13,8 @@ use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::{LookupSpan, Registry};
 
-/// The system that [`TracingSystem::init`] installed. There is one a process, as there is one global subscriber.
+/// The system that [`TracingSystem::init`] installed. A process has at most one, as it has one global
+/// subscriber.
 static INSTALLED: OnceLock<Arc<Pipeline>> = OnceLock::new();
 
 pub(crate) fn installed() -> Option<&'static Pipeline> {
@@ -22,11 +23,12 @@ pub(crate) fn installed() -> Option<&'static Pipeline> {
 
 /// Traces and logs, from a configuration to the last flush.
 ///
-/// Most programs call [`init`](Self::init) once, keep the system as long as they run, and call
-/// [`shutdown`](Self::shutdown) before they end. It works from a plain `main` and inside tokio.
+/// Most programs call [`init`](Self::init) once, keep the system alive while they run, and call
+/// [`shutdown`](Self::shutdown) before they end. This works from a plain `main` and inside tokio.
 ///
-/// Programs with a subscriber of their own add [`layer`](Self::layer) to it and give [`observer`](Self::observer) to
-/// their routers; nothing global is touched then, and there may be as many systems as they like:
+/// A program with its own subscriber adds [`layer`](Self::layer) to it and passes
+/// [`observer`](Self::observer) to its routers. This changes nothing global, and a process may have any
+/// number of such systems:
 ///
 /// ```
 /// use tiny_dancer_core::{Router, RouterConfig, RoutingRequest};
@@ -57,21 +59,22 @@ enum State {
 }
 
 impl TracingSystem {
-    /// A system that does nothing yet.
+    /// A system that is not started yet.
     pub fn new(config: TracingConfig) -> Self {
         Self { config, state: Mutex::new(State::New) }
     }
 
-    /// Checks the configuration, starts the exporters, and installs the global subscriber, tracer provider and W3C
-    /// propagator. Routers with [`TracingObserver::global`] use it from now on, also those made before.
+    /// Checks the configuration, starts the exporters, and installs the global subscriber, tracer provider
+    /// and W3C propagator. Routers with [`TracingObserver::global`] use it from then on, including those
+    /// created before.
     ///
     /// # Errors
     ///
-    /// An [`InitError`] says what is wrong with the configuration or the environment, or what is installed already. Nothing
-    /// is installed then, and nothing runs.
+    /// An [`InitError`] says what is wrong with the configuration or the environment, or what is already
+    /// installed. In this case `init` installs nothing, and nothing runs.
     pub fn init(&self) -> Result<(), InitError> {
-        static TURN: Mutex<()> = Mutex::new(());
-        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        static INIT: Mutex<()> = Mutex::new(());
+        let _init = INIT.lock().unwrap_or_else(PoisonError::into_inner);
         if INSTALLED.get().is_some() {
             return Err(InitError::SystemInstalled);
         }
@@ -97,17 +100,18 @@ impl TracingSystem {
         }
         opentelemetry::global::set_tracer_provider(pipeline.provider().clone());
         pipeline.log_start();
-        // Nobody else sets it: this thread has its turn.
+        // `INSTALLED` was empty above, and the lock keeps other threads out.
         let _ = INSTALLED.set(pipeline);
         Ok(())
     }
 
-    /// The layer that records `tracing` spans, for a subscriber of one's own. It has its filter inside: spans and events
-    /// at `INFO` and graver, whatever filters the log lines.
+    /// The layer that records `tracing` spans, for a program's own subscriber. It contains its own filter: it
+    /// records spans and events at `INFO` or more severe levels, independently of the filter of log lines.
     ///
     /// # Errors
     ///
-    /// An [`InitError`] says what is wrong with the configuration or the environment, or that the system was shut down.
+    /// An [`InitError`] says what is wrong with the configuration or the environment, or that the system has
+    /// been shut down.
     pub fn layer<S>(&self) -> Result<impl Layer<S> + use<S>, InitError>
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
@@ -115,7 +119,7 @@ impl TracingSystem {
         Ok(span_layer(&*self.running(&mut self.state())?))
     }
 
-    /// An observer that records through this system, whatever is installed.
+    /// An observer that records through this system, independently of the installed one.
     ///
     /// # Errors
     ///
@@ -124,7 +128,7 @@ impl TracingSystem {
         Ok(TracingObserver::of(self.running(&mut self.state())?))
     }
 
-    /// What has become of all spans so far. `None` before anything was started.
+    /// The counts of all spans so far. `None` before the system is started.
     pub fn counts(&self) -> Option<SpanCounts> {
         match &*self.state() {
             State::New => None,
@@ -139,9 +143,11 @@ impl TracingSystem {
         }
     }
 
-    /// Exports what is left, waits for it no longer than `shutdown_timeout`, and tells what became of all spans.
+    /// Exports the remaining spans, waits for at most `shutdown_timeout`, and returns the counts of all
+    /// spans.
     ///
-    /// It blocks the calling thread meanwhile, as an async `main` may when it ends. Called again, it repeats itself.
+    /// It blocks the calling thread, which is acceptable at the end of an async `main`. A second call returns
+    /// the same report.
     pub fn shutdown(&self) -> ShutdownReport {
         let mut state = self.state();
         let report = match &*state {
@@ -162,7 +168,7 @@ impl TracingSystem {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The pipeline, started if it was not.
+    /// The pipeline. This starts a new system.
     fn running(&self, state: &mut State) -> Result<Arc<Pipeline>, InitError> {
         match state {
             State::New => {
@@ -186,7 +192,7 @@ impl Drop for TracingSystem {
     }
 }
 
-/// Records `tracing` spans. Off is what only costs: locations, threads, idle times.
+/// Records `tracing` spans, without locations, threads and idle times, which only add cost.
 pub(crate) fn span_layer<S>(pipeline: &Pipeline) -> impl Layer<S> + use<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -196,13 +202,14 @@ where
         .with_location(false)
         .with_threads(false)
         .with_tracked_inactivity(false)
-        // Made into a scope by the exporter.
+        // The exporter turns it into a scope.
         .with_target(true)
         .with_filter(filter_fn(recorded).with_max_level_hint(LevelFilter::INFO))
 }
 
-/// What goes into traces: `INFO` and graver, or every library's chatter would. Not the SDK's own events, which would
-/// make spans about spans, and not our log lines: an `ERROR` among them would mark the user's span as failed.
+/// Whether a span or an event is recorded. Levels below `INFO` are left out, since libraries use them for
+/// details. The SDK's own spans and events are left out, since they would describe the export of spans. Our
+/// log lines are left out, since an `ERROR` among them would mark the user's span as failed.
 fn recorded(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target();
     *metadata.level() <= Level::INFO

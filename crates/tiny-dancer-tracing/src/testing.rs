@@ -1,4 +1,4 @@
-//! For this crate's own tests: spans and log lines kept in memory.
+//! Spans and log lines kept in memory, for this crate's own tests.
 
 use crate::config::TracingConfig;
 use crate::export::{Exporters, Pipeline, Trouble};
@@ -13,10 +13,10 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
-/// How long spans wait for others: the SDK's default.
+/// How long spans wait for a batch to fill: the SDK's default.
 pub(crate) const WAIT: Duration = Duration::from_secs(5);
 
-/// Keeps spans.
+/// Keeps exported spans.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Memory(Arc<Mutex<Vec<SpanData>>>);
 
@@ -33,7 +33,7 @@ impl SpanExporter for Memory {
     }
 }
 
-/// A pipeline that ends in memory.
+/// A pipeline that exports to memory.
 pub(crate) struct Recorder {
     pub(crate) pipeline: Arc<Pipeline>,
     memory: Memory,
@@ -50,14 +50,14 @@ impl Recorder {
         TracingObserver::of(Arc::clone(&self.pipeline))
     }
 
-    /// All spans that ended, in the order in which they did, a request behind its stages.
+    /// All ended spans in the order of their ends, a request after its stages.
     pub(crate) fn finish(self) -> Vec<SpanData> {
         assert_eq!(self.pipeline.shutdown().lost(), 0);
         self.memory.take()
     }
 }
 
-/// A log line, or rather the event behind it.
+/// The event of a log line.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
     pub(crate) level: Level,
@@ -65,7 +65,7 @@ pub(crate) struct Line {
     pub(crate) fields: BTreeMap<&'static str, String>,
 }
 
-/// Runs something, and returns the lines that it logs on this thread.
+/// Calls `run`, and returns its result and the lines that it logs on this thread.
 pub(crate) fn lines<T>(run: impl FnOnce() -> T) -> (T, Vec<Line>) {
     let kept = Kept::default();
     let subscriber = tracing_subscriber::registry().with(kept.clone());

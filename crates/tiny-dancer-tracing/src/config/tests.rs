@@ -12,7 +12,7 @@ fn otlp(endpoint: &str) -> Result<Option<String>, InitError> {
 }
 
 #[test]
-fn the_default_is_a_good_configuration() {
+fn the_default_configuration_is_valid() {
     assert_eq!(TracingConfig::default().check().unwrap().traces_url, None);
 }
 
@@ -31,7 +31,7 @@ fn an_endpoint_without_a_path_gets_the_path_of_otlp() {
 }
 
 #[test]
-fn a_bad_endpoint_is_refused_for_what_is_wrong_with_it() {
+fn the_error_of_an_invalid_endpoint_names_its_fault() {
     for (given, expected) in [
         ("", EndpointFault::Scheme),
         ("localhost:4318", EndpointFault::Scheme),
@@ -95,18 +95,18 @@ fn a_timeout_longer_than_a_day_is_refused() {
 
 #[cfg(not(feature = "tls"))]
 #[test]
-fn https_names_the_feature_that_it_needs() {
+fn the_error_of_https_names_the_feature_that_it_needs() {
     assert!(otlp("https://collector").unwrap_err().to_string().contains("`tls`"));
 }
 
 #[cfg(feature = "tls")]
 #[test]
-fn https_is_taken_with_the_feature_tls() {
+fn https_is_accepted_with_the_feature_tls() {
     assert_eq!(otlp("https://collector").unwrap().as_deref(), Some("https://collector/v1/traces"));
 }
 
 #[test]
-fn the_port_of_grpc_names_the_port_of_http() {
+fn the_error_of_the_port_of_grpc_names_the_port_of_http() {
     for endpoint in ["http://localhost:4317", "http://[::1]:4317/v1/traces"] {
         let message = otlp(endpoint).unwrap_err().to_string();
         assert!(message.contains("gRPC") && message.contains("4318"), "{message}");
@@ -114,7 +114,7 @@ fn the_port_of_grpc_names_the_port_of_http() {
 }
 
 #[test]
-fn an_agent_is_a_host_and_a_port() {
+fn the_address_of_an_agent_is_a_host_and_a_port() {
     for endpoint in ["localhost:6831", "127.0.0.1:6831", "[::1]:6831", "jaeger-agent.tracing:5775"] {
         let config = TracingConfig { jaeger_agent_endpoint: Some(endpoint.to_owned()), ..Default::default() };
         assert!(config.check().is_ok(), "{endpoint}");
@@ -139,7 +139,7 @@ fn an_agent_is_a_host_and_a_port() {
 }
 
 #[test]
-fn an_address_for_otlp_in_the_agent_s_field_names_the_field_to_use() {
+fn the_error_of_an_otlp_address_in_the_agent_s_field_names_the_right_field() {
     for endpoint in ["http://localhost:14268", "localhost:4317", "localhost:4318"] {
         let error = error(|config| config.jaeger_agent_endpoint = Some(endpoint.to_owned()));
         assert!(matches!(error, InitError::JaegerAgentIsOtlp { .. }), "{error}");
@@ -148,7 +148,7 @@ fn an_address_for_otlp_in_the_agent_s_field_names_the_field_to_use() {
 }
 
 #[test]
-fn a_header_that_http_does_not_have_is_refused_and_no_value_is_shown() {
+fn an_invalid_header_is_refused_and_its_value_is_never_shown() {
     for (name, value) in [("a b", "x"), ("good", "secret\n")] {
         let error = error(|config| {
             config.otlp_headers.insert(name.to_owned(), value.to_owned());
@@ -164,7 +164,7 @@ fn a_header_that_http_does_not_have_is_refused_and_no_value_is_shown() {
 
 #[cfg(not(feature = "gzip"))]
 #[test]
-fn compression_names_the_feature_that_it_needs() {
+fn the_error_of_compression_names_the_feature_that_it_needs() {
     assert!(error(|config| config.otlp_gzip = true).to_string().contains("`gzip`"));
 }
 
@@ -177,7 +177,7 @@ fn a_ratio_outside_its_bounds_is_refused() {
 }
 
 #[test]
-fn a_service_without_a_name_and_a_duration_of_nothing_are_refused() {
+fn an_empty_service_name_and_a_duration_of_zero_are_refused() {
     assert!(matches!(error(|config| config.service_name.clear()), InitError::ServiceNameEmpty));
     let error = error(|config| config.shutdown_timeout = Duration::ZERO);
     assert_eq!(error.to_string(), "shutdown_timeout is zero");

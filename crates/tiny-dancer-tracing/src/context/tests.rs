@@ -5,7 +5,7 @@ use tracing_subscriber::layer::SubscriberExt;
 const GOOD: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 #[test]
-fn what_comes_in_goes_out_again() {
+fn headers_are_written_as_they_were_read() {
     let headers = [("traceparent", GOOD), ("tracestate", "a=1"), ("tracestate", " b=2 ")];
     let context = TraceContext::from_headers(headers).unwrap();
     assert_eq!(context.trace_id(), "0af7651916cd43dd8448eb211c80319c");
@@ -18,7 +18,7 @@ fn what_comes_in_goes_out_again() {
 }
 
 #[test]
-fn names_may_have_any_case_and_headers_any_shape() {
+fn names_may_have_any_case_and_headers_may_be_a_map() {
     let map = HashMap::from([("TraceParent".to_owned(), GOOD.to_owned())]);
     let expected = GOOD.parse().unwrap();
     assert_eq!(TraceContext::from_headers(&map), Ok(expected));
@@ -50,7 +50,7 @@ fn each_member_of_a_tracestate_is_passed_on_through_spans_of_every_kind() {
         let context = TraceContext::from_headers(headers).unwrap();
         assert_eq!(context.tracestate(), state);
         below(&context, |here| assert_eq!(here.tracestate(), state));
-        // Another trace within that one does not get them.
+        // Another trace that is attached within that one does not get them.
         let _outer = context.attach();
         let other = GOOD.replace("0af7", "1af7").parse::<TraceContext>().unwrap();
         let _inner = other.attach();
@@ -58,8 +58,8 @@ fn each_member_of_a_tracestate_is_passed_on_through_spans_of_every_kind() {
     }
 }
 
-/// Looks at the context where it is attached, in a span of a request, in a `tracing` span, and after the global propagator
-/// has taken it through headers.
+/// Calls `look` with the context where it is attached, in a request's span, in a `tracing` span, and after
+/// the global propagator has written and read its headers.
 fn below(context: &TraceContext, look: impl Fn(&TraceContext)) {
     let recorder = crate::testing::Recorder::new(crate::TracingConfig::default());
     let subscriber = tracing_subscriber::registry().with(crate::system::span_layer(&recorder.pipeline));
@@ -87,7 +87,7 @@ fn below(context: &TraceContext, look: impl Fn(&TraceContext)) {
 }
 
 #[test]
-fn a_later_version_may_say_more() {
+fn a_later_version_may_have_more_fields() {
     for later in
         [GOOD.replacen("00", "cc", 1), format!("{}-what-the-future-brings", GOOD.replacen("00", "01", 1))]
     {
@@ -96,7 +96,7 @@ fn a_later_version_may_say_more() {
 }
 
 #[test]
-fn a_broken_traceparent_is_refused_for_what_is_broken() {
+fn the_error_of_a_malformed_traceparent_names_the_malformed_part() {
     use TraceContextError as E;
     let form = |actual| E::Form { expected: 55, actual };
     for (value, expected) in [
@@ -121,7 +121,7 @@ fn a_broken_traceparent_is_refused_for_what_is_broken() {
 }
 
 #[test]
-fn no_traceparent_and_two_of_them_are_refused() {
+fn a_missing_and_a_repeated_traceparent_are_refused() {
     let none: [(&str, &str); 0] = [];
     assert_eq!(TraceContext::from_headers(none), Err(TraceContextError::Missing));
     let two = [("traceparent", GOOD), ("Traceparent", GOOD)];
@@ -129,7 +129,7 @@ fn no_traceparent_and_two_of_them_are_refused() {
 }
 
 #[test]
-fn a_broken_tracestate_costs_nobody_the_trace() {
+fn a_trace_continues_without_a_malformed_tracestate() {
     let context =
         TraceContext::from_headers([("traceparent", GOOD), ("tracestate", "no equals sign")]).unwrap();
     assert_eq!(context.tracestate(), "");
@@ -145,17 +145,17 @@ fn an_attached_context_is_current_until_its_guard_is_dropped() {
     assert_eq!(TraceContext::from_current(), None);
 }
 
-/// Each header that the W3C's own test suite sends, as it names them, that a service must not take.
+/// The malformed headers of the W3C's own test suite, under its own names.
 #[test]
-fn what_the_test_suite_of_the_standard_sends_malformed_is_refused_for_what_is_malformed() {
+fn the_error_of_a_malformed_header_of_the_standard_s_test_suite_names_the_malformed_part() {
     use TraceContextError as E;
     const T: &str = "12345678901234567890123456789012";
     const P: &str = "1234567890123456";
     let form = |actual| E::Form { expected: 55, actual };
     for (name, value, expected) in [
-        ("version_0x00, a dot behind", format!("00-{T}-{P}-01."), form(56)),
-        ("version_0x00, more behind", format!("00-{T}-{P}-01-what-the-future-will-be-like"), form(84)),
-        ("version_0xcc, a dot behind", format!("cc-{T}-{P}-01.what-the-future-will-be-like"), form(84)),
+        ("version_0x00, a dot at the end", format!("00-{T}-{P}-01."), form(56)),
+        ("version_0x00, more fields", format!("00-{T}-{P}-01-what-the-future-will-be-like"), form(84)),
+        ("version_0xcc, a dot at the end", format!("cc-{T}-{P}-01.what-the-future-will-be-like"), form(84)),
         ("version_0xff", format!("ff-{T}-{P}-01"), E::Version),
         ("version_illegal_characters", format!(".0-{T}-{P}-01"), E::Version),
         ("version_illegal_characters", format!("0.-{T}-{P}-01"), E::Version),
@@ -178,7 +178,7 @@ fn what_the_test_suite_of_the_standard_sends_malformed_is_refused_for_what_is_ma
         ("trace_flags_too_short", format!("00-{T}-{P}-1"), form(54)),
     ] {
         assert_eq!(TraceContext::from_headers([("traceparent", &*value)]), Err(expected), "{name}: {value}");
-        // With a state as well, the state goes too.
+        // A `tracestate` beside it does not change the error.
         let headers = [("traceparent", &*value), ("tracestate", "foo=1")];
         assert_eq!(TraceContext::from_headers(headers), Err(expected), "{name}: {value}");
     }
@@ -195,7 +195,7 @@ fn what_the_test_suite_of_the_standard_sends_malformed_is_refused_for_what_is_ma
 }
 
 #[test]
-fn what_it_sends_well_formed_is_taken() {
+fn well_formed_headers_of_the_standard_s_test_suite_are_accepted() {
     let from =
         |value: &str| TraceContext::from_headers([("traceparent", value)]).map(|context| context.trace_id());
     let expected = Ok("12345678901234567890123456789012".to_owned());
@@ -276,7 +276,7 @@ fn a_header_map_is_read_and_written() {
     let context = TraceContext::extract(&headers).unwrap();
     assert_eq!((context.to_headers()[0].1.as_str(), &*context.tracestate()), (GOOD, "a=1,b=2"));
 
-    // What was there of another trace is replaced, its state too.
+    // The headers of another trace are replaced, including its `tracestate`.
     let mut next = headers.clone();
     let other = GOOD.replace("0af7", "1af7").parse::<TraceContext>().unwrap();
     other.inject(&mut next);

@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::Checked;
 
-/// The default configuration, with something set, in an environment of these variables alone.
+/// Checks the default configuration after `change`, in an environment of these variables alone.
 fn check(variables: &[(&str, &str)], change: impl FnOnce(&mut TracingConfig)) -> Result<Checked, InitError> {
     let mut config = TracingConfig::default();
     change(&mut config);
@@ -11,14 +11,14 @@ fn check(variables: &[(&str, &str)], change: impl FnOnce(&mut TracingConfig)) ->
     })
 }
 
-fn heard(variables: &[(&str, &str)]) -> Checked {
+fn merged(variables: &[(&str, &str)]) -> Checked {
     check(variables, |_| ()).unwrap()
 }
 
 #[test]
-fn silence_changes_nothing() {
+fn absent_and_empty_variables_change_nothing() {
     for variables in [&[][..], &[(ENDPOINT, ""), (SERVICE_NAME, " "), (SAMPLER, "")]] {
-        let checked = heard(variables);
+        let checked = merged(variables);
         assert_eq!(checked.config, TracingConfig::default());
         assert_eq!((checked.traces_url, checked.disabled, checked.propagate), (None, false, true));
         assert_eq!((checked.queue_size, checked.batch_size, checked.attribute_limit), (2048, 512, 128));
@@ -27,8 +27,8 @@ fn silence_changes_nothing() {
 }
 
 #[test]
-fn an_endpoint_is_where_spans_go_and_the_one_for_traces_is_taken_as_it_is() {
-    let url = |variables| String::from(heard(variables).traces_url.unwrap());
+fn an_endpoint_gets_the_path_of_traces_and_one_for_traces_is_used_unchanged() {
+    let url = |variables| String::from(merged(variables).traces_url.unwrap());
     assert_eq!(url(&[(ENDPOINT, "http://collector:4318")]), "http://collector:4318/v1/traces");
     assert_eq!(url(&[(ENDPOINT, "http://collector/otlp/")]), "http://collector/otlp/v1/traces");
     let both = [(ENDPOINT, "http://collector:4318"), (TRACES_ENDPOINT, "http://traces:4318/here")];
@@ -37,9 +37,9 @@ fn an_endpoint_is_where_spans_go_and_the_one_for_traces_is_taken_as_it_is() {
 }
 
 #[test]
-fn exporters_can_be_chosen_and_none_is_one_of_them() {
+fn exporters_can_be_chosen_and_none_disables_them() {
     let chosen = |names| {
-        let checked = heard(&[(EXPORTER, names), (ENDPOINT, "http://collector:4318")]);
+        let checked = merged(&[(EXPORTER, names), (ENDPOINT, "http://collector:4318")]);
         (checked.config.enable_stdout, checked.traces_url.is_some())
     };
     assert_eq!(chosen("console"), (true, false));
@@ -48,37 +48,37 @@ fn exporters_can_be_chosen_and_none_is_one_of_them() {
 }
 
 #[test]
-fn the_rest_is_heard_too() {
-    assert_eq!(heard(&[(SERVICE_NAME, "mine")]).config.service_name, "mine");
+fn the_other_variables_are_read_too() {
+    assert_eq!(merged(&[(SERVICE_NAME, "mine")]).config.service_name, "mine");
     let attributes = (RESOURCE_ATTRIBUTES, "a=b, service.name=other");
-    assert_eq!(heard(&[attributes]).config.service_name, "other");
-    assert_eq!(heard(&[attributes, (SERVICE_NAME, "mine")]).config.service_name, "mine");
+    assert_eq!(merged(&[attributes]).config.service_name, "other");
+    assert_eq!(merged(&[attributes, (SERVICE_NAME, "mine")]).config.service_name, "mine");
     for (sampler, ratio) in
         [("always_on", 1.0), ("parentbased_always_off", 0.0), ("parentbased_traceidratio", 0.25)]
     {
-        assert_eq!(heard(&[(SAMPLER, sampler), (SAMPLER_ARG, "0.25")]).sampling_ratio(), ratio);
+        assert_eq!(merged(&[(SAMPLER, sampler), (SAMPLER_ARG, "0.25")]).sampling_ratio(), ratio);
     }
-    assert_eq!(heard(&[(TIMEOUT[1], "250")]).config.export_timeout, Duration::from_millis(250));
+    assert_eq!(merged(&[(TIMEOUT[1], "250")]).config.export_timeout, Duration::from_millis(250));
     let timeouts = [(TIMEOUT[0], "300"), (TIMEOUT[1], "250")];
-    assert_eq!(heard(&timeouts).config.export_timeout, Duration::from_millis(300));
-    assert_eq!(heard(&[(QUEUE_SIZE, "7")]).queue_size, 7);
-    assert_eq!(heard(&[(BATCH_SIZE, "7")]).batch_size, 7);
-    assert_eq!(heard(&[(SCHEDULE_DELAY, "7")]).schedule_delay, Duration::from_millis(7));
-    assert_eq!(["7", "50"].map(|limit| heard(&[(ATTRIBUTE_LIMIT, limit)]).attribute_limit), [32, 50]);
-    assert!(!heard(&[(PROPAGATORS, "none")]).propagate);
-    assert!(heard(&[(PROPAGATORS, "tracecontext,baggage")]).propagate);
-    assert!(heard(&[(PROTOCOL[1], "http/protobuf"), (COMPRESSION[1], "none")]).traces_url.is_none());
+    assert_eq!(merged(&timeouts).config.export_timeout, Duration::from_millis(300));
+    assert_eq!(merged(&[(QUEUE_SIZE, "7")]).queue_size, 7);
+    assert_eq!(merged(&[(BATCH_SIZE, "7")]).batch_size, 7);
+    assert_eq!(merged(&[(SCHEDULE_DELAY, "7")]).schedule_delay, Duration::from_millis(7));
+    assert_eq!(["7", "50"].map(|limit| merged(&[(ATTRIBUTE_LIMIT, limit)]).attribute_limit), [32, 50]);
+    assert!(!merged(&[(PROPAGATORS, "none")]).propagate);
+    assert!(merged(&[(PROPAGATORS, "tracecontext,baggage")]).propagate);
+    assert!(merged(&[(PROTOCOL[1], "http/protobuf"), (COMPRESSION[1], "none")]).traces_url.is_none());
 }
 
 #[test]
 fn a_disabled_sdk_makes_no_spans_and_has_no_exporter() {
-    let checked = heard(&[(SDK_DISABLED, "TRUE"), (ENDPOINT, "http://collector:4318")]);
+    let checked = merged(&[(SDK_DISABLED, "TRUE"), (ENDPOINT, "http://collector:4318")]);
     assert!(checked.disabled && checked.traces_url.is_none());
     assert_eq!(checked.sampling_ratio(), 0.0);
 }
 
 #[test]
-fn what_the_configuration_says_wins() {
+fn the_configuration_takes_precedence() {
     let variables = [
         (SERVICE_NAME, "other"),
         (SAMPLER, "always_off"),
@@ -100,7 +100,7 @@ fn what_the_configuration_says_wins() {
 }
 
 #[test]
-fn what_a_variable_can_t_say_is_refused_by_its_name() {
+fn the_error_of_an_invalid_value_names_its_variable() {
     for (variable, value) in [
         (SAMPLER, "jaeger_remote"),
         (TIMEOUT[0], "soon"),
@@ -124,7 +124,7 @@ fn what_a_variable_can_t_say_is_refused_by_its_name() {
 }
 
 #[test]
-fn a_number_has_an_upper_limit_and_one_beyond_is_refused_by_the_variable_s_name() {
+fn a_number_has_an_upper_limit_and_the_error_beyond_it_names_the_variable() {
     for (variable, limit) in [
         (QUEUE_SIZE, 131_072_u64),
         (BATCH_SIZE, 131_072),
@@ -146,7 +146,7 @@ fn a_number_has_an_upper_limit_and_one_beyond_is_refused_by_the_variable_s_name(
 }
 
 #[test]
-fn credentials_in_a_variable_are_refused_by_its_name_and_never_shown() {
+fn the_error_of_credentials_names_their_variable_and_never_shows_them() {
     for variable in [ENDPOINT, TRACES_ENDPOINT] {
         let error = check(&[(variable, "http://me:secret@collector:4318")], |_| ()).unwrap_err();
         assert!(matches!(error, InitError::OtlpCredentials { origin } if origin == variable), "{error}");
@@ -155,9 +155,9 @@ fn credentials_in_a_variable_are_refused_by_its_name_and_never_shown() {
 }
 
 #[test]
-fn headers_are_decoded_and_those_of_the_configuration_win() {
+fn headers_are_decoded_and_those_of_the_configuration_take_precedence() {
     let variables = [(HEADERS[1], "Authorization=Basic%20dTpw, x-tenant = them ,")];
-    let headers = heard(&variables).config.otlp_headers;
+    let headers = merged(&variables).config.otlp_headers;
     let expected = [("authorization", "Basic dTpw"), ("x-tenant", "them")];
     assert!(headers.iter().map(|(name, value)| (&**name, &**value)).eq(expected));
     let mine = check(&variables, |config| {
@@ -166,11 +166,11 @@ fn headers_are_decoded_and_those_of_the_configuration_win() {
     let mine = mine.unwrap().config.otlp_headers;
     assert_eq!((mine.len(), &*mine["X-Tenant"]), (2, "me"));
     let traces = [(HEADERS[0], "x=1"), (HEADERS[1], "y=2")];
-    assert!(heard(&traces).config.otlp_headers.into_keys().eq(["x"]));
+    assert!(merged(&traces).config.otlp_headers.into_keys().eq(["x"]));
 }
 
 #[test]
-fn a_header_that_http_does_not_have_is_refused_by_the_variable_s_name_and_no_value_is_shown() {
+fn the_error_of_an_invalid_header_names_its_variable_and_shows_no_value() {
     for (value, shown) in [("x y=secret", "x y"), ("x=secret%0A", "x"), ("secret", ""), ("=secret", "")] {
         let error = check(&[(HEADERS[0], value)], |_| ()).unwrap_err();
         let expected =

@@ -26,7 +26,7 @@ impl SpanExporter for Refuses {
     }
 }
 
-/// Never comes back from an export until it is let go.
+/// Blocks in an export until it is released.
 #[derive(Debug)]
 struct Hangs(Mutex<mpsc::Receiver<()>>);
 
@@ -48,7 +48,7 @@ pub(crate) fn lines_about_exporting() -> Vec<Line> {
         ledger.book(7, &Ok(()));
 
         let system = TracingSystem::new(TracingConfig {
-            // A port that is handed out to nobody.
+            // A port on which no program listens.
             otlp_endpoint: Some("http://127.0.0.1:1".to_owned()),
             shutdown_timeout: Duration::from_millis(50),
             ..Default::default()
@@ -60,13 +60,13 @@ pub(crate) fn lines_about_exporting() -> Vec<Line> {
 }
 
 #[test]
-fn a_collector_in_trouble_is_logged_once_and_so_is_its_recovery() {
+fn a_failing_collector_is_logged_once_and_so_is_its_recovery() {
     let lines = lines_about_exporting();
-    let said: Vec<_> =
+    let logged: Vec<_> =
         lines.iter().map(|line| (&*line.message, line.fields.get(fields::SPANS_LOST))).collect();
     let (five, one) = ("5".to_owned(), "1".to_owned());
     assert_eq!(
-        said,
+        logged,
         [
             ("spans can't be exported", None),
             ("spans are exported again", Some(&five)),
@@ -77,14 +77,14 @@ fn a_collector_in_trouble_is_logged_once_and_so_is_its_recovery() {
 }
 
 #[test]
-fn an_attempt_that_would_come_after_the_deadline_does_not_come() {
+fn an_attempt_after_the_deadline_is_not_made() {
     let deadline = Deadline::default();
     assert!(deadline.wait(Duration::ZERO, false));
     assert!(!deadline.has_passed());
     deadline.set(Duration::from_secs(3_600));
-    for is_asked in [false, true] {
-        assert!(!deadline.wait(Duration::from_secs(3_601), is_asked));
-        assert!(deadline.wait(Duration::ZERO, is_asked));
+    for is_retry_after in [false, true] {
+        assert!(!deadline.wait(Duration::from_secs(3_601), is_retry_after));
+        assert!(deadline.wait(Duration::ZERO, is_retry_after));
     }
     deadline.set(Duration::ZERO);
     assert!(deadline.has_passed());
@@ -92,7 +92,7 @@ fn an_attempt_that_would_come_after_the_deadline_does_not_come() {
 }
 
 #[test]
-fn what_was_refused_and_why_is_logged_once() {
+fn refused_spans_and_the_reason_are_logged_once() {
     let ((), lines) = lines(|| {
         let trouble = Trouble::default();
         let ledger = Ledger { trouble: trouble.clone(), ..Default::default() };
@@ -116,7 +116,7 @@ fn spans_that_arrive_are_flushed() {
 }
 
 #[test]
-fn spans_that_are_refused_have_failed() {
+fn spans_that_are_refused_count_as_failed() {
     let mut exporters = Exporters::new(2048, 512, WAIT);
     exporters.add(Refuses, Trouble::default());
     let pipeline = Pipeline::new(&checked(Duration::from_secs(60)), exporters);
@@ -124,35 +124,35 @@ fn spans_that_are_refused_have_failed() {
     assert_eq!(pipeline.shutdown(), ShutdownReport { failed: 3, ..Default::default() });
 }
 
-/// A pipeline whose exporter hangs until the sender is gone, which its deadline does not wait for.
+/// A pipeline whose exporter hangs until the sender is dropped. Its deadline passes earlier.
 fn hanging() -> (mpsc::Sender<()>, Pipeline) {
-    let (let_go, held) = mpsc::channel();
+    let (release, held) = mpsc::channel();
     let mut exporters = Exporters::new(2048, 512, WAIT);
     exporters.add(Hangs(Mutex::new(held)), Trouble::default());
-    (let_go, Pipeline::new(&checked(Duration::from_millis(50)), exporters))
+    (release, Pipeline::new(&checked(Duration::from_millis(50)), exporters))
 }
 
 #[test]
-fn a_hanging_exporter_costs_a_bounded_queue_and_no_more_than_the_deadline() {
-    let (let_go, pipeline) = hanging();
-    // More than the queue holds: opening them all returns.
+fn a_hanging_exporter_costs_at_most_a_full_queue_and_the_deadline() {
+    let (release, pipeline) = hanging();
+    // More than the queue holds. Opening them does not block.
     open_spans(&pipeline, 5_000);
     let report = pipeline.shutdown();
     assert_eq!((report.flushed, report.lost(), report.timed_out), (0, 5_000, true));
-    drop(let_go);
+    drop(release);
 }
 
-/// What was lost is a counter, and must not become less when an exporter comes back after all.
+/// The number of lost spans is a counter, which must not decrease when an exporter succeeds late.
 #[test]
-fn what_is_exported_after_the_deadline_stays_lost() {
-    let (let_go, pipeline) = hanging();
+fn spans_that_are_exported_after_the_deadline_stay_lost() {
+    let (release, pipeline) = hanging();
     open_spans(&pipeline, 3);
     let report = pipeline.shutdown();
     assert_eq!((report.flushed, report.lost(), report.timed_out), (0, 3, true));
-    drop(let_go);
+    drop(release);
     let mut looks = 0..6_000;
     while pipeline.ledgers[0].flushed.load(Ordering::SeqCst) < 3 {
-        looks.next().expect("the exporter goes on when it is let go");
+        looks.next().expect("the exporter continues when it is released");
         std::thread::sleep(Duration::from_millis(10));
     }
     let ShutdownReport { dropped, failed, .. } = report;
@@ -160,9 +160,9 @@ fn what_is_exported_after_the_deadline_stays_lost() {
 }
 
 #[test]
-fn a_request_that_finds_no_place_is_lost_whole() {
+fn a_request_without_a_free_slot_is_lost_as_a_whole() {
     const SPANS: u64 = 5;
-    let (let_go, held) = mpsc::channel();
+    let (release, held) = mpsc::channel();
     let mut exporters = Exporters::new(1, 512, WAIT);
     exporters.add(Hangs(Mutex::new(held)), Trouble::default());
     let pipeline = Arc::new(Pipeline::new(&checked(Duration::from_secs(60)), exporters));
@@ -176,42 +176,42 @@ fn a_request_that_finds_no_place_is_lost_whole() {
     let counts = pipeline.counts();
     assert_eq!((counts.made, counts.dropped % SPANS), (10 * SPANS, 0));
     assert!(counts.dropped >= 8 * SPANS, "{counts:?}");
-    drop(let_go);
+    drop(release);
     let report = pipeline.shutdown();
     assert_eq!((report.flushed, report.dropped), (10 * SPANS - counts.dropped, counts.dropped));
 }
 
-/// Takes everything, and then does not go away until it is let go.
+/// Accepts every export. Dropping it blocks until it is released.
 #[derive(Debug)]
-struct Lingers(Mutex<mpsc::Receiver<()>>);
+struct BlocksOnDrop(Mutex<mpsc::Receiver<()>>);
 
-impl SpanExporter for Lingers {
+impl SpanExporter for BlocksOnDrop {
     async fn export(&self, _: Vec<SpanData>) -> OTelSdkResult {
         Ok(())
     }
 }
 
-impl Drop for Lingers {
+impl Drop for BlocksOnDrop {
     fn drop(&mut self) {
-        // Who waits for it all the same gets another report, instead of a test that never ends.
+        // A shutdown that waits for this drop gets another report, so that the test fails instead of hanging.
         let _ = self.0.lock().unwrap().recv_timeout(Duration::from_secs(60));
     }
 }
 
 #[test]
-fn an_exporter_that_does_not_go_away_holds_up_a_shutdown_no_longer_than_the_deadline() {
-    let (let_go, held) = mpsc::channel();
+fn an_exporter_that_blocks_on_drop_delays_a_shutdown_only_until_the_deadline() {
+    let (release, held) = mpsc::channel();
     let mut exporters = Exporters::new(2048, 512, WAIT);
-    exporters.add(Lingers(Mutex::new(held)), Trouble::default());
+    exporters.add(BlocksOnDrop(Mutex::new(held)), Trouble::default());
     let pipeline = Pipeline::new(&checked(Duration::from_millis(500)), exporters);
     open_spans(&pipeline, 1);
     assert!(pipeline.shutdown().timed_out);
-    drop(let_go);
+    drop(release);
 }
 
 #[test]
-fn one_exporter_in_trouble_holds_up_no_other() {
-    let (let_go, held) = mpsc::channel();
+fn a_hanging_exporter_delays_no_other() {
+    let (release, held) = mpsc::channel();
     let mut exporters = Exporters::new(2048, 512, WAIT);
     let memory = crate::testing::Memory::default();
     exporters.add(memory, Trouble::default());
@@ -220,7 +220,7 @@ fn one_exporter_in_trouble_holds_up_no_other() {
     open_spans(&pipeline, 2);
     let report = pipeline.shutdown();
     assert_eq!((report.flushed, report.lost(), report.timed_out), (2, 2, true));
-    drop(let_go);
+    drop(release);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn docs_spans_md_is_made_from_this_module() {
+fn docs_spans_md_is_generated_from_this_module() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/spans.md");
     if std::env::var_os("BLESS").is_some() {
         std::fs::write(path, markdown()).unwrap();
@@ -33,10 +33,10 @@ fn every_key_that_is_listed_exists() {
     }
 }
 
-/// Stores of logs that make objects of dotted keys refuse a key that is a value and an object.
+/// Log stores that turn dotted keys into objects refuse a key that is both a value and an object.
 #[test]
 fn no_key_is_a_namespace_of_another() {
-    // Beside the keys of a line stand what the formats themselves write.
+    // The log formats themselves add these keys to a line.
     let formats = ["level", "message", "span_id", "target", "timestamp", "trace_id"];
     let keys: Vec<_> = ALL.iter().map(|field| field.key).chain(formats).chain([STAGES]).collect();
     for namespace in &keys {

@@ -37,7 +37,8 @@ fn a_message_has_the_bytes_of_thrift_s_compact_protocol() {
     let (datagrams, too_large) = datagrams(&service("s"), &[span("n")]);
     let head = [&[0x82, 0x81, 0x00, 9][..], b"emitBatch", &[0x1c, 0x1c, 0x18, 1, b's', 0x00]].concat();
     let ids = [0x16, 4, 0x16, 2, 0x16, 6, 0x16, 0, 0x18, 1, b'n'];
-    // Two fields further, since there are no references; then the flags, and 10 us for 5.
+    // The number of the field rises by 2, since there are no references. Then the flags, and 5 us from 10 us
+    // on.
     let times = [0x25, 2, 0x16, 20, 0x16, 10];
     let tag = [&[0x19, 0x1c, 0x18, 15][..], b"otel.scope.name", &[0x15, 0, 0x18, 1, b't', 0x00]].concat();
     let expected = [&head[..], &[0x19, 0x1c], &ids, &times, &tag, &[0x00, 0x00, 0x00]].concat();
@@ -45,13 +46,13 @@ fn a_message_has_the_bytes_of_thrift_s_compact_protocol() {
 }
 
 #[test]
-fn no_datagram_is_too_large_and_no_span_is_forgotten() {
+fn no_datagram_is_too_large_and_each_span_is_in_one() {
     for length in [10, 1_000, 20_000, 40_000] {
         let batch: Vec<_> = (0..100).map(|_| span(&"x".repeat(length))).collect();
         let (datagrams, too_large) = datagrams(&service("s"), &batch);
         let sizes: Vec<_> = datagrams.iter().map(|(datagram, _)| datagram.len()).collect();
         assert!(sizes.iter().all(|size| *size <= MAX_DATAGRAM), "{sizes:?}");
-        // As few as can be: no two neighbours would have fitted into one.
+        // As few as possible: no two neighbours fit into one.
         assert!(sizes.windows(2).all(|pair| pair[0] + length > MAX_DATAGRAM - 200), "{sizes:?}");
         assert_eq!(datagrams.iter().map(|(_, spans)| spans).sum::<u64>() + too_large, 100);
         assert_eq!(too_large, 0);
@@ -59,7 +60,7 @@ fn no_datagram_is_too_large_and_no_span_is_forgotten() {
 }
 
 #[test]
-fn a_span_that_fits_no_datagram_is_refused_and_its_neighbours_are_not() {
+fn a_span_that_is_too_large_for_a_datagram_is_refused_and_its_neighbours_are_not() {
     let (datagrams, too_large) =
         datagrams(&service("s"), &[span("a"), span(&"x".repeat(MAX_DATAGRAM)), span("b")]);
     assert_eq!((datagrams.len(), datagrams[0].1, too_large), (1, 2, 1));

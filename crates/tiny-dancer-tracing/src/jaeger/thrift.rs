@@ -1,6 +1,6 @@
-//! Thrift's compact protocol, as far as a writer of spans needs it.
+//! Thrift's compact protocol: the part that a writer of spans needs.
 
-/// What kind of value follows. A truth has its value in its kind.
+/// The type of the value that follows. For a boolean it is also the value.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kind {
     True = 1,
@@ -17,9 +17,9 @@ pub(crate) enum Kind {
 #[derive(Debug, Default)]
 pub(crate) struct Writer {
     bytes: Vec<u8>,
-    /// The field written last, of the struct that is open.
+    /// The last field that was written in the open struct.
     last: i16,
-    /// The same of the structs around it.
+    /// The same for the structs around it.
     outer: Vec<i16>,
 }
 
@@ -58,8 +58,8 @@ impl Writer {
         self.last = number;
     }
 
-    pub(crate) fn bool_field(&mut self, number: i16, truth: bool) {
-        self.field(number, if truth { Kind::True } else { Kind::False });
+    pub(crate) fn bool_field(&mut self, number: i16, value: bool) {
+        self.field(number, if value { Kind::True } else { Kind::False });
     }
 
     pub(crate) fn i32_field(&mut self, number: i16, value: i32) {
@@ -81,7 +81,7 @@ impl Writer {
         self.bytes.extend(text.as_bytes());
     }
 
-    /// The head of a list of so many.
+    /// The head of a list of `count` values.
     pub(crate) fn list(&mut self, kind: Kind, count: usize) {
         if count < 15 {
             self.bytes.push((count as u8) << 4 | kind as u8);
@@ -91,7 +91,7 @@ impl Writer {
         }
     }
 
-    /// What was written elsewhere.
+    /// Bytes that are already encoded.
     pub(crate) fn raw(&mut self, bytes: &[u8]) {
         self.bytes.extend(bytes);
     }

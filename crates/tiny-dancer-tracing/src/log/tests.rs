@@ -22,7 +22,7 @@ impl Write for Buffer {
     }
 }
 
-/// What `run` logs in this format, and the spans that it leaves.
+/// The lines that `run` logs in this format, and its spans.
 fn logged(format: LogFormat, run: impl FnOnce(&Recorder)) -> (Vec<String>, Vec<SpanData>) {
     let (buffer, recorder) = (Buffer::default(), Recorder::new(TracingConfig::default()));
     let writer = buffer.clone();
@@ -55,7 +55,7 @@ fn a_line_within_a_request_carries_the_ids_of_its_span() {
 }
 
 #[test]
-fn a_line_for_machines_carries_them_as_members() {
+fn a_json_line_carries_the_ids_as_members() {
     let (lines, spans) = logged(LogFormat::Json, fail_a_request);
     let (trace_id, span_id) = ids(&spans, "routing_request");
     let objects: Vec<serde_json::Value> =
@@ -82,7 +82,7 @@ fn the_user_s_own_lines_carry_the_ids_of_the_user_s_span() {
 }
 
 #[test]
-fn lines_in_an_attached_context_carry_its_ids_and_lines_outside_none() {
+fn lines_in_an_attached_context_carry_its_ids_and_lines_outside_carry_no_ids() {
     let (lines, _) = logged(LogFormat::Text, |_| {
         let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
         let guard = parent.parse::<TraceContext>().unwrap().attach();
@@ -100,8 +100,9 @@ fn off_writes_nothing() {
     assert_eq!(lines.len(), 0);
 }
 
-/// What a program logs whose own subscriber has this layer of lines beside ours, and the spans that it leaves.
-fn logged_by_own<L: Layer<Registry> + Send + Sync>(
+/// The lines and the spans of a program whose own subscriber has this layer of lines beside our layer of
+/// spans.
+fn logged_by_own_subscriber<L: Layer<Registry> + Send + Sync>(
     lines: impl FnOnce(Box<dyn Fn() -> Buffer + Send + Sync>) -> L,
 ) -> (Vec<String>, Vec<SpanData>) {
     let (buffer, system) = (Buffer::default(), Recorder::new(TracingConfig::default()));
@@ -117,8 +118,8 @@ fn logged_by_own<L: Layer<Registry> + Send + Sync>(
 }
 
 #[test]
-fn lines_of_a_subscriber_of_one_s_own_carry_the_ids_as_text() {
-    let (lines, spans) = logged_by_own(|writer| {
+fn text_lines_of_a_program_s_own_subscriber_carry_the_ids() {
+    let (lines, spans) = logged_by_own_subscriber(|writer| {
         let format = TraceIds::text(tracing_subscriber::fmt::format().without_time());
         tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false).event_format(format)
     });
@@ -129,8 +130,8 @@ fn lines_of_a_subscriber_of_one_s_own_carry_the_ids_as_text() {
 }
 
 #[test]
-fn lines_of_a_subscriber_of_one_s_own_carry_the_ids_as_json() {
-    let (lines, spans) = logged_by_own(|writer| {
+fn json_lines_of_a_program_s_own_subscriber_carry_the_ids() {
+    let (lines, spans) = logged_by_own_subscriber(|writer| {
         tracing_subscriber::fmt::layer().with_writer(writer).json().map_event_format(TraceIds::json)
     });
     let (trace_id, span_id) = ids(&spans, "handle");
@@ -145,8 +146,8 @@ fn lines_of_a_subscriber_of_one_s_own_carry_the_ids_as_json() {
 }
 
 #[test]
-fn colours_of_a_format_of_one_s_own_stay() {
-    let (lines, _) = logged_by_own(|writer| {
+fn a_wrapped_format_keeps_its_colours() {
+    let (lines, _) = logged_by_own_subscriber(|writer| {
         let format = tracing_subscriber::fmt::format().with_ansi(true);
         tracing_subscriber::fmt::layer().with_writer(writer).event_format(TraceIds::text(format))
     });

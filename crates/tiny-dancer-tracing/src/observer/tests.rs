@@ -58,7 +58,7 @@ fn number(span: &SpanData, key: &str) -> i64 {
 }
 
 #[test]
-fn each_event_of_the_contract_leaves_its_span_or_its_line() {
+fn each_event_of_the_contract_has_its_span_or_its_line() {
     let recorder = recorder(1.0, usize::MAX);
     let (checker, lines) = lines(|| exercise(recorder.observer()));
     let (counts, spans) = (checker.counts(), recorder.finish());
@@ -164,8 +164,8 @@ fn the_nearest_candidates_have_spans_of_their_own_and_the_rest_share_one() {
     let [rest, second, nearest] = inference[..] else { panic!("{} spans", inference.len()) };
     assert_eq!(number(rest, fields::CANDIDATES), 5);
     assert!(rest.end_time <= second.start_time && second.end_time <= nearest.start_time);
-    let place = |span| (number(span, fields::CANDIDATE_INDEX), number(span, fields::CANDIDATE_RANK));
-    assert_eq!([place(second), place(nearest)], [(1, 1), (0, 0)]);
+    let position = |span| (number(span, fields::CANDIDATE_INDEX), number(span, fields::CANDIDATE_RANK));
+    assert_eq!([position(second), position(nearest)], [(1, 1), (0, 0)]);
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn the_shared_span_lasts_until_the_last_of_the_far_candidates() {
         }
     }
     let (recorder, began) = (recorder(1.0, 2), Began::default());
-    // Stages have the router's time, which in the other tests stands still.
+    // Stages use the router's clock, which stands still in the other tests.
     let router =
         Router::with_observer(RouterConfig::default(), (recorder.observer(), began.clone())).unwrap();
     router.route(RoutingRequest::new(&[1.0, 0.0], &candidates(5))).unwrap();
@@ -210,7 +210,7 @@ fn without_candidate_spans_there_is_one_span_a_stage() {
 }
 
 #[test]
-fn the_request_s_span_says_what_was_decided() {
+fn the_request_s_span_contains_the_decision() {
     let recorder = recorder(1.0, 8);
     route(recorder.observer(), &candidates(3));
     let spans = recorder.finish();
@@ -240,7 +240,7 @@ fn an_error_is_the_status_of_the_request_s_span() {
 }
 
 #[test]
-fn a_fallback_is_no_error_and_says_why() {
+fn a_fallback_is_not_an_error_and_has_its_reason() {
     let recorder = recorder(1.0, 8);
     let ((), lines) = lines(|| route(recorder.observer(), &[]));
     let spans = recorder.finish();
@@ -264,7 +264,7 @@ fn a_sampled_out_request_opens_no_span_and_still_logs_its_error() {
 }
 
 #[test]
-fn a_sampled_parent_overrides_the_ratio_and_its_trace_goes_on() {
+fn a_sampled_parent_overrides_the_ratio_and_its_trace_continues() {
     let recorder = recorder(0.0, 8);
     let parent: TraceContext = format!("{TRACEPARENT}-01").parse().unwrap();
     let guard = parent.attach();
@@ -287,7 +287,7 @@ fn an_unsampled_parent_overrides_the_ratio() {
 }
 
 #[test]
-fn a_span_of_the_caller_s_is_the_parent_and_what_it_hears_is_in_the_trace() {
+fn the_caller_s_span_is_the_parent_and_contains_none_of_our_lines() {
     use tracing_subscriber::layer::SubscriberExt;
     let recorder = recorder(1.0, 8);
     let subscriber = tracing_subscriber::registry().with(system::span_layer(&recorder.pipeline));
@@ -295,14 +295,14 @@ fn a_span_of_the_caller_s_is_the_parent_and_what_it_hears_is_in_the_trace() {
         tracing::info_span!("handle").in_scope(|| route(recorder.observer(), &candidates(1)));
     });
     let spans = recorder.finish();
-    let [handle] = named(&spans, "handle")[..] else { panic!("no span of the caller's") };
+    let [handle] = named(&spans, "handle")[..] else { panic!("the caller has no span") };
     assert_eq!(request(&spans).parent_span_id, handle.span_context.span_id());
     assert!(handle.events.is_empty(), "our log lines are in the caller's span");
     assert!(handle.attributes.is_empty(), "{:?}", handle.attributes);
 }
 
 #[test]
-fn what_the_sdk_says_of_itself_is_in_no_trace() {
+fn the_sdk_s_own_spans_and_events_are_in_no_trace() {
     use tracing_subscriber::layer::SubscriberExt;
     let recorder = recorder(1.0, 8);
     let subscriber = tracing_subscriber::registry().with(system::span_layer(&recorder.pipeline));
@@ -319,7 +319,7 @@ fn what_the_sdk_says_of_itself_is_in_no_trace() {
 }
 
 #[test]
-fn a_trace_is_one_row_a_stage_by_default() {
+fn a_trace_has_one_span_a_stage_by_default() {
     let recorder = Recorder::new(TracingConfig::default());
     route(recorder.observer(), &candidates(12));
     let spans = recorder.finish();
@@ -328,7 +328,7 @@ fn a_trace_is_one_row_a_stage_by_default() {
 }
 
 #[test]
-fn a_candidate_s_span_says_how_near_it_is_and_what_it_says_by_itself() {
+fn a_candidate_s_span_has_its_similarity_and_the_confidence_of_its_per_candidate_pass() {
     let recorder = recorder(1.0, 3);
     let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), recorder.observer());
     let response = router.route(RoutingRequest::new(&[1.0, 0.0], &candidates(12))).unwrap();
@@ -352,7 +352,7 @@ fn a_candidate_s_span_says_how_near_it_is_and_what_it_says_by_itself() {
 }
 
 #[test]
-fn a_request_that_unwinds_ends_its_spans_and_leaves_no_context_behind() {
+fn a_request_that_unwinds_ends_its_spans_and_detaches_its_context() {
     struct Panics;
     impl Observer for Panics {
         type Request = ();
@@ -371,7 +371,7 @@ fn a_request_that_unwinds_ends_its_spans_and_leaves_no_context_behind() {
 }
 
 #[test]
-fn after_shutdown_there_are_no_spans_but_lines() {
+fn after_a_shutdown_lines_are_written_and_spans_are_not() {
     let recorder = recorder(1.0, 8);
     recorder.pipeline.shutdown();
     let ((), lines) = lines(|| route(recorder.observer(), &candidates(1)));
@@ -388,13 +388,13 @@ fn candidate_names_are_in_trace_lines_only() {
 }
 
 #[test]
-fn doubles_read_as_the_numbers_that_they_came_from() {
+fn a_double_reads_like_the_number_that_it_came_from() {
     for (given, expected) in [(0.98, 0.98), (0.15, 0.15), (1.0, 1.0), (1e-7, 0.0)] {
         assert_eq!(double(given), expected);
     }
 }
 
-/// A request without evidence a thousand times, and one more in a later window. The lines, and the verdicts on them.
+/// Routes a request without candidates a thousand times, and once more in a later window. Returns the lines.
 fn outage(windows: u64) -> ((), Vec<Line>) {
     let (clock, hand) = tiny_dancer_core::Clock::manual(0);
     let observer = TracingObserver { repeats: Arc::new(Repeats::new(clock)), ..Default::default() };
@@ -409,14 +409,14 @@ fn outage(windows: u64) -> ((), Vec<Line>) {
 }
 
 #[test]
-fn an_outage_writes_ten_lines_and_tells_later_how_many_it_left_out() {
+fn an_outage_writes_ten_lines_and_later_the_number_that_it_left_out() {
     let ((), lines) = outage(1);
     let count = |message: &str| lines.iter().filter(|line| line.message == message).count();
     assert_eq!((count("fallback"), count("lines left out"), count("request decided")), (11, 1, 1_001));
-    let told = lines.iter().find(|line| line.message == "lines left out").unwrap();
-    assert_eq!(told.fields[fields::LOG_LEFT_OUT], "990");
+    let line = lines.iter().find(|line| line.message == "lines left out").unwrap();
+    assert_eq!(line.fields[fields::LOG_LEFT_OUT], "990");
     assert_eq!(
-        (&*told.fields[fields::LOG_MESSAGE], &*told.fields[fields::LOG_KIND]),
+        (&*line.fields[fields::LOG_MESSAGE], &*line.fields[fields::LOG_KIND]),
         ("fallback", "no_evidence")
     );
 }
@@ -432,7 +432,7 @@ fn redacted_names_are_in_no_line() {
 }
 
 #[test]
-fn no_embedding_and_no_metadata_is_in_any_span_or_line() {
+fn spans_and_lines_contain_no_embeddings_and_no_metadata() {
     let metadata = tiny_dancer_core::Metadata::from([("prompt".to_owned(), "a secret question".to_owned())]);
     let remembered = Candidate {
         id: "its name".to_owned(),
@@ -450,10 +450,10 @@ fn no_embedding_and_no_metadata_is_in_any_span_or_line() {
             let _ = router.route(RoutingRequest { query, candidates });
         }
     });
-    let told = format!("{:?} {lines:?}", recorder.finish());
-    assert!(told.contains("its name") && told.contains("request refused"), "{told}");
+    let written = format!("{:?} {lines:?}", recorder.finish());
+    assert!(written.contains("its name") && written.contains("request refused"), "{written}");
     for secret in ["secret", "prompt", "31.4", "27.1", "57.7", "16.1", "14.1"] {
-        assert!(!told.contains(secret), "{secret} is in {told}");
+        assert!(!written.contains(secret), "{secret} is in {written}");
     }
 }
 
@@ -474,7 +474,7 @@ fn a_model_s_name_is_on_the_span_of_a_request_that_goes_to_it() {
     assert_eq!(name("confident"), None);
 }
 
-/// The one event of a request that has these candidates.
+/// The attributes of the one event of a request with these candidates.
 fn decision(candidates: &[Candidate]) -> Vec<KeyValue> {
     let recorder = recorder(1.0, 8);
     route(recorder.observer(), candidates);
@@ -484,7 +484,7 @@ fn decision(candidates: &[Candidate]) -> Vec<KeyValue> {
 }
 
 #[test]
-fn the_event_of_a_decision_holds_what_it_takes_to_decide_it_again() {
+fn a_decision_can_be_replayed_from_its_event() {
     use tiny_dancer_core::{Kernel, replay::Recorded};
     for n in [1, 3, 100] {
         let attributes = decision(&candidates(n));
@@ -510,13 +510,13 @@ fn the_event_of_a_decision_holds_what_it_takes_to_decide_it_again() {
 }
 
 #[test]
-fn the_event_of_a_fallback_holds_no_features() {
+fn the_event_of_a_fallback_contains_no_features() {
     let attributes = decision(&[]);
     let has = |key: &str| attributes.iter().any(|attribute| attribute.key.as_str() == key);
     assert!(has(fields::DECISION_REASON) && !has(fields::REPLAY_FEATURES) && !has(fields::REPLAY_CANDIDATES));
 }
 
-/// Runs something while the features are computed, as a worker of rayon's does that waits for the rest of them.
+/// Runs a closure while the features are computed, as a rayon worker does that waits for the others.
 struct Steals(std::sync::Mutex<Option<Box<dyn FnOnce() + Send>>>);
 
 impl Observer for Steals {
@@ -533,7 +533,7 @@ impl Observer for Steals {
     }
 }
 
-/// Routes a request below `parent`, and meanwhile what `stolen` routes: the parents of the two, as the collector sees them.
+/// Routes a request below a caller, and runs `stolen` meanwhile. Returns parent and trace of both requests.
 fn parents(stolen: impl FnOnce(Router<TracingObserver>) + Send + 'static) -> Vec<(SpanId, TraceId)> {
     let recorder = recorder(1.0, 0);
     let (other, _) = router(toy_model(), CircuitBreakerConfig::default(), recorder.observer());
@@ -562,7 +562,7 @@ fn a_request_that_a_waiting_worker_steals_begins_a_trace_of_its_own() {
 }
 
 #[test]
-fn a_batch_that_a_waiting_worker_steals_from_has_its_own_parent_or_none() {
+fn a_batch_that_a_waiting_worker_steals_has_its_own_parent_or_none() {
     let none = parents(|router| {
         router.route_batch(&[RoutingRequest::new(&[1.0, 0.0], &[])]);
     });
@@ -595,7 +595,7 @@ fn lines_and_spans_after_the_features_are_within_the_request_again() {
     let (router, _) =
         router(toy_model(), CircuitBreakerConfig::default(), (recorder.observer(), Looks(Arc::clone(&seen))));
     router.route(RoutingRequest::new(&[1.0, 0.0], &candidates(1))).unwrap();
-    // One whose features fail.
+    // A request whose features fail.
     router.route(RoutingRequest::new(&[1.0], &candidates(1))).unwrap_err();
     let spans = recorder.finish();
     let expected: Vec<_> = named(&spans, RequestStart::NAME)

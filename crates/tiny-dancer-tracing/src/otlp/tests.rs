@@ -8,7 +8,7 @@ fn backoff(first: u64, longest: u64) -> Backoff {
 }
 
 #[test]
-fn delays_double_up_to_the_longest_and_chance_leaves_out_at_most_half() {
+fn delays_double_up_to_the_longest_and_chance_removes_at_most_half() {
     let backoff = backoff(100, 1_000);
     let delays =
         |random| [1, 2, 3, 4, 5, u32::MAX].map(|failures| backoff.delay(failures, random).as_millis());
@@ -17,26 +17,26 @@ fn delays_double_up_to_the_longest_and_chance_leaves_out_at_most_half() {
 }
 
 #[test]
-fn a_collector_asks_for_a_delay_in_seconds_or_by_a_date() {
-    let asked = |text: &str| {
+fn the_delay_in_retry_after_is_in_seconds_or_until_a_date() {
+    let delay = |text: &str| {
         let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_str(text).unwrap())]);
         // 13 November 1994, 08:49:07
         retry_after(&headers, 784_716_547)
     };
-    assert_eq!(asked("120"), Some(Duration::from_secs(120)));
-    assert_eq!(asked("0"), Some(Duration::ZERO));
-    assert_eq!(asked("Sun, 13 Nov 1994 08:49:37 GMT"), Some(Duration::from_secs(30)));
-    assert_eq!(asked("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
+    assert_eq!(delay("120"), Some(Duration::from_secs(120)));
+    assert_eq!(delay("0"), Some(Duration::ZERO));
+    assert_eq!(delay("Sun, 13 Nov 1994 08:49:37 GMT"), Some(Duration::from_secs(30)));
+    assert_eq!(delay("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
     for text in ["soon", "-1", "1.5", ""] {
-        assert_eq!(asked(text), None, "{text}");
+        assert_eq!(delay(text), None, "{text}");
     }
     assert_eq!(retry_after(&HeaderMap::new(), 0), None);
 }
 
 #[test]
-fn a_delay_that_a_collector_asks_for_has_a_limit() {
-    let answer = |status: u16, asked: &str| {
-        let answer = http::Response::builder().status(status).header(RETRY_AFTER, asked).body("").unwrap();
+fn the_delay_in_retry_after_has_a_limit() {
+    let answer = |status: u16, delay: &str| {
+        let answer = http::Response::builder().status(status).header(RETRY_AFTER, delay).body("").unwrap();
         Failure::answered(&Response::from(answer), 0, &Backoff::default()).again
     };
     assert_eq!(answer(429, "7"), Again::After(Duration::from_secs(7)));
@@ -48,7 +48,7 @@ fn a_delay_that_a_collector_asks_for_has_a_limit() {
 }
 
 #[test]
-fn an_answer_of_the_kind_of_grpc_says_so() {
+fn an_answer_of_grpc_is_recognized() {
     for status in [200, 415, 503] {
         let answer =
             http::Response::builder().status(status).header(CONTENT_TYPE, "application/grpc").body("");
@@ -89,18 +89,18 @@ fn no_value_of_a_header_is_shown_by_debug() {
     assert!(shown.contains("authorization") && !shown.contains("secret"), "{shown}");
 }
 
-/// An exporter to a port that is handed out to no program.
+/// An exporter to a port on which no program listens.
 fn to_nowhere(backoff: Backoff, deadline: Deadline) -> Exporter {
     let url = Url::parse("http://127.0.0.1:1/v1/traces").unwrap();
     let target = Target { url, headers: &BTreeMap::new(), gzip: false, timeout: Duration::from_secs(60) };
     Exporter::new(target, Trouble::default(), deadline, backoff).unwrap()
 }
 
-/// Exports an empty batch: the error, and how many attempts it took.
+/// Exports an empty batch, and returns the error and the number of attempts.
 fn attempts(exporter: &Exporter) -> (String, u32) {
     let mut export = pin!(exporter.export(vec![]));
     let Poll::Ready(result) = export.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
-        panic!("it never waits but by blocking")
+        panic!("an export blocks and is never pending")
     };
     (result.unwrap_err().to_string(), exporter.failures.load(Ordering::Relaxed))
 }

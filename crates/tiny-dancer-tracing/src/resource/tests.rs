@@ -5,7 +5,7 @@ fn value(resource: &Resource, key: &'static str) -> Option<String> {
 }
 
 #[test]
-fn a_resource_says_which_instance_of_which_service_on_which_host() {
+fn a_resource_names_its_service_its_instance_and_its_host() {
     let resource = resource(&TracingConfig::default());
     assert_eq!(resource.schema_url(), Some(SCHEMA));
     assert_eq!(value(&resource, "service.name").as_deref(), Some("tiny-dancer"));
@@ -17,7 +17,7 @@ fn a_resource_says_which_instance_of_which_service_on_which_host() {
 }
 
 #[test]
-fn a_resource_says_what_the_configuration_says() {
+fn a_resource_has_the_values_of_the_configuration() {
     let resource = resource(&TracingConfig {
         service_version: Some("1.2.3".to_owned()),
         service_instance_id: Some("pod-7".to_owned()),

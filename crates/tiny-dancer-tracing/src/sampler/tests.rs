@@ -24,35 +24,35 @@ fn parent(flags: TraceFlags, remote: bool) -> Context {
     Context::new().with_remote_span_context(parent)
 }
 
-/// What a request's span has, and no other.
+/// The attribute that only a request's span has.
 fn request() -> KeyValue {
     KeyValue::new(fields::OPERATION, "route")
 }
 
 #[test]
-fn a_parent_is_obeyed_whatever_the_ratio() {
+fn a_span_follows_its_parent_at_any_ratio() {
     for remote in [true, false] {
         assert!(decide(0.0, &parent(TraceFlags::SAMPLED, remote), 7));
         assert!(!decide(1.0, &parent(TraceFlags::default(), remote), 7));
-        // Even of what would be recorded as a root.
+        // A request's span follows it too, although it would be recorded as a root.
         assert!(!decide_with(1.0, &parent(TraceFlags::default(), remote), 7, &[request()]));
     }
 }
 
 #[test]
-fn what_was_decided_is_recorded_without_another_toss() {
+fn a_sampled_request_is_recorded_without_being_sampled_again() {
     assert!((1..100).all(|id| decide_with(0.0, &Context::new(), id << 64 | id, &[request()])));
 }
 
 #[test]
-fn an_invalid_parent_is_no_parent() {
+fn an_invalid_parent_is_ignored() {
     let invalid = Context::new().with_remote_span_context(SpanContext::empty_context());
     assert!(decide(1.0, &invalid, 7));
     assert!(!decide(0.0, &invalid, 7));
 }
 
 #[test]
-fn other_roots_are_recorded_as_their_trace_id_says_once() {
+fn other_roots_are_sampled_once_by_their_trace_id() {
     let ratio = 0.25;
     for id in 1..200_u128 {
         let id = id.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
@@ -70,7 +70,7 @@ fn other_roots_are_recorded_as_their_trace_id_says_once() {
 }
 
 #[test]
-fn requests_without_a_parent_are_recorded_as_often_as_the_ratio_says() {
+fn requests_without_a_parent_are_recorded_at_the_ratio() {
     assert!((0..1000).all(|_| samples(1.0)));
     assert!((0..1000).all(|_| !samples(0.0)));
     let sampled = (0..100_000).filter(|_| samples(0.1)).count();
@@ -79,7 +79,7 @@ fn requests_without_a_parent_are_recorded_as_often_as_the_ratio_says() {
 }
 
 #[test]
-fn requests_with_a_parent_are_recorded_as_it_is() {
+fn requests_with_a_parent_follow_it() {
     let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0";
     let guard = format!("{traceparent}1").parse::<TraceContext>().unwrap().attach();
     assert!(samples(0.0));

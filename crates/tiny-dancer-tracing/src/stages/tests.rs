@@ -21,7 +21,7 @@ fn route(observer: TracingObserver) {
     router.route(RoutingRequest::new(&[1.0, 0.0], &candidates)).unwrap();
 }
 
-/// A span that somebody opened, with this value under our key.
+/// A user's span with this value under our key.
 fn with_value(value: Value) -> SpanData {
     let recorder = Recorder::new(TracingConfig::default());
     drop(recorder.pipeline.span("a span", vec![KeyValue::new(fields::STAGES, value)], &Context::new()));
@@ -44,7 +44,7 @@ fn each_exporter_sends_the_same_spans() {
 }
 
 #[test]
-fn a_span_counts_as_many_as_it_becomes() {
+fn a_span_counts_as_the_number_of_spans_that_it_becomes() {
     let (whole, step) = ([1, 100, WHOLE, 5, 7, UNKNOWN, UNKNOWN], [2, 1, 0, 8, 9, 900_000, 850_000]);
     for numbers in [vec![], vec![whole], vec![whole, step]] {
         let carried = numbers.len();
@@ -59,7 +59,7 @@ fn a_span_counts_as_many_as_it_becomes() {
 }
 
 #[test]
-fn what_somebody_else_keeps_under_the_key_is_left_alone() {
+fn a_user_s_own_value_under_the_key_is_left_alone() {
     let numbers = |numbers: &[i64]| Value::Array(Array::I64(numbers.to_vec()));
     for value in [
         "text".into(),
@@ -74,9 +74,10 @@ fn what_somebody_else_keeps_under_the_key_is_left_alone() {
 }
 
 #[test]
-fn ids_differ_from_place_to_place_and_are_never_nothing() {
+fn ids_differ_by_position_and_are_never_zero() {
     for request in [1, 7, u64::MAX, 0x9e37_79b9_7f4a_7c15_u64.wrapping_neg()] {
-        let ids: BTreeSet<_> = (1..=68).map(|place| id(SpanId::from(request), place).to_bytes()).collect();
+        let ids: BTreeSet<_> =
+            (1..=68).map(|position| id(SpanId::from(request), position).to_bytes()).collect();
         assert_eq!(ids.len(), 68);
         assert!(!ids.contains(&[0; 8]));
     }

@@ -1,11 +1,11 @@
-//! What an unsampled request allocates.
+//! The allocations of an unsampled request.
 
 use allocation_counter::measure;
 use tiny_dancer_core::testing::{broken_model, candidate, router, toy_model};
 use tiny_dancer_core::{CircuitBreakerConfig, Model, RoutingRequest, RoutingResponse};
 use tiny_dancer_tracing::{TraceContext, TracingConfig, TracingObserver, TracingSystem};
 
-/// Allocations of 100 requests, once everything that is made once is made.
+/// Allocations of 100 requests, after a first request has made all lasting allocations.
 fn allocations(observer: TracingObserver, model: Model) -> u64 {
     let (router, _) = router(model, CircuitBreakerConfig::default(), observer);
     let candidates = [candidate("near", 0.9, 1.0), candidate("nearer", 0.95, 1.0)];
@@ -45,7 +45,7 @@ fn after_a_shutdown_a_request_allocates_nothing() {
 }
 
 #[test]
-fn a_sampled_request_does_allocate_so_the_count_counts() {
+fn a_sampled_request_allocates_so_the_counter_works() {
     let system = TracingSystem::new(TracingConfig::default());
     assert!(allocations(system.observer().unwrap(), toy_model()) > 100);
 }

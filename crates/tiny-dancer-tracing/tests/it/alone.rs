@@ -1,8 +1,8 @@
-//! Tests that need a process for themselves: of a global subscriber there is one a process.
+//! Tests that need a process of their own, since a process has one global subscriber.
 
 use std::process::Command;
 
-/// What a process wrote.
+/// The output of a process.
 pub(crate) struct Output {
     pub(crate) stderr: String,
     pub(crate) stdout: String,
@@ -11,8 +11,9 @@ pub(crate) struct Output {
 /// Set in the process that runs a test's body.
 const MARK: &str = "TINY_DANCER_TEST_ALONE";
 
-/// Runs `body`, a part of the test `module::name`, in a process of its own, with these variables in its environment.
-/// There it returns `None`; here, once that process has succeeded, what it wrote.
+/// Runs `body`, a part of the test `module::name`, in a process of its own, with these variables in its
+/// environment. In that process it returns `None`. In the test's process it checks that that process
+/// succeeded, and returns its output.
 pub(crate) fn alone(
     module: &str,
     name: &str,

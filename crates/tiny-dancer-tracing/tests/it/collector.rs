@@ -17,7 +17,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 use tiny_dancer_tracing::TracingConfig;
 
-/// An export as it came in.
+/// A received export.
 pub(crate) struct Received {
     pub(crate) headers: HeaderMap,
     pub(crate) request: ExportTraceServiceRequest,
@@ -35,7 +35,7 @@ impl Collector {
         Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), vec![])
     }
 
-    /// One that answers this body, whatever it is asked.
+    /// A collector that answers each export with this body.
     pub(crate) fn answering(body: Vec<u8>) -> Self {
         Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), body)
     }
@@ -68,12 +68,12 @@ impl Collector {
         }
     }
 
-    /// Waits for the next export, whatever it is answered.
+    /// Waits for the next export, accepted or refused.
     pub(crate) fn next(&self) -> Received {
         self.received.recv().unwrap()
     }
 
-    /// The exports that have arrived. After a shutdown that flushed, these are all.
+    /// The exports that have arrived so far. After a complete shutdown these are all exports.
     pub(crate) fn received(&self) -> Vec<Received> {
         self.received.try_iter().collect()
     }
@@ -118,30 +118,30 @@ async fn serve(listener: TcpListener, received: Sender<Received>, status: Arc<At
     axum::serve(listener, app).await.unwrap();
 }
 
-/// A listener that nobody reads from, and a configuration that exports to it.
+/// A listener whose connections are never read, and a configuration that exports to it.
 pub(crate) fn silent() -> (TcpListener, TracingConfig) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let otlp_endpoint = Some(format!("http://{}", listener.local_addr().unwrap()));
     (listener, TracingConfig { otlp_endpoint, ..patient() })
 }
 
-/// A configuration that a busy machine can't make fail, with all kinds of spans.
+/// A configuration with all kinds of spans, and with a timeout that is sufficient on a busy machine.
 pub(crate) fn patient() -> TracingConfig {
     TracingConfig { shutdown_timeout: Duration::from_secs(120), candidate_spans: 8, ..Default::default() }
 }
 
-/// A configuration that exports to where nobody listens: a port that is handed out to nobody, unlike one that was just
-/// given back, which another test may get.
+/// A configuration that exports to a port without a listener. This port is never assigned to a program; a
+/// released port may be assigned to another test.
 pub(crate) fn dead() -> TracingConfig {
     TracingConfig {
         otlp_endpoint: Some("http://127.0.0.1:1".to_owned()),
-        // A shutdown goes on with its attempts as long, and all spans are offered by then.
+        // A shutdown continues its attempts for this long, which is sufficient to attempt all spans.
         shutdown_timeout: Duration::from_secs(1),
         ..patient()
     }
 }
 
-/// A span's attribute.
+/// The value of a span's attribute.
 pub(crate) fn attribute<'a>(span: &'a Span, key: &str) -> Option<&'a Value> {
     let attribute = span.attributes.iter().find(|attribute| attribute.key == key)?;
     attribute.value.as_ref()?.value.as_ref()

@@ -1,4 +1,4 @@
-//! What reaches a collector, and what comes of one that is not there.
+//! The spans that reach a collector, and the losses without one.
 
 use crate::alone::alone;
 use crate::collector::{Collector, attribute, dead, silent, spans_of};
@@ -17,7 +17,7 @@ pub(crate) fn candidates() -> [Candidate; 2] {
     [candidate("near", 0.9, 1.0), candidate("nearer", 0.95, 1.0)]
 }
 
-/// Routes a request with two candidates, `times` over.
+/// Routes a request with two candidates `times` times.
 pub(crate) fn route(observer: impl Observer, times: usize) {
     let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), observer);
     for _ in 0..times {
@@ -97,10 +97,10 @@ fn collector_spans(requests: &[ExportTraceServiceRequest]) -> Vec<Span> {
 }
 
 #[test]
-fn a_resource_says_what_the_environment_says_unless_the_configuration_does() {
-    let name = "a_resource_says_what_the_environment_says_unless_the_configuration_does";
-    let said = "service.instance.id=theirs,service.version=1,host.name=there";
-    alone(module_path!(), name, &[("OTEL_RESOURCE_ATTRIBUTES", said)], || {
+fn a_resource_has_the_environment_s_values_unless_the_configuration_sets_them() {
+    let name = "a_resource_has_the_environment_s_values_unless_the_configuration_sets_them";
+    let attributes_outside = "service.instance.id=theirs,service.version=1,host.name=there";
+    alone(module_path!(), name, &[("OTEL_RESOURCE_ATTRIBUTES", attributes_outside)], || {
         let collector = Collector::start();
         let service_version = Some("2".to_owned());
         let system = TracingSystem::new(TracingConfig { service_version, ..collector.config() });
@@ -139,7 +139,7 @@ fn two_systems_in_one_process_keep_their_spans_apart() {
 }
 
 #[test]
-fn a_pipeline_of_one_s_own_makes_the_same_tree() {
+fn a_program_s_own_pipeline_makes_the_same_tree() {
     let collector = Collector::start();
     let system = TracingSystem::new(collector.config());
     let subscriber = tracing_subscriber::registry().with(system.layer().unwrap());
@@ -162,7 +162,7 @@ fn a_pipeline_of_one_s_own_makes_the_same_tree() {
 }
 
 #[test]
-fn a_dead_collector_fails_no_request_and_its_losses_are_counted() {
+fn requests_succeed_with_a_dead_collector_and_lost_spans_are_counted() {
     let system = TracingSystem::new(dead());
     route(system.observer().unwrap(), 2);
     let report = system.shutdown();
@@ -171,7 +171,7 @@ fn a_dead_collector_fails_no_request_and_its_losses_are_counted() {
 
 #[cfg(feature = "tls")]
 #[test]
-fn a_collector_that_speaks_no_tls_gets_nothing_over_https_and_is_not_asked_again() {
+fn a_collector_without_tls_gets_no_spans_over_https_and_no_second_attempt() {
     let collector = Collector::start();
     let config = collector.config();
     let otlp_endpoint = config.otlp_endpoint.as_ref().map(|endpoint| endpoint.replace("http:", "https:"));
@@ -182,7 +182,7 @@ fn a_collector_that_speaks_no_tls_gets_nothing_over_https_and_is_not_asked_again
 }
 
 #[test]
-fn a_silent_collector_fails_no_request_and_outlives_no_deadline() {
+fn requests_succeed_with_a_silent_collector_and_the_shutdown_ends_at_its_deadline() {
     let (_listener, config) = silent();
     let system = TracingSystem::new(TracingConfig { shutdown_timeout: Duration::from_millis(50), ..config });
     // Some 7,000 spans: three times what the queue holds.
@@ -192,7 +192,7 @@ fn a_silent_collector_fails_no_request_and_outlives_no_deadline() {
 }
 
 #[test]
-fn dropping_a_system_exports_what_is_left() {
+fn dropping_a_system_exports_the_remaining_spans() {
     let collector = Collector::start();
     let system = TracingSystem::new(collector.config());
     route(system.observer().unwrap(), 1);

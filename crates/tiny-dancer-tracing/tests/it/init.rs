@@ -1,4 +1,4 @@
-//! What is installed, and what refuses to be.
+//! What `init` installs, and when it refuses to.
 
 use crate::alone::alone;
 use crate::collector::{Collector, attribute, dead};
@@ -13,8 +13,8 @@ use tiny_dancer_tracing::{
 };
 
 #[test]
-fn a_router_made_before_init_picks_the_system_up() {
-    alone(module_path!(), "a_router_made_before_init_picks_the_system_up", &[], || {
+fn a_router_made_before_init_uses_the_system() {
+    alone(module_path!(), "a_router_made_before_init_uses_the_system", &[], || {
         let collector = Collector::start();
         let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), TracingObserver::global());
         let candidates = candidates();
@@ -30,8 +30,8 @@ fn a_router_made_before_init_picks_the_system_up() {
 }
 
 #[test]
-fn a_second_init_is_an_error_and_the_first_system_goes_on() {
-    alone(module_path!(), "a_second_init_is_an_error_and_the_first_system_goes_on", &[], || {
+fn a_second_init_is_an_error_and_the_first_system_continues() {
+    alone(module_path!(), "a_second_init_is_an_error_and_the_first_system_continues", &[], || {
         let collector = Collector::start();
         let system = TracingSystem::new(collector.config());
         system.init().unwrap();
@@ -44,15 +44,15 @@ fn a_second_init_is_an_error_and_the_first_system_goes_on() {
 }
 
 #[test]
-fn a_subscriber_that_is_there_is_left_there_and_nothing_else_is_installed() {
-    let name = "a_subscriber_that_is_there_is_left_there_and_nothing_else_is_installed";
+fn an_installed_subscriber_stays_and_nothing_else_is_installed() {
+    let name = "an_installed_subscriber_stays_and_nothing_else_is_installed";
     alone(module_path!(), name, &[], || {
         tracing::subscriber::set_global_default(tracing_subscriber::registry()).unwrap();
         let collector = Collector::start();
         let system = TracingSystem::new(collector.config());
         assert!(matches!(system.init(), Err(InitError::SubscriberInstalled)));
-        assert_eq!(system.counts(), None, "it runs");
-        // Neither our observer nor OpenTelemetry's own tracer has got a system.
+        assert_eq!(system.counts(), None, "the system runs");
+        // Neither our observer nor OpenTelemetry's own tracer has a system.
         route(TracingObserver::global(), 1);
         let global = opentelemetry::global::tracer("a user's");
         global.in_span("a span", |context| assert!(!context.span().span_context().is_valid()));
@@ -87,8 +87,8 @@ fn the_w3c_propagator_is_installed() {
 }
 
 #[test]
-fn names_in_a_pipeline_of_one_s_own_are_redacted_where_asked_for() {
-    alone(module_path!(), "names_in_a_pipeline_of_one_s_own_are_redacted_where_asked_for", &[], || {
+fn names_in_a_program_s_own_pipeline_are_redacted_with_redact_ids() {
+    alone(module_path!(), "names_in_a_program_s_own_pipeline_are_redacted_with_redact_ids", &[], || {
         let collector = Collector::start();
         let system = TracingSystem::new(TracingConfig { redact_ids: true, ..collector.config() });
         system.init().unwrap();
@@ -100,15 +100,15 @@ fn names_in_a_pipeline_of_one_s_own_are_redacted_where_asked_for() {
 }
 
 #[test]
-fn everything_works_inside_a_runtime_of_one_thread() {
-    alone(module_path!(), "everything_works_inside_a_runtime_of_one_thread", &[], || {
+fn a_system_works_inside_a_runtime_of_one_thread() {
+    alone(module_path!(), "a_system_works_inside_a_runtime_of_one_thread", &[], || {
         from_start_to_end(tokio::runtime::Builder::new_current_thread());
     });
 }
 
 #[test]
-fn everything_works_inside_a_runtime_of_many_threads() {
-    alone(module_path!(), "everything_works_inside_a_runtime_of_many_threads", &[], || {
+fn a_system_works_inside_a_runtime_of_many_threads() {
+    alone(module_path!(), "a_system_works_inside_a_runtime_of_many_threads", &[], || {
         from_start_to_end(tokio::runtime::Builder::new_multi_thread());
     });
 }
@@ -136,8 +136,8 @@ fn from_start_to_end(mut runtime: tokio::runtime::Builder) {
 }
 
 #[test]
-fn spans_are_printed_where_asked_for() {
-    let output = alone(module_path!(), "spans_are_printed_where_asked_for", &[], || {
+fn spans_are_printed_with_enable_stdout() {
+    let output = alone(module_path!(), "spans_are_printed_with_enable_stdout", &[], || {
         let system = TracingSystem::new(TracingConfig { enable_stdout: true, ..Default::default() });
         system.init().unwrap();
         route(TracingObserver::global(), 1);
@@ -151,12 +151,12 @@ fn spans_are_printed_where_asked_for() {
 }
 
 #[test]
-fn a_dead_collector_is_mentioned_once_and_losses_when_the_system_is_dropped() {
-    let name = "a_dead_collector_is_mentioned_once_and_losses_when_the_system_is_dropped";
+fn a_dead_collector_is_logged_once_and_losses_when_the_system_is_dropped() {
+    let name = "a_dead_collector_is_logged_once_and_losses_when_the_system_is_dropped";
     let output = alone(module_path!(), name, &[], || {
         let system = TracingSystem::new(dead());
         system.init().unwrap();
-        // Two batches and a bit.
+        // A little more than two batches.
         route(TracingObserver::global(), 160);
     });
     if let Some(output) = output {

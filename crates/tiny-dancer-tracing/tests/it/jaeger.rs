@@ -1,4 +1,4 @@
-//! What reaches a Jaeger agent, as datagrams.
+//! The datagrams that reach a Jaeger agent.
 
 use crate::collector::{Collector, patient};
 use crate::export::{assert_trees, candidates, route};
@@ -18,7 +18,7 @@ struct Agent(UdpSocket);
 impl Agent {
     fn listen(address: &str) -> Self {
         let socket = UdpSocket::bind(address).unwrap();
-        // A datagram that does not come is a failure, not a test that never ends.
+        // A missing datagram makes the test fail instead of hang.
         socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         Self(socket)
     }
@@ -42,7 +42,7 @@ impl Agent {
         arguments.field(1).unwrap().clone()
     }
 
-    /// So many spans.
+    /// The next `count` spans.
     fn spans(&self, count: usize) -> Vec<Value> {
         let mut spans = Vec::new();
         while spans.len() < count {
@@ -91,7 +91,7 @@ fn the_five_spans_reach_an_agent_nested_and_with_integers_as_integers() {
 }
 
 #[test]
-fn an_error_is_an_error_there_too() {
+fn a_failed_request_is_an_error_in_jaeger() {
     let agent = Agent::listen("127.0.0.1:0");
     let system = TracingSystem::new(agent.config());
     let (router, _) = router(broken_model(), CircuitBreakerConfig::default(), system.observer().unwrap());
@@ -107,7 +107,7 @@ fn an_error_is_an_error_there_too() {
 fn more_spans_than_a_datagram_holds_arrive_in_several() {
     let agent = Agent::listen("127.0.0.1:0");
     let system = TracingSystem::new(agent.config());
-    // Less than a batch, so that all leave at once; and no more than the socket keeps until it is read.
+    // Fewer than a batch, so that all are sent at once, and no more than the socket keeps until it is read.
     route(system.observer().unwrap(), 60);
     assert_eq!(system.shutdown().flushed, 420);
     let first = agent.batch().list(2).len();
@@ -116,7 +116,7 @@ fn more_spans_than_a_datagram_holds_arrive_in_several() {
 }
 
 #[test]
-fn a_span_that_fits_no_datagram_has_failed_and_its_neighbours_arrive() {
+fn a_span_that_is_too_large_for_a_datagram_has_failed_and_its_neighbours_arrive() {
     let agent = Agent::listen("127.0.0.1:0");
     let system = TracingSystem::new(agent.config());
     let subscriber = tracing_subscriber::registry().with(system.layer().unwrap());
@@ -130,7 +130,7 @@ fn a_span_that_fits_no_datagram_has_failed_and_its_neighbours_arrive() {
 }
 
 #[test]
-fn a_span_that_follows_from_another_says_so() {
+fn a_span_that_follows_from_another_has_a_reference_to_it() {
     let agent = Agent::listen("127.0.0.1:0");
     let system = TracingSystem::new(agent.config());
     let subscriber = tracing_subscriber::registry().with(system.layer().unwrap());
@@ -152,7 +152,7 @@ fn a_span_that_follows_from_another_says_so() {
 }
 
 #[test]
-fn an_agent_that_is_not_there_is_nobody_s_trouble() {
+fn a_shutdown_ends_in_time_without_an_agent() {
     let config = Agent::listen("127.0.0.1:0").config();
     let system = TracingSystem::new(config);
     route(system.observer().unwrap(), 200);
@@ -160,7 +160,7 @@ fn an_agent_that_is_not_there_is_nobody_s_trouble() {
 }
 
 #[test]
-fn a_host_that_has_no_address_loses_spans_that_are_counted() {
+fn spans_for_a_host_without_an_address_are_counted_as_failed() {
     let endpoint = Some("no-such-host.invalid:6831".to_owned());
     let system = TracingSystem::new(TracingConfig { jaeger_agent_endpoint: endpoint, ..patient() });
     route(system.observer().unwrap(), 1);
@@ -188,7 +188,7 @@ fn the_same_request_has_the_same_five_spans_with_otlp_with_jaeger_and_on_standar
     assert_eq!(sorted(printed.map(str::to_owned).collect()), wanted);
 
     let (collector, agent) = (Collector::start(), Agent::listen("127.0.0.1:0"));
-    // Both at once: the very same spans.
+    // Both exporters at once, with the same spans.
     let config =
         TracingConfig { jaeger_agent_endpoint: agent.config().jaeger_agent_endpoint, ..collector.config() };
     let system = TracingSystem::new(config);

@@ -1,4 +1,4 @@
-//! What stands on the standard error.
+//! The lines on the standard error.
 
 use crate::alone::{Output, alone};
 use crate::collector::Collector;
@@ -8,7 +8,7 @@ use tiny_dancer_core::testing::{broken_model, candidate, router};
 use tiny_dancer_core::{CircuitBreakerConfig, RoutingRequest};
 use tiny_dancer_tracing::{LogFormat, TracingConfig, TracingObserver, TracingSystem};
 
-/// Where the parent process's collector is.
+/// The variable with the address of the parent process's collector.
 const ENDPOINT: &str = "TINY_DANCER_TEST_ENDPOINT";
 
 fn run(name: &str, rust_log: &str, config: TracingConfig, body: fn()) -> Option<(Output, Vec<Span>)> {
@@ -45,8 +45,8 @@ fn rust_log_filters_lines_and_never_spans() {
 }
 
 #[test]
-fn rust_log_can_ask_for_a_line_a_request_and_a_line_a_candidate() {
-    let name = "rust_log_can_ask_for_a_line_a_request_and_a_line_a_candidate";
+fn rust_log_can_enable_a_line_a_request_and_a_line_a_candidate() {
+    let name = "rust_log_can_enable_a_line_a_request_and_a_line_a_candidate";
     let body = || route(TracingObserver::global(), 1);
     if let Some((output, _)) = run(name, "tiny_dancer=trace", TracingConfig::default(), body) {
         assert_eq!(output.stderr.matches("DEBUG tiny_dancer: request decided").count(), 1);
@@ -83,8 +83,8 @@ fn an_unsampled_request_still_logs_its_error() {
 }
 
 #[test]
-fn a_line_of_text_carries_the_ids_that_the_collector_gets() {
-    let name = "a_line_of_text_carries_the_ids_that_the_collector_gets";
+fn a_text_line_carries_the_ids_that_the_collector_gets() {
+    let name = "a_text_line_carries_the_ids_that_the_collector_gets";
     if let Some((output, spans)) = run(name, "", TracingConfig::default(), fail) {
         let root = spans.iter().find(|span| span.name == "routing_request").unwrap();
         let ids = format!("trace_id={} span_id={}", hex(&root.trace_id), hex(&root.span_id));
@@ -94,8 +94,8 @@ fn a_line_of_text_carries_the_ids_that_the_collector_gets() {
 }
 
 #[test]
-fn a_line_for_machines_carries_them_too() {
-    let name = "a_line_for_machines_carries_them_too";
+fn a_json_line_carries_the_ids_that_the_collector_gets() {
+    let name = "a_json_line_carries_the_ids_that_the_collector_gets";
     let config = TracingConfig { log_format: LogFormat::Json, ..Default::default() };
     if let Some((output, spans)) = run(name, "", config, fail) {
         let root = spans.iter().find(|span| span.name == "routing_request").unwrap();

@@ -1,4 +1,4 @@
-//! What the exporter makes of each answer of a collector: whether it repeats, what it says, and to whom it speaks.
+//! The exporter's reaction to each answer of a collector: its attempts, its log lines, and its connections.
 
 use crate::alone::alone;
 use crate::collector::{Collector, dead, patient};
@@ -13,7 +13,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
-/// Sends each log line on, as text.
+/// Sends each log line to a channel, as text.
 struct Lines(Mutex<Sender<String>>);
 
 impl<S: Subscriber> Layer<S> for Lines {
@@ -33,7 +33,7 @@ impl<S: Subscriber> Layer<S> for Lines {
     }
 }
 
-/// Installs a subscriber, whose lines come out here.
+/// Installs a subscriber, and returns the receiver of its lines.
 fn lines() -> Receiver<String> {
     let (send, receive) = channel();
     let subscriber = tracing_subscriber::registry().with(Lines(Mutex::new(send)));
@@ -42,51 +42,46 @@ fn lines() -> Receiver<String> {
 }
 
 /// The next line that says why spans can't be exported.
-fn complaint(lines: &Receiver<String>) -> String {
+fn failure_line(lines: &Receiver<String>) -> String {
     lines.iter().find(|line| line.contains("spans can't be exported")).unwrap()
 }
 
-/// Routes one request to this endpoint, and returns the complaint about its export.
-fn complaint_about(endpoint: &str, lines: &Receiver<String>) -> String {
+/// Routes one request, exports to this endpoint, and returns the line about the failed export.
+fn failure_line_of(endpoint: &str, lines: &Receiver<String>) -> String {
     let config = TracingConfig { otlp_endpoint: Some(endpoint.to_owned()), ..dead() };
     let system = TracingSystem::new(config);
     route(system.observer().unwrap(), 1);
     let report = system.shutdown();
     assert_eq!(report.flushed, 0, "{report}");
-    complaint(lines)
+    failure_line(lines)
 }
 
 #[test]
-fn a_redirect_is_an_error_that_names_the_location_and_carries_no_header_there() {
-    alone(
-        module_path!(),
-        "a_redirect_is_an_error_that_names_the_location_and_carries_no_header_there",
-        &[],
-        || {
-            let (lines, elsewhere) = (lines(), Collector::start());
-            let target = format!("{}/v1/traces", elsewhere.config().otlp_endpoint.unwrap());
-            for status in ["301", "302", "303", "307", "308"] {
-                let head = format!("{status} Elsewhere\r\nlocation: {target}");
-                let address = serve(move |stream| answers(stream, &head));
-                let system = TracingSystem::new(TracingConfig {
-                    otlp_endpoint: Some(format!("http://{address}")),
-                    otlp_headers: [("authorization".to_owned(), "secret".to_owned())].into(),
-                    ..patient()
-                });
-                route(system.observer().unwrap(), 1);
-                let report = system.shutdown();
-                assert_eq!((report.flushed, report.failed), (0, SPANS), "{status}");
-                let complaint = complaint(&lines);
-                assert!(complaint.contains(status) && complaint.contains(&target), "{complaint}");
-                assert!(complaint.contains(&address.to_string()), "{complaint}");
-            }
-            assert_eq!(elsewhere.received().len(), 0);
-        },
-    );
+fn a_redirect_is_an_error_that_names_the_location_and_is_not_followed() {
+    alone(module_path!(), "a_redirect_is_an_error_that_names_the_location_and_is_not_followed", &[], || {
+        let (lines, elsewhere) = (lines(), Collector::start());
+        let target = format!("{}/v1/traces", elsewhere.config().otlp_endpoint.unwrap());
+        for status in ["301", "302", "303", "307", "308"] {
+            let head = format!("{status} Elsewhere\r\nlocation: {target}");
+            let address = serve(move |stream| answers(stream, &head));
+            let system = TracingSystem::new(TracingConfig {
+                otlp_endpoint: Some(format!("http://{address}")),
+                otlp_headers: [("authorization".to_owned(), "secret".to_owned())].into(),
+                ..patient()
+            });
+            route(system.observer().unwrap(), 1);
+            let report = system.shutdown();
+            assert_eq!((report.flushed, report.failed), (0, SPANS), "{status}");
+            let failure_line = failure_line(&lines);
+            assert!(failure_line.contains(status) && failure_line.contains(&target), "{failure_line}");
+            assert!(failure_line.contains(&address.to_string()), "{failure_line}");
+        }
+        assert_eq!(elsewhere.received().len(), 0);
+    });
 }
 
 #[test]
-fn a_collector_that_is_overloaded_gets_all_spans_later() {
+fn an_overloaded_collector_gets_all_spans_later() {
     for status in [429, 502, 503, 504] {
         let collector = Collector::start();
         collector.answer(status);
@@ -100,7 +95,7 @@ fn a_collector_that_is_overloaded_gets_all_spans_later() {
 }
 
 #[test]
-fn what_a_collector_refuses_is_sent_once() {
+fn spans_that_a_collector_refuses_are_sent_once() {
     for status in [400, 401, 403, 404, 413, 500] {
         let collector = Collector::start();
         collector.answer(status);
@@ -112,8 +107,8 @@ fn what_a_collector_refuses_is_sent_once() {
 }
 
 #[test]
-fn a_collector_that_comes_up_late_gets_all_that_fitted_the_queue() {
-    let name = "a_collector_that_comes_up_late_gets_all_that_fitted_the_queue";
+fn a_collector_that_starts_late_gets_all_spans_of_the_queue() {
+    let name = "a_collector_that_starts_late_gets_all_spans_of_the_queue";
     alone(module_path!(), name, &[], || {
         let lines = lines();
         // No other process listens on this address, so that the port stays free until it is taken again.
@@ -123,8 +118,11 @@ fn a_collector_that_comes_up_late_gets_all_that_fitted_the_queue() {
             ..patient()
         });
         route(system.observer().unwrap(), 2_000);
-        let complaint = complaint(&lines);
-        assert!(complaint.contains(&address.to_string()) && complaint.contains("refused"), "{complaint}");
+        let failure_line = failure_line(&lines);
+        assert!(
+            failure_line.contains(&address.to_string()) && failure_line.contains("refused"),
+            "{failure_line}"
+        );
         let collector = Collector::start_at(address, vec![]);
         let report = system.shutdown();
         assert_eq!((report.flushed, report.lost()), (2_000 * SPANS, 0));
@@ -134,19 +132,23 @@ fn a_collector_that_comes_up_late_gets_all_that_fitted_the_queue() {
 }
 
 #[test]
-fn a_port_that_speaks_grpc_is_named_as_such() {
-    let name = "a_port_that_speaks_grpc_is_named_as_such";
+fn an_export_to_a_port_of_grpc_names_grpc() {
+    let name = "an_export_to_a_port_of_grpc_names_grpc";
     alone(module_path!(), name, &[], || {
         let lines = lines();
-        // Such a server may speak before the client or after it: it sends the frame SETTINGS of HTTP/2, here of no settings.
+        // Such a server may send before the client or after it. It sends HTTP/2's frame SETTINGS, here
+        // without settings.
         for bytes_before in [0, 16] {
             let address = serve(move |mut stream| {
                 stream.read_exact(&mut vec![0; bytes_before])?;
                 stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0])?;
                 std::io::copy(&mut stream, &mut std::io::sink()).map(drop)
             });
-            let complaint = complaint_about(&format!("http://{address}"), &lines);
-            assert!(complaint.contains("gRPC") && complaint.contains(&address.to_string()), "{complaint}");
+            let failure_line = failure_line_of(&format!("http://{address}"), &lines);
+            assert!(
+                failure_line.contains("gRPC") && failure_line.contains(&address.to_string()),
+                "{failure_line}"
+            );
         }
     });
 }
@@ -155,16 +157,16 @@ fn a_port_that_speaks_grpc_is_named_as_such() {
 fn a_host_that_does_not_resolve_is_named() {
     let name = "a_host_that_does_not_resolve_is_named";
     alone(module_path!(), name, &[], || {
-        let complaint = complaint_about("http://collector.invalid:4318", &lines());
-        assert!(complaint.contains("http://collector.invalid:4318/v1/traces: "), "{complaint}");
-        assert!(complaint.contains("failed to lookup address"), "{complaint}");
+        let failure_line = failure_line_of("http://collector.invalid:4318", &lines());
+        assert!(failure_line.contains("http://collector.invalid:4318/v1/traces: "), "{failure_line}");
+        assert!(failure_line.contains("failed to lookup address"), "{failure_line}");
     });
 }
 
 #[test]
-fn a_collector_on_a_loopback_address_is_spoken_to_without_the_proxy() {
+fn a_collector_on_a_loopback_address_is_reached_without_the_proxy() {
     const PROXY: &str = "http://127.0.0.1:1";
-    let name = "a_collector_on_a_loopback_address_is_spoken_to_without_the_proxy";
+    let name = "a_collector_on_a_loopback_address_is_reached_without_the_proxy";
     let proxies = [("HTTP_PROXY", PROXY), ("http_proxy", PROXY), ("ALL_PROXY", PROXY)];
     alone(module_path!(), name, &proxies, || {
         let collector = Collector::start();
@@ -180,8 +182,8 @@ fn a_collector_on_a_loopback_address_is_spoken_to_without_the_proxy() {
 }
 
 #[test]
-fn a_collector_elsewhere_is_spoken_to_through_the_proxy() {
-    let name = "a_collector_elsewhere_is_spoken_to_through_the_proxy";
+fn a_collector_elsewhere_is_reached_through_the_proxy() {
+    let name = "a_collector_elsewhere_is_reached_through_the_proxy";
     let proxy = Collector::start();
     let address = proxy.config().otlp_endpoint.unwrap();
     let done = alone(module_path!(), name, &[("HTTP_PROXY", &*address)], || {
@@ -194,13 +196,13 @@ fn a_collector_elsewhere_is_spoken_to_through_the_proxy() {
 }
 
 #[test]
-fn no_proxy_is_obeyed() {
+fn the_variable_no_proxy_applies() {
     let proxy = Collector::start();
     let address = proxy.config().otlp_endpoint.unwrap();
     let proxies = [("HTTP_PROXY", &*address), ("NO_PROXY", "collector.invalid")];
-    let done = alone(module_path!(), "no_proxy_is_obeyed", &proxies, || {
+    let done = alone(module_path!(), "the_variable_no_proxy_applies", &proxies, || {
         assert!(
-            complaint_about("http://collector.invalid:4318", &lines()).contains("failed to lookup address")
+            failure_line_of("http://collector.invalid:4318", &lines()).contains("failed to lookup address")
         );
     });
     assert!(done.is_none() || proxy.received().is_empty());

@@ -1,4 +1,4 @@
-//! A parent goes where the work goes: to threads, to a rayon pool, into tasks.
+//! Parents of work on other threads, in a rayon pool and in tasks.
 
 use crate::alone::alone;
 use crate::collector::Collector;
@@ -18,8 +18,7 @@ fn caller() -> TraceContext {
     format!("00-0af7651916cd43dd8448eb211c80319c-{PARENT}-01").parse().unwrap()
 }
 
-/// Lets `route_all` route [`CALLS`] requests, none of which the ratio would record, and checks that all are below the
-/// caller's span.
+/// Calls `route_all` to route [`CALLS`] requests at ratio 0, and checks that all are below the caller's span.
 fn all_are_below_the_caller(route_all: impl FnOnce(&TracingObserver)) {
     let collector = Collector::start();
     let system = TracingSystem::new(TracingConfig { sampling_ratio: 0.0, ..collector.config() });
@@ -47,7 +46,7 @@ fn threads_that_attach_a_context_route_below_it() {
 }
 
 #[test]
-fn a_rayon_pool_that_attaches_a_context_routes_below_it_and_keeps_none() {
+fn a_rayon_pool_that_attaches_a_context_routes_below_it_and_keeps_no_context() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
     all_are_below_the_caller(|observer| {
         let here = caller();
@@ -77,7 +76,7 @@ fn a_batch_is_routed_below_the_context_of_its_caller() {
 }
 
 #[test]
-fn tasks_that_move_between_threads_keep_the_context_that_they_run_within() {
+fn tasks_keep_their_context_when_they_move_between_threads() {
     all_are_below_the_caller(|observer| {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(3).build().unwrap();
         runtime.block_on(async {
@@ -85,7 +84,7 @@ fn tasks_that_move_between_threads_keep_the_context_that_they_run_within() {
             for _ in 0..CALLS {
                 let observer = observer.clone();
                 tasks.spawn(caller().within(async move {
-                    // Each of these may wake up on another thread.
+                    // After each of these the task may continue on another thread.
                     for _ in 0..20 {
                         tokio::task::yield_now().await;
                     }

@@ -18,7 +18,7 @@ fn attach(flags: &str) -> tiny_dancer_tracing::Guard {
 }
 
 #[test]
-fn at_ratio_zero_none_arrive() {
+fn at_ratio_zero_no_spans_arrive() {
     let collector = Collector::start();
     let system = system(&collector, 0.0);
     route(system.observer().unwrap(), 100);
@@ -27,7 +27,7 @@ fn at_ratio_zero_none_arrive() {
 }
 
 #[test]
-fn a_sampled_traceparent_overrides_ratio_zero_and_its_trace_goes_on() {
+fn a_sampled_traceparent_overrides_ratio_zero_and_its_trace_continues() {
     let collector = Collector::start();
     let system = system(&collector, 0.0);
     let guard = attach("01");
@@ -64,7 +64,7 @@ fn the_caller_s_spans_are_sampled_once_and_a_request_follows_them() {
             });
         }
     });
-    // 9 spans a call are fewer than the queue holds, even were all recorded.
+    // The queue has room for the 9 spans of each call, even if all are recorded.
     assert_eq!(system.shutdown().lost(), 0);
     let spans = collector.spans();
     let named = |name: &str| spans.iter().filter(|span| span.name == name).count();

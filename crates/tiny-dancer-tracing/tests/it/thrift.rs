@@ -1,4 +1,4 @@
-//! Reads Thrift's compact protocol, without knowing what it says.
+//! A reader of Thrift's compact protocol, for any message.
 
 use std::collections::BTreeMap;
 
@@ -52,7 +52,7 @@ pub(crate) fn message(bytes: &[u8]) -> (String, Value) {
     reader.varint();
     let name = reader.text();
     let arguments = reader.value(12);
-    assert!(reader.0.is_empty(), "{} bytes behind the message", reader.0.len());
+    assert!(reader.0.is_empty(), "{} bytes after the message", reader.0.len());
     (name, arguments)
 }
 

@@ -1,5 +1,5 @@
-//! Collectors in trouble, on real sockets: what they do to routing (nothing), to memory (a queue) and to the log (a
-//! line).
+//! Failing collectors on real sockets: routing is unaffected, memory is limited to the queue, and one line is
+//! logged.
 
 use crate::alone::alone;
 use crate::collector::{Collector, dead, patient, spans_of};
@@ -16,16 +16,16 @@ use tiny_dancer_core::testing::{router, toy_model};
 use tiny_dancer_core::{CircuitBreakerConfig, RoutingRequest, RoutingResponse};
 use tiny_dancer_tracing::{TraceContext, TracingConfig, TracingObserver, TracingSystem};
 
-/// More than the queue holds, three times over.
+/// More than three times as many as the queue holds.
 const REQUESTS: usize = 6_200;
 /// Spans of a request with two candidates.
 pub(crate) const SPANS: u64 = 7;
 /// Requests that may wait.
 const QUEUE: u64 = 2_048;
-/// Requests of which some are sent at once.
+/// More requests than a batch, so that some are sent at once.
 pub(crate) const MORE_THAN_A_BATCH: usize = 520;
 
-/// What a collector does with a connection.
+/// The way in which a collector treats a connection.
 type Treatment = fn(TcpStream) -> std::io::Result<()>;
 
 fn closes(mut stream: TcpStream) -> std::io::Result<()> {
@@ -82,7 +82,7 @@ fn answers_429(stream: TcpStream) -> std::io::Result<()> {
     answers(stream, "429 Too Many Requests\r\nretry-after: 3600")
 }
 
-/// Listens, and treats each connection so.
+/// Listens, and calls `treatment` with each connection.
 pub(crate) fn serve(
     treatment: impl Fn(TcpStream) -> std::io::Result<()> + Clone + Send + 'static,
 ) -> SocketAddr {
@@ -91,19 +91,19 @@ pub(crate) fn serve(
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let treatment = treatment.clone();
-            // A broken connection is the point of most of these.
+            // Most of these break the connection on purpose.
             std::thread::spawn(move || treatment(stream.unwrap()));
         }
     });
     address
 }
 
-/// A collector that treats each connection so, and a configuration that exports to it.
+/// Starts a collector with this treatment, and returns a configuration that exports to it.
 fn troubled(treatment: Treatment) -> TracingConfig {
     to(serve(treatment))
 }
 
-/// Attempts end soon, and so does a shutdown, so that the tests do.
+/// Short timeouts end attempts and shutdowns soon, and with them the tests.
 fn to(address: SocketAddr) -> TracingConfig {
     TracingConfig {
         otlp_endpoint: Some(format!("http://{address}")),
@@ -113,9 +113,9 @@ fn to(address: SocketAddr) -> TracingConfig {
     }
 }
 
-/// Routes in a process of its own, and checks that each request is answered, that no more requests wait than the queue
-/// holds, that each is accounted for, and that one line tells of the trouble.
-fn nothing_is_felt(name: &str, config: fn() -> TracingConfig) {
+/// Routes in a process of its own, and checks that each request is answered, that no more requests wait than
+/// the queue holds, that each span is counted, and that one line reports the failures.
+fn routing_is_unaffected(name: &str, config: fn() -> TracingConfig) {
     let output = alone(module_path!(), name, &[], || {
         let system = TracingSystem::new(config());
         system.init().unwrap();
@@ -140,46 +140,52 @@ fn nothing_is_felt(name: &str, config: fn() -> TracingConfig) {
 }
 
 #[test]
-fn a_collector_that_is_absent_is_not_felt() {
-    nothing_is_felt("a_collector_that_is_absent_is_not_felt", || TracingConfig {
+fn an_absent_collector_does_not_affect_routing() {
+    routing_is_unaffected("an_absent_collector_does_not_affect_routing", || TracingConfig {
         export_timeout: Duration::from_millis(100),
         ..dead()
     });
 }
 
 #[test]
-fn a_collector_that_closes_connections_is_not_felt() {
-    nothing_is_felt("a_collector_that_closes_connections_is_not_felt", || troubled(closes));
+fn a_collector_that_closes_connections_does_not_affect_routing() {
+    routing_is_unaffected("a_collector_that_closes_connections_does_not_affect_routing", || troubled(closes));
 }
 
 #[test]
-fn a_collector_that_dies_mid_batch_is_not_felt() {
-    nothing_is_felt("a_collector_that_dies_mid_batch_is_not_felt", || troubled(dies_mid_batch));
+fn a_collector_that_dies_mid_batch_does_not_affect_routing() {
+    routing_is_unaffected("a_collector_that_dies_mid_batch_does_not_affect_routing", || {
+        troubled(dies_mid_batch)
+    });
 }
 
 #[test]
-fn a_collector_that_never_answers_is_not_felt() {
-    nothing_is_felt("a_collector_that_never_answers_is_not_felt", || troubled(never_answers));
+fn a_collector_that_never_answers_does_not_affect_routing() {
+    routing_is_unaffected("a_collector_that_never_answers_does_not_affect_routing", || {
+        troubled(never_answers)
+    });
 }
 
 #[test]
-fn a_collector_that_reads_a_byte_a_second_is_not_felt() {
-    nothing_is_felt("a_collector_that_reads_a_byte_a_second_is_not_felt", || troubled(drips));
+fn a_collector_that_reads_a_byte_a_second_does_not_affect_routing() {
+    routing_is_unaffected("a_collector_that_reads_a_byte_a_second_does_not_affect_routing", || {
+        troubled(drips)
+    });
 }
 
 #[test]
-fn a_collector_that_answers_500_is_not_felt() {
-    nothing_is_felt("a_collector_that_answers_500_is_not_felt", || troubled(answers_500));
+fn a_collector_that_answers_500_does_not_affect_routing() {
+    routing_is_unaffected("a_collector_that_answers_500_does_not_affect_routing", || troubled(answers_500));
 }
 
 #[test]
-fn a_collector_that_answers_429_is_not_felt() {
-    nothing_is_felt("a_collector_that_answers_429_is_not_felt", || troubled(answers_429));
+fn a_collector_that_answers_429_does_not_affect_routing() {
+    routing_is_unaffected("a_collector_that_answers_429_does_not_affect_routing", || troubled(answers_429));
 }
 
 #[test]
-fn a_request_waits_for_no_export() {
-    // Not one export ends while the requests are routed: an attempt may take an hour.
+fn a_request_never_waits_for_an_export() {
+    // No export ends while the requests are routed, since an attempt may take an hour.
     let config = TracingConfig {
         export_timeout: Duration::from_secs(3_600),
         shutdown_timeout: Duration::from_millis(50),
@@ -190,15 +196,15 @@ fn a_request_waits_for_no_export() {
     let counts = system.counts().unwrap();
     let made = REQUESTS as u64 * SPANS;
     assert_eq!((counts.made, counts.flushed, counts.failed), (made, 0, 0));
-    // What neither waits nor is being sent was dropped at once, and counted.
+    // Spans that neither wait nor are being sent are dropped at once, and counted.
     assert!(counts.waiting <= QUEUE * SPANS, "{counts:?}");
     assert!(counts.dropped >= made - (QUEUE + 512) * SPANS, "{counts:?}");
     assert!(system.shutdown().timed_out);
 }
 
 #[test]
-fn spans_arrive_again_once_a_collector_answers_well() {
-    let name = "spans_arrive_again_once_a_collector_answers_well";
+fn spans_arrive_again_after_a_collector_recovers() {
+    let name = "spans_arrive_again_after_a_collector_recovers";
     let output = alone(module_path!(), name, &[], || {
         let collector = Collector::start();
         collector.answer(500);
@@ -222,7 +228,7 @@ fn spans_arrive_again_once_a_collector_answers_well() {
 }
 
 #[test]
-fn spans_that_a_collector_says_it_refused_have_failed() {
+fn spans_that_a_collector_reports_as_refused_have_failed() {
     let refused = ExportTracePartialSuccess { rejected_spans: 3, error_message: "too old".to_owned() };
     let answer = ExportTraceServiceResponse { partial_success: Some(refused) }.encode_to_vec();
     let collector = Collector::answering(answer);
@@ -233,7 +239,7 @@ fn spans_that_a_collector_says_it_refused_have_failed() {
 }
 
 #[test]
-fn each_span_of_a_hundred_thousand_requests_is_accounted_for() {
+fn each_span_of_a_hundred_thousand_requests_is_counted() {
     const MANY: usize = 100_000;
     let collector = Collector::start();
     // One span a stage, and the request's.
@@ -244,7 +250,7 @@ fn each_span_of_a_hundred_thousand_requests_is_accounted_for() {
         let counter = scope.spawn(move || {
             let mut arrived = 0;
             loop {
-                // Read before the last look, or what came in between would be missed.
+                // This is read before the last receive, so that no export in between is missed.
                 let ended = all_sent.try_recv().is_ok();
                 for received in collector.received() {
                     arrived += spans_of(received.request).count() as u64;
@@ -269,9 +275,9 @@ fn each_span_of_a_hundred_thousand_requests_is_accounted_for() {
 }
 
 #[test]
-fn headers_and_the_environment_s_headers_reach_the_collector() {
+fn headers_of_the_configuration_and_of_the_environment_reach_the_collector() {
     const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
-    let name = "headers_and_the_environment_s_headers_reach_the_collector";
+    let name = "headers_of_the_configuration_and_of_the_environment_reach_the_collector";
     let collector = Collector::start();
     let endpoint = collector.config().otlp_endpoint.unwrap();
     let variables = [
@@ -290,7 +296,7 @@ fn headers_and_the_environment_s_headers_reach_the_collector() {
         let received = collector.next();
         assert_eq!(received.headers["authorization"], "Bearer me");
         assert_eq!(received.headers["x-tenant"], "them");
-        // Which program sends, as OTLP asks.
+        // The name of the exporter, as OTLP recommends.
         assert!(received.headers["user-agent"].to_str().unwrap().starts_with("tiny-dancer-tracing/"));
         let resource = received.request.resource_spans[0].resource.as_ref().unwrap();
         let resource = format!("{resource:?}");
@@ -299,8 +305,8 @@ fn headers_and_the_environment_s_headers_reach_the_collector() {
 }
 
 #[test]
-fn batches_are_as_large_as_the_environment_says() {
-    let name = "batches_are_as_large_as_the_environment_says";
+fn the_environment_sets_the_size_of_batches() {
+    let name = "the_environment_sets_the_size_of_batches";
     alone(module_path!(), name, &[("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "3")], || {
         let collector = Collector::start();
         let system = TracingSystem::new(collector.config());
@@ -313,8 +319,8 @@ fn batches_are_as_large_as_the_environment_says() {
 }
 
 #[test]
-fn a_limit_of_attributes_takes_no_stage_away() {
-    let name = "a_limit_of_attributes_takes_no_stage_away";
+fn a_limit_of_attributes_removes_no_stage() {
+    let name = "a_limit_of_attributes_removes_no_stage";
     alone(module_path!(), name, &[("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "1")], || {
         let collector = Collector::start();
         let system = TracingSystem::new(collector.config());
@@ -325,12 +331,12 @@ fn a_limit_of_attributes_takes_no_stage_away() {
 }
 
 #[test]
-fn a_disabled_sdk_makes_no_spans_though_an_endpoint_is_set() {
-    let name = "a_disabled_sdk_makes_no_spans_though_an_endpoint_is_set";
+fn a_disabled_sdk_makes_no_spans_although_an_endpoint_is_set() {
+    let name = "a_disabled_sdk_makes_no_spans_although_an_endpoint_is_set";
     alone(module_path!(), name, &[("OTEL_SDK_DISABLED", "true")], || {
         let collector = Collector::start();
         let system = TracingSystem::new(collector.config());
-        // A caller's sampled trace does not turn it on either.
+        // A caller's sampled trace does not enable it either.
         let sampled = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse::<TraceContext>();
         let _parent = sampled.unwrap().attach();
         route(system.observer().unwrap(), 1);
@@ -341,7 +347,7 @@ fn a_disabled_sdk_makes_no_spans_though_an_endpoint_is_set() {
 
 #[cfg(feature = "gzip")]
 #[test]
-fn exports_are_compressed_where_asked_for() {
+fn exports_are_compressed_with_otlp_gzip() {
     let collector = Collector::start();
     let system = TracingSystem::new(TracingConfig { otlp_gzip: true, ..collector.config() });
     route(system.observer().unwrap(), 1);
