@@ -1,7 +1,7 @@
 //! `tiny-dancer calibrate`: certifies a model, so that a router can promise a risk with it.
 
 use crate::output::Output;
-use crate::{Input, Memory, Shared, router, say};
+use crate::{Input, Memory, Shared, print, router};
 use anyhow::{Context, bail};
 use clap::Args;
 use std::fmt::Write as _;
@@ -28,10 +28,10 @@ pub(crate) struct CalibrateArgs {
     /// The largest share of insufficient answers among requests sent to the lightweight model.
     #[arg(long, default_value_t = 0.15)]
     alpha: f64,
-    /// The probability with which the promise may be broken all the same.
+    /// The allowed probability that the promise is broken.
     #[arg(long, default_value_t = 0.05)]
     delta: f64,
-    /// Where the certified model goes, if not back where it came from.
+    /// The file of the certified model, if not that of the model itself.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -48,10 +48,10 @@ pub(crate) fn calibrate(args: &CalibrateArgs) -> anyhow::Result<()> {
     let data = args.input.read()?;
     let certifying = data.select(|part| part == Part::Certification);
     let ids = certifying.iter().map(|&row| data.rows[row].id.as_str());
-    say(args.shared.check(&router.model(), ids)?.1)?;
+    print(args.shared.check(&router.model(), ids)?.1)?;
     let path = certify(&router, &data, &args.memory.read()?)?;
     let certifying = certifying.len();
-    say(table(&path, budget, certifying))?;
+    print(table(&path, budget, certifying))?;
     if let Err(smallest) = resolve(&path, budget) {
         let smallest = smallest.context("the path is empty")?;
         bail!(
@@ -63,10 +63,10 @@ pub(crate) fn calibrate(args: &CalibrateArgs) -> anyhow::Result<()> {
     }
     let model = router.model().with_risk_path(path)?;
     out.write(&model.to_bytes())?;
-    say(format_args!("\nmodel {} written to {}", model.version(), out.path().display()))
+    print(format_args!("\nmodel {} written to {}", model.version(), out.path().display()))
 }
 
-/// Certifies a model that was just trained, where there are rows left to certify with, and says what it can promise.
+/// Certifies a trained model if there are certifying rows. Returns it with a text on what it can promise.
 pub(crate) fn certify_trained(model: Model, data: &Dataset, out: &Output) -> anyhow::Result<(Model, String)> {
     let certifying = data.select(|part| part == Part::Certification).len();
     if certifying == 0 {
@@ -76,21 +76,21 @@ pub(crate) fn certify_trained(model: Model, data: &Dataset, out: &Output) -> any
         ));
     }
     // A router reads its model from a file.
-    let mut file = out.beside()?;
+    let mut file = out.temporary()?;
     file.write_all(&model.to_bytes()).with_context(|| format!("cannot write {}", file.path().display()))?;
     let router = router(Some(file.path()))?;
     let risk_path = match certify(&router, data, &Past::remembered(data)) {
         Err(CertifyError::Unknown) => {
-            let said = "this model can promise no risk: too few rows of the split cal to calibrate with";
-            return Ok((model, said.to_owned()));
+            let text = "this model can promise no risk: too few rows of the split cal to calibrate with";
+            return Ok((model, text.to_owned()));
         }
         risk_path => risk_path?,
     };
-    let said = promises(&risk_path, certifying);
-    Ok((model.with_risk_path(risk_path)?, said))
+    let text = promises(&risk_path, certifying);
+    Ok((model.with_risk_path(risk_path)?, text))
 }
 
-/// The delta that promises are listed for.
+/// The delta of the listed promises.
 const DELTA: f64 = 0.05;
 
 /// The smallest alpha that a path can promise with a delta of 0.05, if any.
@@ -98,12 +98,12 @@ pub(crate) fn smallest_alpha(path: &[RiskStep]) -> Option<f64> {
     path.first().map(|step| rounded_up(step.failure_bound(DELTA))).filter(|&alpha| alpha < 1.0)
 }
 
-/// Four digits that are promised where the number is.
+/// Rounds up to four digits, so that a path that keeps `alpha` keeps the result, too.
 fn rounded_up(alpha: f64) -> f64 {
     (1e4 * alpha).ceil() / 1e4
 }
 
-/// What a path can promise: the smallest alpha, and what others are worth.
+/// The promises of a path: the smallest alpha and some larger ones, each with its share of lightweight calls.
 fn promises(path: &[RiskStep], certifying: usize) -> String {
     const ALPHAS: [f64; 7] = [0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3];
     let Some(smallest) = smallest_alpha(path) else {
@@ -113,7 +113,7 @@ fn promises(path: &[RiskStep], certifying: usize) -> String {
              lightweight model, and {failures} of these fail"
         );
     };
-    let mut said = format!(
+    let mut text = format!(
         "{certifying} rows certify that of requests sent to the lightweight model at most a share alpha is\n\
          insufficient, with confidence {}:\n\n{:>8} {:>12} {:>11}",
         1.0 - DELTA,
@@ -123,17 +123,17 @@ fn promises(path: &[RiskStep], certifying: usize) -> String {
     );
     let larger = ALPHAS.into_iter().filter(|&alpha| alpha > smallest);
     for alpha in std::iter::once(smallest).chain(larger) {
-        // Its bound is at most alpha, so the first step keeps it.
+        // The bound of the first step is at most alpha, so `resolve` finds a step.
         let Ok(step) = resolve(path, RiskBudget { alpha, delta: DELTA }) else { continue };
         let share = format!("{:.1}%", 100.0 * f64::from(step.n) / certifying as f64);
         let confidence = step.confidence_threshold;
         // Writing to a string never fails.
-        let _ = write!(said, "\n{alpha:>8.4} {share:>12} {confidence:>11.4}");
+        let _ = write!(text, "\n{alpha:>8.4} {share:>12} {confidence:>11.4}");
     }
-    said
+    text
 }
 
-/// The path, step by step, with the one that keeps the budget.
+/// The path as a table, with a mark at the step that the budget selects.
 fn table(path: &[RiskStep], budget: RiskBudget, certifying: usize) -> String {
     let kept = resolve(path, budget).ok();
     let mut table = format!(
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn promises_begin_with_the_smallest_and_only_those_that_are_kept_are_listed() {
+    fn the_listed_promises_begin_with_the_smallest_that_can_be_kept() {
         let step = |n, failures, confidence_threshold| RiskStep {
             confidence_threshold,
             max_uncertainty: 0.99,
@@ -178,9 +178,9 @@ mod tests {
             failures,
         };
         let path = [step(55, 3, 0.9), step(80, 8, 0.8), step(130, 40, 0.7)];
-        let said = promises(&path, 139);
+        let text = promises(&path, 139);
         let lines: Vec<Vec<&str>> =
-            said.lines().skip(4).map(|line| line.split_whitespace().collect()).collect();
+            text.lines().skip(4).map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(
             lines,
             [

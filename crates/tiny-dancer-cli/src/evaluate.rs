@@ -1,6 +1,6 @@
-//! `tiny-dancer evaluate`: judges a model among baselines.
+//! `tiny-dancer evaluate`: judges a model against baselines.
 
-use crate::{Memory, Shared, note_unread, router, say};
+use crate::{Memory, Shared, note_unread, print, router};
 use anyhow::Context;
 use clap::Args;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use tiny_dancer_train::plots::plot;
 
 #[derive(Args)]
 pub(crate) struct EvaluateArgs {
-    /// Rows to judge by: JSON lines, plain or `.zst`, as for `train`, of which the split `test` is judged.
+    /// Rows to judge by: JSON lines, plain or `.zst`, as for `train`. Only the split `test` is used.
     #[arg(long, value_name = "FILE")]
     rows: PathBuf,
     /// Their embeddings.
@@ -23,10 +23,10 @@ pub(crate) struct EvaluateArgs {
     shared: Shared,
     #[command(flatten)]
     memory: Memory,
-    /// How many of the nearest each row remembers.
+    /// The number of nearest candidates of each row.
     #[arg(long, default_value_t = 64)]
     k: usize,
-    /// The model; the embedded one where none is named.
+    /// The model's file; the embedded model by default.
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
     /// Print JSON.
@@ -38,7 +38,7 @@ pub(crate) struct EvaluateArgs {
     /// The risk to draw: the largest share of insufficient answers among requests sent to the lightweight model.
     #[arg(long, default_value_t = 0.15)]
     alpha: f64,
-    /// The probability with which that promise may be broken all the same.
+    /// The allowed probability that this promise is broken.
     #[arg(long, default_value_t = 0.05)]
     delta: f64,
 }
@@ -51,7 +51,7 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> anyhow::Result<()> {
     let rows = Past::read(&args.rows, &args.embeddings, &args.split)?;
     note_unread(&args.rows, &rows.unread);
     let ids = rows.items.iter().map(|item| item.id.as_str());
-    let (overlap, said) = args.shared.check(&router.model(), ids)?;
+    let (overlap, overlap_text) = args.shared.check(&router.model(), ids)?;
     let by_hash = rows.items.iter().filter(|item| item.split.is_none()).count();
     let evaluation = tiny_dancer_train::evaluate::evaluate(&router, &rows, &args.memory.read()?, args.k)?;
     if let Some(folder) = &args.plots {
@@ -63,12 +63,12 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> anyhow::Result<()> {
         json["split_by_hash"] = by_hash.into();
         json["compared_rows"] = overlap.map(|overlap| overlap.compared).into();
         json["training_rows"] = overlap.map(|overlap| overlap.shared).into();
-        say(format_args!("{json:#}"))
+        print(format_args!("{json:#}"))
     } else {
-        say(format_args!("model {}", router.model().version()))?;
+        print(format_args!("model {}", router.model().version()))?;
         if by_hash > 0 {
-            say(format_args!("{by_hash} rows are of the split {} by the hash of their id", args.split))?;
+            print(format_args!("{by_hash} rows are of the split {} by the hash of their id", args.split))?;
         }
-        say(format_args!("{said}\n{evaluation}"))
+        print(format_args!("{overlap_text}\n{evaluation}"))
     }
 }

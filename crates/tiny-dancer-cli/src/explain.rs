@@ -1,10 +1,10 @@
-//! `tiny-dancer explain`: what moved the confidence of one request.
+//! `tiny-dancer explain`: the effect of each candidate and feature on the confidence of one request.
 //!
-//! Each number comes of routing the request again: without one candidate, or with one feature of all candidates put
-//! where it says nothing. What one ablation does depends on what else is there, so they don't add up.
+//! Each number comes from routing the request again: without one candidate, or with one feature of all candidates at
+//! a neutral value. The effect of an ablation depends on the other candidates and features, so effects don't add up.
 
 use crate::route::Request;
-use crate::{Memory, router, say};
+use crate::{Memory, print, router};
 use anyhow::Context;
 use clap::Args;
 use std::fmt::Write;
@@ -17,12 +17,12 @@ use tiny_dancer_train::lines::MAX_LINE_BYTES;
 
 #[derive(Args)]
 pub(crate) struct ExplainArgs {
-    /// The model; the embedded one where none is named.
+    /// The model's file; the embedded model by default.
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
     #[command(flatten)]
     memory: Memory,
-    /// How many candidates to show, those that moved the confidence most.
+    /// The number of candidates to show. Those with the largest effect come first.
     #[arg(long, default_value_t = 10)]
     top: usize,
 }
@@ -36,10 +36,10 @@ pub(crate) fn explain(args: &ExplainArgs) -> anyhow::Result<()> {
     let request = Request::read(&text).context("standard input is not one request")?;
     let nearest = memory.nearest(&request.embedding, JOINT_CANDIDATES)?;
     let candidates: Vec<_> = nearest.iter().filter_map(|&(place, _)| memory.candidate(place)).collect();
-    say(report(&router, &request, &candidates, args.top)?)
+    print(report(&router, &request, &candidates, args.top)?)
 }
 
-fn ask(router: &Router, request: &Request, candidates: &[Candidate]) -> anyhow::Result<RoutingResponse> {
+fn route(router: &Router, request: &Request, candidates: &[Candidate]) -> anyhow::Result<RoutingResponse> {
     Ok(router.route(RoutingRequest { query: request.query(), candidates })?)
 }
 
@@ -49,7 +49,7 @@ fn report(
     candidates: &[Candidate],
     top: usize,
 ) -> anyhow::Result<String> {
-    let whole = ask(router, request, candidates)?;
+    let whole = route(router, request, candidates)?;
     let mut text = String::new();
     writeln!(
         text,
@@ -62,19 +62,19 @@ fn report(
         candidates.len()
     )?;
 
-    writeln!(text, "{:<18} {:<22} {:>12} {:>9}", "feature", "were it", "confidence", "moved it")?;
+    writeln!(text, "{:<18} {:<22} {:>12} {:>9}", "feature", "neutral value", "confidence", "effect")?;
     for feature in Feature::ALL {
-        let (instead, ablated) = without(feature, &request.embedding, candidates);
-        let confidence = ask(router, request, &ablated)?.confidence;
-        let moved = whole.confidence - confidence;
-        writeln!(text, "{:<18} {instead:<22} {confidence:>12.4} {moved:>+9.4}", feature.name())?;
+        let (neutral, ablated) = without(feature, &request.embedding, candidates);
+        let confidence = route(router, request, &ablated)?.confidence;
+        let effect = whole.confidence - confidence;
+        writeln!(text, "{:<18} {neutral:<22} {confidence:>12.4} {effect:>+9.4}", feature.name())?;
     }
 
     let mut effects = vec![];
     for left_out in 0..candidates.len() {
         let mut rest = candidates.to_vec();
         rest.remove(left_out);
-        effects.push((left_out, ask(router, request, &rest)?.confidence));
+        effects.push((left_out, route(router, request, &rest)?.confidence));
     }
     effects.sort_by(|a, b| (whole.confidence - b.1).abs().total_cmp(&(whole.confidence - a.1).abs()));
     let width =
@@ -82,15 +82,15 @@ fn report(
     writeln!(
         text,
         "\n{:<width$} {:>10} {:>12} {:>6} {:>9} {:>12} {:>9}",
-        "candidate", "similarity", "success rate", "count", "by itself", "without it", "moved it"
+        "candidate", "similarity", "success rate", "count", "by itself", "without it", "effect"
     )?;
     for &(index, confidence) in effects.iter().take(top) {
         let candidate = &candidates[index];
-        let alone = whole.decisions.iter().find(|decision| decision.candidate == index);
-        let alone = alone.map_or_else(|| "-".to_owned(), |decision| format!("{:.4}", decision.confidence));
+        let decision = whole.decisions.iter().find(|decision| decision.candidate == index);
+        let own = decision.map_or_else(|| "-".to_owned(), |decision| format!("{:.4}", decision.confidence));
         writeln!(
             text,
-            "{:<width$} {:>10.4} {:>12.3} {:>6} {alone:>9} {confidence:>12.4} {:>+9.4}",
+            "{:<width$} {:>10.4} {:>12.3} {:>6} {own:>9} {confidence:>12.4} {:>+9.4}",
             candidate.id,
             cosine(&request.embedding, &candidate.embedding),
             candidate.success_rate,
@@ -100,12 +100,12 @@ fn report(
     }
     let hidden = effects.len().saturating_sub(top);
     if hidden > 0 {
-        write!(text, "and {hidden} that moved it less")?;
+        write!(text, "and {hidden} with a smaller effect")?;
     }
     Ok(text.trim_end().to_owned())
 }
 
-/// The candidates with one feature put where it says nothing, and what that is.
+/// The candidates with one feature at a neutral value, and a text on that value.
 fn without(feature: Feature, query: &[f32], candidates: &[Candidate]) -> (String, Vec<Candidate>) {
     let mut ablated = candidates.to_vec();
     let mean = |rate: fn(&Candidate) -> f32| {
@@ -118,26 +118,26 @@ fn without(feature: Feature, query: &[f32], candidates: &[Candidate]) -> (String
             Feature::Frequency => candidate.access_count = 0,
             Feature::MetadataOverlap => candidate.metadata.clear(),
             Feature::Recency => candidate.created_at = i64::MIN,
-            Feature::Similarity => candidate.embedding = across(query, &candidate.embedding),
+            Feature::Similarity => candidate.embedding = orthogonal(query, &candidate.embedding),
             Feature::SuccessRate => {
                 (candidate.success_rate, candidate.win_rate) = (success_rate, win_rate);
             }
             _ => {}
         }
     }
-    let instead = match feature {
+    let neutral = match feature {
         Feature::SuccessRate => format!("{success_rate:.3}, their mean"),
         Feature::Recency => "0, very old".to_owned(),
         Feature::Frequency => "0, never seen".to_owned(),
         Feature::Similarity => "0, unlike".to_owned(),
         Feature::MetadataOverlap => "0, nothing shared".to_owned(),
-        _ => "as it is".to_owned(),
+        _ => "unchanged".to_owned(),
     };
-    (instead, ablated)
+    (neutral, ablated)
 }
 
-/// What of an embedding is orthogonal to the query; any such direction where nothing is left.
-fn across(query: &[f32], embedding: &[f32]) -> Vec<f32> {
+/// The part of an embedding that is orthogonal to the query; an arbitrary orthogonal vector if that part is almost 0.
+fn orthogonal(query: &[f32], embedding: &[f32]) -> Vec<f32> {
     let squared = dot(query, query);
     let share = dot(query, embedding) / squared;
     let rest: Vec<f32> =
@@ -145,14 +145,14 @@ fn across(query: &[f32], embedding: &[f32]) -> Vec<f32> {
     if dot(&rest, &rest) > 1e-8 * dot(embedding, embedding) {
         return rest;
     }
-    // Two of the query's own coordinates, swapped and one of them turned round.
-    let mut turned = vec![0.0; query.len()];
+    // Two of the query's coordinates, swapped, one with its sign changed.
+    let mut swapped = vec![0.0; query.len()];
     let largest =
         (0..query.len()).max_by(|&a, &b| query[a].abs().total_cmp(&query[b].abs())).unwrap_or_default();
     let other = usize::from(largest == 0);
     if let [_, _, ..] = query {
-        (turned[largest], turned[other]) = (-query[other], query[largest]);
-        turned
+        (swapped[largest], swapped[other]) = (-query[other], query[largest]);
+        swapped
     } else {
         embedding.to_vec()
     }
@@ -186,13 +186,13 @@ mod tests {
     }
 
     #[test]
-    fn an_ablation_is_what_the_router_says_without_it() {
+    fn an_ablation_is_the_routers_confidence_without_the_candidate() {
         let router = Router::new(RouterConfig::default()).unwrap();
         let candidates = [candidate("good", [1.0, 0.4, 0.1], 1.0), candidate("bad", [0.9, 0.6, 0.3], 0.0)];
-        let whole = ask(&router, &request(), &candidates).unwrap().confidence;
+        let whole = route(&router, &request(), &candidates).unwrap().confidence;
         let text = report(&router, &request(), &candidates, 5).unwrap();
         for (name, rest) in [("good", &candidates[1..]), ("bad", &candidates[..1])] {
-            let confidence = ask(&router, &request(), rest).unwrap().confidence;
+            let confidence = route(&router, &request(), rest).unwrap().confidence;
             let line = text.lines().find(|line| line.starts_with(name)).unwrap();
             assert!(line.contains(&format!("{confidence:.4} {:>+9.4}", whole - confidence)), "{text}");
         }
@@ -200,18 +200,20 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_candidates_are_shown() {
+    fn no_more_than_the_top_candidates_are_shown() {
         let router = Router::new(RouterConfig::default()).unwrap();
         let candidates = [candidate("one", [1.0, 0.4, 0.1], 1.0), candidate("two", [0.9, 0.6, 0.3], 0.0)];
-        assert!(report(&router, &request(), &candidates, 1).unwrap().ends_with("and 1 that moved it less"));
+        assert!(
+            report(&router, &request(), &candidates, 1).unwrap().ends_with("and 1 with a smaller effect")
+        );
     }
 
     #[test]
-    fn what_is_across_has_no_similarity_and_keeps_a_length() {
+    fn an_orthogonal_embedding_has_similarity_0_and_a_length() {
         for embedding in [[1.0, 0.4, 0.1], [2.0, 1.0, 0.4], [-0.3, 0.7, 0.0]] {
-            let across = across(&request().embedding, &embedding);
-            assert!(cosine(&request().embedding, &across).abs() < 1e-5, "{across:?}");
-            assert!(dot(&across, &across) > 1e-6);
+            let orthogonal = orthogonal(&request().embedding, &embedding);
+            assert!(cosine(&request().embedding, &orthogonal).abs() < 1e-5, "{orthogonal:?}");
+            assert!(dot(&orthogonal, &orthogonal) > 1e-6);
         }
     }
 }

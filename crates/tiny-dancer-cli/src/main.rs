@@ -38,17 +38,16 @@ struct Cli {
 enum Command {
     /// Certify a model: write into it the path of thresholds by which a router can promise a risk.
     Calibrate(calibrate::CalibrateArgs),
-    /// Judge a model among baselines, on rows that it was not trained on.
+    /// Judge a model against baselines, on rows that it was not trained on.
     Evaluate(evaluate::EvaluateArgs),
-    /// Show which candidates and features move the confidence of one request, read from standard input.
+    /// Show the effect of each candidate and feature on the confidence of one request, read from standard input.
     Explain(explain::ExplainArgs),
-    /// Sum the rows of the split `train` up in profiles: a small memory to route with.
+    /// Cluster the rows of the split `train` into profiles: a small memory to route with.
     Profiles(ProfilesArgs),
-    /// Compute the decisions of exported spans once more, and say whether they are equal. The exit code is 1 if one is
-    /// not.
+    /// Compute the decisions of exported spans again and compare them. The exit code is 1 if a decision differs.
     Replay(replay::ReplayArgs),
-    /// Route requests: JSON lines from standard input, decisions to standard output. The exit code is 1 if any line could
-    /// not be routed.
+    /// Route requests: JSON lines from standard input, decisions to standard output. The exit code is 1 if a line
+    /// cannot be routed.
     Route(route::RouteArgs),
     /// Train a model, calibrate it, and report on the rows of the split `test`. Ctrl-C keeps the best model so far.
     Train(TrainArgs),
@@ -57,11 +56,11 @@ enum Command {
 /// The rows, and their embeddings.
 #[derive(Args)]
 struct Input {
-    /// JSON lines, plain or `.zst`, see docs/rows.md: `id`, `lightweight_correct`, `powerful_correct`, and maybe `subject`
-    /// and `split` (`train`, `cal` or `test`; by the hash of the id, 70:15:15, where it is missing).
+    /// JSON lines, plain or `.zst`, see docs/rows.md: `id`, `lightweight_correct`, `powerful_correct`, and optionally
+    /// `subject` and `split` (`train`, `cal` or `test`; by default 70:15:15 by the hash of the id).
     #[arg(long, value_name = "FILE")]
     rows: PathBuf,
-    /// safetensors with one tensor `embeddings`, f16 or f32, of shape n x d, in the order of the rows.
+    /// A safetensors file with one tensor `embeddings`, f16 or f32, of shape n x d, in the order of the rows.
     #[arg(long, value_name = "FILE")]
     embeddings: PathBuf,
 }
@@ -70,60 +69,60 @@ impl Input {
     fn read(&self) -> anyhow::Result<Dataset> {
         let data = Dataset::read(&self.rows, &self.embeddings)?;
         if data.split_by_hash > 0 {
-            say(format_args!(
+            print(format_args!(
                 "{} rows had no split and got one by the hash of their id, 70:15:15",
                 data.split_by_hash
             ))?;
         }
         if data.without_powerful > 0 {
-            say(format_args!("{} rows had no powerful_correct; it counts as 1", data.without_powerful))?;
+            print(format_args!("{} rows had no powerful_correct; it counts as 1", data.without_powerful))?;
         }
         note_unread(&self.rows, &data.unread);
         Ok(data)
     }
 }
 
-/// Whether rows may be judged that the model was made of.
+/// The check for rows that the model was made of.
 #[derive(Args)]
 struct Shared {
-    /// Judge also by rows that the model was fitted to, stopped by or calibrated with. What comes out flatters it.
+    /// Also judge by rows that were used for fitting, early stopping or calibration. The figures are then too good.
     #[arg(long)]
     allow_training_rows: bool,
 }
 
 impl Shared {
-    /// Compares the rows to judge by with those that a model was made of, and says what came out.
+    /// Compares the rows to judge by with those that the model was made of. Returns the overlap and a text on it.
     fn check<'a>(
         &self,
         model: &Model,
         ids: impl Iterator<Item = &'a str>,
     ) -> anyhow::Result<(Option<Overlap>, String)> {
         let Some(overlap) = Overlap::new(model, ids) else {
-            let said = "the model file does not say which rows it was made of: these may be among them";
-            return Ok((None, said.to_owned()));
+            let text = "the model file does not say which rows it was made of: these may be among them";
+            return Ok((None, text.to_owned()));
         };
         let Overlap { rows, compared, shared, .. } = overlap;
-        let mut said = match shared {
+        let mut text = match shared {
             0 => format!("the model was made of none of the {compared} rows that can be compared"),
             _ => format!("the model was made of {shared} of the {compared} rows that can be compared"),
         };
         if compared < rows {
-            write!(said, ", a sample of these {rows}")?;
+            write!(text, ", a sample of these {rows}")?;
         }
         if shared > 0 && !self.allow_training_rows {
-            bail!("{said}; what they say flatters it, and is printed with --allow-training-rows");
+            bail!("{text}; figures on such rows are too good, --allow-training-rows prints them");
         } else if shared > 0 {
-            said.push_str(": these figures flatter it");
+            text.push_str(": these figures are too good");
         }
-        Ok((Some(overlap), said))
+        Ok((Some(overlap), text))
     }
 }
 
-/// What is remembered: past rows, or profiles of them.
+/// The memory: past rows, or profiles of them.
 #[derive(Args)]
 struct Memory {
-    /// JSON lines, plain or `.zst`, see docs/rows.md: rows as for `train`, of which the split `train` is remembered, or
-    /// profiles with `success_rate`, `win_rate` and `access_count`.
+    /// JSON lines, plain or `.zst`, see docs/rows.md: rows as for `train`, of which only the split `train` is used,
+    /// or profiles with `success_rate`, `win_rate` and `access_count`.
     #[arg(long, value_name = "FILE")]
     memory_rows: PathBuf,
     /// Their embeddings.
@@ -132,14 +131,14 @@ struct Memory {
 }
 
 impl Memory {
-    /// What rows that are judged remember: profiles, and the split `train` as for `train`.
+    /// The memory for judging rows: profiles, and the same split `train` as in training.
     fn read(&self) -> Result<Past, PastError> {
         let past = Past::read(&self.memory_rows, &self.memory_embeddings, "train")?;
         note_unread(&self.memory_rows, &past.unread);
         Ok(past)
     }
 
-    /// What a router in use remembers: rows without a split, too.
+    /// The memory of a router in use, which also has the rows without a split.
     fn remember(&self) -> Result<Past, PastError> {
         let past = Past::remember(&self.memory_rows, &self.memory_embeddings)?;
         note_unread(&self.memory_rows, &past.unread);
@@ -156,16 +155,16 @@ fn router(model: Option<&Path>) -> anyhow::Result<Router> {
 struct ProfilesArgs {
     #[command(flatten)]
     input: Input,
-    /// How many profiles to make.
+    /// The number of profiles.
     #[arg(long, default_value_t = 256)]
     count: usize,
-    /// Where k-means starts from.
+    /// The seed of the first centroids of k-means.
     #[arg(long, default_value_t = TrainConfig::default().seed)]
     seed: u64,
-    /// Where the profiles go: JSON lines of `id`, `success_rate`, `win_rate`, `access_count` and `metadata`.
+    /// The file for the profiles: JSON lines of `id`, `success_rate`, `win_rate`, `access_count` and `metadata`.
     #[arg(long, value_name = "FILE")]
     out_rows: PathBuf,
-    /// Where their embeddings go: safetensors, f16.
+    /// The file for their embeddings: safetensors, f16.
     #[arg(long, value_name = "FILE")]
     out_embeddings: PathBuf,
 }
@@ -174,7 +173,7 @@ struct ProfilesArgs {
 struct TrainArgs {
     #[command(flatten)]
     input: Input,
-    /// Where the model goes.
+    /// The file for the model.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Units in the cell's state, 1 to 64.
@@ -183,13 +182,13 @@ struct TrainArgs {
     /// The largest learning rate.
     #[arg(long, default_value_t = TrainConfig::default().learning_rate)]
     learning_rate: f64,
-    /// Passes over the rows, at most.
+    /// The maximum number of passes over the rows.
     #[arg(long, default_value_t = TrainConfig::default().epochs)]
     epochs: usize,
-    /// Decides everything that is drawn.
+    /// The seed of everything random.
     #[arg(long, default_value_t = TrainConfig::default().seed)]
     seed: u64,
-    /// How a memory's ties count for the model: as a success with `suffices`, as one half with `win-rate`.
+    /// How the model counts a candidate's ties: as a success with `suffices`, as one half with `win-rate`.
     #[arg(long, default_value_t, value_parser = targets())]
     target: Target,
 }
@@ -199,7 +198,7 @@ fn targets() -> impl TypedValueParser<Value = Target> {
     PossibleValuesParser::new(Target::ALL.map(Target::name)).try_map(|name| name.parse())
 }
 
-/// What a shell reports of a program that a closed pipe ended: 128, and the number of SIGPIPE.
+/// The exit code of a program that a closed pipe ends, by the convention of shells: 128 plus the number of SIGPIPE.
 const CLOSED_PIPE: u8 = 141;
 
 fn main() -> ExitCode {
@@ -208,13 +207,13 @@ fn main() -> ExitCode {
         if error.root_cause().downcast_ref().is_some_and(closed) {
             return ExitCode::from(CLOSED_PIPE);
         }
-        // Where standard error is closed, there is no place to say so.
+        // If standard error is closed, the error cannot be printed.
         let _ = writeln!(stderr().lock(), "error: {}", causes(&error));
         ExitCode::FAILURE
     })
 }
 
-/// An error and its causes, each once: most errors say their cause themselves.
+/// An error and its causes, each once: the text of most errors already contains that of their cause.
 fn causes(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -267,7 +266,7 @@ fn make_model(args: &TrainArgs) -> anyhow::Result<()> {
     bar.finish_and_clear();
 
     if interrupted.load(Ordering::Relaxed) {
-        say(format_args!(
+        print(format_args!(
             "interrupted after {} epochs; this is the best model so far",
             trained.epochs.len()
         ))?;
@@ -275,7 +274,7 @@ fn make_model(args: &TrainArgs) -> anyhow::Result<()> {
     let (model, promises) = calibrate::certify_trained(trained.model, &data, &out)?;
     out.write(&model.to_bytes())?;
     let (version, path) = (model.version(), out.path().display());
-    say(format_args!("{}\n\nmodel {version} written to {path}\n\n{promises}", trained.report))
+    print(format_args!("{}\n\nmodel {version} written to {path}\n\n{promises}", trained.report))
 }
 
 fn make_profiles(args: &ProfilesArgs) -> anyhow::Result<()> {
@@ -285,7 +284,7 @@ fn make_profiles(args: &ProfilesArgs) -> anyhow::Result<()> {
     out_rows.write(summary.to_json_lines().as_bytes())?;
     out_embeddings.write(&embeddings_to_bytes(&summary.centroids))?;
     let counts = summary.profiles.iter().map(|profile| profile.access_count);
-    say(format_args!(
+    print(format_args!(
         "{} profiles of {} rows, {} to {} rows each, written to {} and {}",
         summary.profiles.len(),
         counts.clone().sum::<u64>(),
@@ -296,21 +295,21 @@ fn make_profiles(args: &ProfilesArgs) -> anyhow::Result<()> {
     ))
 }
 
-/// Prints a line. A closed pipe, as behind `| head`, is no error: the work goes on, and so does what it writes to files.
-fn say(line: impl Display) -> anyhow::Result<()> {
+/// Prints a line. A closed pipe, as with `| head`, is not an error, so that files are still written.
+fn print(line: impl Display) -> anyhow::Result<()> {
     match writeln!(stdout().lock(), "{line}") {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         done => done.context("cannot write to standard output"),
     }
 }
 
-/// Prints a note on standard error, beside what may be read by another program.
+/// Prints a note on standard error, since another program may read standard output.
 fn note(line: impl Display) {
-    // A note that can't be printed changes nothing.
+    // A note that can't be printed is no error.
     let _ = writeln!(stderr().lock(), "note: {line}");
 }
 
-/// Names the keys of a file that are not read, so that a misspelt one is found.
+/// Prints the unknown keys of a file, so that a misspelt one is noticed.
 fn note_unread(path: &Path, keys: &[String]) {
     if !keys.is_empty() {
         note(format_args!("{}: these keys are not read: {}", path.display(), keys.join(", ")));

@@ -1,7 +1,7 @@
-//! Where a command writes: files that appear whole, and take the place of regular files alone.
+//! Output files: written whole, and replacing only regular files.
 //!
-//! Links are followed to what they name. The content is written beside, and renamed at the end, so that a half-written
-//! file never carries the name, and what stood there keeps its permissions.
+//! Symbolic links are followed. The content is written to a temporary file in the same folder, which is renamed at
+//! the end, so the output is never half-written. It has the permissions of the file that it replaces.
 
 use anyhow::{Context, bail};
 use std::fs;
@@ -9,17 +9,17 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
-/// Links from one name to the next, at most: what Linux follows.
+/// The maximum number of links that are followed, as in Linux.
 const MAX_LINKS: usize = 40;
 
-/// A file that can be written, as far as can be known before.
+/// A file that can be written, as far as this can be checked beforehand.
 #[derive(Debug)]
 pub(crate) struct Output {
     path: PathBuf,
 }
 
 impl Output {
-    /// Checks, before hours of work, that a file can be written here.
+    /// Checks that the file can be written, before the work that makes its content begins.
     pub(crate) fn new(path: &Path) -> anyhow::Result<Self> {
         let mut path = path.to_owned();
         for _ in 0..MAX_LINKS {
@@ -28,21 +28,21 @@ impl Output {
         }
         let output = Self { path };
         output.permissions()?;
-        output.beside()?;
+        output.temporary()?;
         Ok(output)
     }
 
-    /// What it writes to.
+    /// The path of the file, with links followed.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// An empty file in the same folder, which goes away unless it is renamed.
-    pub(crate) fn beside(&self) -> anyhow::Result<NamedTempFile> {
+    /// An empty file in the same folder, which is removed unless it is renamed.
+    pub(crate) fn temporary(&self) -> anyhow::Result<NamedTempFile> {
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let mut builder = tempfile::Builder::new();
         builder.prefix(".tiny-dancer-").suffix(".part");
-        // As any new file, of which the user's mask takes its share.
+        // The mode of any new file, before the user's mask.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         builder
@@ -52,7 +52,7 @@ impl Output {
 
     /// Writes the whole content.
     pub(crate) fn write(&self, bytes: &[u8]) -> anyhow::Result<()> {
-        let (mut file, permissions) = (self.beside()?, self.permissions()?);
+        let (mut file, permissions) = (self.temporary()?, self.permissions()?);
         let written = file.write_all(bytes).and_then(|()| {
             permissions.map_or(Ok(()), |permissions| file.as_file().set_permissions(permissions))?;
             file.as_file().sync_all()
@@ -63,10 +63,10 @@ impl Output {
         Ok(())
     }
 
-    /// The permissions of the regular file that is there, if any.
+    /// The permissions of the existing regular file, if any.
     fn permissions(&self) -> anyhow::Result<Option<fs::Permissions>> {
         match fs::metadata(&self.path) {
-            Ok(there) if there.is_file() => Ok(Some(there.permissions())),
+            Ok(metadata) if metadata.is_file() => Ok(Some(metadata.permissions())),
             Ok(_) => bail!("cannot write {}: not a regular file", self.path.display()),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("cannot write {}", self.path.display())),

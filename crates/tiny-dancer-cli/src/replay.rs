@@ -1,9 +1,10 @@
-//! `tiny-dancer replay`: computes the decisions of exported spans once more, and says whether they are equal.
+//! `tiny-dancer replay`: computes the decisions of exported spans again and compares them.
 //!
-//! It reads OTLP as JSON, as collectors write it into files: one object or one a line, anything around the spans; or what
-//! `enable_stdout` prints. Each event `routing_decision` in it holds what the router read and what came of it.
+//! It reads OTLP as JSON, as collectors write it into files: one object or one a line, with the spans at any depth.
+//! It also reads the output of `enable_stdout`. Each event `routing_decision` has the router's input and its
+//! decision.
 
-use crate::{causes, say};
+use crate::{causes, print};
 use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::Value;
@@ -20,19 +21,19 @@ mod printed;
 
 #[derive(Args)]
 pub(crate) struct ReplayArgs {
-    /// OTLP as JSON, as a collector's file exporter writes it, or what a program with `enable_stdout` printed; `-` is
-    /// standard input.
+    /// OTLP as JSON, as a collector's file exporter writes it, or the output of a program with `enable_stdout`; `-`
+    /// is standard input.
     #[arg(value_name = "FILE")]
     spans: PathBuf,
-    /// The model that decided; the embedded one where none is named.
+    /// The file of the model that decided; the embedded model by default.
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
-    /// Print the features that each decision was made of, too: a line a candidate, the farthest first.
+    /// Also print the features of each decision's candidates: one line per candidate, farthest first.
     #[arg(long)]
     features: bool,
 }
 
-/// Prints a line a decision, and fails where one is not what it was.
+/// Prints one line per decision. The exit code is a failure if a decision differs.
 pub(crate) fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let text = if args.spans.as_os_str() == "-" {
         std::io::read_to_string(std::io::stdin()).context("cannot read standard input")?
@@ -42,9 +43,9 @@ pub(crate) fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let model = args.model.as_ref().map_or_else(|| Ok(Model::embedded()), Model::load)?;
     let mut exit = ExitCode::SUCCESS;
     for replayed in replay_all(&text, &model)? {
-        say(format_args!("{}: {}", replayed.span, replayed.verdict))?;
+        print(format_args!("{}: {}", replayed.span, replayed.verdict))?;
         if args.features {
-            table(&replayed.candidates).lines().try_for_each(say)?;
+            table(&replayed.candidates).lines().try_for_each(print)?;
         }
         if !replayed.verdict.is_good() {
             exit = ExitCode::FAILURE;
@@ -53,20 +54,20 @@ pub(crate) fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     Ok(exit)
 }
 
-/// One decision that was found.
+/// One replayed decision.
 #[derive(Debug)]
 struct Replayed {
     /// Its trace and span.
     span: String,
     verdict: Verdict,
-    /// The candidates that were read together, farthest first; none where the event can't be read.
+    /// The candidates of the joint pass, farthest first; empty if the event can't be read.
     candidates: Vec<Candidate>,
 }
 
 /// A candidate's place in the request, and its features.
 type Candidate = (i64, [f32; Feature::COUNT]);
 
-/// A line a candidate, under a head; nothing for none.
+/// A head and one line per candidate; empty without candidates.
 fn table(candidates: &[Candidate]) -> String {
     let line = |first: String, cells: [String; Feature::COUNT]| {
         let cells = cells.map(|cell| format!("{cell:>18}")).concat();
@@ -77,20 +78,20 @@ fn table(candidates: &[Candidate]) -> String {
     if candidates.is_empty() { String::new() } else { std::iter::once(head).chain(rows).collect() }
 }
 
-/// What a replay found.
+/// The result of a replay.
 #[derive(Debug, PartialEq)]
 enum Verdict {
-    /// The same kernel and the same bits.
+    /// The same kernel gives the same bits.
     Equal,
-    /// Another kernel, and within what that may change.
+    /// This machine lacks the kernel, and another one gives a result within its tolerance.
     Close { kernel: String, instead: &'static str },
-    /// What was recorded, and what comes of it now.
+    /// Fields that differ, with their recorded and their replayed values.
     Different(Vec<(&'static str, String, String)>),
-    /// Nothing was computed.
+    /// The decision was a fallback, so there is nothing to compute.
     Fallback,
     /// Another model decided.
     OtherModel { recorded: String, here: String },
-    /// The event is not what the router writes.
+    /// The event is not in the router's format.
     Unreadable(String),
 }
 
@@ -156,7 +157,7 @@ fn visit(value: &Value, model: &Model, found: &mut Vec<Replayed>) {
                     let verdict =
                         judge(event, model).unwrap_or_else(|error| Verdict::Unreadable(causes(&error)));
                     let span = format!("trace {} span {}", id("traceId"), id("spanId"));
-                    // Why there are none, the verdict says.
+                    // If the candidates can't be read, the verdict has the reason.
                     let candidates = candidates(event).unwrap_or_default();
                     found.push(Replayed { span, verdict, candidates });
                 }
@@ -230,7 +231,7 @@ fn double(event: &Value, key: &str) -> anyhow::Result<f32> {
     single(attribute(event, key)?).with_context(|| format!("{key} is not an f32"))
 }
 
-/// The candidates that were read together, farthest first.
+/// The candidates of the joint pass, farthest first.
 fn candidates(event: &Value) -> anyhow::Result<Vec<Candidate>> {
     let rows = rows::decode(text(event, fields::REPLAY_FEATURES)?).context(fields::REPLAY_FEATURES)?;
     let places = attribute(event, fields::REPLAY_CANDIDATES)?["arrayValue"]["values"].as_array();
@@ -239,7 +240,7 @@ fn candidates(event: &Value) -> anyhow::Result<Vec<Candidate>> {
         bail!("there are {} candidates and the features of {}", places.len(), rows.len());
     }
     let place = |value: &Value| {
-        // OTLP's JSON has integers as text.
+        // In OTLP's JSON, integers are text.
         let value = &value["intValue"];
         let place = value.as_i64().or_else(|| value.as_str()?.parse().ok());
         place.with_context(|| format!("{} holds something else", fields::REPLAY_CANDIDATES))
@@ -247,7 +248,7 @@ fn candidates(event: &Value) -> anyhow::Result<Vec<Candidate>> {
     places.iter().zip(rows).map(|(value, row)| Ok((place(value)?, row))).collect()
 }
 
-/// A double that holds an `f32`. The last bit of a double may be lost where JSON is read, far below those of an `f32`.
+/// The `f32` in a double. Reading JSON may change the last bits of a double, which are far below those of an `f32`.
 fn single(value: &Value) -> Option<f32> {
     let double = value["doubleValue"].as_f64()?;
     let single = double as f32;

@@ -18,23 +18,23 @@ use tiny_dancer_train::lines::{MAX_LINE_BYTES, read_line};
 
 #[derive(Args)]
 pub(crate) struct RouteArgs {
-    /// The model; the embedded one where none is named.
+    /// The model's file; the embedded model by default.
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
     #[command(flatten)]
     memory: Memory,
-    /// Promise that at most this share of the requests sent to the lightweight model is insufficient, in the place of
-    /// the default thresholds.
+    /// Promise that at most this share of the answers of the lightweight model is insufficient, instead of using the
+    /// default thresholds.
     #[arg(long)]
     alpha: Option<f64>,
-    /// The probability with which the promise may be broken all the same.
+    /// The allowed probability that the promise is broken.
     #[arg(long, default_value_t = 0.05, requires = "alpha")]
     delta: f64,
 }
 
 /// The keys of a request.
 const KEYS: [&str; 5] = ["embedding", "id", "metadata", "now", "subject"];
-/// Unread keys that are named.
+/// The maximum number of unknown keys that are reported.
 const MAX_UNREAD: usize = 8;
 
 /// One line of the input.
@@ -43,12 +43,12 @@ pub(crate) struct Request {
     pub(crate) embedding: Vec<f32>,
     pub(crate) metadata: Option<Metadata>,
     pub(crate) now: Option<i64>,
-    /// Keys that are none of the known ones.
+    /// Its unknown keys.
     unread: Vec<String>,
 }
 
 impl Request {
-    /// Reads one, see docs/rows.md.
+    /// Reads a request, see docs/rows.md.
     pub(crate) fn read(text: &[u8]) -> Result<Self, FieldError> {
         let missing = |field, expected| FieldError::Missing { field, expected };
         let mut fields = Fields::parse(text, &KEYS)?;
@@ -82,7 +82,7 @@ pub(crate) fn route(args: &RouteArgs) -> anyhow::Result<ExitCode> {
         Router::new(RouterConfig { model_path: args.model.clone(), risk, ..RouterConfig::default() })?;
     if let (None, Some(alpha)) = (risk, smallest_alpha(router.model().risk_path())) {
         note(format_args!(
-            "the model can promise a risk, from --alpha {alpha:.4} on; without it the default thresholds decide"
+            "the model can promise a risk, from --alpha {alpha:.4} on; without --alpha the default thresholds decide"
         ));
     }
     let memory = CandidateSet::new(args.memory.remember()?.candidates())?;
@@ -90,7 +90,7 @@ pub(crate) fn route(args: &RouteArgs) -> anyhow::Result<ExitCode> {
     Ok(if bad == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Answers each line as it comes, and says how many could not be routed.
+/// Answers each line as soon as it is read. Returns the number of lines that could not be routed.
 fn stream(
     router: &Router,
     memory: &CandidateSet,
@@ -116,7 +116,7 @@ fn stream(
         });
         serde_json::to_writer(&mut output, &answer)?;
         output.write_all(b"\n")?;
-        // A program that sends one line and waits for its answer gets it.
+        // A program may wait for the answer before it sends the next line.
         output.flush()?;
         text.clear();
     }

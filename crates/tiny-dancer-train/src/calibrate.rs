@@ -1,14 +1,16 @@
-//! Calibration: what the fitted cell's confidences are worth, on half of the `cal` rows.
+//! Calibration: the scale of the fitted cell's confidences and the conformal tables, from half of the `cal` rows.
 //!
-//! **Confidence.** Every logit `l` becomes `slope l + intercept` (Platt, 1999), which the head absorbs.
+//! **Confidence.** Every logit `l` becomes `slope l + intercept` (Platt, 1999). The head absorbs both numbers.
 //!
 //! **Conformal tables**, see `tiny_dancer_core::conformal`. Each calibration row enters each table once.
-//! For candidates *together*, rows are sorted by their top similarity, and of every four neighbours in that order, in
-//! seeded order, two get the 64 nearest candidates, one 8 to 63 and one 1 to 7: so each bin gets its share of rows, and
-//! none of it depends on an outcome. For candidates *alone*, each row gets one candidate of seeded rank.
 //!
-//! The lowest similarity bin begins where one row in a hundred is left out below: a request farther from the memory
-//! than that is called unknown.
+//! - *Joint pass*: rows are sorted by their top similarity and taken in groups of four. In each group, in random
+//!   order, two rows get the 64 nearest candidates, one gets 8 to 63 and one gets 1 to 7. So each bin gets its share
+//!   of rows, and the assignment does not depend on outcomes.
+//! - *Per-candidate pass*: each row gets one candidate of random rank.
+//!
+//! The lowest similarity bin begins at the first percentile of the rows' top similarities. A request farther from the
+//! memory has an uncertainty of 1, as long as fewer than `MIN_BIN_ROWS` rows lie there.
 
 use crate::cell::{Batch, Parameters, Pass, Step, sigmoid};
 use crate::draw::{prefix_of, rank};
@@ -20,14 +22,15 @@ use tiny_dancer_core::Feature;
 use tiny_dancer_core::conformal::{CalibrationRow, CalibrationTable};
 use tiny_dancer_core::fastgrnn::JOINT_CANDIDATES;
 
-/// Rows that a bin is planned to hold: `MIN_BIN_ROWS` and some more, since shares are not exact.
+/// The intended number of rows in a bin: somewhat more than `MIN_BIN_ROWS`, since shares are not exact.
 const BIN_ROWS: usize = 60;
-/// Bins of similarity, where there are rows enough.
+/// The maximum number of similarity bins. Fewer rows give fewer bins.
 const SIMILARITY_BINS: usize = 3;
-/// Where bins by number of candidates meet: few, several, and all that are read together.
+/// The edges of the bins by number of candidates: few, several, and as many as the joint pass reads.
 const COUNT_EDGES: [u32; 2] = [8, JOINT_CANDIDATES as u32];
 
-/// The logits of sequences. Of an empty one it is minus infinity: without candidates the router's confidence is 0.
+/// The logit of each sequence. An empty sequence has minus infinity, since the router's confidence without candidates
+/// is 0.
 pub(crate) fn logits(parameters: &Parameters, sequences: &[Vec<Step>]) -> Vec<f64> {
     let filled: Vec<&Vec<Step>> = sequences.iter().filter(|sequence| !sequence.is_empty()).collect();
     if filled.is_empty() {
@@ -38,15 +41,15 @@ pub(crate) fn logits(parameters: &Parameters, sequences: &[Vec<Step>]) -> Vec<f6
     sequences.iter().map(of).map(|logit| logit.unwrap_or(f64::NEG_INFINITY)).collect()
 }
 
-/// The slope and intercept that make `sigmoid(slope l + intercept)` a probability where the 64 nearest candidates are
-/// read together, by Newton's method on the cross-entropy. Rows without candidates are left out.
+/// The slope and intercept that make `sigmoid(slope l + intercept)` a probability for the joint pass over the 64
+/// nearest candidates, by Newton's method on the cross-entropy. Rows without candidates are left out.
 pub(crate) fn scaling(parameters: &Parameters, memory: &Memory, rows: &[(usize, bool)]) -> (f64, f64) {
     let requests: Vec<Vec<Step>> = rows.iter().map(|&(row, _)| memory.now(row, JOINT_CANDIDATES)).collect();
     let logits = logits(parameters, &requests);
     let (mut slope, mut intercept) = (1.0, 0.0);
     for _ in 0..20 {
-        // The gradient g and the Hessian h of the cross-entropy, with half a row's worth of belief in slope 1 and
-        // intercept 0, so that there is a minimum whatever the rows are.
+        // The gradient g and the Hessian h of the cross-entropy plus a quadratic penalty of weight 0.5 that pulls
+        // towards slope 1 and intercept 0. The penalty makes sure that a minimum exists for any rows.
         let (mut g, mut h) = ([0.5 * (slope - 1.0), 0.5 * intercept], [0.5, 0.0, 0.5]);
         for (&logit, &(_, sufficed)) in logits.iter().zip(rows).filter(|(logit, _)| logit.is_finite()) {
             let p = sigmoid(slope * logit + intercept);
@@ -61,8 +64,8 @@ pub(crate) fn scaling(parameters: &Parameters, memory: &Memory, rows: &[(usize, 
     (slope, intercept)
 }
 
-/// The table of candidates read together.
-pub(crate) fn together(
+/// The table of the joint pass.
+pub(crate) fn joint(
     parameters: &Parameters,
     memory: &Memory,
     rows: &[(usize, bool)],
@@ -83,8 +86,8 @@ pub(crate) fn together(
     table(parameters, &rows, sequences, COUNT_EDGES.to_vec(), rows.len() / (4 * BIN_ROWS))
 }
 
-/// The table of candidates read alone.
-pub(crate) fn alone(
+/// The table of the per-candidate pass.
+pub(crate) fn per_candidate(
     parameters: &Parameters,
     memory: &Memory,
     rows: &[(usize, bool)],
@@ -125,7 +128,7 @@ fn table(
     CalibrationTable::new(edges, count_edges, calibration)
 }
 
-/// Where `bins` equally filled bins begin, the lowest at the first percentile.
+/// The lower edges of `bins` equally filled bins. The lowest begins at the first percentile.
 fn edges(mut similarities: Vec<f32>, bins: usize) -> Vec<f32> {
     similarities.sort_by(f32::total_cmp);
     let n = similarities.len();

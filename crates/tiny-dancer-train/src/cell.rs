@@ -1,15 +1,15 @@
 //! The FastGRNN cell in f64, forward and backward: backpropagation through time over ndarray.
 //!
-//! The equations are those of `tiny_dancer_core::fastgrnn`. Both uses of the cell are sequences here: candidates read
-//! *together* are a sequence of up to 64, a candidate *alone* is a sequence of one. A [`Batch`] holds many sequences of
-//! any lengths, aligned at their ends: at rank `r`, counted from the last step, the sequences longer than `r` take a
-//! step, each from the state that its earlier ones left, or from `h = 0`.
+//! The equations are those of `tiny_dancer_core::fastgrnn`. Both passes are sequences here: the joint pass is a
+//! sequence of up to 64 candidates, the per-candidate pass a sequence of one. A [`Batch`] holds many sequences of any
+//! lengths, aligned at their ends. Ranks count from the last step. At rank `r`, each sequence longer than `r` takes a
+//! step, from the state after its previous step, or from `h = 0` in its first step.
 //!
 //! ```text
 //! rank     2        1        0
 //!         x[0]  ->  x[0] ->  x[0]   a sequence of three
 //!                   x[1] ->  x[1]   a sequence of two
-//!                            x[2]   a candidate alone
+//!                            x[2]   a sequence of one
 //! ```
 //!
 //! With `a = sigmoid(zeta) (1 - z) + sigmoid(nu)`, so that `h' = a . h~ + z . h`, the gradient of a step is
@@ -30,15 +30,15 @@ const FEATURES: usize = Feature::COUNT;
 /// The five features of one candidate.
 pub(crate) type Step = [f64; FEATURES];
 
-/// All parameters of a cell in one vector, so that an optimiser need not know what they are: `w`, `u`, `bias_gate`,
-/// `bias_update`, `zeta`, `nu`, `head_weight`, `head_bias`, matrices by row.
+/// All parameters of a cell in one vector, as an optimiser needs them: `w`, `u`, `bias_gate`, `bias_update`, `zeta`,
+/// `nu`, `head_weight`, `head_bias`. Matrices are row-major.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Parameters {
     pub(crate) hidden: usize,
     pub(crate) values: Vec<f64>,
 }
 
-/// The vector of parameters, taken apart.
+/// Views of the single parameters in that vector.
 struct Views<'a> {
     w: ArrayView2<'a, f64>,
     u: ArrayView2<'a, f64>,
@@ -51,7 +51,7 @@ struct Views<'a> {
 }
 
 impl Parameters {
-    /// How many parameters a cell of a hidden size has.
+    /// The number of parameters of a cell with this hidden size.
     pub(crate) fn count(hidden: usize) -> usize {
         hidden * (FEATURES + hidden + 3) + 3
     }
@@ -79,7 +79,7 @@ impl Parameters {
         }
     }
 
-    /// The weights as the router reads them.
+    /// The weights in the router's type.
     pub(crate) fn to_weights(&self) -> FastGrnnWeights {
         let views = self.views();
         let matrix = |values: ArrayView2<'_, f64>| values.iter().map(|&x| x as f32).collect();
@@ -96,7 +96,7 @@ impl Parameters {
         }
     }
 
-    /// Weights as a router reads them, to compare with it.
+    /// Parameters from the router's weights, to compare the two implementations.
     #[cfg(test)]
     pub(crate) fn from_weights(weights: &FastGrnnWeights) -> Self {
         let FastGrnnWeights { w, u, bias_gate, bias_update, zeta, nu, head_weight, head_bias } = weights;
@@ -104,7 +104,7 @@ impl Parameters {
         Self { hidden: bias_gate.len(), values: all.concat().into_iter().map(f64::from).collect() }
     }
 
-    /// Replaces every logit `l` by `slope l + intercept`: both are absorbed by the head.
+    /// Replaces every logit `l` by `slope l + intercept`, by a change of the head.
     pub(crate) fn rescale(&mut self, slope: f64, intercept: f64) {
         let head = self.values.len() - self.hidden - 1;
         self.values[head..].iter_mut().for_each(|value| *value *= slope);
@@ -115,14 +115,14 @@ impl Parameters {
 /// Sequences of steps, the longest first, aligned at their ends.
 #[derive(Clone, Debug)]
 pub(crate) struct Batch {
-    /// By rank, from the last step: the features of the sequences that have such a step. Shape: `n_r x 5`.
+    /// By rank: the features of the sequences that have a step of this rank. Shape: `n_r x 5`.
     steps: Vec<Array2<f64>>,
-    /// Where each sequence went: `place[i]` is the row of the `i`-th.
+    /// The row of each sequence in these matrices: `place[i]` is that of the `i`-th.
     place: Vec<usize>,
 }
 
 impl Batch {
-    /// Lines up sequences, each with its last step first and none empty.
+    /// Aligns sequences. Each has its last step first, and none is empty.
     pub(crate) fn new(sequences: &[impl AsRef<[Step]>]) -> Self {
         let length = |i: usize| sequences[i].as_ref().len();
         let mut order: Vec<usize> = (0..sequences.len()).collect();
@@ -138,7 +138,7 @@ impl Batch {
     }
 }
 
-/// A forward pass, with what the backward pass needs.
+/// A forward pass, with the values that the backward pass needs.
 pub(crate) struct Pass<'a> {
     parameters: &'a Parameters,
     batch: &'a Batch,
@@ -177,14 +177,15 @@ impl<'a> Pass<'a> {
         Self { parameters, batch, ranks, last: state }
     }
 
-    /// The logit of each sequence, in the order that they were given in.
+    /// The logit of each sequence, in the order of the batch's arguments.
     pub(crate) fn logits(&self) -> Vec<f64> {
         let cell = self.parameters.views();
         let logits = self.last.dot(&cell.head_weight) + cell.head_bias;
         self.batch.place.iter().map(|&row| logits[row]).collect()
     }
 
-    /// The gradient of a loss by all parameters, from its gradient by each sequence's logit.
+    /// The gradient of a loss with respect to all parameters, from its gradient with respect to each sequence's
+    /// logit.
     pub(crate) fn backward(&self, by_logit: &[f64]) -> Vec<f64> {
         let cell = self.parameters.views();
         let h = self.parameters.hidden;
@@ -199,7 +200,8 @@ impl<'a> Pass<'a> {
         let mut by_state =
             Array2::from_shape_fn((by_row.len(), h), |(row, unit)| by_row[row] * cell.head_weight[unit]);
         for (x, [before, gate, update]) in self.batch.steps.iter().zip(&self.ranks) {
-            // Sequences that begin at this rank are done after it: only those longer than the rank go on.
+            // Backwards, a sequence ends at the rank of its first step, so only sequences longer than the rank
+            // continue.
             let mut by_state_here = by_state.slice(s![..x.nrows(), ..]).to_owned();
             let (mut by_gate, mut by_update) = (Array2::zeros(gate.raw_dim()), Array2::zeros(gate.raw_dim()));
             Zip::from(&mut by_state_here)

@@ -1,51 +1,52 @@
-//! Coverage: whether conformal prediction sets hold the true label as often as they promise.
+//! Coverage: whether conformal prediction sets contain the true label as often as their level says.
 //!
-//! A label is in the set at level `1 - e` where its p-value exceeds `e`. With `n` calibration rows and
-//! `l = floor(e (n + 1))`, the coverage of a bin, given its calibration rows, is `Beta(n + 1 - l, l)` (Vovk, "Conditional
-//! validity of inductive conformal predictors", 2012), so of `m` rows a beta-binomial number is covered. Ties among
-//! scores only add to it.
+//! A label is in the set at level `1 - e` if its p-value exceeds `e`. With `n` calibration rows and `l = floor(e (n +
+//! 1))`, the coverage of a bin, given its calibration rows, is `Beta(n + 1 - l, l)` (Vovk, "Conditional validity of
+//! inductive conformal predictors", 2012). So the number of covered rows among `m` is beta-binomial. Ties between
+//! scores only increase it.
 
 use crate::judge::Judgement;
 use tiny_dancer_core::conformal::{CalibrationTable, MIN_BIN_ROWS, nonconformity, p_value};
 
 /// Levels at which coverage is reported.
 pub const LEVELS: [f64; 2] = [0.80, 0.90];
-/// The probability with which any one of the counts of a level falls below its interval by chance.
+/// The probability that chance alone brings one of a level's counts below its limit.
 const CHANCE: f64 = 0.05;
 
 /// Coverage at one level, overall or of one bin.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Coverage {
-    /// Which bin of the table; `None` is all that answer.
+    /// The bin of the table; `None` for all bins with enough rows.
     pub bin: Option<usize>,
     /// The level.
     pub level: f64,
-    /// Calibration rows.
+    /// The number of calibration rows.
     pub calibration: usize,
-    /// Rows that were judged.
+    /// The number of judged rows.
     pub rows: usize,
-    /// ... of which the set held the true label of so many.
+    /// The number of judged rows whose prediction set contains the true label.
     pub covered: usize,
-    /// The fewest that chance explains: fewer come with a probability of at most 5%, shared out between a level's bins.
+    /// The smallest `covered` that chance explains: fewer have a probability of at most 5%, divided among a level's
+    /// bins.
     pub at_least: usize,
 }
 
 impl Coverage {
-    /// Whether chance explains what was covered.
+    /// Whether chance explains the number of covered rows.
     pub fn holds(&self) -> bool {
         self.covered >= self.at_least
     }
 }
 
-/// Coverage of judged rows: by level, overall and then of each bin that was met. Bins that answer 1 are left
-/// out; nothing is covered where no other was met.
+/// Coverage of judged rows: by level, first overall and then of each bin that contains judged rows. Bins with too few
+/// calibration rows, whose uncertainty is 1, are left out. The result is empty if no other bin contains judged rows.
 pub fn coverage(table: &CalibrationTable, tried: &[(Judgement, bool)]) -> Vec<Coverage> {
-    let bin_of = |said: &Judgement| table.bin(said.top_similarity, said.candidates);
-    let answers = |&bin: &usize| table.scores(bin).len() >= MIN_BIN_ROWS;
+    let bin_of = |judgement: &Judgement| table.bin(judgement.top_similarity, judgement.candidates);
+    let has_enough_rows = |&bin: &usize| table.scores(bin).len() >= MIN_BIN_ROWS;
     let met: Vec<usize> = (0..table.bins())
-        .filter(answers)
-        .filter(|&bin| tried.iter().any(|(said, _)| bin_of(said) == bin))
+        .filter(has_enough_rows)
+        .filter(|&bin| tried.iter().any(|(judgement, _)| bin_of(judgement) == bin))
         .collect();
     if met.is_empty() {
         return vec![];
@@ -57,12 +58,12 @@ pub fn coverage(table: &CalibrationTable, tried: &[(Judgement, bool)]) -> Vec<Co
         let mut bins = vec![];
         for &bin in &met {
             let scores = table.scores(bin);
-            let inside = tried.iter().filter(|(said, _)| bin_of(said) == bin);
-            let covers = |said: &Judgement, sufficed| {
-                f64::from(p_value(scores, nonconformity(said.confidence, sufficed))) > 1.0 - level
+            let inside = tried.iter().filter(|(judgement, _)| bin_of(judgement) == bin);
+            let covers = |judgement: &Judgement, sufficed| {
+                f64::from(p_value(scores, nonconformity(judgement.confidence, sufficed))) > 1.0 - level
             };
             let rows = inside.clone().count();
-            let covered = inside.filter(|(said, sufficed)| covers(said, *sufficed)).count();
+            let covered = inside.filter(|(judgement, sufficed)| covers(judgement, *sufficed)).count();
             let chances = chances(scores.len(), rows, level);
             all = sum(&all, &chances);
             let at_least = quantile(&chances, CHANCE / met.len() as f64);
@@ -79,7 +80,8 @@ pub fn coverage(table: &CalibrationTable, tried: &[(Judgement, bool)]) -> Vec<Co
 
 /// The probability of each number of covered rows, 0 to `rows`.
 fn chances(calibration: usize, rows: usize, level: f64) -> Vec<f64> {
-    // What a level such as 0.9 lacks to 1 is not exact; the table's p-values are f32, whose rounding is larger.
+    // `1 - level` is not exact in f64, so 1e-6 is added. The rounding of the table's p-values, which are f32, is
+    // larger.
     let left_out = ((1.0 - level) * (calibration + 1) as f64 + 1e-6).floor() as usize;
     if left_out == 0 {
         return [vec![0.0; rows], vec![1.0]].concat();
@@ -105,7 +107,7 @@ fn sum(a: &[f64], b: &[f64]) -> Vec<f64> {
     sum
 }
 
-/// The largest number below which at most `chance` lies.
+/// The largest number with a probability of at most `chance` below it.
 fn quantile(chances: &[f64], chance: f64) -> usize {
     let mut below = 0.0;
     chances

@@ -1,34 +1,34 @@
-//! Curves: what routing by a ranking costs and gains, exactly.
+//! Curves: the exact costs and gains of routing by a ranking.
 //!
-//! Rows go to the lightweight model in the order of their confidences. Rows with one confidence go together, and
-//! part of a group stands for its rows in random order, on average: the curve is a straight line there.
+//! Rows go to the lightweight model in the order of their confidences. Rows of equal confidence form a group, whose
+//! rows count as in random order: the curve is their average, a straight line.
 //!
 //! Rows have weights, which a bootstrap draws: a weight of 2 is a row that was drawn twice.
 
-/// How one request went, with scores from 0 to 1.
+/// The scores of both models on one request, from 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Outcome {
-    /// How well the lightweight model did.
+    /// The lightweight model's score.
     pub lightweight: f64,
-    /// How well the powerful model did.
+    /// The powerful model's score.
     pub powerful: f64,
 }
 
 impl Outcome {
-    /// The lightweight model did no worse.
+    /// Whether the lightweight model did no worse.
     pub fn sufficed(self) -> bool {
         self.lightweight >= self.powerful
     }
 }
 
-/// Rows in groups of one confidence, the highest first.
+/// Rows in groups of equal confidence, the highest first.
 #[derive(Clone, Debug)]
 pub struct Ranking {
     groups: Vec<Vec<usize>>,
 }
 
 impl Ranking {
-    /// Ranks rows by what each got.
+    /// Ranks rows by their confidences.
     pub fn new(confidences: &[f64]) -> Self {
         let mut rows: Vec<usize> = (0..confidences.len()).collect();
         rows.sort_by(|&a, &b| confidences[b].total_cmp(&confidences[a]));
@@ -40,7 +40,7 @@ impl Ranking {
         let sum = |score: fn(&Outcome) -> f64| {
             outcomes.iter().zip(weights).map(|(outcome, weight)| score(outcome) * weight).sum::<f64>()
         };
-        // Sums, divided last: whole numbers stay exact.
+        // Sums are divided last, so that whole numbers stay exact.
         let all = weights.iter().sum::<f64>().max(f64::MIN_POSITIVE);
         let (mut sent, mut score) = (0.0, sum(|outcome| outcome.powerful));
         let mut points = vec![(0.0, score / all)];
@@ -57,8 +57,8 @@ impl Ranking {
         Curve { points, lightweight: sum(|outcome| outcome.lightweight) / all }
     }
 
-    /// The probability that a row that suffices ranks above one that does not, ties one half. `None` where there is
-    /// no such pair.
+    /// The probability that a row where the lightweight model suffices ranks above one where it does not. A tie
+    /// counts one half. `None` if there is no such pair.
     pub fn auroc(&self, outcomes: &[Outcome], weights: &[f64]) -> Option<f64> {
         let (mut above, mut bad_pairs, mut good_pairs) = (0.0, 0.0, 0.0);
         for group in &self.groups {
@@ -78,7 +78,7 @@ impl Ranking {
 /// The mean score against the share of requests that go to the lightweight model, as a line through points.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Curve {
-    /// Share of lightweight, ascending from 0, and mean score. The last share is 1, up to rounding.
+    /// Share of lightweight calls, ascending from 0, and mean score. The last share is 1, up to rounding.
     pub points: Vec<(f64, f64)>,
     /// The mean score of the lightweight model alone.
     pub lightweight: f64,
@@ -92,7 +92,7 @@ impl Curve {
 
     /// The average performance gap recovered: the area under
     /// `(score - lightweight's) / (powerful's - lightweight's)` against the share of powerful calls (Ong et al.,
-    /// "`RouteLLM`", 2024). A random ranking has 0.5. `None` where the powerful model is no better.
+    /// "`RouteLLM`", 2024). A random ranking has 0.5. `None` if the powerful model is no better.
     pub fn apgr(&self) -> Option<f64> {
         let area: f64 = self
             .points
@@ -103,14 +103,14 @@ impl Curve {
         (gap > 0.0).then(|| (area - self.lightweight) / gap)
     }
 
-    /// The smallest share of powerful calls that recovers a share of the performance gap: CPT of 0.5 is CPT(50).
+    /// The smallest share of powerful calls that recovers the share `gap` of the performance gap. 0.5 gives CPT(50).
     pub fn call_performance(&self, gap: f64) -> f64 {
         1.0 - self.lightweight_share(self.lightweight + gap * (self.powerful() - self.lightweight))
     }
 
-    /// The largest share of lightweight calls with which the mean score is at least `score`; 0 where none is.
+    /// The largest share of lightweight calls with a mean score of at least `score`; 0 if no share has one.
     pub fn lightweight_share(&self, score: f64) -> f64 {
-        // Where rounding alone decides, the score counts as reached.
+        // A score that is missed by rounding only counts as reached.
         let score = score - 1e-12;
         for ends in self.points.windows(2).rev() {
             let [(from, before), (to, after)] = [ends[0], ends[1]];
@@ -125,21 +125,21 @@ impl Curve {
     }
 }
 
-/// Bins of equal width that reliability is measured in.
+/// The number of bins of equal width in which reliability is measured.
 pub const RELIABILITY_BINS: usize = 15;
 
 /// Rows whose confidences lie in one bin.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ReliabilityBin {
-    /// Their weight.
+    /// Their total weight.
     pub rows: f64,
     /// Their mean confidence.
     pub confidence: f64,
-    /// The share of them that suffice.
+    /// The share of them where the lightweight model sufficed.
     pub sufficed: f64,
 }
 
-/// Confidence against what came of it, in [`RELIABILITY_BINS`] bins; an empty bin holds zeros.
+/// Confidences against outcomes, in [`RELIABILITY_BINS`] bins. An empty bin holds zeros.
 pub fn reliability(
     confidences: &[f64],
     outcomes: &[Outcome],
@@ -161,7 +161,7 @@ pub fn reliability(
     bins
 }
 
-/// The expected calibration error (Guo et al., "On Calibration of Modern Neural Networks", 2017). 0 of no rows.
+/// The expected calibration error (Guo et al., "On Calibration of Modern Neural Networks", 2017); 0 without rows.
 pub fn ece(bins: &[ReliabilityBin]) -> f64 {
     let rows: f64 = bins.iter().map(|bin| bin.rows).sum();
     bins.iter().map(|bin| bin.rows * (bin.confidence - bin.sufficed).abs()).sum::<f64>()

@@ -1,17 +1,19 @@
-//! Draws: the requests that a row stands for in training.
+//! Draws: the random requests that training makes of a row.
 //!
-//! A row of the dataset is one request with one outcome. What the router would know of it depends on the memory, the
-//! moment and the metadata, so each time a row is used, these are drawn anew:
+//! A row of the dataset is one request with one outcome. What the router reads for it depends on the memory, the time
+//! and the metadata. So each time a row is used, these are drawn again:
 //!
-//! - **memory**: four times in five past rows, else profiles of one of the sizes [`PROFILES`], with their real counts and rates;
-//! - **size**: one time in ten thinned to a share between a sixteenth and all, so that the nearest are missing too;
-//! - **prefix**: the 64 nearest half of the time, else 8 to 63 or 1 to 7 of them, see [`prefix`];
-//! - **drift**: half of the time everything was made now. Else ages are exponential with a mean between a tenth of a
-//!   half-life and ten of them, and a memory of recency `r` still holds with probability `r`: with probability
-//!   `1 - r` its success rate is replaced by that of a random item of the memory, as if it had been learnt about
-//!   another model in other times. So an old memory is worth less, exactly as much less as its recency says;
-//! - **metadata**: half of the time the request says its real subject, and each candidate its own (a profile its most
-//!   common one) unless that was dropped, with a probability that is itself drawn.
+//! - **memory**: past rows with probability 0.8, else profiles of one of the sizes [`PROFILES`], with their real
+//!   counts and rates;
+//! - **size**: the whole memory with probability 0.9, else a random share of it between 1/16 and 1, so that some of
+//!   the nearest are missing;
+//! - **prefix**: the 64 nearest with probability 0.5, else 8 to 63 or 1 to 7 of them, see [`prefix`];
+//! - **drift**: none with probability 0.5. Else ages are exponential, with a mean between 0.1 and 10 half-lives. An
+//!   item of recency `r` keeps its success rate with probability `r`, else it gets that of a random item of the
+//!   memory, as if it had been learnt about another model at another time. So the value of an old item decreases
+//!   exactly with its recency;
+//! - **metadata**: with probability 0.5 the request has its real subject, and each candidate its own (a profile its
+//!   most common one). The subject of a candidate is dropped with a probability that is drawn for each request.
 
 use crate::Target;
 use crate::cell::Step;
@@ -25,17 +27,19 @@ use tiny_dancer_core::fastgrnn::JOINT_CANDIDATES;
 
 /// Sizes of the profile memories.
 pub(crate) const PROFILES: [usize; 3] = [64, 256, 1024];
-/// How often the memory is one of past rows. At one half, the model ranked early-stopping rows by their past rows worse,
-/// and by profiles no better.
+/// The probability that the memory consists of past rows. With 0.5, the ranking of early-stopping rows by past rows
+/// was worse, and by profiles no better.
 const PAST_ROWS: f64 = 0.8;
-/// How often the memory is whole. A thinned one blurs what the nearest say, and few are needed to know the far ones.
+/// The probability that the memory is whole. A thinned memory hides the nearest items, and a few thinned memories are
+/// enough to learn from far items.
 const WHOLE: f64 = 0.9;
-/// How much of a label the nearest past rows are: see [`Memories::labels`], and docs/model.md for what else was tried.
+/// The share of the nearest past rows in a label, see [`Memories::labels`]. docs/model.md lists the other values
+/// tried.
 pub(crate) const NEIGHBOURS: f64 = 0.9;
-/// How many nearest past rows.
+/// The number of nearest past rows in a label.
 const NEAREST: usize = 100;
-/// Candidates of a draw that are read alone.
-const ALONE: usize = 4;
+/// The number of candidates in the per-candidate pass of a draw.
+const PER_CANDIDATE: usize = 4;
 
 /// All memories of a dataset.
 #[derive(Clone, Debug)]
@@ -45,22 +49,22 @@ pub(crate) struct Memories {
     subjects: Vec<Option<u32>>,
 }
 
-/// One request: the same candidates together, and some of them alone.
+/// One request: its candidates for the joint pass, and some for the per-candidate pass.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Request {
     /// Nearest first.
-    pub(crate) together: Vec<Step>,
-    pub(crate) alone: Vec<Step>,
+    pub(crate) joint: Vec<Step>,
+    pub(crate) per_candidate: Vec<Step>,
 }
 
 impl Memories {
-    /// Makes the memories of the `train` rows; `seed` is that of the profiles.
+    /// Makes the memories from the `train` rows. `seed` is that of the profiles.
     pub(crate) fn new(data: &Dataset, target: Target, seed: u64) -> Self {
         let train = data.select(Part::is_train);
         let embeddings = data.gather(&train);
         let retrieved = nearest(&data.embeddings, &embeddings, DEPTH);
         let of_profiles = |count| {
-            // Profiles of fewer than four rows on average would tell nothing that the rows don't.
+            // Profiles of fewer than four rows on average add nothing to the rows themselves.
             let profiles = Profiles::new(&embeddings, count, seed).ok()?;
             (count * 4 <= train.len())
                 .then(|| Memory::of_profiles(data, &train, &profiles, &retrieved, target))
@@ -72,11 +76,12 @@ impl Memories {
         }
     }
 
-    /// What the weights are fitted to, by row of the dataset: the share `neighbours` is what the target makes of a row's
-    /// nearest past rows, on average, the rest what it makes of the row's own outcome.
+    /// The labels by row of the dataset: `neighbours` times the mean label of the row's nearest past rows, plus
+    /// `1 - neighbours` times the label of its own outcome.
     ///
-    /// One outcome is a coin that fell once; the mean of a hundred near ones says much better how such coins fall. The cell
-    /// reads up to 64 of these, often fewer, older or far ones, and learns to say what the hundred would.
+    /// One outcome is a single sample. The mean of a hundred near outcomes is a much better estimate of the
+    /// probability. The cell reads up to 64 of these, often fewer, older or farther ones, and learns to predict the
+    /// mean of the hundred.
     pub(crate) fn labels(&self, data: &Dataset, target: Target, neighbours: f64) -> Vec<f64> {
         let all: Vec<usize> = (0..data.rows.len()).collect();
         let near = self.mean_of_nearest(data, &all, NEAREST, &|row| target.label(row));
@@ -87,7 +92,8 @@ impl Memories {
         data.rows.iter().zip(near).map(label).collect()
     }
 
-    /// What the report asks the model to judge rows by: each memory as it is now, past rows with subjects too.
+    /// The requests of the report: for each memory its name and each row's sequence now. Past rows are there a second
+    /// time with their subjects.
     pub(crate) fn kinds(&self, rows: &[usize]) -> Vec<(String, Vec<Vec<Step>>)> {
         let now = |memory: &Memory| rows.iter().map(|&row| memory.now(row, JOINT_CANDIDATES)).collect();
         let named = |&row: &usize| {
@@ -106,8 +112,7 @@ impl Memories {
         kinds
     }
 
-    /// The mean of what `code` makes of each row's nearest past rows, all of which are kept in the order of `train`; `None`
-    /// where there are none.
+    /// For each row, the mean of `code` over its nearest past rows; `None` if it has none.
     pub(crate) fn mean_of_nearest(
         &self,
         data: &Dataset,
@@ -132,7 +137,7 @@ impl Memories {
         subject.is_some() && subject == memory.subjects[seen.item as usize]
     }
 
-    /// Draws a request for a row; none where the memory holds nothing for it.
+    /// Draws a request for a row. It is empty if the memory holds no candidate for the row.
     pub(crate) fn draw(&self, row: usize, rng: &mut ChaCha8Rng) -> Request {
         let memory = if self.profiles.is_empty() || rng.random_bool(PAST_ROWS) {
             &self.rows
@@ -157,24 +162,24 @@ impl Memories {
             seen.step(recency, overlap)
         };
         let prefix = prefix(rng).min(seen.len());
-        let together = seen[..prefix].iter().map(|seen| step(rng, seen)).collect();
-        let alone = (0..ALONE.min(seen.len()))
+        let joint = seen[..prefix].iter().map(|seen| step(rng, seen)).collect();
+        let per_candidate = (0..PER_CANDIDATE.min(seen.len()))
             .map(|_| {
                 let rank = rank(rng, seen.len());
                 step(rng, &seen[rank])
             })
             .collect();
-        Request { together, alone }
+        Request { joint, per_candidate }
     }
 }
 
-/// How many candidates a request has: 64 half of the time, a quarter each 8 to 63 and 1 to 7, where halves and doubles
-/// are equally likely.
+/// The number of candidates of a request: 64 with probability 0.5, 8 to 63 and 1 to 7 with probability 0.25 each,
+/// log-uniformly.
 pub(crate) fn prefix(rng: &mut ChaCha8Rng) -> usize {
     prefix_of(rng.random_range(0..4), rng)
 }
 
-/// A prefix of one of the four equally likely kinds.
+/// A prefix of one of four equally likely kinds: 1 to 7, 8 to 63, and twice 64.
 pub(crate) fn prefix_of(kind: usize, rng: &mut ChaCha8Rng) -> usize {
     match kind {
         0 => log_uniform(rng, 1.0, 8.0) as usize,
@@ -183,13 +188,14 @@ pub(crate) fn prefix_of(kind: usize, rng: &mut ChaCha8Rng) -> usize {
     }
 }
 
-/// The rank of a candidate that is read alone: near ones more often, in equal shares per doubling of the rank.
+/// The rank of a candidate for the per-candidate pass, log-uniform: near candidates are drawn more often than far
+/// ones.
 pub(crate) fn rank(rng: &mut ChaCha8Rng, candidates: usize) -> usize {
     log_uniform(rng, 1.0, candidates as f64 + 1.0) as usize - 1
 }
 
 fn log_uniform(rng: &mut ChaCha8Rng, low: f64, high: f64) -> f64 {
-    // The largest draw is below `high`, but its logarithm may round to it.
+    // The exact draw is below `high`, but may round to it.
     (low * (high / low).powf(rng.random())).min(high.next_down())
 }
 

@@ -1,23 +1,24 @@
-//! Evaluation: a router among baselines, on rows whose outcome is known, in one run.
+//! Evaluation: a router against baselines, on rows whose outcome is known, in one run.
 //!
-//! Rows are requests of now without metadata, that remember the past rows or profiles they are given. Each metric has a
-//! 95% interval from a bootstrap over the rows (percentiles of [`RESAMPLES`] resamples). All routers are judged on the
-//! same resamples, so that differences are paired, and narrower than the intervals suggest.
+//! Each row is a request without metadata, at the present time, with past rows or profiles as its memory. Each metric
+//! has a 95% interval from a bootstrap over the rows (percentiles of [`RESAMPLES`] resamples). All routers are judged
+//! on the same resamples, so differences are paired, and their intervals are narrower than those of the metrics
+//! suggest.
 //!
 //! | router | ranks by |
 //! | --- | --- |
-//! | `model` | the router's confidence with the nearest `k` |
-//! | `nearest-20`, `nearest-100` | the share that sufficed among so many nearest |
+//! | `model` | the router's confidence with the `k` nearest |
+//! | `nearest-20`, `nearest-100` | the share of the 20 or 100 nearest where the lightweight model sufficed |
 //! | `logistic` | logistic regression on the embedding, fitted to the past rows |
-//! | `profiles-256` | the share that sufficed in the nearest of 256 k-means profiles of the past |
-//! | `random` | nothing: the average over all orders |
-//! | `oracle` | the outcome itself, which is not known beforehand |
+//! | `profiles-256` | the same share in the nearest of 256 k-means profiles of the past |
+//! | `random` | random order: the average over all orders |
+//! | `oracle` | the outcome itself, which a real router cannot know |
 
 use crate::coverage::{Coverage, coverage};
 use crate::curve::{Curve, Outcome, Ranking, ReliabilityBin, ece, reliability};
-use crate::judge::{Judgement, ask};
+use crate::judge::{Judgement, judge_retrieved};
 use crate::logistic::Logistic;
-use crate::past::{Past, Went};
+use crate::past::{ItemOutcome, Past};
 use crate::profiles::Profiles;
 use crate::retrieval::{Nearest, by_block, nearest};
 use rand::{RngExt, SeedableRng};
@@ -28,37 +29,37 @@ use std::fmt;
 use tiny_dancer_core::promise::RiskStep;
 use tiny_dancer_core::{RouteError, Router, names};
 
-/// Bootstrap resamples.
+/// The number of bootstrap resamples.
 pub const RESAMPLES: usize = 1000;
-/// Neighbours of the baselines that take their mean.
+/// The numbers of neighbours of the `nearest` baselines.
 const NEIGHBOURS: [usize; 2] = [20, 100];
-/// Profiles of the baseline that asks the nearest one.
+/// The number of profiles of the `profiles` baseline.
 const PROFILES: usize = 256;
 const METRICS: usize = Metric::ALL.len();
-/// Everything that is drawn here.
+/// The seed of the resamples and of k-means.
 const SEED: u64 = 1;
 
-/// Why nothing could be evaluated.
+/// Why an evaluation failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EvaluateError {
-    /// The rows' embeddings and the remembered ones have different dimensions.
+    /// The embeddings of the rows and of the memory have different dimensions.
     #[error("the rows' embeddings have {rows} dimensions, the remembered ones {memory}")]
     Dimension {
-        /// Of the rows.
+        /// The rows' dimension.
         rows: usize,
-        /// Of what is remembered.
+        /// The memory's dimension.
         memory: usize,
     },
-    /// There is nothing to judge by, or nothing is remembered.
+    /// There are no rows to judge by, or the memory is empty.
     #[error("{rows} rows to judge by and {memory} remembered, expected 1 or more of each")]
     Empty {
         /// Rows to judge by.
         rows: usize,
-        /// Rows or profiles that are remembered.
+        /// Rows or profiles of the memory.
         memory: usize,
     },
-    /// There is no gap to recover.
+    /// The powerful model is no better, so there is no performance gap to recover.
     #[error(
         "the powerful model's mean score is {powerful}, the lightweight one's {lightweight}: there is nothing to gain by routing"
     )]
@@ -71,7 +72,7 @@ pub enum EvaluateError {
     /// A row to judge by is a profile, which has no outcome of its own.
     #[error("{id} is a profile, expected a row with lightweight_correct")]
     Profile {
-        /// Which one.
+        /// The profile's id.
         id: String,
     },
     /// The router refuses a row.
@@ -83,23 +84,23 @@ pub enum EvaluateError {
     },
 }
 
-/// One of the numbers that each router gets, in the order of the report.
+/// A metric of a router, in the order of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Metric {
     /// Average performance gap recovered; 0.5 is random.
     Apgr,
-    /// Share of powerful calls that recovers half of the gap.
+    /// Smallest share of powerful calls that recovers 50% of the performance gap.
     Cpt50,
-    /// Share of powerful calls that recovers four fifths of the gap.
+    /// Smallest share of powerful calls that recovers 80% of the performance gap.
     Cpt80,
     /// Largest lightweight share at 95% of the powerful model's accuracy.
     LightweightAt95,
     /// Largest lightweight share at the powerful model's full accuracy.
     LightweightAt100,
-    /// Chance that a row that suffices ranks above one that does not.
+    /// Probability that a row where the lightweight model suffices ranks above one where it does not.
     Auroc,
-    /// Expected calibration error, of what is a probability.
+    /// Expected calibration error, for routers whose scores are probabilities.
     Ece,
 }
 
@@ -114,7 +115,7 @@ names!(Metric, "metric", {
 });
 
 impl Metric {
-    /// The name in tables.
+    /// The heading of the metric's column.
     const fn heading(self) -> &'static str {
         match self {
             Self::Apgr => "APGR",
@@ -131,16 +132,16 @@ impl Metric {
 /// A number and its 95% bootstrap interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
-    /// On the rows as they are.
+    /// The number on all rows.
     pub value: f64,
     /// The 2.5th percentile of the resamples.
     pub low: f64,
-    /// The 97.5th percentile.
+    /// The 97.5th percentile of the resamples.
     pub high: f64,
 }
 
 impl Estimate {
-    /// The interval is that of the resamples that have the number.
+    /// An estimate from a value and its resamples. Resamples without the number are left out.
     fn new(value: Option<f64>, resampled: impl Iterator<Item = Option<f64>>) -> Option<Self> {
         let mut resampled: Vec<f64> = resampled.flatten().collect();
         resampled.sort_unstable_by(f64::total_cmp);
@@ -154,27 +155,27 @@ impl Estimate {
     }
 }
 
-/// How one router did.
+/// The results of one router.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Routed {
-    /// Which one.
+    /// The router's name.
     pub name: String,
-    /// What it gave each row, the higher the likelier the lightweight model suffices.
+    /// Its score of each row. A higher score means that the lightweight model more likely suffices.
     pub confidences: Vec<f64>,
-    /// The numbers, in the order of [`Metric::ALL`]; none where it has none.
+    /// Its metrics, in the order of [`Metric::ALL`]; `None` where a metric is undefined.
     pub metrics: [Option<Estimate>; Metric::ALL.len()],
-    /// The model's APGR minus this router's; none for the model itself.
+    /// The model's APGR minus this router's; `None` for the model itself.
     pub lead: Option<Estimate>,
 }
 
-/// What came of an evaluation.
+/// The results of an evaluation.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Evaluation {
-    /// How each row went.
+    /// The outcome of each row.
     pub outcomes: Vec<Outcome>,
-    /// What the model said of each.
+    /// The model's judgement of each row.
     pub judgements: Vec<Judgement>,
     /// The model first, then the baselines.
     pub routers: Vec<Routed>,
@@ -182,15 +183,15 @@ pub struct Evaluation {
     pub coverage: Vec<Coverage>,
 }
 
-/// Judges a router and the baselines on rows, with `k` of the past to remember.
+/// Judges a router and the baselines on rows, with the `k` nearest of `memory` as each row's candidates.
 ///
 /// # Errors
-/// There is nothing to judge or to gain, a row to judge by is a profile, embeddings differ in dimension, or the router
-/// refuses a row.
+/// There are no rows, the memory is empty, the powerful model is no better, a row is a profile, embeddings differ in
+/// dimension, or the router refuses a row.
 pub fn evaluate(router: &Router, rows: &Past, memory: &Past, k: usize) -> Result<Evaluation, EvaluateError> {
-    let outcome = |item: &crate::past::Item| match item.went {
-        Went::Row { lightweight, powerful } => Ok(Outcome { lightweight, powerful }),
-        Went::Profile { .. } => Err(EvaluateError::Profile { id: item.id.clone() }),
+    let outcome = |item: &crate::past::Item| match item.outcome {
+        ItemOutcome::Row { lightweight, powerful } => Ok(Outcome { lightweight, powerful }),
+        ItemOutcome::Profile { .. } => Err(EvaluateError::Profile { id: item.id.clone() }),
     };
     let outcomes: Vec<Outcome> = rows.items.iter().map(outcome).collect::<Result<_, _>>()?;
     let (rows_d, memory_d) = (rows.embeddings.ncols(), memory.embeddings.ncols());
@@ -209,10 +210,10 @@ pub fn evaluate(router: &Router, rows: &Past, memory: &Past, k: usize) -> Result
     let queries = &rows.embeddings;
     let deepest = NEIGHBOURS.into_iter().fold(k, usize::max);
     let retrieved = nearest(queries, &memory.embeddings, deepest);
-    let judgements = ask(router, queries, &memory.candidates(), &retrieved, k)?;
+    let judgements = judge_retrieved(router, queries, &memory.candidates(), &retrieved, k)?;
     let mut rankings = vec![Ranked {
         name: "model".to_owned(),
-        confidences: judgements.iter().map(|said| f64::from(said.confidence)).collect(),
+        confidences: judgements.iter().map(|judgement| f64::from(judgement.confidence)).collect(),
         probability: true,
     }];
     rankings.extend(baselines(rows, memory, &retrieved, &outcomes));
@@ -231,7 +232,7 @@ struct Ranked {
 }
 
 fn baselines(rows: &Past, memory: &Past, retrieved: &[Nearest], outcomes: &[Outcome]) -> Vec<Ranked> {
-    let sufficed: Vec<f64> = memory.items.iter().map(|item| item.went.sufficed()).collect();
+    let sufficed: Vec<f64> = memory.items.iter().map(|item| item.outcome.sufficed()).collect();
     let base_rate = sufficed.iter().sum::<f64>() / sufficed.len() as f64;
     let mean_of = |members: &mut dyn Iterator<Item = usize>| {
         let (mut sum, mut n) = (0.0, 0.0);
@@ -259,7 +260,7 @@ fn baselines(rows: &Past, memory: &Past, retrieved: &[Nearest], outcomes: &[Outc
     let confidences = Logistic::fit(&memory.embeddings, &sufficed).predict(queries);
     rankings.push(Ranked { name: "logistic".to_owned(), confidences, probability: true });
 
-    // A memory of fewer different rows has no so many profiles, and no such baseline.
+    // A memory with fewer than `PROFILES` different rows has no profiles, so this baseline is left out.
     if let Ok(profiles) = Profiles::new(&memory.embeddings, PROFILES, SEED) {
         let rates: Vec<f64> =
             profiles.members().iter().map(|members| mean_of(&mut members.iter().copied())).collect();
@@ -270,7 +271,7 @@ fn baselines(rows: &Past, memory: &Past, retrieved: &[Nearest], outcomes: &[Outc
         rankings.push(Ranked { name: format!("profiles-{PROFILES}"), confidences, probability: true });
     }
 
-    // All tied: a curve stands for tied rows in random order, on average.
+    // Equal scores: a curve averages over the orders of tied rows.
     let random = vec![0.5; outcomes.len()];
     rankings.push(Ranked { name: "random".to_owned(), confidences: random, probability: false });
     let oracle = outcomes.iter().map(|outcome| outcome.lightweight - outcome.powerful).collect();
@@ -278,7 +279,7 @@ fn baselines(rows: &Past, memory: &Past, retrieved: &[Nearest], outcomes: &[Outc
     rankings
 }
 
-/// The numbers of a router on weighted rows.
+/// The metrics of a router on weighted rows.
 fn metrics(
     ranking: &Ranking,
     ranked: &Ranked,
@@ -297,10 +298,10 @@ fn metrics(
     })
 }
 
-/// The numbers of all routers.
+/// The metrics of all routers.
 type All = Vec<[Option<f64>; METRICS]>;
 
-/// Measures all routers on the rows, and on the same resamples of them.
+/// Measures all routers on all rows and on the same resamples.
 fn measure(rankings: Vec<Ranked>, outcomes: &[Outcome]) -> Vec<Routed> {
     let sorted: Vec<Ranking> = rankings.iter().map(|ranked| Ranking::new(&ranked.confidences)).collect();
     let all = |weights: &[f64]| -> All {
@@ -340,22 +341,23 @@ impl Evaluation {
         Ranking::new(&router.confidences).curve(&self.outcomes, &vec![1.0; self.outcomes.len()])
     }
 
-    /// How reliable the model's confidences are.
+    /// The model's confidences against outcomes, in bins.
     pub fn reliability(&self) -> [ReliabilityBin; crate::curve::RELIABILITY_BINS] {
-        let confidences: Vec<f64> = self.judgements.iter().map(|said| f64::from(said.confidence)).collect();
+        let confidences: Vec<f64> =
+            self.judgements.iter().map(|judgement| f64::from(judgement.confidence)).collect();
         reliability(&confidences, &self.outcomes, &vec![1.0; self.outcomes.len()])
     }
 
-    /// The share of rows that thresholds send to the lightweight model.
+    /// The share of rows that a step's thresholds send to the lightweight model.
     pub fn sent_by(&self, step: &RiskStep) -> f64 {
-        let sent = |said: &&Judgement| {
-            said.confidence >= step.confidence_threshold && said.uncertainty <= step.max_uncertainty
+        let sent = |judgement: &&Judgement| {
+            judgement.confidence >= step.confidence_threshold && judgement.uncertainty <= step.max_uncertainty
         };
         self.judgements.iter().filter(sent).count() as f64 / self.judgements.len() as f64
     }
 
-    /// What the model's confidence risks: the share of rows sent to the lightweight model, surest first, and the share
-    /// of these that it fails, at the end of each group of one confidence.
+    /// The risk by share: after each group of rows of equal confidence, in descending order, the share of rows sent
+    /// to the lightweight model so far and the share of these that it fails.
     pub fn failures(&self) -> Vec<(f64, f64)> {
         let mut rows: Vec<usize> = (0..self.outcomes.len()).collect();
         let confidence = |row: usize| self.judgements[row].confidence;
@@ -370,8 +372,8 @@ impl Evaluation {
             .collect()
     }
 
-    /// `{"rows": n, "routers": [{"name": .., "apgr": {"value": .., "low": .., "high": ..}, ..}]}`; what a router has
-    /// no number for is null.
+    /// `{"rows": n, "routers": [{"name": .., "apgr": {"value": .., "low": .., "high": ..}, ..}]}`. An undefined
+    /// metric is null.
     pub fn to_json(&self) -> Value {
         let router = |routed: &Routed| {
             let mut object = json!({"name": routed.name});

@@ -1,8 +1,7 @@
-//! Fields: one JSON object, taken apart so that an error names the field, what it holds and what is expected.
+//! Fields: a parsed JSON object whose errors name the field, its value and the expected value.
 //!
-//! A key that is none of the known ones belongs to the user, and is reported as unread. Where it is spelt almost like a
-//! known key that the object lacks, it is refused: a misspelt `powerful_correct` would otherwise change what is
-//! learnt without a word.
+//! An unknown key belongs to the user and is reported as unread. If it is spelt almost like a known key that the
+//! object lacks, it is refused: a misspelt `powerful_correct` would otherwise silently change the training.
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::Value;
@@ -11,7 +10,7 @@ use std::error::Error;
 use std::fmt;
 use tiny_dancer_core::Metadata;
 
-/// What `lightweight_correct` and its like may hold.
+/// The accepted values of a score, such as `lightweight_correct`.
 const SCORE: &str = "a number from 0 to 1, true or false";
 
 /// What is wrong with one line.
@@ -29,59 +28,59 @@ pub enum FieldError {
     /// The line is not one JSON object.
     #[error("not a JSON object: {source} (column {column})")]
     Json {
-        /// Where, from 1.
+        /// The column of the error, from 1.
         column: usize,
         /// Why.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// A field that must be there is not.
+    /// A required field is missing.
     #[error("{field} is missing, expected {expected}")]
     Missing {
-        /// Which one.
+        /// The field.
         field: &'static str,
-        /// What it must hold.
+        /// The accepted values.
         expected: &'static str,
     },
-    /// A key is spelt almost like a known one, which the object lacks.
+    /// An unknown key is spelt almost like a known key that the object lacks.
     #[error("unknown key {found:?}, expected {expected:?}")]
     Misspelt {
-        /// The key.
+        /// The unknown key.
         found: String,
-        /// The known one.
+        /// The known key.
         expected: &'static str,
     },
-    /// A line says nothing of how its request went.
+    /// The line has no outcome.
     #[error("neither lightweight_correct nor success_rate is there")]
     NoOutcome,
-    /// The subject is given twice, and differs.
+    /// The subject is given twice with different values.
     #[error("subject is {subject:?}, but metadata says {metadata:?}")]
     Subject {
-        /// At the top.
+        /// The value of `subject`.
         subject: String,
-        /// Within `metadata`.
+        /// The value of `metadata.subject`.
         metadata: String,
     },
-    /// A field holds something else.
+    /// A field has a value that is not accepted.
     #[error("{field} is {actual}, expected {expected}")]
     Unexpected {
-        /// Which one, with the place inside it.
+        /// The field, with the place of the value inside it.
         field: String,
-        /// What it holds.
+        /// Its value.
         actual: String,
-        /// What it must hold.
+        /// The accepted values.
         expected: &'static str,
     },
     /// The line is not UTF-8.
     #[error("not UTF-8 (byte {byte})")]
     Utf8 {
-        /// The first byte that is not, from 1.
+        /// The first invalid byte, from 1.
         byte: usize,
         /// Why.
         source: std::str::Utf8Error,
     },
 }
 
-/// One JSON object.
+/// A parsed JSON object, from which each method takes a field out.
 ///
 /// ```
 /// use tiny_dancer_train::fields::Fields;
@@ -98,18 +97,18 @@ pub struct Fields {
 }
 
 impl Fields {
-    /// Parses one line whose keys are `known`, and maybe others.
+    /// Parses one line. It may hold other keys than the `known` ones.
     ///
     /// # Errors
-    /// The line is not a JSON object, or one of its keys is a misspelt one.
+    /// The line is not a JSON object, or one of its keys is a misspelt known key.
     pub fn parse(line: &[u8], known: &[&'static str]) -> Result<Self, FieldError> {
         let line = std::str::from_utf8(line)
             .map_err(|source| FieldError::Utf8 { byte: source.valid_up_to() + 1, source })?;
         let Object(values) = serde_json::from_str(line).map_err(|error| not_json(&error))?;
         let mut unread = vec![];
         for found in values.keys().filter(|key| !known.contains(&key.as_str())) {
-            let meant = known.iter().find(|&&key| !values.contains_key(key) && alike(found, key));
-            if let Some(&expected) = meant {
+            let intended = known.iter().find(|&&key| !values.contains_key(key) && alike(found, key));
+            if let Some(&expected) = intended {
                 return Err(FieldError::Misspelt { found: found.clone(), expected });
             }
             unread.push(found.clone());
@@ -117,12 +116,12 @@ impl Fields {
         Ok(Self { values, unread })
     }
 
-    /// The keys that are none of the known ones, sorted.
+    /// The unknown keys, sorted.
     pub fn unread(&self) -> &[String] {
         &self.unread
     }
 
-    /// Takes any value out; `None` where there is none, or null.
+    /// Takes any value out; `None` if the field is missing or null.
     pub fn any(&mut self, field: &str) -> Option<Value> {
         self.values.remove(field).filter(|value| !value.is_null())
     }
@@ -130,7 +129,7 @@ impl Fields {
     /// Takes text out.
     ///
     /// # Errors
-    /// The field holds something else.
+    /// The field holds no text.
     pub fn text(&mut self, field: &str) -> Result<Option<String>, FieldError> {
         self.typed(field, "text", |value| value.as_str().map(str::to_owned))
     }
@@ -138,7 +137,7 @@ impl Fields {
     /// Takes a score out, from 0 to 1; true is 1, false 0.
     ///
     /// # Errors
-    /// The field holds something else.
+    /// The field holds no score.
     pub fn score(&mut self, field: &str) -> Result<Option<f64>, FieldError> {
         self.typed(field, SCORE, |value| match value {
             Value::Bool(is) => Some(f64::from(u8::from(*is))),
@@ -146,10 +145,10 @@ impl Fields {
         })
     }
 
-    /// Takes a score out that must be there.
+    /// Takes a required score out.
     ///
     /// # Errors
-    /// The field is missing, or holds something else.
+    /// The field is missing, or holds no score.
     pub fn required_score(&mut self, field: &'static str) -> Result<f64, FieldError> {
         self.score(field)?.ok_or(FieldError::Missing { field, expected: SCORE })
     }
@@ -157,7 +156,7 @@ impl Fields {
     /// Takes a whole number out.
     ///
     /// # Errors
-    /// The field holds something else.
+    /// The field holds no whole number.
     pub fn integer(&mut self, field: &str) -> Result<Option<i64>, FieldError> {
         self.typed(field, "a whole number", Value::as_i64)
     }
@@ -165,15 +164,15 @@ impl Fields {
     /// Takes a count out.
     ///
     /// # Errors
-    /// The field holds something else.
+    /// The field holds no whole number of 0 or more.
     pub fn count(&mut self, field: &str) -> Result<Option<u64>, FieldError> {
         self.typed(field, "a whole number, 0 or more", Value::as_u64)
     }
 
-    /// Takes numbers out.
+    /// Takes a list of numbers out.
     ///
     /// # Errors
-    /// The field holds something else.
+    /// The field holds no list of numbers.
     pub fn vector(&mut self, field: &str) -> Result<Option<Vec<f32>>, FieldError> {
         let Some(value) = self.any(field) else { return Ok(None) };
         let Value::Array(elements) = value else {
@@ -186,10 +185,10 @@ impl Fields {
         elements.iter().enumerate().map(element).collect::<Result<_, _>>().map(Some)
     }
 
-    /// Takes `metadata` out, and `subject`, which is short for the pair of that name within it.
+    /// Takes `metadata` out with `subject`, which is short for the pair of that name in it.
     ///
     /// # Errors
-    /// A field holds something else, or the two subjects differ.
+    /// `subject` holds no text, `metadata` is no object of texts, or the two subjects differ.
     pub fn metadata(&mut self) -> Result<Option<Metadata>, FieldError> {
         let subject = self.text("subject")?;
         let mut metadata = match self.any("metadata") {
@@ -226,9 +225,9 @@ impl Fields {
     }
 }
 
-/// The error of a field that holds another value.
+/// The error of a field whose value is not accepted.
 pub(crate) fn unexpected(field: String, value: &Value, expected: &'static str) -> FieldError {
-    /// Enough to find it by.
+    /// Characters of the value that the error shows.
     const SHOWN: usize = 40;
     let mut actual = value.to_string();
     if let Some((end, _)) = actual.char_indices().nth(SHOWN) {
@@ -239,7 +238,7 @@ pub(crate) fn unexpected(field: String, value: &Value, expected: &'static str) -
 }
 
 fn not_json(error: &serde_json::Error) -> FieldError {
-    // There is one line, so its number says nothing.
+    // The text is a single line, so serde_json's line number is always 1 and is left out.
     let (column, mut text) = (error.column(), error.to_string());
     if let Some(at) = text.rfind(" at line ") {
         text.truncate(at);
@@ -247,18 +246,18 @@ fn not_json(error: &serde_json::Error) -> FieldError {
     FieldError::Json { column, source: text.into() }
 }
 
-/// Whether a key is likely to be another one misspelt: but for case and signs the same, or at most two slips away in a
-/// word of some length.
+/// Whether `found` is likely a misspelt `known`: equal except for case and signs, or with at most two typing errors
+/// and at most one for every four letters.
 fn alike(found: &str, known: &str) -> bool {
     let letters = |key: &str| -> String {
         key.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
     };
     let (found, known) = (letters(found), letters(known));
-    let slips = strsim::damerau_levenshtein(&found, &known);
-    slips == 0 || (slips <= 2 && 4 * slips <= known.len())
+    let errors = strsim::damerau_levenshtein(&found, &known);
+    errors == 0 || (errors <= 2 && 4 * errors <= known.len())
 }
 
-/// An object that has each key once.
+/// An object without duplicate keys.
 struct Object(BTreeMap<String, Value>);
 
 impl<'de> Deserialize<'de> for Object {

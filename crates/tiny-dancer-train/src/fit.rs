@@ -1,20 +1,22 @@
-//! Fitting: Adam on the draws of the training rows, until the early-stopping rows stop gaining.
+//! Fitting: Adam on the draws of the training rows, until the loss of the early-stopping rows stops falling.
 //!
 //! The loss of a batch has three terms:
 //!
-//! - the cross-entropy of the candidates read **together**, on the row's label,
-//! - the cross-entropy of candidates read **alone**, on the same label, with weight `ALONE_WEIGHT`,
+//! - the cross-entropy of the **joint** pass with the row's label,
+//! - the cross-entropy of the **per-candidate** pass with the same label, with weight `PER_CANDIDATE_WEIGHT`,
 //! - a penalty on **directions**, with weight `DIRECTION_WEIGHT`, on random pairs of points of the feature cube that
-//!   differ in one feature. A candidate's own logit must rise with its success rate everywhere; with the other four
-//!   features it must rise where the success rate is 1 and fall where it is 0, by at least `MARGIN` per unit. With the
-//!   success rate of all of several equal candidates that are read together, it must rise, too. What is missing is squared. Real rows fill a small part of the cube; the penalty says what is wanted elsewhere.
+//!   differ in one feature. A candidate's own logit must rise with its success rate everywhere. With each other
+//!   feature it must rise where the success rate is 1 and fall where it is 0, by at least `MARGIN` per unit. The
+//!   logit of the joint pass over several equal candidates must rise with their common success rate. The penalty is
+//!   the square of what the slope falls short. Real rows fill a small part of the cube; the penalty defines the
+//!   wanted behaviour in the rest.
 //!
-//! The learning rate rises over the first `WARM_UP` of the steps and falls to nothing along a cosine. What is judged,
-//! and kept, is an exponential average of the weights, which a noisy last step cannot spoil.
+//! The learning rate rises over the first `WARM_UP` of the steps and falls to 0 along a cosine. Fitting judges and
+//! keeps an exponential average of the weights, which a single noisy step hardly changes.
 //!
-//! Batches are cut into shards of `SHARD` rows. Each shard is computed on one thread, shards are summed in order, and
-//! every draw has its own random stream, named by epoch and row: two runs with one seed give the same bits on any
-//! number of threads.
+//! Batches are divided into shards of `SHARD` rows. Each shard is computed on one thread, shards are summed in order,
+//! and each draw has its own random stream, selected by epoch and row. So two runs with one seed give the same bits
+//! on any number of threads.
 
 use crate::cell::{Batch, Parameters, Pass, Step, sigmoid};
 use crate::draw::Memories;
@@ -27,63 +29,63 @@ use tiny_dancer_core::fastgrnn::JOINT_CANDIDATES;
 
 const BATCH: usize = 256;
 const SHARD: usize = 64;
-const ALONE_WEIGHT: f64 = 0.5;
+const PER_CANDIDATE_WEIGHT: f64 = 0.5;
 const DIRECTION_WEIGHT: f64 = 30.0;
-/// In logits per unit of a feature: a twentieth moves a confidence by a percent or so, far more than f32 rounds.
+/// In logits per unit of a feature. 0.05 changes a confidence by about 1%, far more than the rounding of f32.
 const MARGIN: f64 = 0.05;
 const WARM_UP: f64 = 0.15;
-/// Epochs without gain after which fitting stops.
+/// Epochs without improvement after which fitting stops.
 const PATIENCE: usize = 40;
-/// The averaged weights forget half of the past in some 70 steps, or two and a half epochs of 7,000 rows.
+/// The decay of the average per step. Its half-life is some 70 steps, or two and a half epochs of 7,000 rows.
 const AVERAGE: f64 = 0.99;
-/// Draws of each early-stopping row, fixed before fitting.
+/// Draws of each early-stopping row, the same after each epoch.
 const DRAWS: u64 = 8;
 
 /// The three terms of the loss, before weighting.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Losses {
-    /// Mean cross-entropy of candidates read together, in nats.
-    pub together: f64,
-    /// Mean cross-entropy of candidates read alone, in nats.
-    pub alone: f64,
-    /// Mean square of what the directions lack, in logits per unit.
+    /// Mean cross-entropy of the joint pass, in nats.
+    pub joint: f64,
+    /// Mean cross-entropy of the per-candidate pass, in nats.
+    pub per_candidate: f64,
+    /// Mean square of what the directions fall short, in logits per unit.
     pub direction: f64,
 }
 
 impl Losses {
-    /// What is minimised.
+    /// The weighted sum that fitting minimises.
     pub fn total(&self) -> f64 {
-        self.together + ALONE_WEIGHT * self.alone + DIRECTION_WEIGHT * self.direction
+        self.joint + PER_CANDIDATE_WEIGHT * self.per_candidate + DIRECTION_WEIGHT * self.direction
     }
 
     fn add(&mut self, other: Self) {
-        self.together += other.together;
-        self.alone += other.alone;
+        self.joint += other.joint;
+        self.per_candidate += other.per_candidate;
         self.direction += other.direction;
     }
 
     fn divide(&mut self, by: f64) {
-        self.together /= by;
-        self.alone /= by;
+        self.joint /= by;
+        self.per_candidate /= by;
         self.direction /= by;
     }
 }
 
-/// How fitting goes, after each epoch.
+/// The losses after one epoch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Epoch {
-    /// Which one, from 1.
+    /// The epoch's number, from 1.
     pub number: usize,
-    /// The losses of its batches, under the weights as they moved.
+    /// The mean losses of its batches, each under the weights of its step.
     pub fit: Losses,
     /// The losses of the early-stopping rows, under the averaged weights.
     pub early_stopping: Losses,
-    /// Whether it is the best so far.
+    /// Whether it is the best epoch so far.
     pub best: bool,
 }
 
-/// What to fit.
+/// The rows to fit, with their memories and labels.
 pub(crate) struct Problem<'a> {
     pub(crate) memories: &'a Memories,
     /// By row of the dataset.
@@ -92,7 +94,7 @@ pub(crate) struct Problem<'a> {
     pub(crate) early_stopping: Vec<usize>,
 }
 
-/// Hidden size, peak learning rate, epochs, seed.
+/// The hyperparameters of fitting. `learning_rate` is the peak.
 #[derive(Clone, Copy)]
 pub(crate) struct Schedule {
     pub(crate) hidden_size: usize,
@@ -101,7 +103,7 @@ pub(crate) struct Schedule {
     pub(crate) seed: u64,
 }
 
-/// The best parameters, and the epochs on the way there.
+/// The best parameters, and all epochs.
 pub(crate) struct Fitted {
     pub(crate) parameters: Parameters,
     pub(crate) epochs: Vec<Epoch>,
@@ -116,11 +118,11 @@ pub(crate) fn fit(
 ) -> Fitted {
     let Schedule { hidden_size, learning_rate, epochs, seed } = schedule;
     let rate = problem.fit.iter().map(|&row| problem.labels[row]).sum::<f64>() / problem.fit.len() as f64;
-    let mut parameters = first(hidden_size, rate, &mut stream(seed, 0, 0));
+    let mut parameters = initial(hidden_size, rate, &mut stream(seed, 0, 0));
     let mut average = Average::new(&parameters);
     let mut adam = Adam::new(parameters.values.len());
     let mut fitted = Fitted { parameters: parameters.clone(), epochs: vec![] };
-    let (mut best, mut best_epoch, mut taken) = (f64::INFINITY, 0, 0.0);
+    let (mut best, mut best_epoch, mut steps_taken) = (f64::INFINITY, 0, 0.0);
     let mut rows = problem.fit.clone();
     let steps = (epochs * rows.len().div_ceil(BATCH)) as f64;
     for number in 1..=epochs {
@@ -132,19 +134,19 @@ pub(crate) fn fit(
             }
             let (gradient, loss) = problem.gradient(&parameters, batch, seed, number as u64);
             losses.add(loss);
-            taken += 1.0;
-            adam.step(&mut parameters.values, &gradient, learning_rate * one_cycle(taken / steps));
+            steps_taken += 1.0;
+            adam.step(&mut parameters.values, &gradient, learning_rate * one_cycle(steps_taken / steps));
             average.add(&parameters);
         }
         losses.divide(rows.len().div_ceil(BATCH) as f64);
         let averaged = average.parameters();
         let early_stopping = problem.losses(&averaged, &problem.early_stopping, seed);
-        let gained = early_stopping.total() < best;
-        if gained {
+        let improved = early_stopping.total() < best;
+        if improved {
             (best, best_epoch) = (early_stopping.total(), number);
             fitted.parameters = averaged;
         }
-        fitted.epochs.push(Epoch { number, fit: losses, early_stopping, best: gained });
+        fitted.epochs.push(Epoch { number, fit: losses, early_stopping, best: improved });
         watch(&fitted.epochs[number - 1]);
         if number - best_epoch >= PATIENCE {
             break;
@@ -160,7 +162,7 @@ fn stream(seed: u64, epoch: u64, purpose: u64) -> ChaCha8Rng {
     rng
 }
 
-/// Rises to 1 and falls to 0 while `progress` goes from 0 to 1.
+/// The one-cycle schedule: rises to 1 and falls to 0 while `progress` goes from 0 to 1.
 fn one_cycle(progress: f64) -> f64 {
     if progress < WARM_UP {
         progress / WARM_UP
@@ -170,8 +172,9 @@ fn one_cycle(progress: f64) -> f64 {
     }
 }
 
-/// Where fitting starts: small random weights, gates that keep most of the state, and the base rate as the answer.
-fn first(hidden: usize, rate: f64, rng: &mut impl Rng) -> Parameters {
+/// The initial parameters: small random weights, gates that keep most of the state, and a head bias for the base
+/// rate.
+fn initial(hidden: usize, rate: f64, rng: &mut impl Rng) -> Parameters {
     let mut values = Vec::with_capacity(Parameters::count(hidden));
     let mut uniform = |values: &mut Vec<f64>, n: usize, centre: f64, spread: f64| {
         values.extend((0..n).map(|_| centre + rng.random_range(-spread..=spread)));
@@ -189,7 +192,7 @@ fn first(hidden: usize, rate: f64, rng: &mut impl Rng) -> Parameters {
 }
 
 impl Problem<'_> {
-    /// The gradient of a batch's loss, and its terms.
+    /// The gradient of a batch's loss, and the loss's terms.
     fn gradient(&self, parameters: &Parameters, rows: &[usize], seed: u64, epoch: u64) -> (Vec<f64>, Losses) {
         let shards = rows.par_chunks(SHARD).map(|rows| {
             let shard = self.shard(rows, seed, epoch);
@@ -208,7 +211,7 @@ impl Problem<'_> {
         (gradient, losses)
     }
 
-    /// The losses of fixed draws.
+    /// The losses of rows, over `DRAWS` fixed draws of each.
     fn losses(&self, parameters: &Parameters, rows: &[usize], seed: u64) -> Losses {
         let mut losses = Losses::default();
         let draws: Vec<(u64, &[usize])> =
@@ -227,24 +230,24 @@ impl Problem<'_> {
     /// Draws a request for each row, and as many pairs of points.
     fn shard(&self, rows: &[usize], seed: u64, epoch: u64) -> Shard {
         let mut sequences: Vec<Vec<Step>> = vec![];
-        let (mut together, mut alone, mut pairs) = (vec![], vec![], vec![]);
+        let (mut joint, mut per_candidate, mut pairs) = (vec![], vec![], vec![]);
         for &row in rows {
             let rng = &mut stream(seed, epoch, row as u64);
             let request = self.memories.draw(row, rng);
             let label = self.labels[row];
-            if !request.together.is_empty() {
-                together.push((sequences.len(), label));
-                sequences.push(request.together);
+            if !request.joint.is_empty() {
+                joint.push((sequences.len(), label));
+                sequences.push(request.joint);
             }
-            for candidate in request.alone {
-                alone.push((sequences.len(), label));
+            for candidate in request.per_candidate {
+                per_candidate.push((sequences.len(), label));
                 sequences.push(vec![candidate]);
             }
             let Pair { low, high, rise, copies } = pair(rng);
             pairs.push((sequences.len(), rise));
             sequences.extend([vec![low; copies], vec![high; copies]]);
         }
-        Shard { batch: Batch::new(&sequences), together, alone, pairs }
+        Shard { batch: Batch::new(&sequences), joint, per_candidate, pairs }
     }
 }
 
@@ -252,9 +255,9 @@ impl Problem<'_> {
 struct Pair {
     low: Step,
     high: Step,
-    /// How much they differ, times the sign that the logit's difference must have.
+    /// Their difference in that feature, times the sign that the difference of their logits must have.
     rise: f64,
-    /// How often each is read.
+    /// How many equal candidates each point stands for in the joint pass.
     copies: usize,
 }
 
@@ -262,7 +265,7 @@ struct Pair {
 fn pair(rng: &mut impl Rng) -> Pair {
     let feature = Feature::ALL[rng.random_range(0..Feature::COUNT)];
     let range = |feature| if feature == Feature::Similarity { -1.0..=1.0 } else { 0.0..=1.0 };
-    // Corners and faces are where a cell saturates, so half of the coordinates lie on them.
+    // A cell saturates at corners and faces, so half of the coordinates lie at the ends of their range.
     let mut coordinate = |feature| {
         let range: std::ops::RangeInclusive<f64> = range(feature);
         match rng.random_range(0..4) {
@@ -283,21 +286,21 @@ fn pair(rng: &mut impl Rng) -> Pair {
     low[feature as usize] = rng.random_range(start..=end - rise);
     let mut high = low;
     high[feature as usize] += rise;
-    // Better memories make a request better, however many there are.
+    // The confidence of a request must rise with the success rate of its candidates, for any number of candidates.
     let many = feature == Feature::SuccessRate && rng.random_bool(0.5);
     let copies = if many { (JOINT_CANDIDATES as f64).powf(rng.random()) as usize } else { 1 };
     Pair { low, high, rise: rise * sign, copies }
 }
 
-/// Checks the directions on a grid of the feature cube, between neighbouring points: how many were checked, and how
-/// many do not hold.
+/// Checks the directions between neighbouring points of a grid of the feature cube. Returns the number of checks, and
+/// of those that fail.
 pub(crate) fn directions(parameters: &Parameters) -> (usize, usize) {
     let even =
         |n: u32, low: f64| (0..n).map(move |i| low + (1.0 - low) * f64::from(i) / f64::from(n - 1)).collect();
     let axes: [Vec<f64>; Feature::COUNT] = Feature::ALL
         .map(|feature| if feature == Feature::Similarity { even(17, -1.0) } else { even(9, 0.0) });
     let points = axes.iter().map(Vec::len).product::<usize>();
-    // A point's number in mixed radix, the last feature fastest.
+    // Points are numbered in mixed radix. The last feature varies fastest.
     let stride = |feature: usize| axes[feature + 1..].iter().map(Vec::len).product::<usize>();
     let coordinate =
         |point: usize, feature: usize| axes[feature][point / stride(feature) % axes[feature].len()];
@@ -325,19 +328,19 @@ pub(crate) fn directions(parameters: &Parameters) -> (usize, usize) {
     (checked, broken)
 }
 
-/// A shard's sequences, and what each is for.
+/// A shard's sequences by their terms of the loss.
 struct Shard {
     batch: Batch,
     /// Sequence and label.
-    together: Vec<(usize, f64)>,
+    joint: Vec<(usize, f64)>,
     /// Sequence and label.
-    alone: Vec<(usize, f64)>,
-    /// The first of two sequences, and the signed rise between them.
+    per_candidate: Vec<(usize, f64)>,
+    /// The first of two consecutive sequences, and the pair's rise.
     pairs: Vec<(usize, f64)>,
 }
 
 impl Shard {
-    /// The mean losses, and the gradient of their weighted sum by each logit.
+    /// The mean losses, and the gradient of their weighted sum with respect to each logit.
     fn losses(&self, logits: &[f64]) -> (Losses, Vec<f64>) {
         let mut by_logit = vec![0.0; logits.len()];
         let mut cross_entropy = |sequences: &[(usize, f64)], weight: f64| {
@@ -351,22 +354,22 @@ impl Shard {
             }
             sum / n
         };
-        let together = cross_entropy(&self.together, 1.0);
-        let alone = cross_entropy(&self.alone, ALONE_WEIGHT);
+        let joint = cross_entropy(&self.joint, 1.0);
+        let per_candidate = cross_entropy(&self.per_candidate, PER_CANDIDATE_WEIGHT);
         let n = self.pairs.len().max(1) as f64;
         let mut direction = 0.0;
         for &(i, rise) in &self.pairs {
-            let lacking = (MARGIN - (logits[i + 1] - logits[i]) / rise).max(0.0);
-            direction += lacking * lacking / n;
-            let by_difference = DIRECTION_WEIGHT * -2.0 * lacking / rise / n;
+            let shortfall = (MARGIN - (logits[i + 1] - logits[i]) / rise).max(0.0);
+            direction += shortfall * shortfall / n;
+            let by_difference = DIRECTION_WEIGHT * -2.0 * shortfall / rise / n;
             by_logit[i] = -by_difference;
             by_logit[i + 1] = by_difference;
         }
-        (Losses { together, alone, direction }, by_logit)
+        (Losses { joint, per_candidate, direction }, by_logit)
     }
 }
 
-/// Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015, with its own constants.
+/// Adam (Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015), with the constants of the paper.
 struct Adam {
     first: Vec<f64>,
     second: Vec<f64>,
@@ -393,7 +396,7 @@ impl Adam {
     }
 }
 
-/// The exponential average of the parameters, corrected for its start.
+/// The exponential average of the parameters, corrected for its start at 0.
 struct Average {
     sum: Parameters,
     weight: f64,

@@ -1,7 +1,7 @@
-//! Judgements: what a router says of requests whose outcome is known.
+//! Judgements: a router's decisions on requests whose outcome is known.
 //!
-//! The router itself is asked, not a model of it: each query retrieves its nearest candidates, never itself nor a copy
-//! of itself, and goes through `Router::route_into` without metadata.
+//! Each query retrieves its nearest candidates, without itself and its copies, and is routed by the router itself,
+//! through `Router::route_into` and without metadata.
 
 use crate::past::Past;
 use crate::retrieval::{Nearest, nearest};
@@ -9,20 +9,20 @@ use ndarray::Array2;
 use rayon::prelude::*;
 use tiny_dancer_core::{Candidate, Query, RouteError, Router, RoutingRequest, RoutingResponse};
 
-/// What the router said of one request.
+/// The router's judgement of one request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Judgement {
     /// The probability that the lightweight model suffices.
     pub confidence: f32,
     /// The conformal uncertainty.
     pub uncertainty: f32,
-    /// Similarity of the nearest candidate; -1 where there was none.
+    /// The similarity of the nearest candidate; -1 without candidates.
     pub top_similarity: f32,
-    /// How many candidates there were.
+    /// The number of candidates.
     pub candidates: usize,
 }
 
-/// Asks the router about each query, with the `k` nearest of the past. Shape: `q x d`.
+/// Routes each query with the `k` nearest of the past. Shape: `q x d`.
 ///
 /// # Errors
 /// The router refuses a query.
@@ -37,11 +37,11 @@ pub fn judge(
 ) -> Result<Vec<Judgement>, RouteError> {
     let retrieved = nearest(queries, &past.embeddings, k);
     let candidates = past.candidates();
-    ask(router, queries, &candidates, &retrieved, k)
+    judge_retrieved(router, queries, &candidates, &retrieved, k)
 }
 
-/// Asks the router about each query, with the first `k` of what it retrieved.
-pub(crate) fn ask(
+/// Routes each query with the first `k` of its retrieved candidates.
+pub(crate) fn judge_retrieved(
     router: &Router,
     queries: &Array2<f32>,
     candidates: &[Candidate],
@@ -67,7 +67,7 @@ pub(crate) fn ask(
     (0..queries.nrows()).into_par_iter().map_init(RoutingResponse::default, one).collect()
 }
 
-/// Any moment: what has no age is as old as the request.
+/// An arbitrary time. Candidates with a later time or without one count as made now.
 const NOW: i64 = 0;
 
 #[cfg(test)]

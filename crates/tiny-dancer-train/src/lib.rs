@@ -1,17 +1,17 @@
 //! Trains, calibrates and judges the models that Tiny Dancer routes with.
 //!
-//! Rows of requests whose outcome with both models is known ([`rows`]) become the candidates of one another: each
-//! retrieves its nearest ([`retrieval`]), among past rows and among [`profiles`] of them. From what a row would have
-//! seen, requests are drawn with memories of several kinds, drift and metadata; a FastGRNN cell learns from them by
-//! backpropagation through time ([`fit`]); rows that it never saw say what its confidences are worth, and others
-//! still report how well it routes ([`report`], [`score`]).
+//! [Rows](rows) are requests whose outcome with both models is known. Each row [retrieves](retrieval) its nearest
+//! past rows and [profiles], which are its candidates. Training draws requests from these candidates, with memories
+//! of several kinds, drift and metadata. A FastGRNN cell is [fitted](fit) to them by backpropagation through time.
+//! Rows that were not used for fitting calibrate its confidences, and a third set of rows measures how well it routes
+//! ([`report`], [`score`]).
 //!
-//! A finished model is [certified](certify), so that a router can promise a risk with it, and [evaluated](evaluate)
-//! among baselines through the router itself ([`judge`]), with what was logged as its memory ([`past`]).
+//! A finished model is [certified](certify), so that a router can promise a risk with it. It is [evaluated](evaluate)
+//! against baselines through the router itself ([`judge`]), with logged requests as memory ([`past`]).
 //!
 //! The same rows, configuration and machine give the same model file, byte for byte, on any number of threads.
 //!
-//! Configurations and names are read from files without a feature: serde reads the rows, too.
+//! Configurations implement serde's traits without a feature, since the crate depends on serde anyway.
 
 mod calibrate;
 mod cell;
@@ -43,7 +43,7 @@ use serde::{Deserialize, Serialize};
 use tiny_dancer_core::model::Ties;
 use tiny_dancer_core::{LoadError, Model, names};
 
-/// What a remembered outcome is coded as, in success rates.
+/// How an outcome is coded as a success rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -69,7 +69,7 @@ impl Target {
         }
     }
 
-    /// The code of one row's outcome.
+    /// The success rate that one row's outcome is coded as.
     pub fn of(self, row: &Row) -> f64 {
         match self {
             Self::Suffices => f64::from(u8::from(row.suffices())),
@@ -77,15 +77,16 @@ impl Target {
         }
     }
 
-    /// What the weights are fitted to: the code, with a quarter of "suffices" mixed in. So under win rate a win counts
-    /// 1, a loss nothing and a tie five eighths: the gain of a win counts, and so does that a tie suffices. Whatever the
-    /// label, confidences are scaled afterwards to the probability that the lightweight model suffices.
+    /// The label of one row's outcome: three quarters of its code and a quarter of "suffices". With the target win
+    /// rate, a win is 1, a tie 5/8 and a loss 0, so that a win counts more than a tie and a tie more than a half.
+    /// With either target, confidences are scaled afterwards to the probability that the lightweight model suffices.
     pub(crate) fn label(self, row: &Row) -> f64 {
         0.75 * self.of(row) + 0.25 * Self::Suffices.of(row)
     }
 }
 
-/// The configuration of a training, checked by [`train`]. A file holds any of the fields, and no others.
+/// The configuration of a training, checked by [`train`]. In a file each field is optional, and other keys are
+/// refused.
 ///
 /// ```
 /// use tiny_dancer_train::{Target, TrainConfig};
@@ -101,11 +102,11 @@ pub struct TrainConfig {
     pub hidden_size: usize,
     /// Adam's largest learning rate.
     pub learning_rate: f64,
-    /// Passes over the rows, at most.
+    /// The maximum number of passes over the rows.
     pub epochs: usize,
-    /// Decides everything that is drawn.
+    /// The seed of everything random.
     pub seed: u64,
-    /// What success rates mean.
+    /// How outcomes are coded as success rates.
     pub target: Target,
 }
 
@@ -115,59 +116,60 @@ impl Default for TrainConfig {
     }
 }
 
-/// Why no model came out.
+/// Why training failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
-    /// Fitting went astray: the model is refused.
+    /// The fitted parameters make no valid model.
     #[error("the fitted model is refused: {source}")]
     Model {
         /// Why.
         #[from]
         source: LoadError,
     },
-    /// No row of a part has a neighbour: the embeddings of the split `train` are copies of theirs.
-    #[error("no row for {part} has a neighbour: the embeddings of the split train are copies of its own")]
+    /// No row of a part has a neighbour: the split `train` holds only copies of the part's embeddings.
+    #[error("no row for {part} has a neighbour: the split train holds only copies of its embeddings")]
     NoNeighbours {
-        /// Which part.
+        /// The part.
         part: Part,
     },
     /// A part of the rows is empty.
     #[error("no rows for {part}")]
     NoRows {
-        /// Which part.
+        /// The part.
         part: Part,
     },
     /// A field of the configuration is out of range.
     #[error("{field} is {value}, expected {expected}")]
     OutOfRange {
-        /// Which one.
+        /// The field.
         field: &'static str,
         /// Its value.
         value: f64,
-        /// What it must be.
+        /// The accepted values.
         expected: &'static str,
     },
 }
 
-/// A model, and how it came about.
+/// A trained model with its history and its report.
 #[derive(Clone, Debug)]
 pub struct Trained {
-    /// Ready to route with.
+    /// The model, ready to route with.
     pub model: Model,
-    /// The epochs.
+    /// The losses of each epoch.
     pub epochs: Vec<Epoch>,
-    /// How well it does on the test rows.
+    /// How well the model routes the test rows.
     pub report: Report,
 }
 
 /// Trains a model, calibrates it and reports on it.
 ///
-/// `watch` is called after each epoch, `stop` before each batch: once that returns true, the best model so far is
+/// `watch` is called after each epoch, `stop` before each batch. Once `stop` returns true, the best model so far is
 /// calibrated and returned.
 ///
 /// # Errors
-/// If a field of `config` is out of range, a part has no rows or none with a neighbour, or what was fitted is no model.
+/// If a field of `config` is out of range, a part has no rows or no row with a neighbour, or the fitted parameters
+/// make no valid model.
 pub fn train(
     data: &Dataset,
     config: TrainConfig,
@@ -218,8 +220,8 @@ pub fn train(
     );
     parameters.rescale(scaling.0, scaling.1);
     let calibration = of(&|part| part == Part::Calibration);
-    let together = calibrate::together(&parameters, &memories.rows, &calibration, seed);
-    let alone = calibrate::alone(&parameters, &memories.rows, &calibration, seed);
+    let joint = calibrate::joint(&parameters, &memories.rows, &calibration, seed);
+    let per_candidate = calibrate::per_candidate(&parameters, &memories.rows, &calibration, seed);
     let made_of = data.rows.iter().filter(|row| row.part.is_train() || row.part == Part::Calibration);
     let facts = [
         ("data", data.provenance.clone()),
@@ -232,7 +234,7 @@ pub fn train(
         ("target", target.name().to_owned()),
     ];
     let facts = facts.map(|(name, value)| (name.to_owned(), value)).into();
-    let model = Model::new(parameters.to_weights(), target.ties(), alone, together, facts)?;
+    let model = Model::new(parameters.to_weights(), target.ties(), per_candidate, joint, facts)?;
     let judged = Judged {
         data,
         memories: &memories,

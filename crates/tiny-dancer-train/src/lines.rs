@@ -8,35 +8,36 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-/// The longest line, in bytes. A row is a few hundred, with its prompt some thousands, with an embedding in it some ten
-/// thousands.
+/// The maximum length of a line, in bytes. A row has a few hundred bytes, with its prompt some thousand, with an
+/// embedding some ten thousand.
 pub const MAX_LINE_BYTES: usize = 16 << 20;
-/// The most rows of a file. Their embeddings alone would take some gigabytes.
+/// The maximum number of rows in a file. The embeddings of so many rows take some gigabytes.
 pub const MAX_ROWS: usize = 4_000_000;
-/// Unread keys that are kept to be named.
+/// The maximum number of unread keys that are reported.
 const MAX_UNREAD: usize = 8;
 
-/// What a file holds beside its lines.
+/// The facts about a whole file.
 #[derive(Debug)]
 pub(crate) struct Whole {
     /// The first twelve hexadecimal digits of the SHA-256 of its bytes.
     pub(crate) digest: String,
-    /// Keys that are none of the known ones, sorted; the first few.
+    /// The first few unknown keys, sorted.
     pub(crate) unread: Vec<String>,
 }
 
-/// Appends the next line to `line`, its end included: at most one byte more than [`MAX_LINE_BYTES`], by which a
-/// line that is too long is known.
+/// Appends the next line with its end to `line`, but at most [`MAX_LINE_BYTES`] + 1 bytes. A result of that length
+/// means that the line is too long.
 ///
 /// # Errors
-/// The reader's.
+/// The reader fails.
 pub fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<usize> {
     reader.by_ref().take(MAX_LINE_BYTES as u64 + 1).read_until(b'\n', line)
 }
 
-/// Reads a file of JSON lines whose keys are `known`, zstd where its name ends in `.zst`: each line goes to `take`.
+/// Reads a file of JSON lines with the keys `known` and calls `take` for each line. A name that ends in `.zst` means
+/// zstd.
 ///
-/// A file is read once, from its beginning to its end, so that it may be a pipe.
+/// A file is read once, from its beginning to its end, so it may be a pipe.
 pub(crate) fn read(
     path: &Path,
     known: &[&'static str],

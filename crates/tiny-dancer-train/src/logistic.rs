@@ -1,7 +1,7 @@
-//! Logistic regression on the embedding: a baseline that learns directions instead of asking neighbours.
+//! Logistic regression on the embedding: a baseline without neighbours.
 //!
-//! Minimises `|w|^2 / 2 + sum of cross-entropies`, the intercept free, by Newton's method; each step's linear system is
-//! solved by conjugate gradients, so no matrix of `d x d` is made.
+//! Minimises `|w|^2 / 2 + sum of cross-entropies` by Newton's method. The intercept has no penalty. Each step's
+//! linear system is solved by conjugate gradients, which need no matrix of `d x d`.
 
 use crate::cell::sigmoid;
 use ndarray::{Array1, Array2};

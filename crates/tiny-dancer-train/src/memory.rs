@@ -1,9 +1,9 @@
-//! Memories: what each row would have retrieved, from past rows and from profiles of them.
+//! Memories: the candidates that each row retrieves, from past rows and from profiles of them.
 //!
-//! No row may see its own outcome. A memory of rows leaves out the row and its copies. A profile that the row, or a
-//! copy of it, is a member of is seen as if it had been made without them: their embeddings are taken from its sum,
-//! their outcomes from its rate and their number from its count, and a profile of no other row is not seen at all.
-//! What remains has the distribution that a new request meets, one member short.
+//! No row may see its own outcome. A memory of rows leaves out the row and its copies. A profile with the row or a
+//! copy of it among its members appears as if made without these: their embeddings are subtracted from its sum, their
+//! outcomes from its rate and their number from its count. A profile without other members does not appear. So a row
+//! sees the same distribution as a new request, with one member less.
 
 use crate::Target;
 use crate::cell::Step;
@@ -14,32 +14,32 @@ use ndarray::{ArrayRef1, ArrayView1};
 use std::collections::BTreeMap;
 use tiny_dancer_core::features;
 
-/// Candidates kept for each row: enough that a sixteenth of them still fills a prefix of 32.
+/// The maximum number of candidates for each row: a sixteenth of them still fills a prefix of 32.
 pub(crate) const DEPTH: usize = 512;
 
-/// One candidate as a row sees it: the features that do not depend on the moment nor on the request's metadata.
+/// One candidate of a row: the features that depend neither on the time nor on the request's metadata.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Seen {
-    /// Its place in the memory.
+    /// Its index in the memory.
     pub(crate) item: u32,
     pub(crate) similarity: f32,
     pub(crate) frequency: f32,
     pub(crate) success: f32,
 }
 
-/// What is remembered, and what each row of the dataset sees of it.
+/// A memory, and its candidates for each row of the dataset.
 #[derive(Clone, Debug)]
 pub(crate) struct Memory {
     /// By row of the dataset: the nearest candidates, nearest first.
     pub(crate) seen: Vec<Vec<Seen>>,
-    /// By item: its success rate.
+    /// The success rate of each item.
     pub(crate) success: Vec<f32>,
-    /// By item: its subject.
+    /// The subject of each item.
     pub(crate) subjects: Vec<Option<u32>>,
 }
 
 impl Memory {
-    /// Each of the rows `train` by itself; `nearest` says what each row of the dataset retrieves of them.
+    /// A memory whose items are the rows `train`. `nearest` is what each row of the dataset retrieves from them.
     pub(crate) fn of_rows(data: &Dataset, train: &[usize], nearest: &[Nearest], target: Target) -> Self {
         let success: Vec<f32> = train.iter().map(|&row| target.of(&data.rows[row]) as f32).collect();
         let subjects = subjects(data);
@@ -54,7 +54,8 @@ impl Memory {
         Self { seen: seen.collect(), subjects: train.iter().map(|&row| subjects[row]).collect(), success }
     }
 
-    /// Profiles of the rows `train`; `nearest` says which of these are copies of a row.
+    /// A memory whose items are profiles of the rows `train`. `nearest` has the copies of each row of the dataset
+    /// among them.
     pub(crate) fn of_profiles(
         data: &Dataset,
         train: &[usize],
@@ -109,7 +110,7 @@ impl Memory {
         }
     }
 
-    /// The `count` nearest candidates of a row as the router would see them now, without metadata; nearest first.
+    /// The `count` nearest candidates of a row, nearest first, made now and without metadata.
     pub(crate) fn now(&self, row: usize, count: usize) -> Vec<Step> {
         self.seen[row].iter().take(count).map(Seen::now).collect()
     }
@@ -133,7 +134,7 @@ pub(crate) fn subjects(data: &Dataset) -> Vec<Option<u32>> {
     data.rows.iter().map(|row| row.subject.as_deref().map(|subject| numbers[subject])).collect()
 }
 
-/// The most common of what is known, ties by order.
+/// The most common of the known values; the smallest of equally common ones.
 pub(crate) fn most_common<T: Copy + Ord>(values: impl Iterator<Item = Option<T>>) -> Option<T> {
     let mut counts = BTreeMap::new();
     values.flatten().for_each(|value| *counts.entry(value).or_insert(0_usize) += 1);

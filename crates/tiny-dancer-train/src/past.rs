@@ -1,7 +1,7 @@
-//! The past: logged requests with their embeddings, to remember or to judge by.
+//! The past: logged requests with their embeddings, as a memory or as rows to judge by.
 //!
-//! Two kinds of JSON lines are read, see the repository's `docs/rows.md`: a *row* has `lightweight_correct`, a *profile*
-//! has `success_rate`.
+//! A file holds two kinds of JSON lines, see the repository's `docs/rows.md`: a *row* has `lightweight_correct`, a
+//! *profile* has `success_rate`.
 
 use crate::fields::{FieldError, Fields};
 use crate::lines::{self, Whole};
@@ -10,18 +10,18 @@ use ndarray::{Array2, Axis};
 use std::path::{Path, PathBuf};
 use tiny_dancer_core::{Candidate, Metadata};
 
-/// Why the past could not be read.
+/// Why reading the past failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PastError {
-    /// Nothing is left of the file.
+    /// The file has no row of the split.
     #[error("{}: none of its {rows} rows is of the split {split}", path.display())]
     Empty {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// How many rows it has.
+        /// The number of its rows.
         rows: usize,
-        /// Which split is wanted.
+        /// The split.
         split: String,
     },
     /// The file or its embeddings cannot be read.
@@ -29,18 +29,18 @@ pub enum PastError {
     Read(#[from] ReadError),
 }
 
-/// How one remembered request, or a profile of many, went.
+/// The outcome of one request, or of the requests of a profile.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
-pub enum Went {
-    /// One request, tried with both models: scores from 0 to 1.
+pub enum ItemOutcome {
+    /// The scores of both models on one request, from 0 to 1.
     Row {
-        /// How well the lightweight model did.
+        /// The lightweight model's score.
         lightweight: f64,
-        /// How well the powerful model did.
+        /// The powerful model's score.
         powerful: f64,
     },
-    /// Many requests.
+    /// Rates over many requests.
     Profile {
         /// How often the lightweight model did no worse, or was good enough, from 0 to 1.
         success_rate: f64,
@@ -49,8 +49,8 @@ pub enum Went {
     },
 }
 
-impl Went {
-    /// 1 where the lightweight model did no worse, else 0; of a profile, how often.
+impl ItemOutcome {
+    /// 1 if the lightweight model did no worse, else 0; for a profile its success rate.
     pub fn sufficed(self) -> f64 {
         match self {
             Self::Row { lightweight, powerful } => f64::from(u8::from(lightweight >= powerful)),
@@ -58,7 +58,7 @@ impl Went {
         }
     }
 
-    /// 1 where the lightweight model did better, else 0; of a profile, how often.
+    /// 1 if the lightweight model did better, else 0; for a profile its win rate.
     pub fn won(self) -> f64 {
         match self {
             Self::Row { lightweight, powerful } => f64::from(u8::from(lightweight > powerful)),
@@ -72,16 +72,16 @@ impl Went {
 pub struct Item {
     /// Its name.
     pub id: String,
-    /// What part of the data it belongs to, as the file says.
+    /// Its split, if the file has one.
     pub split: Option<String>,
     /// Key-value pairs.
     pub metadata: Metadata,
     /// When it was made, in Unix seconds; `None` counts as now.
     pub created_at: Option<i64>,
-    /// How many requests stand behind it.
+    /// The number of requests that it represents.
     pub access_count: u64,
-    /// How it went.
-    pub went: Went,
+    /// Its outcome.
+    pub outcome: ItemOutcome,
 }
 
 /// Logged requests and their embeddings.
@@ -91,29 +91,29 @@ pub struct Past {
     pub items: Vec<Item>,
     /// Their embeddings, scaled to length 1. Shape: `items.len() x d`.
     pub embeddings: Array2<f32>,
-    /// Keys of the file that are none of the known ones; the first few, sorted.
+    /// The first few unknown keys of the file, sorted.
     pub unread: Vec<String>,
 }
 
 impl Past {
-    /// Reads the rows of a split, and the profiles that name it or none. Rows without a split have the one that they
-    /// would be trained by: see [`rows`](crate::rows).
+    /// Reads the rows of a split, and the profiles with that split or without one. A row without a split gets the
+    /// same split as in training, see [`rows`](crate::rows).
     ///
     /// # Errors
-    /// A file can't be read, something in it is not as `docs/rows.md` has it, a row names a split that is neither this
-    /// one nor one of ours, or nothing is left.
+    /// A file can't be read, its content is not as in `docs/rows.md`, a row names a split that is neither this one
+    /// nor `train`, `cal` or `test`, or the file has no row of the split.
     pub fn read(rows: &Path, embeddings: &Path, split: &str) -> Result<Self, PastError> {
-        Self::keep(rows, embeddings, split, |item| match (&item.split, item.went) {
+        Self::keep(rows, embeddings, split, |item| match (&item.split, item.outcome) {
             (Some(named), _) => named == split,
-            (None, Went::Profile { .. }) => true,
-            (None, Went::Row { .. }) => Split::by_lot(&item.id).name() == split,
+            (None, ItemOutcome::Profile { .. }) => true,
+            (None, ItemOutcome::Row { .. }) => Split::by_hash(&item.id).name() == split,
         })
     }
 
-    /// Reads what a router in use remembers: profiles and rows that name the split `train` or none.
+    /// Reads the memory of a router in use: profiles and rows with the split `train` or without one.
     ///
     /// # Errors
-    /// As [`Past::read`].
+    /// Those of [`Past::read`].
     pub fn remember(rows: &Path, embeddings: &Path) -> Result<Self, PastError> {
         let train = Split::Train.name();
         Self::keep(rows, embeddings, train, |item| item.split.as_ref().is_none_or(|split| split == train))
@@ -145,7 +145,7 @@ impl Past {
         Ok(Self { items, embeddings: vectors.select(Axis(0), &kept), unread })
     }
 
-    /// The rows of the split `train` of a dataset, which the other rows remember.
+    /// The rows of the split `train` of a dataset, which are the memory of the other rows.
     pub fn remembered(data: &Dataset) -> Self {
         let train = data.select(Part::is_train);
         let item = |&row: &usize| {
@@ -157,42 +157,42 @@ impl Past {
                 metadata: subject.collect(),
                 created_at: None,
                 access_count: 1,
-                went: Went::Row { lightweight: *lightweight, powerful: *powerful },
+                outcome: ItemOutcome::Row { lightweight: *lightweight, powerful: *powerful },
             }
         };
         Self { items: train.iter().map(item).collect(), embeddings: data.gather(&train), unread: vec![] }
     }
 
-    /// The candidates that they make, in their order.
+    /// The items as candidates, in their order.
     pub fn candidates(&self) -> Vec<Candidate> {
         let candidate = |(item, embedding): (&Item, ndarray::ArrayView1<'_, f32>)| Candidate {
             id: item.id.clone(),
             embedding: embedding.to_vec(),
             metadata: item.metadata.clone(),
-            // The future counts as now.
+            // A time in the future counts as now.
             created_at: item.created_at.unwrap_or(i64::MAX),
             access_count: item.access_count,
-            success_rate: item.went.sufficed() as f32,
-            win_rate: item.went.won() as f32,
+            success_rate: item.outcome.sufficed() as f32,
+            win_rate: item.outcome.won() as f32,
         };
         self.items.iter().zip(self.embeddings.outer_iter()).map(candidate).collect()
     }
 }
 
-/// What `win_rate` must hold. Without it, a `success_rate` is of an older coding.
+/// The accepted values of `win_rate`. It is required, since a `success_rate` without it is of an older coding.
 const WIN_RATE: &str = "a number from 0 to success_rate; 0 where it is unknown";
 
-/// One line. A split must be one of ours, or the one that is wanted.
-fn item(mut fields: Fields, wanted: &str) -> Result<Item, FieldError> {
+/// Reads one line. Its split must be `train`, `cal`, `test` or `selected`.
+fn item(mut fields: Fields, selected: &str) -> Result<Item, FieldError> {
     let Named { id, split, metadata } = Named::take(&mut fields)?;
-    if let Some(unknown) = split.as_ref().filter(|name| *name != wanted && name.parse::<Split>().is_err()) {
+    if let Some(unknown) = split.as_ref().filter(|name| *name != selected && name.parse::<Split>().is_err()) {
         return Err(Split::unknown(unknown.clone()));
     }
     let (created_at, access_count) = (fields.integer("created_at")?, fields.count("access_count")?);
     let powerful = fields.score("powerful_correct")?.unwrap_or(1.0);
     let win_rate = fields.score("win_rate")?;
-    let went = match (fields.score("lightweight_correct")?, fields.score("success_rate")?) {
-        (Some(lightweight), _) => Went::Row { lightweight, powerful },
+    let outcome = match (fields.score("lightweight_correct")?, fields.score("success_rate")?) {
+        (Some(lightweight), _) => ItemOutcome::Row { lightweight, powerful },
         (None, Some(success_rate)) => {
             let win_rate = win_rate.ok_or(FieldError::Missing { field: "win_rate", expected: WIN_RATE })?;
             if win_rate > success_rate {
@@ -202,11 +202,11 @@ fn item(mut fields: Fields, wanted: &str) -> Result<Item, FieldError> {
                     expected: "at most success_rate",
                 });
             }
-            Went::Profile { success_rate, win_rate }
+            ItemOutcome::Profile { success_rate, win_rate }
         }
         (None, None) => return Err(FieldError::NoOutcome),
     };
-    Ok(Item { id, split, metadata, created_at, access_count: access_count.unwrap_or(1), went })
+    Ok(Item { id, split, metadata, created_at, access_count: access_count.unwrap_or(1), outcome })
 }
 
 #[cfg(test)]

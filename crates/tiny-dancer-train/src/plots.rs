@@ -1,6 +1,6 @@
-//! Plots of an evaluation, as SVG and PNG, that need no explanation.
+//! Plots of an evaluation, as SVG and PNG, with explanations in them.
 //!
-//! Text is set in a font that comes with the program, so that no font of the system is needed.
+//! Text uses a font in the program, so the system needs no fonts.
 
 use crate::curve::ReliabilityBin;
 use crate::evaluate::{Estimate, Evaluation, Metric};
@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 use tiny_dancer_core::RiskBudget;
 use tiny_dancer_core::promise::{RiskStep, resolve};
 
-/// Pixels.
+/// Width and height in pixels.
 const SIZE: (u32, u32) = (1200, 800);
 const FONT: &str = "sans-serif";
 const INK: RGBColor = RGBColor(51, 51, 51);
-/// Okabe and Ito's colours, which the colour-blind can tell apart.
+/// Okabe and Ito's colours, which colour-blind people can distinguish.
 const BLUE: RGBColor = RGBColor(0, 114, 178);
 const ORANGE: RGBColor = RGBColor(230, 159, 0);
 const GREEN: RGBColor = RGBColor(0, 158, 115);
@@ -25,33 +25,33 @@ const RED: RGBColor = RGBColor(213, 94, 0);
 const PURPLE: RGBColor = RGBColor(204, 121, 167);
 const GREY: RGBColor = RGBColor(140, 140, 140);
 
-/// Why a plot could not be made.
+/// Why plotting failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlotError {
     /// The plot could not be drawn or written.
     #[error("cannot draw {}: {source}", path.display())]
     Draw {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// Why.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// The font is not one.
+    /// The font in the program cannot be read.
     #[error("the font cannot be read")]
     Font,
     /// The folder cannot be made.
     #[error("cannot make {}: {source}", path.display())]
     Folder {
-        /// Which one.
+        /// The folder.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
     },
 }
 
-/// Draws `cost-quality`, `reliability` and `risk` as `.svg` and `.png` in a folder, and says where they are. The path is
-/// that of the model, the budget the promise to show.
+/// Draws `cost-quality`, `reliability` and `risk` as `.svg` and `.png` in a folder. Returns the files' paths. `path`
+/// is the model's path of thresholds, `budget` the promise to show.
 ///
 /// # Errors
 /// The folder or a file in it can't be written.
@@ -106,8 +106,8 @@ impl Chart<'_> {
     }
 }
 
-/// Writes a title and what is to be seen, and leaves the rest.
-fn headed<B: DrawingBackend>(
+/// Writes a title and lines of explanation. Returns the area below them.
+fn with_heading<B: DrawingBackend>(
     area: &DrawingArea<B, Shift>,
     title: &str,
     lines: &[String],
@@ -124,12 +124,12 @@ fn percent(share: f64) -> String {
     format!("{:.0}%", 100.0 * share)
 }
 
-/// Points no nearer to each other than a few pixels, both ends among them.
+/// The points at least a few pixels apart, with both ends.
 fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    const APART: f64 = 0.004;
+    const DISTANCE: f64 = 0.004;
     let mut kept: Vec<(f64, f64)> = vec![];
     for &point in points {
-        if kept.last().is_none_or(|last| point.0 - last.0 >= APART) {
+        if kept.last().is_none_or(|last| point.0 - last.0 >= DISTANCE) {
             kept.push(point);
         }
     }
@@ -160,12 +160,12 @@ where
     let scores = || curves.iter().flat_map(|(_, curve, _)| curve.points.iter().map(|point| point.1));
     let (low, high) = (scores().fold(1.0, f64::min), scores().fold(0.0, f64::max));
     let margin = 0.06 * (high - low);
-    let below = headed(
+    let below = with_heading(
         area,
-        "What each call of the powerful model buys",
+        "Mean score by share of calls of the powerful model",
         &[
             format!("Mean score over {} rows, if the share of requests on the horizontal axis goes to the powerful model and the", evaluation.outcomes.len()),
-            "rest to the lightweight one. Each router gives up last what it trusts the lightweight model with. Higher is better.".to_owned(),
+            "rest to the lightweight one. Each router sends its least confident requests to the powerful model. Higher is better.".to_owned(),
         ],
     )?;
     let mut chart = ChartBuilder::on(&below)
@@ -208,15 +208,15 @@ where
     let bins = evaluation.reliability();
     let rows = evaluation.outcomes.len();
     let ece = crate::curve::ece(&bins);
-    let below = headed(
+    let below = with_heading(
         area,
-        "Whether a confidence means what it says",
+        "Confidence against outcome",
         &[
             format!(
-                "{rows} rows in {} bins by confidence. On the diagonal, of requests with confidence p a share p was",
+                "{rows} rows in {} bins by confidence. On the diagonal, the lightweight model suffices for a share p of the",
                 bins.len()
             ),
-            format!("answered well enough by the lightweight model. Expected calibration error {ece:.3}."),
+            format!("requests with confidence p. Expected calibration error {ece:.3}."),
         ],
     )?;
     let mut chart = ChartBuilder::on(&below)
@@ -228,7 +228,7 @@ where
         .configure_mesh()
         .light_line_style(TRANSPARENT)
         .x_desc("the model's confidence that the lightweight model suffices")
-        .y_desc("share where it did")
+        .y_desc("share of rows where it suffices")
         .axis_desc_style((FONT, 22))
         .label_style((FONT, 20))
         .x_label_formatter(&|&share| percent(share))
@@ -280,7 +280,7 @@ where
     B::ErrorType: 'static,
 {
     let RiskBudget { alpha, delta } = budget;
-    // The first rows of all say too little to be drawn.
+    // The rates over the first few rows are too noisy to draw.
     let mut measured = thinned(&evaluation.failures());
     measured.retain(|point| point.0 >= 0.03);
     let steps: Vec<(RiskStep, f64)> = path.iter().map(|step| (*step, evaluation.sent_by(step))).collect();
@@ -288,7 +288,7 @@ where
     let kept = resolve(path, budget).ok();
     let promise = match kept {
         Some(step) => format!(
-            "The promise of at most {} with confidence {} is kept by the dot: {} of the rows here go to the lightweight model.",
+            "The dot keeps the promise of at most {} with confidence {}: {} of the rows here go to the lightweight model.",
             percent(alpha),
             percent(1.0 - delta),
             percent(evaluation.sent_by(&step))
@@ -299,12 +299,12 @@ where
             percent(1.0 - delta)
         ),
     };
-    let below = headed(
+    let below = with_heading(
         area,
-        "What share can go to the lightweight model, at what risk",
+        "Risk by share of calls of the lightweight model",
         &[
             format!(
-                "How many of the requests sent to the lightweight model it fails, by how many are sent, over {} rows.",
+                "The share of the requests sent to the lightweight model that it fails, by the share that is sent, over {} rows.",
                 evaluation.outcomes.len()
             ),
             promise,

@@ -1,13 +1,13 @@
-//! Profiles: many remembered rows summed up in a few, by spherical k-means.
+//! Profiles: clusters of past rows by spherical k-means, as a small memory.
 //!
-//! A memory of every past request is exact and large. A profile stands for a cluster of them: its direction is the
-//! mean of its members', its count and success rate are theirs. Spherical k-means (Dhillon and Modha, "Concept
-//! Decompositions for Large Sparse Text Data Using Clustering", 2001) assigns each row to the centroid of largest
-//! cosine and moves each centroid to the direction of its members' sum; k-means++ (Arthur and Vassilvitskii, 2007)
-//! draws the first centroids, each with a probability proportional to its squared distance from those drawn before.
+//! A memory of every past request is exact and large. A profile represents a cluster of them, by the mean direction,
+//! the number and the success rate of its members. Spherical k-means (Dhillon and Modha, "Concept Decompositions for
+//! Large Sparse Text Data Using Clustering", 2001) assigns each row to the centroid with the largest cosine, and
+//! moves each centroid to the direction of its members' sum. k-means++ (Arthur and Vassilvitskii, 2007) draws the
+//! first centroids, each with a probability proportional to its squared distance from those drawn before.
 //!
-//! The same rows, count and seed give the same profiles on any number of threads: distances are computed in parallel
-//! and independently, sums in the order of the rows.
+//! The same rows, count and seed give the same profiles on any number of threads: distances are computed
+//! independently in parallel, and sums in the order of the rows.
 
 use crate::memory::most_common;
 use crate::retrieval::{DUPLICATE, by_block};
@@ -18,7 +18,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use tiny_dancer_core::Metadata;
 
-/// Assignments settle in fewer rounds than this, or move too little to matter.
+/// The maximum number of rounds. After so many, assignments are stable or change very little.
 const ROUNDS: usize = 25;
 
 /// Clusters of rows.
@@ -26,7 +26,7 @@ const ROUNDS: usize = 25;
 pub struct Profiles {
     /// Sums of the members' embeddings. Shape: `count x d`.
     pub(crate) sums: Array2<f64>,
-    /// Which profile each row belongs to.
+    /// The profile of each row.
     pub assignment: Vec<u32>,
 }
 
@@ -35,27 +35,27 @@ pub struct Profiles {
 pub struct Summary {
     /// Directions, of length 1. Shape: `count x d`.
     pub centroids: Array2<f32>,
-    /// What is remembered of each.
+    /// The other fields of each.
     pub profiles: Vec<Profile>,
 }
 
-/// What is remembered of one profile: a candidate but for its embedding, and for `created_at`, which whoever loads it
-/// knows best. The rows have no time, so the moment of loading is the honest one.
+/// One profile: a candidate without embedding and `created_at`. The rows have no time, so `created_at` is best set
+/// when the profile is loaded.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Profile {
     /// `profile-000` and so on.
     pub id: String,
-    /// How often the lightweight model did no worse among its members.
+    /// The share of its members where the lightweight model did no worse.
     pub success_rate: f32,
-    /// How often it did better.
+    /// The share of its members where it did better.
     pub win_rate: f32,
-    /// How many members it has.
+    /// The number of its members.
     pub access_count: u64,
     /// The most common subject of its members.
     pub metadata: Metadata,
 }
 
-/// Sums the rows of the split `train` up in `count` profiles.
+/// Clusters the rows of the split `train` into `count` profiles.
 ///
 /// # Errors
 /// There are fewer different rows than profiles, or none.
@@ -79,7 +79,7 @@ pub fn summarise(data: &Dataset, count: usize, seed: u64) -> Result<Summary, Pro
 }
 
 impl Summary {
-    /// One JSON object a line.
+    /// The profiles as JSON lines.
     ///
     /// # Panics
     /// Never: numbers and text are always JSON.
@@ -89,16 +89,16 @@ impl Summary {
     }
 }
 
-/// Why profiles could not be made.
+/// Why making profiles failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProfileError {
     /// More profiles than different rows, or none.
     #[error("count is {count}, expected 1 to {rows}, the number of different rows")]
     Count {
-        /// Profiles asked for.
+        /// The requested number of profiles.
         count: usize,
-        /// Different rows.
+        /// The number of different rows.
         rows: usize,
     },
 }
@@ -118,8 +118,8 @@ impl Profiles {
                 };
                 similarities.iter().enumerate().fold((0, f32::NEG_INFINITY), best)
             });
-            let settled = nearest.iter().map(|(profile, _)| profile).eq(&profiles.assignment);
-            if settled {
+            let stable = nearest.iter().map(|(profile, _)| profile).eq(&profiles.assignment);
+            if stable {
                 break;
             }
             profiles.assignment = nearest.iter().map(|&(profile, _)| profile).collect();
@@ -135,18 +135,18 @@ impl Profiles {
         let mut centroids = self.sums.clone();
         for mut centroid in centroids.outer_iter_mut() {
             let norm = centroid.dot(&centroid).sqrt();
-            // Members may cancel out exactly; such a sum has no direction, and attracts no row.
+            // Members may cancel out exactly. Such a sum has no direction, and its cosine with each row is 0.
             centroid /= if norm > 0.0 { norm } else { 1.0 };
         }
         centroids.mapv(|x| x as f32)
     }
 
-    /// How many there are.
+    /// The number of profiles.
     pub fn len(&self) -> usize {
         self.sums.nrows()
     }
 
-    /// Whether there are none; never.
+    /// Whether there are no profiles. Always false for profiles made by [`Profiles::new`].
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -161,7 +161,7 @@ impl Profiles {
     }
 }
 
-/// k-means++.
+/// The first centroids by k-means++.
 fn first_centroids(rows: &ArrayRef2<f32>, count: usize, seed: u64) -> Result<Array2<f32>, ProfileError> {
     let n = rows.nrows();
     if count == 0 || n == 0 {
@@ -169,7 +169,7 @@ fn first_centroids(rows: &ArrayRef2<f32>, count: usize, seed: u64) -> Result<Arr
     }
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut drawn = vec![rng.random_range(0..n)];
-    // |a - b|^2 = 2 - 2 cos; copies of what was drawn get exactly 0, whatever the rounding.
+    // |a - b|^2 = 2 - 2 cos. Copies of a drawn row get exactly 0, regardless of rounding.
     let mut distances = Array1::from_elem(n, f64::INFINITY);
     loop {
         let last = rows.row(drawn[drawn.len() - 1]);
@@ -194,7 +194,7 @@ fn first_centroids(rows: &ArrayRef2<f32>, count: usize, seed: u64) -> Result<Arr
     }
 }
 
-/// Gives each profile without members the row that is farthest from its own centroid, among profiles with several.
+/// Assigns to each empty profile the row that is farthest from its own centroid, from a profile with several members.
 fn fill_empty(assignment: &mut [u32], nearest: &[(u32, f32)], count: usize) {
     let mut sizes = vec![0_usize; count];
     for &profile in &*assignment {

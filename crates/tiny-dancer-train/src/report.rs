@@ -1,6 +1,6 @@
-//! Reports: how well a model routes the test rows, beside what it must beat.
+//! Reports: how well a model routes the test rows, against baselines.
 //!
-//! Everything is measured in one run, on the same rows. The `test` rows fitted and calibrated nothing.
+//! Everything is measured in one run, on the same rows. The `test` rows are not used for fitting or calibration.
 
 use crate::calibrate::logits;
 use crate::cell::{Parameters, Step, sigmoid};
@@ -14,56 +14,57 @@ use std::fmt;
 use tiny_dancer_core::conformal::{CalibrationTable, MIN_BIN_ROWS, nonconformity, p_value};
 use tiny_dancer_core::{Feature, Model, RouterConfig};
 
-/// Neighbours of the baseline.
+/// The number of neighbours of the baseline.
 const BASELINE: usize = 100;
 
 /// What `tiny-dancer train` prints.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Report {
-    /// How many rows each part has.
+    /// The number of rows of each part.
     pub rows: Vec<(Part, usize)>,
-    /// The best epoch; none where training was stopped before the end of the first.
+    /// The best epoch; `None` if training was stopped before the end of the first.
     pub best: Option<Epoch>,
-    /// The slope and intercept that made probabilities of the fitted logits.
+    /// The slope and intercept that turn the fitted logits into probabilities.
     pub scaling: (f64, f64),
-    /// The test rows, ranked in several ways.
+    /// The quality of several rankings of the test rows.
     pub rankings: Vec<Ranking>,
-    /// What the model decides at the default thresholds, by memory.
+    /// The model's decisions at the default thresholds, by memory.
     pub decisions: Vec<Decisions>,
-    /// Directions checked, and how many of them do not hold.
+    /// The number of directions that were checked, and of those that fail.
     pub directions: (usize, usize),
-    /// Bytes of the weights, and of the whole file.
+    /// The size of the weights and of the whole file, in bytes.
     pub bytes: (usize, usize),
 }
 
-/// One way to rank the test rows.
+/// The quality of one ranking of the test rows.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Ranking {
-    /// What ranks.
+    /// The name of the ranking.
     pub name: String,
-    /// The chance that a row that suffices ranks above one that does not; none where all rows are of one kind.
+    /// The probability that a row where the lightweight model suffices ranks above one where it does not; `None` if
+    /// all rows are of one kind.
     pub auroc: Option<f64>,
-    /// The average performance gap recovered; none where the powerful model is no better.
+    /// The average performance gap recovered; `None` if the powerful model is no better.
     pub apgr: Option<f64>,
-    /// The expected calibration error; none for what is no probability.
+    /// The expected calibration error; `None` if the scores are no probabilities.
     pub ece: Option<f64>,
 }
 
-/// What the model decides with one kind of memory.
+/// The model's decisions with one kind of memory.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Decisions {
-    /// What is remembered.
+    /// The name of the memory.
     pub memory: String,
     /// The share of test rows that go to the lightweight model.
     pub lightweight: f64,
-    /// The share of these where it does not suffice; none where there are none.
+    /// The share of these where it does not suffice; `None` if no row goes to it.
     pub failures: Option<f64>,
-    /// By level: the share of rows whose true label is in the prediction set.
+    /// Each level with the share of rows whose true label is in the prediction set.
     pub coverage: Vec<(f64, f64)>,
-    /// The same, by bin of the calibration table.
+    /// The bins of the calibration table.
     pub bins: Vec<Bin>,
 }
 
@@ -71,18 +72,18 @@ pub struct Decisions {
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Bin {
-    /// Calibration rows in it.
+    /// The number of its calibration rows.
     pub calibration: usize,
-    /// Test rows in it.
+    /// The number of its test rows.
     pub rows: usize,
-    /// By level: those whose true label is in the prediction set.
+    /// For each level, the number of test rows whose true label is in the prediction set.
     pub covered: Vec<usize>,
 }
 
 /// Levels at which coverage is reported.
 pub const LEVELS: [f64; 2] = [0.8, 0.9];
 
-/// What there is to report on.
+/// The input of a report.
 pub(crate) struct Judged<'a> {
     pub(crate) data: &'a Dataset,
     pub(crate) memories: &'a Memories,
@@ -165,7 +166,7 @@ fn decide(
         let bin = &mut bins[number];
         bin.rows += 1;
         for (covered, level) in bin.covered.iter_mut().zip(LEVELS) {
-            // Where a bin knows too little, both labels are in the set.
+            // In a bin with too few calibration rows, both labels are in the set.
             *covered += usize::from(bin.calibration < MIN_BIN_ROWS || f64::from(p) > 1.0 - level);
         }
     }
@@ -188,10 +189,11 @@ impl fmt::Display for Report {
         }
         if let Some(Epoch { number, fit, early_stopping, .. }) = &self.best {
             writeln!(f, "\nbest      epoch {number}, by the early-stopping rows")?;
-            writeln!(f, "losses    {:>16} {:>16} {:>16}", "together", "alone", "directions")?;
+            writeln!(f, "losses    {:>16} {:>16} {:>16}", "joint", "per candidate", "directions")?;
             for (name, losses) in [("fit", fit), ("early stopping", early_stopping)] {
-                let (together, alone, direction) = (losses.together, losses.alone, losses.direction);
-                writeln!(f, "  {name:<14} {together:>9.4} {alone:>16.4} {direction:>16.6}")?;
+                let (joint, per_candidate, direction) =
+                    (losses.joint, losses.per_candidate, losses.direction);
+                writeln!(f, "  {name:<14} {joint:>9.4} {per_candidate:>16.4} {direction:>16.6}")?;
             }
         }
         let (slope, intercept) = self.scaling;

@@ -1,41 +1,41 @@
 //! Retrieval: the exact nearest rows by cosine.
 //!
 //! Embeddings have length 1, so cosines are a matrix product. It is computed in blocks of queries, each on one thread
-//! and in one order, so the answer has the same bits on any number of threads; ndarray's kernels use what vector
-//! units the processor has.
+//! and in one order, so the result has the same bits on any number of threads. ndarray's kernels use the processor's
+//! vector units.
 //!
-//! A row must not retrieve itself, nor a copy of itself: both would tell it its own outcome. Copies are found by
-//! their cosine, [`DUPLICATE`] or more, and reported apart.
+//! A row must retrieve neither itself nor a copy of itself, since both contain its own outcome. Copies have a cosine
+//! of [`DUPLICATE`] or more and are returned separately.
 
 use ndarray::{ArrayRef1, ArrayRef2, Axis, s};
 use rayon::prelude::*;
 
-/// From this cosine on two embeddings are one. Equal texts give 1 up to the rounding of f16. In the public rows this
-/// lies in a gap: 272 rows have a copy by it, and only three more come as near as 0.999.
+/// Two embeddings with this cosine or more count as copies. Equal texts give 1 up to the rounding of f16. In the
+/// public rows, 272 rows have a copy by this limit, and only three more have a cosine of 0.999 or more.
 pub const DUPLICATE: f32 = 0.9999;
 
-/// Queries in one product: 128 x 8,000 cosines of f32 stay within a few megabytes.
+/// Queries in one product: 128 x 8,000 cosines of f32 take a few megabytes.
 const BLOCK: usize = 128;
 
-/// A remembered row, as a query sees it.
+/// A row of the memory that a query retrieves.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Neighbour {
-    /// The row's place in the memory.
+    /// The row's index in the memory.
     pub item: u32,
-    /// Cosine with the query.
+    /// Its cosine with the query.
     pub similarity: f32,
 }
 
-/// What one query retrieves.
+/// The rows that one query retrieves.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Nearest {
-    /// The nearest rows, nearest first, ties by place.
+    /// The nearest rows, nearest first, ties by index.
     pub neighbours: Vec<Neighbour>,
-    /// Rows of the memory that are the query itself or a copy of it, ascending.
+    /// The indices of the query itself and its copies in the memory, ascending.
     pub duplicates: Vec<u32>,
 }
 
-/// The `k` nearest rows of a memory for each query. Shapes: `q x d` and `m x d`, of rows of length 1.
+/// The `k` nearest rows of a memory for each query. Shapes: `q x d` and `m x d`, with rows of length 1.
 pub fn nearest(queries: &ArrayRef2<f32>, memory: &ArrayRef2<f32>, k: usize) -> Vec<Nearest> {
     by_block(queries, memory, |similarities| {
         let mut nearest = Nearest::default();
@@ -51,7 +51,7 @@ pub fn nearest(queries: &ArrayRef2<f32>, memory: &ArrayRef2<f32>, k: usize) -> V
     })
 }
 
-/// Keeps the `k` nearest, nearest first, ties by place.
+/// Keeps the `k` nearest, nearest first, ties by index.
 pub(crate) fn keep_nearest(neighbours: &mut Vec<Neighbour>, k: usize) {
     let order =
         |a: &Neighbour, b: &Neighbour| b.similarity.total_cmp(&a.similarity).then(a.item.cmp(&b.item));
@@ -62,7 +62,7 @@ pub(crate) fn keep_nearest(neighbours: &mut Vec<Neighbour>, k: usize) {
     neighbours.sort_unstable_by(order);
 }
 
-/// Gives each query's cosines with the whole memory to `read`, and collects what it makes of them.
+/// Calls `read` with each query's cosines with the whole memory, and collects the results.
 pub(crate) fn by_block<T: Send>(
     queries: &ArrayRef2<f32>,
     memory: &ArrayRef2<f32>,

@@ -1,4 +1,4 @@
-//! Rows: requests whose outcome with both models is known, and the part that each may play.
+//! Rows: requests whose outcome with both models is known, and the use of each.
 //!
 //! Rows are JSON lines, see the repository's `docs/rows.md`. The embeddings are a safetensors file with one tensor
 //! `embeddings`, f16 or f32, of shape `n x d`, in the order of the lines.
@@ -14,25 +14,25 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use tiny_dancer_core::{Metadata, names};
 
-/// The embeddings' one tensor.
+/// The name of the tensor of embeddings.
 pub(crate) const TENSOR: &str = "embeddings";
 
-/// Why rows or embeddings could not be read.
+/// Why reading rows or embeddings failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// Not a whole safetensors file.
+    /// The safetensors file is corrupt or truncated.
     #[error("{}: not a whole safetensors file: {source}", path.display())]
     Corrupt {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What safetensors says.
+        /// The error of the safetensors crate.
         source: Box<dyn Error + Send + Sync>,
     },
     /// The file cannot be opened or read.
     #[error("cannot read {}: {source}", path.display())]
     Io {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
@@ -40,65 +40,65 @@ pub enum ReadError {
     /// A line is not a row.
     #[error("{}: line {line}: {source}", path.display())]
     Line {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Which line, from 1.
+        /// The line, from 1.
         line: usize,
-        /// What is wrong with it.
+        /// The error in the line.
         source: FieldError,
     },
     /// A line is too long.
     #[error("{}: line {line} has more than {limit} bytes", path.display())]
     LongLine {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Which line, from 1.
+        /// The line, from 1.
         line: usize,
-        /// The most bytes.
+        /// The maximum number of bytes.
         limit: usize,
     },
     /// There are too many lines.
     #[error("{}: more than {limit} rows", path.display())]
     ManyRows {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// The most rows.
+        /// The maximum number of rows.
         limit: usize,
     },
-    /// There is no tensor `embeddings`.
+    /// The tensor `embeddings` is missing.
     #[error("{}: tensor {TENSOR} is missing", path.display())]
     MissingTensor {
-        /// Which file.
+        /// The file.
         path: PathBuf,
     },
     /// An embedding has no direction: an element is NaN or infinite, or all are zero.
     #[error("{}: embedding {row} has norm {norm}", path.display())]
     Norm {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Which embedding, from 0.
+        /// The embedding, from 0.
         row: usize,
         /// Its norm.
         norm: f32,
     },
-    /// A pipe, a device or a folder stands where embeddings are expected.
+    /// The path of the embeddings is a pipe, a device or a folder.
     #[error("{} is not a regular file", path.display())]
     NotRegular {
-        /// Which one.
+        /// The path.
         path: PathBuf,
     },
-    /// Rows and embeddings are not equally many.
+    /// The numbers of rows and embeddings differ.
     #[error("{rows} rows, but {embeddings} embeddings")]
     RowCount {
-        /// Lines in the one file.
+        /// The number of rows.
         rows: usize,
-        /// Embeddings in the other.
+        /// The number of embeddings.
         embeddings: usize,
     },
     /// The tensor has another element type or shape.
     #[error("{}: tensor {TENSOR} is {dtype} of shape {shape:?}, expected F16 or F32 of shape n x d", path.display())]
     Shape {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// The name of its element type.
         dtype: String,
@@ -107,19 +107,19 @@ pub enum ReadError {
     },
 }
 
-/// What a row is for. Rows that fitted or calibrated anything never certify.
+/// The use of a row. Rows that are used for fitting or calibration never certify.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Part {
     /// Nine tenths of `train`: the weights are fitted to them.
     Fit,
-    /// A tenth of `train`, by id hash: they say when to stop.
+    /// A tenth of `train`, by id hash: their loss decides when fitting stops.
     EarlyStopping,
     /// Half of `cal`, by id hash: confidence calibration and conformal tables.
     Calibration,
-    /// The other half of `cal`, which does nothing but certify promises.
+    /// The other half of `cal`: they only certify promises.
     Certification,
-    /// `test`, which only reports.
+    /// `test`: only for reports.
     Test,
 }
 
@@ -132,13 +132,13 @@ names!(Part, "part", {
 });
 
 impl Part {
-    /// Whether the row is of the split `train`: remembered, when the other rows are routed.
+    /// Whether the row is of the split `train`, which is the memory of the other rows.
     pub const fn is_train(self) -> bool {
         matches!(self, Self::Fit | Self::EarlyStopping)
     }
 }
 
-/// What a row's `split` may say.
+/// The split of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Split {
     Cal,
@@ -155,16 +155,16 @@ names!(Split, "split", {
 impl Split {
     pub(crate) const EXPECTED: &'static str = "train, cal or test";
 
-    /// What a row without a split gets: 70, 15 and 15 of a hundred, by the hash of its id.
-    pub(crate) fn by_lot(id: &str) -> Self {
-        match lot(id) % 100 {
+    /// The split of a row that names none: 70% `train`, 15% `cal` and 15% `test`, by the hash of its id.
+    pub(crate) fn by_hash(id: &str) -> Self {
+        match id_hash(id) % 100 {
             0..70 => Self::Train,
             70..85 => Self::Cal,
             _ => Self::Test,
         }
     }
 
-    /// The error of a row that names another one.
+    /// The error of a row that names an unknown split.
     pub(crate) fn unknown(name: String) -> FieldError {
         unexpected("split".to_owned(), &name.into(), Self::EXPECTED)
     }
@@ -173,20 +173,20 @@ impl Split {
 /// One request whose outcome is known.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
-    /// Unique.
+    /// Its unique name.
     pub id: String,
-    /// What it is about, if that is known.
+    /// Its subject, if known.
     pub subject: Option<String>,
-    /// What the row is for.
+    /// Its use.
     pub part: Part,
-    /// How well the lightweight model did, 0 to 1.
+    /// The lightweight model's score, 0 to 1.
     pub lightweight: f64,
-    /// How well the powerful model did, 0 to 1.
+    /// The powerful model's score, 0 to 1.
     pub powerful: f64,
 }
 
 impl Row {
-    /// The label: the lightweight model did no worse.
+    /// Whether the lightweight model did no worse. This is the row's label.
     pub fn suffices(&self) -> bool {
         self.lightweight >= self.powerful
     }
@@ -215,7 +215,7 @@ pub(crate) const KEYS: [&str; 10] = [
     "win_rate",
 ];
 
-/// What every line has.
+/// The keys that rows and profiles have in common.
 pub(crate) struct Named {
     pub(crate) id: String,
     pub(crate) split: Option<String>,
@@ -236,13 +236,13 @@ pub struct Dataset {
     pub rows: Vec<Row>,
     /// Their embeddings, scaled to length 1. Shape: `n x d`.
     pub embeddings: Array2<f32>,
-    /// How many rows had no split, and got one by the hash of their id.
+    /// The number of rows without a split, which got one by the hash of their id.
     pub split_by_hash: usize,
-    /// How many rows had no outcome of the powerful model, and count it as correct.
+    /// The number of rows without an outcome of the powerful model, which counts as correct.
     pub without_powerful: usize,
-    /// Keys of the rows' file that are none of the known ones; the first few, sorted.
+    /// The first few unknown keys of the rows' file, sorted.
     pub unread: Vec<String>,
-    /// Where they come from: the files' names and the beginnings of their hashes.
+    /// The files' names and the beginnings of their hashes.
     pub provenance: String,
 }
 
@@ -250,7 +250,7 @@ impl Dataset {
     /// Reads rows and their embeddings.
     ///
     /// # Errors
-    /// A file can't be read, or something in it is not as `docs/rows.md` has it.
+    /// A file can't be read, or its content is not as in `docs/rows.md`.
     pub fn read(rows: &Path, embeddings: &Path) -> Result<Self, ReadError> {
         let mut data = read_rows(rows)?;
         let (vectors, digest) = hashed_embeddings(embeddings)?;
@@ -283,8 +283,9 @@ fn fingerprint(path: &Path, digest: &str) -> String {
     format!("{} sha256:{digest}", path.file_name().unwrap_or_default().display())
 }
 
-/// What is decided by lot: the beginning of the id's SHA-256, the same on every machine and in every language.
-pub(crate) fn lot(id: &str) -> u64 {
+/// The first 64 bits of the id's SHA-256. They are the same on every machine and in every language, and decide a
+/// row's split and part.
+pub(crate) fn id_hash(id: &str) -> u64 {
     first_bits(&Sha256::digest(id))
 }
 
@@ -293,14 +294,14 @@ pub(crate) fn first_bits(digest: &[u8]) -> u64 {
     digest.iter().take(8).fold(0, |bits, &byte| bits << 8 | u64::from(byte))
 }
 
-/// The lot decides the split where there is none, a hundredth of it the part within a split, so that the two are
-/// independent.
+/// The part of a row. A missing split is the hash modulo 100, and the part within a split depends on the hash divided
+/// by 100, so that the two are independent.
 fn part(id: &str, split: Option<Split>) -> Part {
-    let of_ten = lot(id) / 100;
-    match split.unwrap_or_else(|| Split::by_lot(id)) {
-        Split::Train if of_ten.is_multiple_of(10) => Part::EarlyStopping,
+    let within_split = id_hash(id) / 100;
+    match split.unwrap_or_else(|| Split::by_hash(id)) {
+        Split::Train if within_split.is_multiple_of(10) => Part::EarlyStopping,
         Split::Train => Part::Fit,
-        Split::Cal if of_ten.is_multiple_of(2) => Part::Calibration,
+        Split::Cal if within_split.is_multiple_of(2) => Part::Calibration,
         Split::Cal => Part::Certification,
         Split::Test => Part::Test,
     }
@@ -318,7 +319,7 @@ fn read_rows(path: &Path) -> Result<Dataset, ReadError> {
         };
         let lightweight = fields.required_score("lightweight_correct")?;
         let powerful = fields.score("powerful_correct")?;
-        // Both are read by the memory alone, but may not be nonsense here either.
+        // Only memories use these two keys, but wrong values are errors here, too.
         fields.integer("created_at")?;
         fields.count("access_count")?;
         if let Some(first) = lines.insert(id.clone(), rows.len() + 1) {
@@ -338,15 +339,15 @@ fn read_rows(path: &Path) -> Result<Dataset, ReadError> {
 /// Reads the tensor `embeddings`, and scales each row to length 1. Shape: `n x d`.
 ///
 /// # Errors
-/// The file can't be read, or holds no such tensor.
+/// The file can't be read, or has no such tensor.
 pub fn read_embeddings(path: &Path) -> Result<Array2<f32>, ReadError> {
     Ok(hashed_embeddings(path)?.0)
 }
 
-/// The embeddings, and the beginning of the hash of their file.
+/// The embeddings, and the first twelve hexadecimal digits of the SHA-256 of their file.
 fn hashed_embeddings(path: &Path) -> Result<(Array2<f32>, String), ReadError> {
     let io = |source| ReadError::Io { path: path.to_owned(), source };
-    // A device could be read for ever.
+    // Reading a device might never end.
     if !std::fs::metadata(path).map_err(io)?.is_file() {
         return Err(ReadError::NotRegular { path: path.to_owned() });
     }

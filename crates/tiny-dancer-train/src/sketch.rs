@@ -1,24 +1,25 @@
-//! A sketch of the rows that a model was made of: what its file knows of them.
+//! A sketch of the rows that a model was made of, stored in its file.
 //!
-//! Of the hashes of their ids the smallest [`SIZE`] are kept (bottom-k; Broder, "On the resemblance and containment of
-//! documents", 1997). Where there are no more, each row is known. Else every row whose hash is at most the
-//! largest one kept can be compared, and no other: a fixed sample of the rows, whichever these are. So a sketch has one size
-//! however many rows there were, and never takes a row for another, as a Bloom filter does; but among many rows a few
-//! that trained may lie outside the sample.
+//! It keeps the [`SIZE`] smallest hashes of the rows' ids (bottom-k; Broder, "On the resemblance and containment of
+//! documents", 1997). Up to that number, it contains every row. With more rows, it can compare the rows whose hash is
+//! at most the largest one kept, which are a fixed sample of all rows. So a sketch has a limited size for any number
+//! of rows and, unlike a Bloom filter, practically no false positives. But with many rows, some that were used for
+//! training lie outside the sample.
 
-use crate::rows::lot;
+use crate::rows::id_hash;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use tiny_dancer_core::Model;
 
-/// Hashes that are kept. Of ten thousand rows a tenth can be compared then, in twelve kilobytes of a file.
+/// The maximum number of hashes. With ten thousand rows a tenth can be compared, and the hashes take twelve
+/// kilobytes.
 pub const SIZE: usize = 1024;
 /// The fact's name in a model file.
 pub(crate) const FACT: &str = "made_of";
-/// Hexadecimal digits of a hash: at a million judged rows, one is taken for another with a probability of 4e-6.
+/// Hexadecimal digits of a hash. With a million judged rows, the probability of a false positive is 4e-6.
 const DIGITS: usize = 12;
 
-/// The fact: how many rows there were, and the smallest hashes, ascending.
+/// The fact: the number of rows, and the smallest hashes, ascending.
 pub(crate) fn of<'a>(ids: impl IntoIterator<Item = &'a str>) -> String {
     let hashes: BTreeSet<u64> = ids.into_iter().map(hash).collect();
     let mut fact = format!("{} ", hashes.len());
@@ -29,20 +30,20 @@ pub(crate) fn of<'a>(ids: impl IntoIterator<Item = &'a str>) -> String {
     fact
 }
 
-/// How many rows of some a model was made of.
+/// The overlap of some rows with those that a model was made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Overlap {
-    /// Rows.
+    /// The number of rows.
     pub rows: usize,
-    /// ... of which so many can be compared.
+    /// The number of these that can be compared.
     pub compared: usize,
-    /// ... of which the model was fitted to, stopped by, or calibrated with so many.
+    /// The number of these that were used for fitting, early stopping or calibration.
     pub shared: usize,
 }
 
 impl Overlap {
-    /// Compares rows with those that a model was made of; `None` where its file says nothing of them.
+    /// Compares rows with those that a model was made of; `None` if its file has no sketch.
     pub fn new<'a>(model: &Model, ids: impl IntoIterator<Item = &'a str>) -> Option<Self> {
         let (count, hashes) = model.training().get(FACT)?.split_once(' ')?;
         let count: usize = count.parse().ok()?;
@@ -61,7 +62,7 @@ impl Overlap {
 }
 
 fn hash(id: &str) -> u64 {
-    lot(id) >> (64 - 4 * DIGITS)
+    id_hash(id) >> (64 - 4 * DIGITS)
 }
 
 #[cfg(test)]

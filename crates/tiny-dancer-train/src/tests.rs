@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tiny_dancer_core::{Candidate, Query, Router, RouterConfig, RoutingRequest};
 
-/// Rows around eight directions, which differ in how often the lightweight model suffices.
+/// Rows around eight directions with different rates of lightweight success.
 pub(crate) fn synthetic(n: usize) -> Dataset {
     let mut rng = ChaCha8Rng::seed_from_u64(7);
     let mut embeddings = unit_rows(n, 12, 1);
@@ -68,7 +68,7 @@ fn another_seed_gives_another_model() {
 }
 
 #[test]
-fn the_router_answers_as_the_trainer_does() {
+fn the_router_and_the_trainer_compute_the_same_confidences() {
     let data = synthetic(600);
     let Trained { model, .. } = trained(&data, TrainConfig { hidden_size: 16, ..config() });
     let folder = tempfile::TempDir::new().unwrap();
@@ -76,7 +76,7 @@ fn the_router_answers_as_the_trainer_does() {
     std::fs::write(&path, model.to_bytes()).unwrap();
     let router = Router::new(RouterConfig { model_path: Some(path), ..Default::default() }).unwrap();
 
-    // The trainer's side of it, from the weights as they were rounded.
+    // The trainer's parameters, from the model's rounded weights.
     let parameters = cell::Parameters::from_weights(model.weights());
     let memories = Memories::new(&data, Target::default(), 1);
     let train = data.select(Part::is_train);
@@ -100,23 +100,23 @@ fn the_router_answers_as_the_trainer_does() {
         let response = router.route(request).unwrap();
         let expected = cell::sigmoid(calibrate::logits(&parameters, std::slice::from_ref(&steps))[0]);
         assert!((f64::from(response.confidence) - expected).abs() < 1e-5);
-        let alone: Vec<Vec<cell::Step>> = steps.iter().map(|&step| vec![step]).collect();
-        let alone = calibrate::logits(&parameters, &alone);
+        let per_candidate: Vec<Vec<cell::Step>> = steps.iter().map(|&step| vec![step]).collect();
+        let per_candidate = calibrate::logits(&parameters, &per_candidate);
         for decision in &response.decisions {
-            let expected = cell::sigmoid(alone[decision.candidate]);
+            let expected = cell::sigmoid(per_candidate[decision.candidate]);
             assert!((f64::from(decision.confidence) - expected).abs() < 1e-5);
         }
     }
 }
 
 #[test]
-fn fitting_lowers_the_loss_of_rows_it_never_saw() {
+fn fitting_lowers_the_loss_of_unseen_rows() {
     let epochs = trained(&synthetic(600), TrainConfig { epochs: 20, ..config() }).epochs;
     assert!(epochs.last().unwrap().early_stopping.total() < epochs[0].early_stopping.total());
 }
 
 #[test]
-fn the_best_model_so_far_is_kept_when_stopped() {
+fn a_stopped_training_returns_the_best_model_so_far() {
     let data = synthetic(300);
     let seen = std::cell::Cell::new(0);
     let stopped = train(&data, config(), &mut |epoch| seen.set(epoch.number), &|| seen.get() == 2).unwrap();
@@ -125,14 +125,14 @@ fn the_best_model_so_far_is_kept_when_stopped() {
 }
 
 #[test]
-fn stopping_before_the_first_epoch_still_gives_a_model() {
+fn a_training_stopped_before_the_first_epoch_returns_a_model() {
     let stopped = train(&synthetic(300), config(), &mut |_| {}, &|| true).unwrap();
     assert!(stopped.epochs.is_empty() && stopped.report.best.is_none());
     assert!(!stopped.report.to_string().contains("best "));
 }
 
 #[test]
-fn the_file_says_how_it_was_made_and_nothing_of_the_machine() {
+fn the_file_holds_facts_of_the_training_but_not_of_the_machine() {
     let model = trained(&synthetic(300), config()).model;
     let names: Vec<&str> = model.training().keys().map(String::as_str).collect();
     assert_eq!(
@@ -144,7 +144,7 @@ fn the_file_says_how_it_was_made_and_nothing_of_the_machine() {
 }
 
 #[test]
-fn a_part_without_rows_is_named() {
+fn a_part_without_rows_is_refused() {
     for missing in [Part::Fit, Part::EarlyStopping, Part::Calibration, Part::Test] {
         let mut data = synthetic(100);
         data.rows.iter_mut().filter(|row| row.part == missing).for_each(|row| row.part = Part::Certification);
@@ -164,7 +164,7 @@ fn rows_whose_embeddings_are_all_equal_are_refused() {
 
 #[test]
 fn rows_without_a_neighbour_are_left_out() {
-    // What is remembered is one direction but for a few rows of one part, and so is half of the rest.
+    // All `train` rows but a few have one embedding, and so has half of the other rows.
     let mut data = synthetic(300);
     let first = data.embeddings.row(0).to_owned();
     for row in 0..300 {
@@ -178,7 +178,7 @@ fn rows_without_a_neighbour_are_left_out() {
 }
 
 #[test]
-fn outcomes_of_one_kind_give_numbers_or_none() {
+fn equal_outcomes_give_finite_numbers_or_none() {
     for (lightweight, powerful) in [(1.0, 1.0), (0.0, 1.0), (1.0, 0.0), (0.0, 0.0)] {
         for only_test in [false, true] {
             let mut data = synthetic(300);
@@ -196,7 +196,7 @@ fn outcomes_of_one_kind_give_numbers_or_none() {
 }
 
 #[test]
-fn knobs_out_of_range_are_refused() {
+fn configuration_values_out_of_range_are_refused() {
     let data = synthetic(100);
     for (config, expected) in [
         (TrainConfig { hidden_size: 0, ..config() }, "hidden_size"),
@@ -211,7 +211,7 @@ fn knobs_out_of_range_are_refused() {
 }
 
 #[test]
-fn the_report_names_every_ranking_in_one_table() {
+fn the_report_lists_every_ranking_in_one_table() {
     let report = trained(&synthetic(600), config()).report;
     let text = report.to_string();
     for name in ["this model, 64 past rows", "mean of the 100 nearest, suffices", "random", "coverage 0.90"] {
@@ -233,7 +233,7 @@ fn a_configuration_is_read_from_json_and_a_misspelt_key_is_refused() {
 }
 
 #[test]
-fn every_name_is_read_as_it_is_written() {
+fn every_name_is_parsed_as_it_is_written() {
     for part in Part::ALL {
         assert_eq!(part.to_string().parse(), Ok(part));
     }

@@ -19,11 +19,11 @@ fn names(folder: &TempDir) -> Vec<String> {
 
 #[cfg(unix)]
 #[test]
-fn a_link_stays_one_and_what_it_names_is_written() {
+fn a_link_is_kept_and_its_target_is_written() {
     let folder = TempDir::new().unwrap();
     let (link, real) = (folder.path().join("link"), folder.path().join("real"));
     symlink("real", &link).unwrap();
-    // Whether what it names is there or not.
+    // First without the target, then with it.
     for _ in 0..2 {
         write(&link).unwrap();
         assert_eq!(fs::read(&real).unwrap(), b"new");
@@ -51,16 +51,16 @@ fn a_file_keeps_its_mode() {
 #[test]
 fn a_new_file_has_the_mode_of_any_new_file() {
     let folder = TempDir::new().unwrap();
-    let (mine, theirs) = (folder.path().join("mine"), folder.path().join("theirs"));
-    write(&mine).unwrap();
-    fs::write(&theirs, "").unwrap();
+    let (output, ordinary) = (folder.path().join("output"), folder.path().join("ordinary"));
+    write(&output).unwrap();
+    fs::write(&ordinary, "").unwrap();
     let mode = |path| fs::metadata(path).unwrap().permissions().mode();
-    assert_eq!(mode(mine), mode(theirs));
+    assert_eq!(mode(output), mode(ordinary));
 }
 
 #[cfg(unix)]
 #[test]
-fn a_pipe_a_device_and_a_folder_are_refused_before_anything_is_written() {
+fn a_pipe_a_device_and_a_folder_are_refused_beforehand() {
     let folder = TempDir::new().unwrap();
     let pipe = folder.path().join("pipe");
     let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();

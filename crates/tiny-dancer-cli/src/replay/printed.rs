@@ -1,7 +1,7 @@
-//! What `enable_stdout` prints of spans, as the JSON that OTLP has for them.
+//! The spans that `enable_stdout` prints, converted to OTLP's JSON.
 //!
-//! OpenTelemetry's printer is for people, and a program prints other things in between: what is not understood is passed
-//! over. A number has all of its digits there, so a decision is the same to the last bit.
+//! OpenTelemetry's printed format is meant for people, and a program may print other lines in between, so unknown
+//! lines are skipped. Numbers are printed with all of their digits, so a decision is the same to the last bit.
 //!
 //! ```text
 //! Span #0
@@ -50,7 +50,7 @@ fn push(array: &mut Value, value: Value) {
     }
 }
 
-/// A value of an attribute, of the kinds that a decision has.
+/// An attribute's value, of the types that a decision uses.
 fn value_of(text: &str) -> Option<Value> {
     if let Some(list) = inside(text, "Array") {
         let (kind, list) = list.split_once('(')?;
@@ -60,7 +60,7 @@ fn value_of(text: &str) -> Option<Value> {
         return Some(json!({ "arrayValue": { "values": values? } }));
     }
     if let Some(text) = inside(text, "String") {
-        // Within it stands how the text is kept: `Static("route")`.
+        // The printed form contains the type of the string, as in `Static("route")`.
         return Some(json!({ "stringValue": text.split_once('"')?.1.rsplit_once('"')?.0 }));
     }
     let (kind, number) = text.split_once('(')?;
@@ -75,7 +75,7 @@ fn number_of(kind: &str, number: &str) -> Option<Value> {
     }
 }
 
-/// What stands between the brackets behind this word.
+/// The text in brackets after this word.
 fn inside<'a>(text: &'a str, word: &str) -> Option<&'a str> {
     text.strip_prefix(word)?.strip_prefix('(')?.strip_suffix(')')
 }

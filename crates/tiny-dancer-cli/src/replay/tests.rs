@@ -9,7 +9,7 @@ use tiny_dancer::parts::core::Router;
 use tiny_dancer::parts::tracing::LogFormat;
 use tiny_dancer::{Candidate, RouterConfig, RoutingRequest, TracingConfig, TracingSystem};
 
-/// Routes a request with so many candidates, and exports its spans.
+/// Routes a request with this number of candidates, and exports its spans.
 fn route(candidates: u8, config: TracingConfig) {
     let candidate = |i: u8| Candidate {
         embedding: vec![1.0, f32::from(i) / 10.0],
@@ -24,7 +24,7 @@ fn route(candidates: u8, config: TracingConfig) {
     assert_eq!(system.shutdown().lost(), 0);
 }
 
-/// What a collector gets of a request with so many candidates, as it would write it into a file.
+/// The export of a request with this number of candidates, as a collector would write it into a file.
 fn export(candidates: u8) -> Value {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -33,7 +33,7 @@ fn export(candidates: u8) -> Value {
     serde_json::to_value(collector.join().unwrap()).unwrap()
 }
 
-/// Takes one export.
+/// Receives one export.
 fn receive(stream: &TcpStream) -> ExportTraceServiceRequest {
     let (mut reader, mut length) = (BufReader::new(stream), 0);
     loop {
@@ -68,7 +68,7 @@ fn verdicts(text: &str) -> Vec<Verdict> {
     replay_all(text, &Model::embedded()).unwrap().into_iter().map(|replayed| replayed.verdict).collect()
 }
 
-/// The verdict on a decision after something in the export was changed.
+/// The verdict on a decision after a change of one attribute of the export.
 fn changed(key: &str, change: impl FnOnce(&mut Value)) -> Verdict {
     let mut export = export(20);
     let attributes = request(&mut export)["events"][0]["attributes"].as_array_mut().unwrap();
@@ -77,7 +77,7 @@ fn changed(key: &str, change: impl FnOnce(&mut Value)) -> Verdict {
 }
 
 #[test]
-fn what_was_exported_is_equal_however_many_candidates_and_however_it_is_laid_out() {
+fn exported_decisions_are_equal_for_any_number_of_candidates_and_any_layout() {
     let lines: Vec<_> = [1, 5, 64, 200].map(|candidates| export(candidates).to_string()).into();
     assert_eq!(verdicts(&lines.join("\n")), [const { Verdict::Equal }; 4]);
     let one = serde_json::to_string_pretty(&json!([export(3), { "batch": export(4) }])).unwrap();
@@ -85,7 +85,7 @@ fn what_was_exported_is_equal_however_many_candidates_and_however_it_is_laid_out
 }
 
 #[test]
-fn a_verdict_is_named_by_trace_and_span() {
+fn a_verdict_has_its_trace_and_span() {
     let mut export = export(3);
     let named = replay_all(&export.to_string(), &Model::embedded()).unwrap().remove(0).span;
     let mut id = |key: &str| request(&mut export)[key].as_str().unwrap().to_owned();
@@ -93,7 +93,7 @@ fn a_verdict_is_named_by_trace_and_span() {
     assert_eq!(named, format!("trace {} span {}", id("traceId"), id("spanId")));
 }
 
-/// What a program prints that routes a request with five candidates, and one without, and prints other things, too.
+/// The output of a program that routes a request with five candidates and one without, and prints other lines, too.
 fn printed() -> Option<String> {
     const MARK: &str = "TINY_DANCER_TEST_PRINTS";
     if std::env::var_os(MARK).is_some() {
@@ -104,15 +104,15 @@ fn printed() -> Option<String> {
         route(0, config);
         return None;
     }
-    let mut alone = Command::new(std::env::current_exe().unwrap());
-    alone.args(["replay::tests::what_enable_stdout_prints_is_read_too", "--exact", "--nocapture"]);
-    let output = alone.env(MARK, "").env_remove("OTEL_SDK_DISABLED").output().unwrap();
+    let mut itself = Command::new(std::env::current_exe().unwrap());
+    itself.args(["replay::tests::the_output_of_enable_stdout_is_read_too", "--exact", "--nocapture"]);
+    let output = itself.env(MARK, "").env_remove("OTEL_SDK_DISABLED").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Some(String::from_utf8(output.stdout).unwrap())
 }
 
 #[test]
-fn what_enable_stdout_prints_is_read_too() {
+fn the_output_of_enable_stdout_is_read_too() {
     let Some(printed) = printed() else { return };
     assert_eq!(verdicts(&printed), [Verdict::Equal, Verdict::Fallback]);
     let named = replay_all(&printed, &Model::embedded()).unwrap().remove(0).span;
@@ -124,7 +124,7 @@ fn what_enable_stdout_prints_is_read_too() {
 
     assert_eq!(places(&printed), [0, 1, 2, 4, 3]);
 
-    // Another number is a difference here as well, and a line that is gone is missed.
+    // A changed number is a difference here, too, and a missing line is an error.
     let line = |key| printed.lines().find(|line| line.contains(key)).unwrap();
     let confidence = line(fields::REPLAY_CONFIDENCE);
     let changed = printed.replace(confidence, &format!(" -> {}: F64(0.5)", fields::REPLAY_CONFIDENCE));
@@ -134,14 +134,14 @@ fn what_enable_stdout_prints_is_read_too() {
 }
 
 #[test]
-fn a_last_bit_is_a_difference_and_is_named() {
+fn a_change_of_the_last_bit_is_a_difference() {
     let verdict = changed(fields::REPLAY_CONFIDENCE, |value| {
         let confidence = single(value).unwrap();
         *value = otlp(f32::from_bits(confidence.to_bits() ^ 1));
     });
     assert!(!verdict.is_good());
-    let said = verdict.to_string();
-    assert!(said.starts_with("different: confidence was ") && !said.contains("uncertainty"), "{said}");
+    let text = verdict.to_string();
+    assert!(text.starts_with("different: confidence was ") && !text.contains("uncertainty"), "{text}");
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn a_changed_row_and_a_changed_reason_are_differences() {
 }
 
 #[test]
-fn another_model_a_fallback_and_another_kernel_are_said_to_be_so() {
+fn another_model_a_fallback_and_another_kernel_have_their_own_verdicts() {
     let text = |text: &'static str| move |value: &mut Value| *value = json!({ "stringValue": text });
     let verdict = changed(fields::MODEL_VERSION, text("000000000000"));
     assert!(!verdict.is_good() && verdict.to_string().contains("model 000000000000 decided"), "{verdict}");
@@ -168,7 +168,7 @@ fn another_model_a_fallback_and_another_kernel_are_said_to_be_so() {
 }
 
 #[test]
-fn what_the_router_does_not_write_is_unreadable() {
+fn an_event_in_another_format_is_unreadable() {
     let verdict = changed(fields::REPLAY_CONFIDENCE, |value| *value = json!({ "doubleValue": 0.1 }));
     assert!(verdict.to_string().contains("is not an f32"), "{verdict}");
     let verdict = changed(fields::REPLAY_CANDIDATES, |value| {
@@ -189,16 +189,16 @@ fn what_the_router_does_not_write_is_unreadable() {
     assert!(replay_all("{", &Model::embedded()).is_err());
 }
 
-/// The places of the candidates that a decision read.
+/// The places of the candidates of the first decision.
 fn places(text: &str) -> Vec<i64> {
     let replayed = replay_all(text, &Model::embedded()).unwrap().remove(0);
     replayed.candidates.iter().map(|(place, _)| *place).collect()
 }
 
 #[test]
-fn features_are_printed_a_line_a_candidate() {
+fn features_are_printed_with_one_line_per_candidate() {
     let export = export(5).to_string();
-    // Of the five directions the fourth is the query's.
+    // The fourth of the five candidates has the query's direction.
     assert_eq!(places(&export), [0, 1, 2, 4, 3]);
     let table = table(&replay_all(&export, &Model::embedded()).unwrap()[0].candidates);
     let lines: Vec<_> = table.lines().collect();

@@ -1,8 +1,8 @@
 use super::*;
 use tiny_dancer_train::past::Past;
 
-/// Three remembered requests of two dimensions.
-fn remembered() -> CandidateSet {
+/// A memory of three requests of two dimensions.
+fn memory() -> CandidateSet {
     let folder = tempfile::tempdir().unwrap();
     let (rows, vectors) = (folder.path().join("rows.jsonl"), folder.path().join("e.safetensors"));
     let text = r#"{"id": "a", "lightweight_correct": 1}
@@ -10,7 +10,7 @@ fn remembered() -> CandidateSet {
 {"id": "c", "lightweight_correct": 0}
 "#;
     std::fs::write(&rows, text).unwrap();
-    // The f32 tensor `embeddings` of shape 3 x 2, by hand.
+    // The bytes of a safetensors file with the f32 tensor `embeddings` of shape 3 x 2.
     let header = br#"{"embeddings":{"dtype":"F32","shape":[3,2],"data_offsets":[0,24]}}"#;
     let values: [f32; 6] = [1.0, 0.0, 0.8, 0.6, 0.0, 1.0];
     let bytes =
@@ -22,13 +22,13 @@ fn remembered() -> CandidateSet {
 fn run(input: &[u8]) -> (usize, Vec<Value>) {
     let router = Router::new(RouterConfig::default()).unwrap();
     let mut output = vec![];
-    let bad = stream(&router, &remembered(), input, &mut output).unwrap();
+    let bad = stream(&router, &memory(), input, &mut output).unwrap();
     let lines = output.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
     (bad, lines.map(|line| serde_json::from_slice(line).unwrap()).collect())
 }
 
 #[test]
-fn each_line_is_answered_in_order_and_bad_ones_by_number() {
+fn lines_are_answered_in_order_and_bad_lines_with_their_number() {
     let input = b"{\"id\": \"one\", \"embedding\": [1, 0.1]}\nno json\n\xff\n{\"id\": 2, \"embedding\": [0, 2], \"now\": 9}";
     let (bad, answers) = run(input);
     assert_eq!((bad, answers.len()), (2, 4));
@@ -44,7 +44,7 @@ fn each_line_is_answered_in_order_and_bad_ones_by_number() {
 }
 
 #[test]
-fn what_the_router_refuses_is_said_in_its_words() {
+fn the_error_of_the_router_is_in_the_answer() {
     let (bad, answers) = run(b"{\"id\": \"a\", \"embedding\": [1, 2, 3]}\n{\"id\": \"b\", \"embedding\": [0, 0]}\n{\"id\": \"c\", \"embedding\": []}\n");
     assert_eq!(bad, 3);
     let error = |i: usize| answers[i]["error"].as_str().unwrap();
@@ -54,7 +54,7 @@ fn what_the_router_refuses_is_said_in_its_words() {
 }
 
 #[test]
-fn a_request_says_what_is_wrong_with_it() {
+fn the_error_of_a_bad_request_is_in_the_answer() {
     let (bad, answers) = run(br#"{"id": 1, "embedding": [1, "x"]}
 {"id": 1, "embeding": [1, 0]}
 {"embedding": [1, 0]}
@@ -80,9 +80,9 @@ fn a_subject_at_the_top_is_metadata_as_in_rows() {
 }
 
 #[test]
-fn a_line_without_an_end_is_refused_by_the_limit() {
+fn a_line_without_an_end_is_refused() {
     let router = Router::new(RouterConfig::default()).unwrap();
     let endless = std::io::BufReader::new(std::io::repeat(b' '));
-    let error = stream(&router, &remembered(), endless, std::io::sink()).unwrap_err();
+    let error = stream(&router, &memory(), endless, std::io::sink()).unwrap_err();
     assert_eq!(error.to_string(), "line 1 has more than 16777216 bytes");
 }

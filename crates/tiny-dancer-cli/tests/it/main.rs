@@ -1,4 +1,4 @@
-//! The program, run as its users run it, on a few hundred made-up rows.
+//! The program, run as users run it, on a few hundred synthetic rows.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 use tiny_dancer::Model;
 
-/// A folder with rows and embeddings in it: four directions, of which one is hard for the lightweight model.
+/// A folder with rows and embeddings: four directions, one of which is hard for the lightweight model.
 struct Folder(TempDir);
 
 impl Folder {
@@ -64,8 +64,8 @@ impl Folder {
         command
     }
 
-    /// A command that remembers the rows.
-    fn remembering(&self, subcommand: &str) -> Command {
+    /// A command with the rows as its memory.
+    fn with_memory(&self, subcommand: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tiny-dancer"));
         command.arg(subcommand);
         command.arg("--memory-rows").arg(self.path("rows.jsonl"));
@@ -99,19 +99,19 @@ fn stderr(output: &Output) -> String {
 fn train_writes_a_model_and_an_aligned_report() {
     let folder = Folder::new();
     let text = stdout(&run(&mut folder.train("model.safetensors")));
-    for said in
+    for expected in
         ["300 rows had no split", "300 rows had no powerful_correct", "AUROC", "this model, 64 past rows"]
     {
-        assert!(text.contains(said), "{said} is not in\n{text}");
+        assert!(text.contains(expected), "{expected} is not in\n{text}");
     }
     assert!(folder.read("model.safetensors").len() < 40_000);
     let files = std::fs::read_dir(folder.0.path()).expect("the folder is there");
     assert_eq!(files.count(), 3, "rows, embeddings and the model");
 }
 
-/// As behind `| head`, which reads a line and goes.
+/// As with `| head`, which closes the pipe after some lines.
 #[test]
-fn a_model_is_written_though_nobody_reads_the_report() {
+fn the_model_is_written_when_standard_output_is_closed() {
     let folder = Folder::new();
     let mut command = folder.train("model.safetensors");
     let mut training =
@@ -124,7 +124,7 @@ fn a_model_is_written_though_nobody_reads_the_report() {
 }
 
 #[test]
-fn one_seed_gives_one_file_whatever_the_threads() {
+fn one_seed_gives_the_same_file_on_any_number_of_threads() {
     let folder = Folder::new();
     stdout(&run(folder.train("one").env("RAYON_NUM_THREADS", "1")));
     stdout(&run(folder.train("two").env("RAYON_NUM_THREADS", "2")));
@@ -146,7 +146,7 @@ fn profiles_writes_one_line_and_one_embedding_each() {
 }
 
 #[test]
-fn a_bad_line_is_named_by_its_number_and_nothing_is_written() {
+fn a_bad_line_is_an_error_with_its_number_and_no_file_is_written() {
     let folder = Folder::new();
     folder.write("rows.jsonl", b"{\"id\": \"a\", \"lightweight_correct\": 1}\nnot a row\n");
     let text = stderr(&run(&mut folder.train("model.safetensors")));
@@ -155,7 +155,7 @@ fn a_bad_line_is_named_by_its_number_and_nothing_is_written() {
 }
 
 #[test]
-fn rows_and_embeddings_that_do_not_fit_are_refused() {
+fn different_numbers_of_rows_and_embeddings_are_refused() {
     let folder = Folder::new();
     folder.write("rows.jsonl", b"{\"id\": \"a\", \"lightweight_correct\": 1}\n");
     let text = stderr(&run(&mut folder.train("model.safetensors")));
@@ -163,7 +163,7 @@ fn rows_and_embeddings_that_do_not_fit_are_refused() {
 }
 
 #[test]
-fn a_knob_out_of_range_is_refused() {
+fn an_argument_out_of_range_is_refused() {
     let folder = Folder::new();
     let text = stderr(&run(folder.command("train").args(["--hidden-size", "65", "--out", "x"])));
     assert!(text.contains("hidden_size is 65, expected 1 to 64"), "{text}");
@@ -190,19 +190,19 @@ fn a_model_is_written_through_a_link_and_never_over_a_device() {
     assert!(piped.status.success());
     let text = stderr(&run(&mut folder.train("pipe")));
     assert!(text.ends_with("pipe: not a regular file\n"), "{text}");
-    // Known before the rows are read.
+    // The error comes before the rows are read.
     folder.write("rows.jsonl", b"no row");
     let text = stderr(&run(&mut folder.train("nowhere/model")));
     assert!(text.contains("cannot write") && !text.contains("rows.jsonl"), "{text}");
 }
 
-/// As behind `| head`.
+/// As with `| head`.
 #[cfg(unix)]
 #[test]
-fn route_ends_quietly_where_its_answers_are_not_read() {
+fn route_ends_without_an_error_text_when_standard_output_is_closed() {
     use std::io::{BufRead, BufReader, Write};
     let folder = Folder::new();
-    let mut command = folder.remembering("route");
+    let mut command = folder.with_memory("route");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut routing = command.spawn().expect("the program starts");
     let mut requests = routing.stdin.take().expect("it is piped");
@@ -220,7 +220,7 @@ fn route_ends_quietly_where_its_answers_are_not_read() {
 }
 
 #[test]
-fn a_key_that_is_not_read_is_named() {
+fn an_unknown_key_is_reported() {
     let folder = Folder::new();
     let rows = String::from_utf8(folder.read("rows.jsonl")).expect("JSON is UTF-8");
     folder.write("rows.jsonl", rows.replace("\"subject\"", "\"topic\"").as_bytes());
@@ -236,16 +236,16 @@ fn a_key_that_is_not_read_is_named() {
 }
 
 #[test]
-fn a_cause_is_said_once() {
+fn a_cause_is_printed_once() {
     let folder = Folder::new();
-    let text = stderr(&run(folder.remembering("route").arg("--model").arg(folder.path("nowhere"))));
+    let text = stderr(&run(folder.with_memory("route").arg("--model").arg(folder.path("nowhere"))));
     assert_eq!(text.matches("No such file").count(), 1, "{text}");
     assert_eq!(text.lines().count(), 1, "{text}");
 }
 
-/// The blocks of Python in the documentation write files that are read.
+/// Runs the blocks of Python in docs/rows.md.
 #[test]
-fn what_the_documented_writer_writes_is_read() {
+fn files_of_the_documented_writer_are_read() {
     if Command::new("python3").arg("--version").output().is_err() {
         eprintln!("SKIPPED: there is no python3 to run the writer of docs/rows.md with");
         return;
@@ -273,22 +273,22 @@ write('rows', rows, directions)
     assert_eq!(mine.lines().count(), 2);
 }
 
-/// The file of a model without what it knows of its training.
+/// The bytes of a model without the facts of its training.
 fn without_facts(path: &Path) -> Vec<u8> {
     let model = Model::load(path).expect("a model");
-    let (alone, together) = (model.alone().clone(), model.together().clone());
-    Model::new(model.weights().clone(), model.ties(), alone, together, BTreeMap::default())
+    let (per_candidate, joint) = (model.alone().clone(), model.together().clone());
+    Model::new(model.weights().clone(), model.ties(), per_candidate, joint, BTreeMap::default())
         .expect("the parts of a model")
         .to_bytes()
 }
 
 #[test]
-fn training_and_judging_divide_rows_alike_and_training_rows_are_judged_on_request_alone() {
+fn training_and_judging_use_the_same_splits_and_training_rows_are_judged_only_on_request() {
     let folder = Folder::new();
     let trained = stdout(&run(&mut folder.train("model")));
     let tested = trained.split("test ").nth(1).expect("the report counts rows");
     let tested = tested.lines().next().expect("the report counts rows");
-    let mut evaluate = folder.remembering("evaluate");
+    let mut evaluate = folder.with_memory("evaluate");
     evaluate.arg("--rows").arg(folder.path("rows.jsonl"));
     evaluate.arg("--embeddings").arg(folder.path("embeddings.safetensors"));
     let text = stdout(&run(&mut evaluate));
@@ -311,14 +311,14 @@ fn training_and_judging_divide_rows_alike_and_training_rows_are_judged_on_reques
     assert!(text.contains("--allow-training-rows"), "{text}");
     evaluate.arg("--allow-training-rows");
     let text = stdout(&run(&mut evaluate));
-    assert!(text.contains("these figures flatter it"), "{text}");
+    assert!(text.contains("these figures are too good"), "{text}");
     let json = stdout(&run(evaluate.arg("--json")));
     let json: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
     assert_eq!(json["training_rows"], json["rows"]);
 }
 
 #[test]
-fn a_training_ends_with_what_can_be_promised_and_route_says_that_it_is_not_used() {
+fn train_lists_the_promises_of_its_model_and_route_notes_that_none_is_used() {
     let folder = Folder::of(2_000);
     let text = stdout(&run(&mut folder.train("model")));
     let last = text.lines().last().expect("it prints");
@@ -328,14 +328,14 @@ fn a_training_ends_with_what_can_be_promised_and_route_says_that_it_is_not_used(
     let smallest = text.lines().skip_while(|line| !line.contains("alpha  lightweight")).nth(1);
     let smallest = smallest.and_then(|line| line.split_whitespace().next()).expect("a table");
     let route = |alpha: &[&str]| {
-        let mut route = folder.remembering("route");
+        let mut route = folder.with_memory("route");
         route.arg("--model").arg(folder.path("model")).args(alpha).stdin(Stdio::null());
         let output = run(&mut route);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
-    let said = route(&[]);
-    assert!(said.contains(&format!("can promise a risk, from --alpha {smallest} on")), "{said}");
+    let notes = route(&[]);
+    assert!(notes.contains(&format!("can promise a risk, from --alpha {smallest} on")), "{notes}");
     assert_eq!(route(&["--alpha", smallest]), "");
 }
 
@@ -344,25 +344,25 @@ fn rows_that_trained_a_model_do_not_certify_it() {
     let folder = Folder::new();
     stdout(&run(&mut folder.train("model")));
     let rows = String::from_utf8(folder.read("rows.jsonl")).expect("JSON is UTF-8");
-    // Half of the rows that trained are said to certify.
+    // Half of the training rows get the split `cal`.
     let resplit = |(i, line): (usize, &str)| {
         let split = if i % 2 == 0 { "cal" } else { "train" };
         line.replacen('{', &format!("{{\"split\": \"{split}\", "), 1) + "\n"
     };
     folder.write("rows.jsonl", rows.lines().enumerate().map(resplit).collect::<String>().as_bytes());
-    let mut calibrate = folder.remembering("calibrate");
+    let mut calibrate = folder.with_memory("calibrate");
     calibrate.arg("--rows").arg(folder.path("rows.jsonl"));
     calibrate.arg("--embeddings").arg(folder.path("embeddings.safetensors"));
     let text = stderr(&run(calibrate.arg("--model").arg(folder.path("model"))));
     assert!(text.contains("the model was made of ") && text.contains("--allow-training-rows"), "{text}");
 }
 
-/// All suffice, none does, one row, and no row that certifies: a number or a reason.
+/// All rows suffice, none does, no row calibrates, and only one row.
 #[test]
-fn degenerate_rows_end_in_a_number_or_a_reason() {
+fn degenerate_rows_give_finite_numbers_or_an_error() {
     let line = |i: usize, split: &str, rest: &str| format!("{{\"id\": \"row-{i}\"{split}{rest}}}\n");
     let judged = |folder: &Folder| {
-        let mut evaluate = folder.remembering("evaluate");
+        let mut evaluate = folder.with_memory("evaluate");
         evaluate.arg("--rows").arg(folder.path("rows.jsonl"));
         evaluate.arg("--embeddings").arg(folder.path("embeddings.safetensors"));
         run(evaluate.arg("--model").arg(folder.path("model")))

@@ -2,7 +2,7 @@ use super::*;
 use crate::memory::Seen;
 use rand::RngExt;
 
-/// A cell that answers with its head's bias alone, or whose logit is a steep function of the success rate.
+/// A cell whose logit is its head's bias. Tests may change its other values.
 fn cell(head_bias: f64) -> Parameters {
     let mut values = vec![0.0; Parameters::count(1)];
     *values.last_mut().unwrap() = head_bias;
@@ -43,7 +43,7 @@ fn scaling_survives_rows_that_all_suffice() {
 
 #[test]
 fn seven_hundred_rows_fill_every_bin_above_the_lowest() {
-    let table = together(&cell(1.0), &memory(750), &rows(750), 1);
+    let table = joint(&cell(1.0), &memory(750), &rows(750), 1);
     assert_eq!(table.bins(), 4 * 3);
     let sizes: Vec<usize> = (0..table.bins()).map(|bin| table.scores(bin).len()).collect();
     assert_eq!(sizes.iter().sum::<usize>(), 750);
@@ -51,27 +51,27 @@ fn seven_hundred_rows_fill_every_bin_above_the_lowest() {
     for counts in sizes[3..].chunks(3) {
         assert!(counts[0] >= 55 && counts[1] >= 55 && counts[2] >= 110, "{sizes:?}");
     }
-    let table = alone(&cell(1.0), &memory(750), &rows(750), 1);
+    let table = per_candidate(&cell(1.0), &memory(750), &rows(750), 1);
     assert_eq!(table.bins(), 4);
     assert!((1..4).all(|bin| table.scores(bin).len() >= 200));
 }
 
 #[test]
-fn what_is_farther_than_any_calibration_row_is_unknown() {
-    let table = together(&cell(1.0), &memory(750), &rows(750), 1);
+fn a_request_farther_than_all_calibration_rows_has_an_uncertainty_of_1() {
+    let table = joint(&cell(1.0), &memory(750), &rows(750), 1);
     assert_eq!(table.uncertainty(0.99, 0.1, 64), 1.0);
     assert!(table.uncertainty(0.99, 0.5, 64) < 1.0);
 }
 
 #[test]
-fn rows_that_see_nothing_are_left_out() {
+fn rows_without_candidates_are_left_out() {
     let mut memory = memory(100);
     memory.seen[..50].iter_mut().for_each(Vec::clear);
-    let table = together(&cell(1.0), &memory, &rows(100), 1);
+    let table = joint(&cell(1.0), &memory, &rows(100), 1);
     assert_eq!((0..table.bins()).map(|bin| table.scores(bin).len()).sum::<usize>(), 50);
 }
 
-/// Coverage on fresh rows of the same kind stays with the level, whatever the confidences are worth.
+/// Coverage on new rows of the same distribution keeps the level even where the confidences are badly calibrated.
 #[test]
 fn coverage_holds_on_exchangeable_rows() {
     let mut rng = ChaCha8Rng::seed_from_u64(5);
@@ -85,13 +85,13 @@ fn coverage_holds_on_exchangeable_rows() {
         let rows = rows.collect();
         (memory, rows)
     };
-    // A cell that looks at the success rate, and is far too sure of itself.
+    // A cell that reads the success rate and is far too confident.
     let mut cell = cell(-4.0);
     cell.values[Feature::SuccessRate as usize] = 3.0;
     let head = cell.values.len() - 2;
     cell.values[head] = 12.0;
     let (memory, rows) = draw(3000);
-    let table = together(&cell, &memory, &rows, 1);
+    let table = joint(&cell, &memory, &rows, 1);
     let (memory, rows) = draw(3000);
     let requests: Vec<Vec<Step>> = rows.iter().map(|&(row, _)| memory.now(row, JOINT_CANDIDATES)).collect();
     let covered = logits(&cell, &requests).into_iter().zip(&rows).zip(&requests).filter(

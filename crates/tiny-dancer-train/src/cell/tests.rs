@@ -11,23 +11,23 @@ fn parameters(hidden: usize, seed: u64) -> Parameters {
     Parameters { hidden, values }
 }
 
-/// Sequences of these lengths; a candidate alone is one of length 1.
+/// Sequences of these lengths. The per-candidate pass has length 1.
 fn sequences(lengths: &[usize], seed: u64) -> Vec<Vec<Step>> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut step = || std::array::from_fn(|f| rng.random_range(if f == 0 { -1.0..1.0 } else { 0.0..1.0 }));
     lengths.iter().map(|&length| (0..length).map(|_| step()).collect()).collect()
 }
 
-/// A loss that weighs each sequence differently, so that none can stand in for another.
+/// A loss that weights each sequence differently, so that exchanged sequences change it.
 fn loss(logits: &[f64]) -> f64 {
     logits.iter().enumerate().map(|(i, logit)| (i as f64 + 1.0) * logit.sin()).sum()
 }
 
 #[test]
-fn gradients_are_those_of_finite_differences_for_every_parameter_and_both_uses() {
-    let alone = [1, 1, 1];
-    let together = [7, 1, 64, 3];
-    for lengths in [&alone[..], &together] {
+fn gradients_equal_finite_differences_for_every_parameter_and_both_passes() {
+    let per_candidate = [1, 1, 1];
+    let joint = [7, 1, 64, 3];
+    for lengths in [&per_candidate[..], &joint] {
         let mut parameters = parameters(5, 1);
         let batch = Batch::new(&sequences(lengths, 2));
         let pass = Pass::new(&parameters, &batch);
@@ -50,17 +50,17 @@ fn gradients_are_those_of_finite_differences_for_every_parameter_and_both_uses()
 }
 
 #[test]
-fn sequences_do_not_know_of_one_another() {
+fn the_sequences_of_a_batch_do_not_affect_each_other() {
     let (parameters, all) = (parameters(6, 3), sequences(&[3, 1, 9, 1, 2], 4));
-    let together = Pass::new(&parameters, &Batch::new(&all)).logits();
-    for (sequence, logit) in all.iter().zip(together) {
+    let batched = Pass::new(&parameters, &Batch::new(&all)).logits();
+    for (sequence, logit) in all.iter().zip(batched) {
         let own = Pass::new(&parameters, &Batch::new(std::slice::from_ref(sequence))).logits()[0];
         assert!((own - logit).abs() < 1e-12);
     }
 }
 
 #[test]
-fn a_step_is_the_published_equations() {
+fn a_step_follows_the_published_equations() {
     let parameters = parameters(4, 5);
     let all = sequences(&[2], 6);
     let cell = parameters.views();

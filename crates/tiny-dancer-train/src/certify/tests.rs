@@ -9,18 +9,18 @@ use tiny_dancer_core::promise::{RiskBudget, resolve};
 const BUDGET: RiskBudget = RiskBudget { alpha: 0.15, delta: 0.05 };
 const RESPLITS: u32 = 400;
 
-fn said(confidence: f32, uncertainty: f32) -> Judgement {
+fn judgement(confidence: f32, uncertainty: f32) -> Judgement {
     Judgement { confidence, uncertainty, top_similarity: 0.5, candidates: 64 }
 }
 
-/// What became of many promises.
+/// The outcomes of many promises.
 #[derive(Debug, Default)]
 struct Promises {
-    /// Refused, or no step at all.
+    /// Promises that were refused.
     refused: u32,
-    /// The chosen threshold fails more often than promised.
+    /// Promises whose threshold fails more often than promised.
     broken: u32,
-    /// Mean share of rows that go to the lightweight model.
+    /// The mean share of rows that go to the lightweight model.
     share: f64,
 }
 
@@ -40,7 +40,7 @@ impl Promises {
     }
 }
 
-/// Certifies with `certifying` rows of the pool, drawn anew for each promise: by the bound, and by the plain average.
+/// Certifies with `certifying` random rows of the pool for each promise: by the bound, and by the plain average.
 fn resplit(thresholds: &[f32], pool: &[Tried], certifying: usize) -> [Promises; 2] {
     let mut rng = ChaCha8Rng::seed_from_u64(11);
     let mut rows = pool.to_vec();
@@ -58,22 +58,23 @@ fn resplit(thresholds: &[f32], pool: &[Tried], certifying: usize) -> [Promises; 
     [Promises::of(by_bound, pool), Promises::of(by_average, pool)]
 }
 
-/// The most broken promises that chance allows, with 99% confidence, where each breaks with probability delta.
+/// The most broken promises that chance explains with 99% confidence, if each breaks with probability delta.
 fn allowance() -> u32 {
     let too_many = |broken: &u32| upper_bound(RESPLITS, RESPLITS - broken, 0.01) < 1.0 - BUDGET.delta;
     (0..=RESPLITS).find(too_many).unwrap() - 1
 }
 
 #[test]
-fn the_allowance_is_that_of_the_binomial() {
+fn the_allowance_is_a_quantile_of_the_binomial() {
     // P(X >= 32) = 0.0071 and P(X >= 31) = 0.0123 for 400 tries at 0.05.
     assert_eq!(allowance(), 31);
 }
 
 #[test]
-fn thresholds_fall_from_a_hundred_rows_to_all_that_are_known() {
-    let fitting: Vec<Tried> =
-        (0..1000).map(|i| (said(i as f32 / 1000.0, if i < 100 { 1.0 } else { 0.2 }), i >= 800)).collect();
+fn thresholds_fall_from_a_hundred_rows_to_all_with_a_known_uncertainty() {
+    let fitting: Vec<Tried> = (0..1000)
+        .map(|i| (judgement(i as f32 / 1000.0, if i < 100 { 1.0 } else { 0.2 }), i >= 800))
+        .collect();
     let thresholds = thresholds(&fitting, 500);
     assert_eq!((thresholds[0], thresholds[thresholds.len() - 1]), (0.8, 0.1));
     assert_eq!(thresholds[1], 0.775);
@@ -82,16 +83,20 @@ fn thresholds_fall_from_a_hundred_rows_to_all_that_are_known() {
 
 #[test]
 fn the_path_begins_where_the_fitting_rows_predict_the_smallest_bound() {
-    // No failure in the upper half, nothing else below it: the more of the upper half, the surer.
-    let fitting: Vec<Tried> = (0..1000).map(|i| (said(i as f32 / 1000.0, 0.2), i >= 500)).collect();
+    // No failure in the upper half, only failures below it: the whole upper half has the smallest bound.
+    let fitting: Vec<Tried> = (0..1000).map(|i| (judgement(i as f32 / 1000.0, 0.2), i >= 500)).collect();
     assert_eq!(thresholds(&fitting, 500)[0], 0.5);
 }
 
-/// As 2,000 rows leave: a hundred of these would be two thirds, and fail too often.
+/// The row counts of a log of 2,000 rows. A hundred of 139 certifying rows would be more than two thirds of them, of
+/// which too many fail.
 #[test]
 fn a_path_of_few_certifying_rows_begins_with_fewer_than_a_hundred() {
     let row = |i: usize| {
-        (said(i as f32 / 1251.0, 0.2), if i >= 750 { !i.is_multiple_of(17) } else { !i.is_multiple_of(3) })
+        (
+            judgement(i as f32 / 1251.0, 0.2),
+            if i >= 750 { !i.is_multiple_of(17) } else { !i.is_multiple_of(3) },
+        )
     };
     let fitting: Vec<Tried> = (0..1251).map(row).collect();
     let certifying: Vec<Tried> = (0..1251).step_by(9).map(row).collect();
@@ -103,10 +108,10 @@ fn a_path_of_few_certifying_rows_begins_with_fewer_than_a_hundred() {
 }
 
 #[test]
-fn few_certifying_rows_leave_one_step_and_unknown_ones_none() {
-    let fitting: Vec<Tried> = (0..10).map(|i| (said(i as f32 / 10.0, 0.2), true)).collect();
+fn few_certifying_rows_give_one_step_and_uncertain_rows_give_none() {
+    let fitting: Vec<Tried> = (0..10).map(|i| (judgement(i as f32 / 10.0, 0.2), true)).collect();
     assert_eq!(thresholds(&fitting, 50), [0.0]);
-    assert_eq!(thresholds(&[(said(0.9, 1.0), true)], 1000), [] as [f32; 0]);
+    assert_eq!(thresholds(&[(judgement(0.9, 1.0), true)], 1000), [] as [f32; 0]);
 }
 
 #[test]
@@ -121,24 +126,28 @@ fn a_memory_of_another_dimension_is_refused() {
 
 #[test]
 fn without_certifying_rows_the_path_still_ends() {
-    let fitting: Vec<Tried> = (0..10).map(|i| (said(i as f32 / 10.0, 0.2), true)).collect();
+    let fitting: Vec<Tried> = (0..10).map(|i| (judgement(i as f32 / 10.0, 0.2), true)).collect();
     assert_eq!(thresholds(&fitting, 0), [0.0]);
 }
 
 #[test]
 fn a_step_counts_the_rows_that_the_router_would_send() {
-    let rows =
-        [(said(0.9, 0.1), true), (said(0.9, 1.0), false), (said(0.8, 0.99), false), (said(0.7, 0.5), true)];
+    let rows = [
+        (judgement(0.9, 0.1), true),
+        (judgement(0.9, 1.0), false),
+        (judgement(0.8, 0.99), false),
+        (judgement(0.7, 0.5), true),
+    ];
     let counts: Vec<_> = count(&[0.9, 0.8, 0.1], &rows).iter().map(|step| (step.n, step.failures)).collect();
     assert_eq!(counts, [(1, 0), (2, 1), (3, 1)]);
 }
 
 #[test]
-fn resplits_of_made_rows_keep_the_promise_and_the_plain_average_does_not() {
+fn resplits_of_synthetic_rows_keep_the_promise_and_the_plain_average_does_not() {
     let mut rng = ChaCha8Rng::seed_from_u64(7);
     let mut row = || {
         let confidence: f32 = rng.random();
-        (said(confidence, 0.3), rng.random_bool(f64::from(0.7 + 0.25 * confidence)))
+        (judgement(confidence, 0.3), rng.random_bool(f64::from(0.7 + 0.25 * confidence)))
     };
     let fitting: Vec<Tried> = (0..5000).map(|_| row()).collect();
     let pool: Vec<Tried> = (0..4000).map(|_| row()).collect();
@@ -148,7 +157,8 @@ fn resplits_of_made_rows_keep_the_promise_and_the_plain_average_does_not() {
     assert!(average.broken > 5 * bound.broken.max(allowance()), "{average:?}");
 }
 
-/// Real rows: the embedded model's scores, certified on half of `cal`, judged on it and `test` together.
+/// The embedded model's judgements of real rows: certified on rows drawn from half of `cal` and `test`, judged on all
+/// of these.
 #[test]
 fn resplits_of_real_rows_keep_the_promise_and_the_plain_average_does_not() {
     let Some(folder) = std::env::var_os("TINY_DANCER_DATA") else {
@@ -166,7 +176,7 @@ fn resplits_of_real_rows_keep_the_promise_and_the_plain_average_does_not() {
     let fitting = part(Part::Fit);
     let certifying = part(Part::Certification);
     let pool = [certifying.clone(), part(Part::Test)].concat();
-    // As many rows as certify the shipped model, and as many as `cal` has.
+    // The number of rows that certify the shipped model, and twice that, about the size of `cal`.
     for certifying in [certifying.len(), 2 * certifying.len()] {
         let [bound, average] = resplit(&thresholds(&fitting, certifying), &pool, certifying);
         eprintln!("{certifying} of {} rows certify: bound {bound:?}, average {average:?}", pool.len());

@@ -3,7 +3,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tiny_dancer_core::conformal::CalibrationRow;
 
-/// Rows of two bins, whose confidences are right when `honest`, and the complement when not.
+/// Rows whose confidences are the true probabilities if `honest`, else their complements.
 fn rows(n: usize, honest: bool, seed: u64) -> Vec<(Judgement, bool)> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     (0..n)
@@ -16,11 +16,11 @@ fn rows(n: usize, honest: bool, seed: u64) -> Vec<(Judgement, bool)> {
 }
 
 fn table(rows: &[(Judgement, bool)]) -> CalibrationTable {
-    let row = |&(said, sufficed): &(Judgement, bool)| CalibrationRow {
-        confidence: said.confidence,
+    let row = |&(judgement, sufficed): &(Judgement, bool)| CalibrationRow {
+        confidence: judgement.confidence,
         sufficed,
-        top_similarity: said.top_similarity,
-        candidates: said.candidates,
+        top_similarity: judgement.top_similarity,
+        candidates: judgement.candidates,
     };
     CalibrationTable::new(vec![0.1, 0.5], vec![], rows.iter().map(row))
 }
@@ -34,10 +34,10 @@ fn chances_add_up_to_one_and_have_the_beta_binomial_mean() {
 }
 
 #[test]
-fn one_row_is_covered_as_often_as_promised() {
+fn one_row_is_covered_with_the_probability_of_its_level() {
     // n = 9, level 0.8: l = 2, so 8 of 10 ranks are covered.
     assert!((chances(9, 1, 0.8)[1] - 0.8).abs() < 1e-12);
-    // Too few rows to leave any out.
+    // With so few rows the set contains every label.
     assert_eq!(chances(3, 2, 0.8), [0.0, 0.0, 1.0]);
 }
 
@@ -50,7 +50,7 @@ fn a_quantile_leaves_at_most_its_chance_below() {
 #[test]
 fn exchangeable_rows_are_covered_overall_and_in_each_bin() {
     let coverages = coverage(&table(&rows(600, true, 1)), &rows(2000, true, 2));
-    // The bin below a similarity of 0.1 has some sixty calibration rows, so it answers.
+    // The bin below a similarity of 0.1 has some sixty calibration rows, which is enough.
     assert_eq!(coverages.len(), LEVELS.len() * 4);
     assert!(coverages.iter().all(Coverage::holds), "{coverages:?}");
     let overall: Vec<_> = coverages.iter().filter(|coverage| coverage.bin.is_none()).collect();
@@ -59,7 +59,7 @@ fn exchangeable_rows_are_covered_overall_and_in_each_bin() {
 }
 
 #[test]
-fn rows_of_another_world_are_not_and_a_bin_that_knows_nothing_is_left_out() {
+fn rows_of_another_distribution_are_not_covered_and_a_bin_with_too_few_rows_is_left_out() {
     let coverages = coverage(&table(&rows(300, true, 3)), &rows(2000, false, 4));
     assert!(coverages.iter().filter(|coverage| coverage.bin.is_none()).all(|overall| !overall.holds()));
     assert!(coverages.iter().all(|coverage| coverage.bin != Some(0)));

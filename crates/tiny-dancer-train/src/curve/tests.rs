@@ -8,13 +8,13 @@ fn outcome(lightweight: f64, powerful: f64) -> Outcome {
     Outcome { lightweight, powerful }
 }
 
-/// Six rows: two that only the powerful model gets, one that only the lightweight one does.
+/// Six rows: two that only the powerful model answers correctly, one that only the lightweight model does.
 fn six() -> Vec<Outcome> {
     [(1, 1), (0, 1), (1, 0), (0, 1), (1, 1), (0, 0)].map(|(l, p)| outcome(f64::from(l), f64::from(p))).into()
 }
 
 #[test]
-fn a_curve_by_hand() {
+fn a_curve_equals_one_computed_by_hand() {
     // Row 2 first (a gain), then 0, 4 and 5 as one group, then the losses one by one.
     let ranking = Ranking::new(&[0.5, 0.2, 0.9, 0.1, 0.5, 0.5]);
     let curve = ranking.curve(&six(), &[1.0; 6]);
@@ -33,7 +33,7 @@ fn a_curve_by_hand() {
 }
 
 #[test]
-fn a_weight_of_two_is_a_row_twice() {
+fn a_weight_of_two_counts_as_two_rows() {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
     let outcomes: Vec<Outcome> = (0..80).map(|_| outcome(rng.random(), 0.2 + rng.random::<f64>())).collect();
     let confidences: Vec<f64> = (0..80).map(|_| f64::from(rng.random_range(0..20)) / 20.0).collect();
@@ -58,7 +58,7 @@ fn a_weight_of_two_is_a_row_twice() {
 }
 
 #[test]
-fn scores_are_those_of_the_training_report() {
+fn scores_equal_those_of_the_training_report() {
     let mut rng = ChaCha8Rng::seed_from_u64(4);
     let row = |_| Row {
         id: String::new(),

@@ -5,7 +5,8 @@ fn seen(item: u32) -> Seen {
     Seen { item, similarity: 1.0 - item as f32 / 1000.0, frequency: 0.1, success: 1.0 }
 }
 
-/// One row that sees 200 candidates, of which every second has its subject; all succeed, but what drift brings does not.
+/// One row with 200 candidates, of which every second has its subject. All have a success rate of 1, but drift
+/// replaces it by 0.
 fn memories() -> Memories {
     let subjects = (0..200).map(|item| Some(item % 2)).collect();
     let memory = Memory { seen: vec![(0..200).map(seen).collect()], success: vec![0.0; 200], subjects };
@@ -20,14 +21,14 @@ fn requests() -> Vec<Request> {
 #[test]
 fn requests_have_one_to_sixty_four_candidates_nearest_first() {
     for request in requests() {
-        assert!((1..=JOINT_CANDIDATES).contains(&request.together.len()));
-        assert!(request.together.is_sorted_by(|a, b| a[0] >= b[0]));
-        assert_eq!(request.alone.len(), ALONE);
+        assert!((1..=JOINT_CANDIDATES).contains(&request.joint.len()));
+        assert!(request.joint.is_sorted_by(|a, b| a[0] >= b[0]));
+        assert_eq!(request.per_candidate.len(), PER_CANDIDATE);
     }
 }
 
 #[test]
-fn half_of_all_prefixes_are_whole_and_a_quarter_short() {
+fn half_of_all_prefixes_have_64_candidates_and_a_quarter_fewer_than_8() {
     let mut rng = ChaCha8Rng::seed_from_u64(2);
     let prefixes: Vec<usize> = (0..10_000).map(|_| prefix(&mut rng)).collect();
     let count = |range: std::ops::RangeInclusive<usize>| {
@@ -39,8 +40,8 @@ fn half_of_all_prefixes_are_whole_and_a_quarter_short() {
 }
 
 #[test]
-fn a_memory_of_recency_r_holds_with_probability_r() {
-    let steps: Vec<Step> = requests().into_iter().flat_map(|request| request.together).collect();
+fn an_item_of_recency_r_keeps_its_success_rate_with_probability_r() {
+    let steps: Vec<Step> = requests().into_iter().flat_map(|request| request.joint).collect();
     for low in [0.0, 0.2, 0.4, 0.6, 0.8] {
         let near: Vec<&Step> = steps.iter().filter(|step| (low..low + 0.2).contains(&step[1])).collect();
         let holds = near.iter().map(|step| step[3]).sum::<f64>() / near.len() as f64;
@@ -51,26 +52,27 @@ fn a_memory_of_recency_r_holds_with_probability_r() {
 }
 
 #[test]
-fn overlap_is_seen_only_where_subjects_are_one() {
-    let steps: Vec<Step> = requests().into_iter().flat_map(|request| request.together).collect();
-    // The similarity tells which item it was.
+fn only_equal_subjects_overlap() {
+    let steps: Vec<Step> = requests().into_iter().flat_map(|request| request.joint).collect();
+    // The similarity identifies the item.
     let item = |step: &Step| ((1.0 - step[0]) * 1000.0).round() as u32;
     assert!(steps.iter().all(|step| step[4] == 0.0 || item(step).is_multiple_of(2)));
     let shared = steps.iter().filter(|step| step[4] == 1.0).count() as f64 / steps.len() as f64;
-    // Half of the requests are named, half of the candidates share it, and a quarter of these were dropped.
+    // Half of the requests have a subject, half of the candidates have the same one, and a quarter of these is
+    // dropped.
     assert!((shared - 0.5 * 0.5 * 0.75).abs() < 0.03, "{shared}");
 }
 
 #[test]
-fn a_row_that_sees_nothing_makes_an_empty_request() {
+fn a_row_without_candidates_makes_an_empty_request() {
     let mut memories = memories();
     memories.rows.seen[0].clear();
     let request = memories.draw(0, &mut ChaCha8Rng::seed_from_u64(1));
-    assert!(request.together.is_empty() && request.alone.is_empty());
+    assert!(request.joint.is_empty() && request.per_candidate.is_empty());
 }
 
 #[test]
-fn ranks_stay_among_the_candidates() {
+fn ranks_are_below_the_number_of_candidates() {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
     for candidates in [1, 2, 64, 500] {
         assert!((0..1000).all(|_| rank(&mut rng, candidates) < candidates));
@@ -78,7 +80,7 @@ fn ranks_stay_among_the_candidates() {
 }
 
 #[test]
-fn a_label_is_mostly_what_a_rows_nearest_say() {
+fn a_label_is_mostly_the_mean_of_the_nearest_rows() {
     let row = |id: &str, part, lightweight| Row {
         part,
         id: id.to_owned(),
@@ -89,8 +91,8 @@ fn a_label_is_mostly_what_a_rows_nearest_say() {
     let rows = vec![
         row("good", Part::Fit, 1.0),
         row("bad", Part::Fit, 0.0),
-        row("asked", Part::Test, 1.0),
-        row("alone", Part::Test, 0.0),
+        row("near both", Part::Test, 1.0),
+        row("isolated", Part::Test, 0.0),
     ];
     let data = Dataset {
         rows,
@@ -106,7 +108,7 @@ fn a_label_is_mostly_what_a_rows_nearest_say() {
         subjects: vec![],
     };
     let memories = Memories { rows: memory, profiles: vec![], subjects: vec![] };
-    // Of itself a row says 1 or 0, its neighbours 0, 1, one half, and nothing.
+    // The rows' own labels are 1, 0, 1 and 0; the means of their neighbours are 0, 1, 0.5 and none.
     let expected = [0.1, 0.9, 0.55, 0.0];
     for (label, expected) in memories.labels(&data, Target::Suffices, 0.9).into_iter().zip(expected) {
         assert!((label - expected).abs() < 1e-12, "{label}, expected {expected}");

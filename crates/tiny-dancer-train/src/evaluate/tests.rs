@@ -12,7 +12,7 @@ fn past(n: usize, seed: u64) -> Past {
         metadata: [].into(),
         created_at: None,
         access_count: 1,
-        went: Went::Row { lightweight: f64::from(u8::from(embedding[0] > 0.0)), powerful: 1.0 },
+        outcome: ItemOutcome::Row { lightweight: f64::from(u8::from(embedding[0] > 0.0)), powerful: 1.0 },
     };
     Past { items: embeddings.outer_iter().enumerate().map(item).collect(), embeddings, unread: vec![] }
 }
@@ -28,7 +28,7 @@ fn value(evaluation: &Evaluation, name: &str, metric: Metric) -> f64 {
 }
 
 #[test]
-fn who_learns_beats_lots_and_nobody_beats_the_oracle() {
+fn learned_rankings_beat_a_random_one_and_the_oracle_beats_all() {
     let evaluation = evaluation();
     let names: Vec<&str> = evaluation.routers.iter().map(|routed| routed.name.as_str()).collect();
     assert_eq!(names, ["model", "nearest-20", "nearest-100", "logistic", "profiles-256", "random", "oracle"]);
@@ -43,13 +43,14 @@ fn who_learns_beats_lots_and_nobody_beats_the_oracle() {
 }
 
 #[test]
-fn intervals_hold_their_value_and_leads_are_differences() {
+fn intervals_contain_their_value_and_leads_are_differences() {
     let evaluation = evaluation();
     let apgr = |name| value(&evaluation, name, Metric::Apgr);
     for routed in &evaluation.routers {
         for (metric, estimate) in Metric::ALL.iter().zip(routed.metrics) {
             let Some(Estimate { value, low, high }) = estimate else { continue };
-            // A resample's bins are never emptier of error than all rows', so ECE alone may lie below its interval.
+            // Resampling adds noise to each bin, which raises ECE on average. So ECE alone may lie below its
+            // interval.
             assert!(low <= high && value <= high + 1e-9 && (low <= value + 1e-9 || *metric == Metric::Ece));
         }
         match routed.lead {
@@ -60,7 +61,7 @@ fn intervals_hold_their_value_and_leads_are_differences() {
 }
 
 #[test]
-fn the_json_has_the_promised_form() {
+fn the_json_has_the_documented_form() {
     let json = evaluation().to_json();
     assert_eq!(json["rows"], 300);
     let routers = json["routers"].as_array().unwrap();
@@ -76,7 +77,7 @@ fn the_json_has_the_promised_form() {
 }
 
 #[test]
-fn what_cannot_be_judged_is_refused() {
+fn rows_that_cannot_be_judged_are_refused() {
     let router = Router::new(RouterConfig::default()).unwrap();
     let (good, mut rows) = (past(20, 3), past(20, 4));
     let nothing = good.embeddings.slice(ndarray::s![..0, ..]).to_owned();
@@ -90,9 +91,11 @@ fn what_cannot_be_judged_is_refused() {
         evaluate(&router, &good, &narrow, 64),
         Err(EvaluateError::Dimension { rows: 6, memory: 5 })
     ));
-    rows.items[3].went = Went::Profile { success_rate: 0.5, win_rate: 0.0 };
+    rows.items[3].outcome = ItemOutcome::Profile { success_rate: 0.5, win_rate: 0.0 };
     assert!(matches!(evaluate(&router, &rows, &good, 64), Err(EvaluateError::Profile { .. })));
-    rows.items.iter_mut().for_each(|item| item.went = Went::Row { lightweight: 1.0, powerful: 1.0 });
+    rows.items
+        .iter_mut()
+        .for_each(|item| item.outcome = ItemOutcome::Row { lightweight: 1.0, powerful: 1.0 });
     assert!(matches!(evaluate(&router, &rows, &good, 64), Err(EvaluateError::NoGap { .. })));
 }
 
@@ -111,7 +114,9 @@ fn the_risk_of_sending_all_is_the_share_that_does_not_suffice() {
 fn rows_that_all_fail_have_no_auroc_and_no_number_is_nan() {
     let router = Router::new(RouterConfig::default()).unwrap();
     let mut rows = past(20, 3);
-    rows.items.iter_mut().for_each(|item| item.went = Went::Row { lightweight: 0.0, powerful: 1.0 });
+    rows.items
+        .iter_mut()
+        .for_each(|item| item.outcome = ItemOutcome::Row { lightweight: 0.0, powerful: 1.0 });
     for memory in [&past(50, 4), &rows] {
         for k in [0, 1, 64] {
             let evaluation = evaluate(&router, &rows, memory, k).unwrap();

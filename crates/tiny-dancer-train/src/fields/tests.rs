@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn slips_are_told_from_other_words() {
+fn misspelt_keys_are_recognised_and_other_words_are_not() {
     for (found, known) in [
         ("powerful_corect", "powerful_correct"),
         ("powerfulCorrect", "powerful_correct"),

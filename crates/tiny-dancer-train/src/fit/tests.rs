@@ -4,11 +4,11 @@ use super::*;
 const H: f64 = 1e-6;
 
 #[test]
-fn a_shards_gradient_is_that_of_its_total_loss() {
+fn a_shards_gradient_equals_finite_differences_of_its_total_loss() {
     let shard = Shard {
         batch: Batch::new(&[[[0.0; 5]]; 5]),
-        together: vec![(0, 1.0), (1, 0.0)],
-        alone: vec![(2, 0.5)],
+        joint: vec![(0, 1.0), (1, 0.0)],
+        per_candidate: vec![(2, 0.5)],
         pairs: vec![(3, 0.2)],
     };
     // The pair falls where it should rise.
@@ -26,11 +26,11 @@ fn a_shards_gradient_is_that_of_its_total_loss() {
 }
 
 #[test]
-fn a_direction_that_holds_by_the_margin_costs_nothing() {
+fn a_direction_that_holds_by_the_margin_has_no_penalty() {
     let shard = |rise| Shard {
         batch: Batch::new(&[[[0.0; 5]]; 2]),
-        together: vec![],
-        alone: vec![],
+        joint: vec![],
+        per_candidate: vec![],
         pairs: vec![(0, rise)],
     };
     assert_eq!(shard(0.5).losses(&[1.0, 1.0 + MARGIN]).0.direction, 0.0);
@@ -60,14 +60,14 @@ fn pairs_differ_in_one_feature_inside_the_cube() {
 }
 
 #[test]
-fn a_cell_that_ignores_everything_has_no_direction() {
+fn a_cell_that_ignores_its_input_fails_every_direction() {
     let (checked, broken) = directions(&Parameters { hidden: 1, values: vec![0.0; Parameters::count(1)] });
     assert!(checked > 100_000);
     assert_eq!(checked, broken);
 }
 
 #[test]
-fn one_cycle_rises_to_one_and_falls_to_nothing() {
+fn one_cycle_rises_to_one_and_falls_to_zero() {
     assert_eq!(one_cycle(WARM_UP), 1.0);
     assert!(one_cycle(0.5 * WARM_UP) < 1.0 && one_cycle(0.5) < 1.0);
     assert!(one_cycle(1.0).abs() < 1e-12);

@@ -3,13 +3,13 @@ use tempfile::TempDir;
 
 #[cfg(unix)]
 #[test]
-fn an_endless_line_is_refused_by_its_number_and_the_limit() {
+fn the_error_of_an_endless_line_has_its_number_and_the_limit() {
     let error = read(Path::new("/dev/zero"), &[], |_| Ok(())).unwrap_err().to_string();
     assert_eq!(error, "/dev/zero: line 1 has more than 16777216 bytes");
 }
 
 #[test]
-fn a_small_file_that_unpacks_to_an_endless_line_is_refused() {
+fn a_small_compressed_file_with_an_overlong_line_is_refused() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("rows.jsonl.zst");
     let packed = zstd::encode_all(io::repeat(b' ').take(64 << 20), 1).unwrap();
@@ -20,7 +20,7 @@ fn a_small_file_that_unpacks_to_an_endless_line_is_refused() {
 }
 
 #[test]
-fn too_many_rows_are_refused_by_the_limit() {
+fn more_rows_than_the_limit_are_refused() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("rows.jsonl");
     std::fs::write(&path, "{}\n{}\n{}").unwrap();

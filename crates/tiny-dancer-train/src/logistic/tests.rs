@@ -3,7 +3,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 #[test]
-fn the_gradient_vanishes_where_the_fit_ends() {
+fn the_gradient_vanishes_at_the_fitted_weights() {
     let mut rng = ChaCha8Rng::seed_from_u64(5);
     let rows = Array2::from_shape_simple_fn((300, 6), || rng.random_range(-1.0..1.0_f32));
     let labels: Vec<f64> = rows
@@ -21,7 +21,7 @@ fn the_gradient_vanishes_where_the_fit_ends() {
 }
 
 #[test]
-fn labels_that_are_all_one_do_not_blow_up() {
+fn labels_that_are_all_one_give_a_finite_fit() {
     let fitted = Logistic::fit(&Array2::ones((10, 2)), &[1.0; 10]);
     let predicted = fitted.predict(&Array2::ones((1, 2)))[0];
     assert!(predicted > 0.9 && predicted <= 1.0);

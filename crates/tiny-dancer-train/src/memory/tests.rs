@@ -3,7 +3,7 @@ use crate::retrieval::nearest;
 use crate::rows::{Part, Row};
 use ndarray::array;
 
-/// Five rows of `train` and one of `test`; the first two are copies, and so is the last.
+/// Five rows of `train` and one of `test`. The first two and the last are copies of each other.
 fn data() -> Dataset {
     let row = |id: &str, subject: &str, part, lightweight| Row {
         id: id.to_owned(),
@@ -43,7 +43,7 @@ fn of_profiles(data: &Dataset, assignment: Vec<u32>) -> Memory {
 }
 
 #[test]
-fn a_memory_of_rows_hides_a_row_and_its_copies() {
+fn a_memory_of_rows_leaves_out_the_row_and_its_copies() {
     let data = data();
     let train = data.select(Part::is_train);
     let nearest = nearest(&data.embeddings, &data.gather(&train), 10);
@@ -57,23 +57,23 @@ fn a_memory_of_rows_hides_a_row_and_its_copies() {
 }
 
 #[test]
-fn a_profile_is_seen_as_if_made_without_the_row_and_its_copies() {
+fn a_profile_appears_as_if_made_without_the_row_and_its_copies() {
     let data = data();
     // Rows a, b, c, e are one profile, d is the other.
     let memory = of_profiles(&data, vec![0, 0, 0, 1, 0]);
     for row in [0, 1, 5] {
         let own = memory.seen[row].iter().find(|seen| seen.item == 0).unwrap();
-        // What remains of it is c and e: both suffice, and their sum is (1.4, 1.4).
+        // Its remaining members are c and e: both suffice, and the sum of their embeddings is (1.4, 1.4).
         assert_eq!((own.success, own.frequency), (1.0, features::frequency(2)));
         assert!((own.similarity - std::f32::consts::FRAC_1_SQRT_2).abs() < 1e-6);
     }
-    // Row d is no member of it.
+    // Row d is not a member of it.
     let whole = memory.seen[3].iter().find(|seen| seen.item == 0).unwrap();
     assert_eq!((whole.success, whole.frequency), (0.75, features::frequency(4)));
 }
 
 #[test]
-fn a_profile_of_no_other_row_is_not_seen() {
+fn a_profile_without_other_members_does_not_appear() {
     let memory = of_profiles(&data(), vec![0, 0, 0, 1, 0]);
     assert!(memory.seen[3].iter().all(|seen| seen.item == 0));
 }
@@ -87,7 +87,7 @@ fn a_profiles_subject_is_its_most_common_one() {
 }
 
 #[test]
-fn now_is_recency_one_and_no_metadata() {
+fn a_candidate_now_has_recency_one_and_no_overlap() {
     let memory = of_profiles(&data(), vec![0, 0, 0, 1, 0]);
     let [step] = memory.now(3, 64)[..] else { panic!("one profile is seen") };
     assert_eq!((step[1], step[4]), (1.0, 0.0));

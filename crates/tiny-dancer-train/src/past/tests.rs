@@ -1,7 +1,7 @@
 use super::*;
 use tempfile::TempDir;
 
-/// Reads a file of this text with as many different embeddings as `embeddings`.
+/// Reads a file of this text with `embeddings` different embeddings.
 fn read(text: &str, embeddings: usize, keep: &str) -> Result<Past, PastError> {
     let folder = TempDir::new().unwrap();
     let (rows, vectors) = (folder.path().join("rows.jsonl"), folder.path().join("e.safetensors"));
@@ -33,7 +33,7 @@ fn rows_and_profiles_become_candidates() {
 }
 
 #[test]
-fn a_split_is_kept_alone_and_may_be_named_as_one_likes() {
+fn only_the_named_split_is_read_and_it_may_have_any_name() {
     let text = r#"{"id": "a", "split": "train", "lightweight_correct": 1}
 {"id": "b", "split": "kept back", "lightweight_correct": 1}
 {"id": "c", "lightweight_correct": 1}
@@ -45,7 +45,7 @@ fn a_split_is_kept_alone_and_may_be_named_as_one_likes() {
 }
 
 #[test]
-fn a_split_that_is_none_of_ours_is_refused_by_name() {
+fn the_error_of_an_unknown_split_has_its_name() {
     let text = "{\"id\": \"b\", \"split\": \"validation\", \"lightweight_correct\": 1}\n";
     let error = read(text, 1, "test").unwrap_err().to_string();
     assert!(error.ends_with("line 1: split is \"validation\", expected train, cal or test"), "{error}");
@@ -54,7 +54,7 @@ fn a_split_that_is_none_of_ours_is_refused_by_name() {
 }
 
 #[test]
-fn rows_without_a_split_are_divided_as_training_divides_them() {
+fn rows_without_a_split_get_the_same_split_as_in_training() {
     let line = |i| format!("{{\"id\": \"row-{i}\", \"lightweight_correct\": 1}}");
     let text = (0..40).map(line).collect::<Vec<_>>().join("\n");
     let folder = TempDir::new().unwrap();
@@ -72,12 +72,12 @@ fn rows_without_a_split_are_divided_as_training_divides_them() {
     assert_eq!(read("train"), ids(&Part::is_train));
     assert_eq!(read("test"), ids(&|part| part == Part::Test));
     assert_eq!(read("cal"), ids(&|part| matches!(part, Part::Calibration | Part::Certification)));
-    // A router in use judges nothing, so it remembers all of them.
+    // The memory of a router in use has all rows without a split.
     assert_eq!(Past::remember(&rows, &vectors).unwrap().items.len(), 40);
 }
 
 #[test]
-fn what_is_wrong_is_named_with_its_line() {
+fn an_error_has_its_line_and_field() {
     let message = |text: &str| read(text, 1, "train").unwrap_err().to_string();
     assert!(
         message("{\"id\": \"a\"}\n")
@@ -97,7 +97,7 @@ fn what_is_wrong_is_named_with_its_line() {
 }
 
 #[test]
-fn what_a_dataset_remembers_is_its_split_train_as_its_file_says() {
+fn the_memory_of_a_dataset_equals_the_split_train_of_its_file() {
     let folder = TempDir::new().unwrap();
     let (rows, vectors) = (folder.path().join("rows.jsonl"), folder.path().join("e.safetensors"));
     let text = r#"{"id": "a", "split": "train", "subject": "law", "lightweight_correct": 0.5, "powerful_correct": 0}

@@ -13,7 +13,7 @@ fn risk_svg(path: &[RiskStep]) -> String {
 }
 
 #[test]
-fn each_chart_is_written_as_svg_and_as_png_with_something_in_it() {
+fn each_chart_is_written_as_a_non_empty_svg_and_png() {
     let folder = tempfile::tempdir().unwrap();
     let budget = RiskBudget { alpha: 0.15, delta: 0.05 };
     let written = plot(&evaluation(), &[step(0.5, 200, 10)], budget, &folder.path().join("new")).unwrap();
@@ -30,14 +30,14 @@ fn each_chart_is_written_as_svg_and_as_png_with_something_in_it() {
 }
 
 #[test]
-fn the_plot_of_risk_says_whether_the_promise_is_kept() {
-    assert!(risk_svg(&[step(0.5, 200, 10)]).contains("is kept by the dot"));
+fn the_plot_of_risk_shows_whether_the_promise_is_kept() {
+    assert!(risk_svg(&[step(0.5, 200, 10)]).contains("The dot keeps the promise"));
     let broken = risk_svg(&[step(0.5, 200, 90)]);
-    assert!(broken.contains("promise at most 15%") && !broken.contains("the dot"));
+    assert!(broken.contains("promise at most 15%") && !broken.contains("The dot"));
 }
 
 #[test]
-fn an_interval_by_wilson() {
+fn the_interval_is_that_of_wilson() {
     let (low, high) = wilson(&ReliabilityBin { rows: 10.0, confidence: 0.5, sufficed: 0.5 });
     assert!((low - 0.2366).abs() < 1e-3 && (high - 0.7634).abs() < 1e-3);
 }

@@ -3,14 +3,14 @@ use crate::retrieval::tests::unit_rows;
 use crate::rows::Row;
 
 #[test]
-fn every_row_is_with_its_nearest_centroid() {
+fn every_row_is_assigned_to_its_nearest_centroid() {
     let rows = unit_rows(400, 8, 1);
     let profiles = Profiles::new(&rows, 12, 1).unwrap();
     let centroids = profiles.centroids();
     for (row, &assigned) in rows.outer_iter().zip(&profiles.assignment) {
         let cosines = centroids.dot(&row);
         let best = cosines.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        // The last round may end with a row that has just moved; it is then as good as at home.
+        // After the last round another centroid may still be slightly nearer.
         assert!(cosines[assigned as usize] >= best - 0.05);
     }
 }
@@ -37,7 +37,7 @@ fn no_profile_is_empty_and_every_row_has_one() {
 
 #[test]
 fn separate_clusters_are_found() {
-    // Three directions with a little noise, in turns.
+    // Three directions with a little noise, alternating.
     let mut rows = unit_rows(90, 6, 4);
     for (i, mut row) in rows.outer_iter_mut().enumerate() {
         row *= 0.1;
@@ -72,7 +72,7 @@ fn more_profiles_than_different_rows_are_refused() {
 }
 
 #[test]
-fn a_summary_counts_the_training_rows_alone() {
+fn a_summary_counts_only_training_rows() {
     let row = |i: usize, part, lightweight| Row {
         id: i.to_string(),
         subject: Some(if i < 2 { "law" } else { "maths" }.to_owned()),

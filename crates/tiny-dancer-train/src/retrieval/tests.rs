@@ -25,7 +25,7 @@ fn naive(query: &ArrayView1<'_, f32>, memory: &Array2<f32>, k: usize) -> Vec<(us
 }
 
 #[test]
-fn the_nearest_are_those_of_a_naive_search() {
+fn the_nearest_equal_those_of_a_naive_search() {
     let (queries, memory) = (unit_rows(300, 37, 1), unit_rows(500, 37, 2));
     for (query, nearest) in queries.outer_iter().zip(nearest(&queries, &memory, 20)) {
         for (neighbour, (item, cosine)) in nearest.neighbours.iter().zip(naive(&query, &memory, 20)) {
@@ -52,7 +52,7 @@ fn a_row_retrieves_neither_itself_nor_its_copy() {
 }
 
 #[test]
-fn equally_near_rows_come_in_the_order_of_the_memory() {
+fn equally_near_rows_are_in_the_order_of_the_memory() {
     let memory = ndarray::array![[0.0_f32, 1.0], [0.6, 0.8], [0.6, -0.8], [0.6, 0.8]];
     let nearest = nearest(&ndarray::array![[1.0_f32, 0.0]], &memory, 2);
     let items: Vec<u32> = nearest[0].neighbours.iter().map(|neighbour| neighbour.item).collect();

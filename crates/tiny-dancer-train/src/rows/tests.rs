@@ -65,7 +65,7 @@ fn compressed_rows_are_the_same_rows() {
 }
 
 #[test]
-fn half_precision_embeddings_are_read() {
+fn f16_embeddings_are_read() {
     let bytes: Vec<u8> =
         [3.0, 4.0, 0.0, 2.0].iter().flat_map(|&x| half::f16::from_f32(x).to_le_bytes()).collect();
     let data = read_embedded(&tensors(TENSOR, Dtype::F16, &[2, 2], &bytes)).unwrap();
@@ -80,26 +80,26 @@ fn written_embeddings_are_read_again() {
 }
 
 #[test]
-fn provenance_names_files_and_content_but_no_folder() {
+fn provenance_has_file_names_and_hashes_but_no_folder() {
     let data = read_text(GOOD).unwrap();
     assert_eq!(data.provenance.split_once(' ').unwrap().0, "rows.jsonl",);
     assert!(!data.provenance.contains(std::path::MAIN_SEPARATOR));
 }
 
 #[test]
-fn a_bad_line_is_named_by_its_number() {
+fn the_error_of_a_bad_line_has_its_number() {
     let error = read_text(&GOOD.replace("\"b\"", "b")).unwrap_err();
     assert!(matches!(error, ReadError::Line { line: 2, .. }), "{error}");
 }
 
-/// What is said of good rows with one thing replaced, without the name of the file.
+/// The error of good rows with one text replaced, without the name of the file.
 fn refusal(good: &str, bad: &str) -> String {
     let error = read_text(&GOOD.replace(good, bad)).unwrap_err().to_string();
     error.split_once("rows.jsonl: ").expect("the error names the file").1.to_owned()
 }
 
 #[test]
-fn an_error_names_line_field_value_and_what_is_expected() {
+fn an_error_has_the_line_the_field_its_value_and_the_expected_one() {
     for (good, bad, expected) in [
         ("0.5", "1.5", "line 2: lightweight_correct is 1.5, expected a number from 0 to 1, true or false"),
         (
@@ -135,14 +135,14 @@ fn true_and_false_are_outcomes() {
 }
 
 #[test]
-fn a_misspelt_key_is_refused_and_one_of_the_users_own_is_reported() {
+fn a_misspelt_key_is_refused_and_another_unknown_key_is_reported() {
     assert_eq!(
         refusal("powerful_correct", "powerful_corect"),
         "line 1: unknown key \"powerful_corect\", expected \"powerful_correct\""
     );
     assert_eq!(refusal("\"id\": \"b\"", "\"Id\": \"b\""), "line 2: unknown key \"Id\", expected \"id\"");
     assert_eq!(read_text(GOOD).unwrap().unread, ["more"]);
-    // A key that is there can't have been meant by another one.
+    // If the object has a known key, a similar one is not its misspelling.
     let both = GOOD.replace("\"more\"", "\"subjects\"");
     assert_eq!(read_text(&both).unwrap().unread, ["subjects"]);
 }
@@ -159,7 +159,7 @@ fn a_subject_is_read_at_the_top_and_within_the_metadata() {
 }
 
 #[test]
-fn a_row_that_is_not_utf8_is_named_by_its_number() {
+fn the_error_of_a_row_that_is_not_utf8_has_its_number() {
     let folder = TempDir::new().unwrap();
     let text = GOOD.replace("\"b\"", "\"#\"").into_bytes();
     let text: Vec<u8> = text.into_iter().map(|byte| if byte == b'#' { 0xff } else { byte }).collect();
@@ -176,7 +176,7 @@ fn embeddings_that_are_a_device_are_refused() {
 }
 
 #[test]
-fn rows_and_embeddings_must_be_equally_many() {
+fn different_numbers_of_rows_and_embeddings_are_refused() {
     let one = GOOD.lines().next().unwrap();
     let error = read_text(one).unwrap_err();
     assert!(matches!(error, ReadError::RowCount { rows: 1, embeddings: 2 }), "{error}");
@@ -211,7 +211,7 @@ fn another_shape_or_type_is_refused() {
 }
 
 #[test]
-fn an_embedding_without_direction_is_named() {
+fn the_error_of_an_embedding_without_direction_has_its_row() {
     for bad in [0.0, f32::NAN, f32::INFINITY] {
         let error = read_embedded(&two_by_two([1.0, 0.0, bad, 0.0])).unwrap_err();
         assert!(matches!(error, ReadError::Norm { row: 1, .. }), "{error}");
@@ -231,9 +231,9 @@ fn parts_are_drawn_in_their_shares() {
 }
 
 #[test]
-fn a_lot_is_the_beginning_of_the_sha256() {
+fn an_id_hash_is_the_beginning_of_the_sha256() {
     // printf abc | sha256sum
-    assert_eq!(lot("abc"), 0xba78_16bf_8f01_cfea);
+    assert_eq!(id_hash("abc"), 0xba78_16bf_8f01_cfea);
 }
 
 #[test]
@@ -251,7 +251,7 @@ fn the_label_and_the_win_rate_compare_scores() {
 }
 
 #[test]
-fn every_key_stands_in_the_documentation() {
+fn every_key_is_documented() {
     let page = include_str!("../../../../docs/rows.md");
     for key in KEYS {
         assert!(page.contains(&format!("| `{key}` |")), "{key}");

@@ -26,7 +26,7 @@ fn apgr_is_the_area_under_the_recovered_gap() {
 }
 
 #[test]
-fn apgr_of_one_confidence_for_all_is_one_half() {
+fn apgr_of_equal_confidences_is_one_half() {
     let rows = [row(1.0, 1.0), row(0.0, 1.0), row(1.0, 0.0), row(0.0, 1.0), row(1.0, 1.0)];
     assert!((apgr(&scored(&rows, &[0.7; 5])).unwrap() - 0.5).abs() < 1e-12);
 }

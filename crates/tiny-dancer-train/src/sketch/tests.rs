@@ -9,8 +9,8 @@ fn ids(range: std::ops::Range<usize>) -> Vec<String> {
 fn model(made_of: &[String]) -> Model {
     let embedded = Model::embedded();
     let facts: TrainingFacts = [(FACT.to_owned(), of(made_of.iter().map(String::as_str)))].into();
-    let (alone, together) = (embedded.alone().clone(), embedded.together().clone());
-    Model::new(embedded.weights().clone(), embedded.ties(), alone, together, facts).unwrap()
+    let (per_candidate, joint) = (embedded.alone().clone(), embedded.together().clone());
+    Model::new(embedded.weights().clone(), embedded.ties(), per_candidate, joint, facts).unwrap()
 }
 
 fn overlap(model: &Model, ids: &[String]) -> Overlap {
@@ -18,7 +18,7 @@ fn overlap(model: &Model, ids: &[String]) -> Overlap {
 }
 
 #[test]
-fn each_of_a_few_rows_is_known() {
+fn each_of_a_few_rows_is_compared() {
     let model = model(&ids(0..SIZE));
     assert_eq!(overlap(&model, &ids(0..300)), Overlap { rows: 300, compared: 300, shared: 300 });
     assert_eq!(overlap(&model, &ids(5000..6000)), Overlap { rows: 1000, compared: 1000, shared: 0 });
@@ -26,7 +26,7 @@ fn each_of_a_few_rows_is_known() {
 }
 
 #[test]
-fn of_many_rows_a_sample_is_known_and_none_is_taken_for_another() {
+fn a_sample_of_many_rows_is_compared_without_false_positives() {
     let model = model(&ids(0..10_000));
     assert!(model.to_bytes().len() < 40_000);
     let same = overlap(&model, &ids(0..10_000));
@@ -39,17 +39,18 @@ fn of_many_rows_a_sample_is_known_and_none_is_taken_for_another() {
 }
 
 #[test]
-fn the_embedded_model_knows_its_own_rows_and_takes_no_other_for_one() {
-    let strangers = ids(0..100_000);
-    let overlap = overlap(&Model::embedded(), &strangers);
+fn the_embedded_model_has_a_sketch_and_shares_no_other_rows() {
+    let others = ids(0..100_000);
+    let overlap = overlap(&Model::embedded(), &others);
     assert!(overlap.compared > 1_000 && overlap.shared == 0, "{overlap:?}");
 }
 
 #[test]
-fn a_model_without_the_fact_does_not_say_what_it_was_made_of() {
+fn a_model_without_the_fact_has_no_overlap() {
     let model = model(&ids(0..1));
-    let (alone, together) = (model.alone().clone(), model.together().clone());
-    let silent =
-        Model::new(model.weights().clone(), model.ties(), alone, together, TrainingFacts::new()).unwrap();
-    assert_eq!(Overlap::new(&silent, ["a"]), None);
+    let (per_candidate, joint) = (model.alone().clone(), model.together().clone());
+    let without =
+        Model::new(model.weights().clone(), model.ties(), per_candidate, joint, TrainingFacts::new())
+            .unwrap();
+    assert_eq!(Overlap::new(&without, ["a"]), None);
 }

@@ -1,7 +1,7 @@
-//! What the recipe rests on: variants of the labels, judged on `train` rows alone.
+//! The experiment that chose the labels: variants of them, judged on `train` rows only.
 //!
-//! In each of five rotations another tenth of the `train` rows is judged, the tenth after it stops fitting early, and the
-//! other eight are fitted. No row of another split is looked at but to be skipped.
+//! In each of five rotations another tenth of the `train` rows is judged, the next tenth is for early stopping, and
+//! the weights are fitted to the other eight. Rows of other splits are not used.
 
 use super::*;
 use crate::cell::Step;
@@ -16,7 +16,7 @@ const VARIANTS: [(Target, f64); 5] = [
     (Target::Suffices, 0.9),
 ];
 
-/// Of ten groups of rows by their ids, the first of which stops the shipped model early.
+/// The judged groups, out of ten by id hash. Group 0 is the early-stopping part of the shipped model.
 const ROTATIONS: [usize; 5] = [0, 2, 4, 6, 8];
 
 /// The mean over rotations of APGR and AUROC.
@@ -36,12 +36,12 @@ impl Mean {
 
 #[test]
 #[ignore = "an experiment of a quarter of an hour, see docs/model.md"]
-fn labels_of_neighbours_rank_rows_better_than_labels_of_their_own() {
+fn labels_of_neighbours_rank_rows_better_than_their_own_labels() {
     let folder = std::env::var_os("TINY_DANCER_DATA").expect("TINY_DANCER_DATA names the folder of the data");
     let file = |name| Path::new(&folder).join(name);
     let data = Dataset::read(&file("routellm.jsonl.zst"), &file("routellm-minilm.safetensors")).unwrap();
     let train = data.select(Part::is_train);
-    let tenth = |row: usize| (crate::rows::lot(&data.rows[row].id) / 100 % 10) as usize;
+    let tenth = |row: usize| (crate::rows::id_hash(&data.rows[row].id) / 100 % 10) as usize;
     let group =
         |number: usize| train.iter().copied().filter(|&row| tenth(row) == number % 10).collect::<Vec<_>>();
     let mut apgr_of = vec![];

@@ -1,6 +1,6 @@
-//! The embedded model's own judgement of one candidate moves the right way with every feature, whatever the others are:
-//! up with the success rate; up with similarity, recency, frequency and overlap where the success rate is 1, and down
-//! with them where it is 0.
+//! The embedded model's confidence in one candidate moves in the right direction with every feature, for any values
+//! of the other features. It rises with the success rate. With similarity, recency, frequency and overlap it rises
+//! where the success rate is 1 and falls where it is 0.
 
 use tiny_dancer_core::{Candidate, Feature, Metadata, Query, Router, RouterConfig, RoutingRequest};
 
@@ -8,11 +8,11 @@ const NOW: i64 = 1_700_000_000;
 const DAY: i64 = 86_400;
 
 const SIMILARITIES: [f32; 11] = [-1.0, -0.8, -0.5, -0.2, 0.0, 0.2, 0.4, 0.6, 0.8, 0.95, 1.0];
-/// Days, from two years to none.
+/// Days, from two years to 0.
 const AGES: [i64; 7] = [730, 70, 28, 14, 7, 2, 0];
 const COUNTS: [u64; 7] = [0, 1, 4, 20, 100, 400, 1000];
 const RATES: [f32; 7] = [0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0];
-/// Pairs of three shared with the query.
+/// How many of three metadata pairs the query shares.
 const SHARED: [usize; 4] = [0, 1, 2, 3];
 
 const LENGTHS: [usize; Feature::COUNT] =
@@ -48,7 +48,7 @@ fn candidate([similarity, age, count, rate, shared]: Point) -> Candidate {
         embedding: vec![cosine, (1.0 - cosine * cosine).sqrt()],
         created_at: NOW - AGES[age] * DAY,
         access_count: COUNTS[count],
-        // Without ties, so that all models read the same rate.
+        // Without ties, models of all targets read the same rate.
         success_rate: RATES[rate],
         win_rate: RATES[rate],
         metadata: metadata(SHARED[shared], "other"),
@@ -60,8 +60,8 @@ fn router() -> Router {
     Router::new(RouterConfig::default()).expect("the default configuration is valid")
 }
 
-/// The confidence of each point's candidate alone.
-fn alone(points: &[Point]) -> Vec<f32> {
+/// The confidence of each point's candidate by the per-candidate pass.
+fn per_candidate(points: &[Point]) -> Vec<f32> {
     let candidates: Vec<Candidate> = points.iter().map(|&point| candidate(point)).collect();
     let query = metadata(3, "query");
     let query = Query { metadata: Some(&query), now: Some(NOW), ..Query::new(&[1.0, 0.0]) };
@@ -73,10 +73,10 @@ fn alone(points: &[Point]) -> Vec<f32> {
     confidences
 }
 
-/// Compares each point with its next one in a feature, in every background that `applies` accepts.
+/// Compares each point that `applies` accepts with the next one along a feature.
 fn assert_direction(feature: Feature, rises: bool, applies: impl Fn(Point) -> bool) {
     let points = points();
-    let confidences = alone(&points);
+    let confidences = per_candidate(&points);
     let mut compared = 0;
     for &low in points.iter().filter(|&&point| applies(point)) {
         let mut high = low;
@@ -86,10 +86,10 @@ fn assert_direction(feature: Feature, rises: bool, applies: impl Fn(Point) -> bo
         }
         let (before, after) = (confidences[number(low)], confidences[number(high)]);
         let holds = if rises { before < after } else { before > after };
-        assert!(holds, "{}: {before} at {low:?}, {after} one further", feature.name());
+        assert!(holds, "{}: {before} at {low:?}, {after} one step further", feature.name());
         compared += 1;
     }
-    assert!(compared > 1600, "only {compared} backgrounds");
+    assert!(compared > 1600, "only {compared} pairs of points");
 }
 
 fn rate_is(rate: f32) -> impl Fn(Point) -> bool {
@@ -102,48 +102,51 @@ fn the_success_rate_raises_confidence_everywhere() {
 }
 
 #[test]
-fn similarity_strengthens_what_is_remembered() {
+fn similarity_strengthens_a_candidates_outcome() {
     assert_direction(Feature::Similarity, true, rate_is(1.0));
     assert_direction(Feature::Similarity, false, rate_is(0.0));
 }
 
 #[test]
-fn recency_strengthens_what_is_remembered() {
+fn recency_strengthens_a_candidates_outcome() {
     assert_direction(Feature::Recency, true, rate_is(1.0));
     assert_direction(Feature::Recency, false, rate_is(0.0));
 }
 
 #[test]
-fn frequency_strengthens_what_is_remembered() {
+fn frequency_strengthens_a_candidates_outcome() {
     assert_direction(Feature::Frequency, true, rate_is(1.0));
     assert_direction(Feature::Frequency, false, rate_is(0.0));
 }
 
 #[test]
-fn metadata_overlap_strengthens_what_is_remembered() {
+fn metadata_overlap_strengthens_a_candidates_outcome() {
     assert_direction(Feature::MetadataOverlap, true, rate_is(1.0));
     assert_direction(Feature::MetadataOverlap, false, rate_is(0.0));
 }
 
-/// A request of one candidate is that candidate alone, so all directions hold for it too.
+/// So all directions hold for a request of one candidate, too.
 #[test]
-fn a_request_of_one_candidate_is_that_candidate_alone() {
+fn both_passes_agree_on_a_request_of_one_candidate() {
     let points: Vec<Point> = points().into_iter().step_by(7).collect();
-    let confidences = alone(&points);
+    let confidences = per_candidate(&points);
     let (router, query) = (router(), metadata(3, "query"));
-    for (&point, alone) in points.iter().zip(confidences) {
+    for (&point, per_candidate) in points.iter().zip(confidences) {
         let candidates = [candidate(point)];
         let query = Query { metadata: Some(&query), now: Some(NOW), ..Query::new(&[1.0, 0.0]) };
         let request = RoutingRequest { query, candidates: &candidates };
-        let together = router.route(request).unwrap().confidence;
-        assert!((together - alone).abs() < 1e-6, "{together} together, {alone} alone at {point:?}");
+        let joint = router.route(request).unwrap().confidence;
+        assert!(
+            (joint - per_candidate).abs() < 1e-6,
+            "{joint} jointly, {per_candidate} per candidate at {point:?}"
+        );
     }
 }
 
-/// The least that reading many together must do: where all memories are good the request is worth more confidence than
-/// where all are bad, however many there are and wherever they lie.
+/// The minimal requirement on the joint pass: candidates with a higher success rate give a higher confidence, for any
+/// number of candidates and any similarity from 0 on.
 #[test]
-fn sixty_four_good_memories_are_worth_more_than_sixty_four_bad_ones() {
+fn candidates_of_a_higher_success_rate_give_a_higher_confidence() {
     let router = router();
     for n in [1, 2, 4, 8, 16, 32, 64] {
         for similarity in 4..SIMILARITIES.len() {

@@ -1,5 +1,4 @@
-//! What the shipped model does, through the public router; and, where the real rows are at hand, what training makes
-//! of them.
+//! The shipped model through the public router, and training on the real rows where they are available.
 
 mod directions;
 mod real_rows;

@@ -1,4 +1,4 @@
-//! Training on the real rows, which are no part of this repository: set `TINY_DANCER_DATA` to the folder that holds
+//! Training on the real rows, which are not in this repository. Set `TINY_DANCER_DATA` to the folder with
 //! `routellm.jsonl.zst` and `routellm-minilm.safetensors`, and build with `--release`.
 
 use std::path::Path;
@@ -10,7 +10,7 @@ use tiny_dancer_train::{TrainConfig, train};
 #[test]
 fn on_the_real_rows_the_default_training_beats_the_nearest_rows_and_keeps_its_coverage() {
     let Some(folder) = std::env::var_os("TINY_DANCER_DATA") else {
-        eprintln!("SKIPPED: TINY_DANCER_DATA is not set, so nothing was trained on the real rows");
+        eprintln!("SKIPPED: TINY_DANCER_DATA is not set, so there are no real rows to train on");
         return;
     };
     let folder = Path::new(&folder);
@@ -43,14 +43,14 @@ fn on_the_real_rows_the_default_training_beats_the_nearest_rows_and_keeps_its_co
         }
     }
 
-    // Another processor rounds otherwise, and a thousand steps amplify it; how it was made is the same everywhere.
+    // Another processor may round differently, and a thousand steps amplify that. The facts are the same everywhere.
     assert_eq!(trained.model.training(), Model::embedded().training());
 }
 
 /// Two standard deviations below the mean of the beta-binomial distribution of covered rows.
 fn least_coverage(level: f64, calibration: usize, rows: usize) -> f64 {
     let (n, m) = (calibration as f64, rows as f64);
-    // Of n + 1 ranks, so many are outside the prediction set.
+    // The number of the n + 1 ranks that are outside the prediction set.
     let outside = ((1.0 - level) * (n + 1.0)).floor();
     let (p, total) = (1.0 - outside / (n + 1.0), n + 1.0);
     m * p - 2.0 * (m * p * (1.0 - p) * (total + m) / (total + 1.0)).sqrt()

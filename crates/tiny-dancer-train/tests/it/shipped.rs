@@ -1,4 +1,4 @@
-//! What the embedded model's file promises about itself.
+//! Size, facts and tables of the embedded model's file.
 
 use tiny_dancer_core::Model;
 use tiny_dancer_train::TrainConfig;
@@ -25,7 +25,7 @@ fn the_shipped_model_was_made_with_the_defaults() {
 }
 
 #[test]
-fn every_bin_but_the_lowest_can_answer() {
+fn every_bin_above_the_lowest_similarity_has_enough_rows() {
     let model = Model::embedded();
     for table in [model.alone(), model.together()] {
         let sizes: Vec<usize> = (0..table.bins()).map(|bin| table.scores(bin).len()).collect();
