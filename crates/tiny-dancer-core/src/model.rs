@@ -54,7 +54,7 @@ impl Ties {
     }
 }
 
-/// The largest file that is read. A model of the largest hidden size has a tenth of this size.
+/// The largest file that is read. The weights of the largest hidden size take less than 20 kB; the rest is for tables.
 const MAX_BYTES: u64 = 16 << 20;
 
 /// A checked model, ready to route with.
