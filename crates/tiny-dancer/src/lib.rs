@@ -111,6 +111,6 @@ pub mod parts {
 struct Readme;
 
 /// ... and the operator's guide's.
-#[cfg(all(doctest, feature = "axum", feature = "tracing"))]
+#[cfg(all(doctest, feature = "http", feature = "serde", feature = "tracing"))]
 #[doc = include_str!("../../../docs/OBSERVABILITY.md")]
 struct Observability;

@@ -1,6 +1,9 @@
 //! Runs each example as a user would, and reads what it prints.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+#[cfg(unix)]
+mod service;
+
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -1,14 +1,34 @@
-//! `docs/metrics.md`, made from the catalogue.
+//! `docs/metrics.md` and the table of families in `docs/OBSERVABILITY.md`, made from the catalogue.
 //!
 //! `BLESS=1 cargo test -p tiny-dancer-metrics` writes it anew; without, the test compares.
 
 use crate::{queries, stored};
 use std::fmt::Write;
+use std::path::Path;
 use tiny_dancer_metrics::catalogue::{CATALOGUE, Family, Kind, Label, Unit};
 
 #[test]
 fn the_document_is_what_the_catalogue_says() {
     stored("docs/metrics.md", &document());
+}
+
+/// The lines of `docs/OBSERVABILITY.md` that enclose its table of families.
+const MARKS: [&str; 2] =
+    ["<!-- families: made from the catalogue by `cargo xtask codegen` -->\n", "<!-- end of families -->\n"];
+
+#[test]
+fn the_guide_lists_every_family() {
+    let file = "docs/OBSERVABILITY.md";
+    let guide =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file)).unwrap();
+    let (head, rest) = guide.split_once(MARKS[0]).unwrap();
+    let (_, tail) = rest.split_once(MARKS[1]).unwrap();
+    let mut table = "\n| family | kind | labels | meaning |\n| --- | --- | --- | --- |\n".to_owned();
+    for Family { name, kind, labels, help, .. } in CATALOGUE {
+        let labels: Vec<_> = labels.iter().map(|label| format!("`{}`", label.name)).collect();
+        writeln!(table, "| `{name}` | {} | {} | {help} |", kind.name(), labels.join(", ")).unwrap();
+    }
+    stored(file, &[head, MARKS[0], &table, "\n", MARKS[1], tail].concat());
 }
 
 /// A query that names what is not there finds nothing, without an error.
