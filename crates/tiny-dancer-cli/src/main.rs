@@ -56,7 +56,7 @@ enum Command {
 /// The rows, and their embeddings.
 #[derive(Args)]
 struct Input {
-    /// JSON lines, plain or `.zst`, see docs/rows.md: `id`, `lightweight_correct`, `powerful_correct`, and optionally
+    /// JSON lines, plain or `.zst`, see docs/bring-your-own-logs.md: `id`, `lightweight_correct`, `powerful_correct`, and optionally
     /// `subject` and `split` (`train`, `cal` or `test`; by default 70:15:15 by the hash of the id).
     #[arg(long, value_name = "FILE")]
     rows: PathBuf,
@@ -121,7 +121,7 @@ impl Shared {
 /// The memory: past rows, or profiles of them.
 #[derive(Args)]
 struct Memory {
-    /// JSON lines, plain or `.zst`, see docs/rows.md: rows as for `train`, of which only the split `train` is used,
+    /// JSON lines, plain or `.zst`, see docs/bring-your-own-logs.md: rows as for `train`, of which only the split `train` is used,
     /// or profiles with `success_rate`, `win_rate` and `access_count`.
     #[arg(long, value_name = "FILE")]
     memory_rows: PathBuf,

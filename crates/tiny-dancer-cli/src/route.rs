@@ -48,7 +48,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// Reads a request, see docs/rows.md.
+    /// Reads a request, see docs/bring-your-own-logs.md.
     pub(crate) fn read(text: &[u8]) -> Result<Self, FieldError> {
         let missing = |field, expected| FieldError::Missing { field, expected };
         let mut fields = Fields::parse(text, &KEYS)?;

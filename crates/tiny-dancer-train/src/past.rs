@@ -1,6 +1,6 @@
 //! The past: logged requests with their embeddings, as a memory or as rows to judge by.
 //!
-//! A file holds two kinds of JSON lines, see the repository's `docs/rows.md`: a *row* has `lightweight_correct`, a
+//! A file holds two kinds of JSON lines, see the repository's `docs/bring-your-own-logs.md`: a *row* has `lightweight_correct`, a
 //! *profile* has `success_rate`.
 
 use crate::fields::{FieldError, Fields};
@@ -100,7 +100,7 @@ impl Past {
     /// same split as in training, see [`rows`](crate::rows).
     ///
     /// # Errors
-    /// A file can't be read, its content is not as in `docs/rows.md`, a row names a split that is neither this one
+    /// A file can't be read, its content is not as in `docs/bring-your-own-logs.md`, a row names a split that is neither this one
     /// nor `train`, `cal` or `test`, or the file has no row of the split.
     pub fn read(rows: &Path, embeddings: &Path, split: &str) -> Result<Self, PastError> {
         Self::keep(rows, embeddings, split, |item| match (&item.split, item.outcome) {

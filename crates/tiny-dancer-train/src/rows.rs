@@ -1,6 +1,6 @@
 //! Rows: requests whose outcome with both models is known, and the use of each.
 //!
-//! Rows are JSON lines, see the repository's `docs/rows.md`. The embeddings are a safetensors file with one tensor
+//! Rows are JSON lines, see the repository's `docs/bring-your-own-logs.md`. The embeddings are a safetensors file with one tensor
 //! `embeddings`, f16 or f32, of shape `n x d`, in the order of the lines.
 
 use crate::fields::{FieldError, Fields, unexpected};
@@ -250,7 +250,7 @@ impl Dataset {
     /// Reads rows and their embeddings.
     ///
     /// # Errors
-    /// A file can't be read, or its content is not as in `docs/rows.md`.
+    /// A file can't be read, or its content is not as in `docs/bring-your-own-logs.md`.
     pub fn read(rows: &Path, embeddings: &Path) -> Result<Self, ReadError> {
         let mut data = read_rows(rows)?;
         let (vectors, digest) = hashed_embeddings(embeddings)?;

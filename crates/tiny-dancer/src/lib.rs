@@ -114,3 +114,8 @@ struct Readme;
 #[cfg(all(doctest, feature = "http", feature = "serde", feature = "tracing"))]
 #[doc = include_str!("../../../docs/OBSERVABILITY.md")]
 struct Observability;
+
+/// ... and that of the page on logs.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/bring-your-own-logs.md")]
+struct BringYourOwnLogs;

@@ -243,14 +243,14 @@ fn a_cause_is_printed_once() {
     assert_eq!(text.lines().count(), 1, "{text}");
 }
 
-/// Runs the blocks of Python in docs/rows.md.
+/// Runs the blocks of Python in docs/bring-your-own-logs.md.
 #[test]
 fn files_of_the_documented_writer_are_read() {
     if Command::new("python3").arg("--version").output().is_err() {
-        eprintln!("SKIPPED: there is no python3 to run the writer of docs/rows.md with");
+        eprintln!("SKIPPED: there is no python3 to run the writer of docs/bring-your-own-logs.md with");
         return;
     }
-    let page = include_str!("../../../../docs/rows.md");
+    let page = include_str!("../../../../docs/bring-your-own-logs.md");
     let blocks = page.split("```python\n").skip(1);
     let mut script: String = blocks.filter_map(|block| Some(block.split_once("```")?.0)).collect();
     script += "

@@ -252,7 +252,7 @@ fn the_label_and_the_win_rate_compare_scores() {
 
 #[test]
 fn every_key_is_documented() {
-    let page = include_str!("../../../../docs/rows.md");
+    let page = include_str!("../../../../docs/bring-your-own-logs.md");
     for key in KEYS {
         assert!(page.contains(&format!("| `{key}` |")), "{key}");
     }
