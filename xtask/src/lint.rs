@@ -1,7 +1,6 @@
 //! `cargo xtask lint`: what a reader would complain about.
 
 use crate::arrows::{self, Graph, rules::RULES};
-use crate::codemap;
 use crate::report::Report;
 use crate::text;
 use crate::workspace::{Workspace, cargo, resolve};
@@ -20,7 +19,6 @@ pub(crate) fn run(workspace: &Workspace, report: &mut Report) {
     report.check("dependency arrows", what, || check_arrows(workspace));
     let what = "the files git tracks: silenced lints, postponed work, paths of one machine, reasons";
     report.check("texts", what, || text::check(workspace));
-    report.check("code map", "docs/architecture.md against the modules", || codemap::check(workspace));
 }
 
 fn check_arrows(workspace: &Workspace) -> Result<()> {
