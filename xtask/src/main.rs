@@ -9,7 +9,6 @@ mod arrows;
 mod bench;
 mod ci;
 mod codegen;
-mod codemap;
 mod instructions;
 mod lint;
 mod miri;
