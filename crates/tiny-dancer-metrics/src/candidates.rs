@@ -5,8 +5,8 @@
 //! written once, however many candidates there are.
 
 use crate::catalogue::{CONFIDENCE_SCORES, UNCERTAINTY_ESTIMATES};
-use crate::distribution::{BLOCK, Bounds};
-use crate::shard::{Histograms, Shard};
+use crate::distribution::Bounds;
+use crate::shard::{BLOCK, Histograms, Shard};
 use pulp::{Arch, Scalar, Simd, WithSimd};
 use tiny_dancer_core::{ModelType, RoutingDecision};
 
