@@ -5,10 +5,9 @@
 //! written once, however many candidates there are.
 
 use crate::catalogue::{CONFIDENCE_SCORES, UNCERTAINTY_ESTIMATES};
-use crate::distribution::{BLOCK, Bounds};
-use crate::shard::{Histograms, Shard};
+use crate::distribution::Bounds;
+use crate::shard::{BLOCK, Histograms, Shard};
 use pulp::{Arch, Scalar, Simd, WithSimd};
-use std::hint::black_box;
 use tiny_dancer_core::{ModelType, RoutingDecision};
 
 const CONFIDENCES: Histograms = Histograms::of(&CONFIDENCE_SCORES);
@@ -147,7 +146,9 @@ impl Tally {
         columns: [&[f32]; 2],
         first: usize,
     ) {
-        let (zero, less) = (simd.splat_u32s(0), simd.splat_u32s(less::<S>()));
+        // Counts go down, since a mask that fills its lanes is -1 already. With AVX-512 a mask is bits, and -1 takes one more
+        // instruction for each value: 0.5% of those of a request of 100 candidates.
+        let (zero, minus_one) = (simd.splat_u32s(0), simd.splat_u32s(u32::MAX));
         let mut downwards = [[zero; VECTORS]; 2];
         for (&confidence, &uncertainty) in columns[0].iter().zip(columns[1]) {
             for (family, value) in [confidence, uncertainty].into_iter().enumerate() {
@@ -157,7 +158,7 @@ impl Tally {
                 let value = simd.splat_f32s(value);
                 for v in 0..VECTORS {
                     let bounds = S::as_simd_f32s(&bounds.values[family]).0[first + v];
-                    let here = simd.select_u32s(simd.less_than_or_equal_f32s(value, bounds), less, zero);
+                    let here = simd.select_u32s(simd.less_than_or_equal_f32s(value, bounds), minus_one, zero);
                     downwards[family][v] = simd.add_u32s(downwards[family][v], here);
                 }
             }
@@ -207,13 +208,6 @@ impl Tally {
             shard.add_to_float_sum(histograms, model as usize, self.sums[family]);
         }
     }
-}
-
-/// What is added where a value is not above a bound: -1. A mask that fills its lanes is that very number. One of bits is not,
-/// and compilers would make the constant of it; what they don't know they add under the mask, which is one instruction less.
-#[inline(always)]
-fn less<S: Simd>() -> u32 {
-    if size_of::<S::m32s>() == size_of::<S::u32s>() { u32::MAX } else { black_box(u32::MAX) }
 }
 
 /// The sum of values from 0 to 1, to within 1e-9 for each of them.

@@ -3,12 +3,11 @@
 use crate::candidates;
 use crate::catalogue::{
     BatchSize, CANDIDATES_PROCESSED, CIRCUIT_BREAKER_TRANSITIONS, ERRORS, FEATURE_ENGINEERING_DURATION,
-    MODEL_INFERENCE_DURATION, MODEL_RELOADS, OUTCOMES, ROUTING_DECISIONS, ROUTING_LATENCY, ROUTING_REQUESTS,
-    ReloadResult,
+    MODEL_INFERENCE_DURATION, MODEL_RELOADS, ROUTING_LATENCY, ROUTING_REQUESTS, ReloadResult,
 };
 use crate::config::MetricsConfig;
 use crate::error::{ExportError, RegisterError};
-use crate::families::{Circuits, Families};
+use crate::families::{Circuits, DECISIONS, Families, REPORTS};
 use crate::promises::PromiseKey;
 use crate::shard::{Counters, Histograms, Writer};
 use crate::spans::Spans;
@@ -21,10 +20,8 @@ use tiny_dancer_core::observer::{
 use tiny_dancer_core::{CircuitState, Observer, OutcomeResult};
 
 const REQUESTS: Counters = Counters::of(&ROUTING_REQUESTS);
-pub(crate) const DECISIONS: Counters = Counters::of(&ROUTING_DECISIONS);
 const CANDIDATES: Counters = Counters::of(&CANDIDATES_PROCESSED);
 const FAILURES: Counters = Counters::of(&ERRORS);
-pub(crate) const REPORTS: Counters = Counters::of(&OUTCOMES);
 const TRANSITIONS: Counters = Counters::of(&CIRCUIT_BREAKER_TRANSITIONS);
 const RELOADS: Counters = Counters::of(&MODEL_RELOADS);
 const LATENCIES: Histograms = Histograms::of(&ROUTING_LATENCY);

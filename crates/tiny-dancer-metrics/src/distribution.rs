@@ -6,7 +6,7 @@ use crate::catalogue::{
 };
 use crate::error::RegisterError;
 use crate::grid::Grid;
-use crate::shard::{Histograms, MOST_BOUNDS, Shard, Shards};
+use crate::shard::{BLOCK, Histograms, MOST_BOUNDS, Shard, Shards};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -143,9 +143,6 @@ impl Durations {
         shard.add_to_sum(histograms, series, nanoseconds);
     }
 }
-
-/// As many bounds as are compared at a time: no vector holds more.
-pub(crate) const BLOCK: usize = 16;
 
 /// A block of the bounds of confidences and uncertainties.
 #[derive(Debug)]

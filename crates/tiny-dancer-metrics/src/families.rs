@@ -1,11 +1,10 @@
 //! The families in a registry: made from the catalogue, registered all or none, read at each scrape.
 
 use crate::catalogue::{
-    BASELINE_COST, CATALOGUE, CIRCUIT_BREAKER_STATE, COST, Family, Kind, MODEL_INFO, PROMISE_BROKEN,
-    PROMISE_EVIDENCE, PROMISE_INSUFFICIENT_RATIO, PROMISED_ALPHA, Presence, REQUESTS_IN_FLIGHT, SpanResult,
-    Unit,
+    BASELINE_COST, CATALOGUE, CIRCUIT_BREAKER_STATE, COST, Family, Kind, MODEL_INFO, OUTCOMES,
+    PROMISE_BROKEN, PROMISE_EVIDENCE, PROMISE_INSUFFICIENT_RATIO, PROMISED_ALPHA, Presence,
+    REQUESTS_IN_FLIGHT, ROUTING_DECISIONS, SpanResult, Unit,
 };
-use crate::collector::{DECISIONS, REPORTS};
 use crate::config::{MetricsConfig, Prices};
 use crate::distribution::Distributions;
 use crate::error::RegisterError;
@@ -21,6 +20,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tiny_dancer_core::promise::PromiseState;
 use tiny_dancer_core::{Circuit, CircuitState, ModelType, OutcomeResult, Reason};
+
+/// Decisions by their reason. The collector counts them, and costs are computed from them.
+pub(crate) const DECISIONS: Counters = Counters::of(&ROUTING_DECISIONS);
+/// Outcomes by model and result. The collector counts them, and costs are computed from them.
+pub(crate) const REPORTS: Counters = Counters::of(&OUTCOMES);
 
 /// All that is counted for one registry and one set of constant labels.
 #[derive(Debug)]

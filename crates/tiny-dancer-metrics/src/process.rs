@@ -14,7 +14,7 @@ use std::fs;
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Name, help, and whether it only rises.
-const FAMILIES: [(&str, &str, bool); 7] = [
+const FAMILIES: &[(&str, &str, bool)] = &[
     ("process_cpu_seconds_total", "Processor time spent, in seconds, of user and system.", true),
     ("process_max_fds", "How many files may be open.", false),
     ("process_open_fds", "How many files are open.", false),

@@ -7,7 +7,6 @@
 //! what a reader sees never falls, and the count of a histogram is the sum of its buckets, so the two always agree.
 
 use crate::catalogue::{CATALOGUE, Family, Kind, Presence};
-use crate::distribution::BLOCK;
 use crate::slot::{Pool, Slot};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -20,7 +19,10 @@ pub(crate) const MOST_BOUNDS: usize = 48;
 /// Room for buckets, so that an index below it needs no check.
 pub(crate) const BUCKETS: usize = 64;
 
-const _: () = assert!(MOST_BOUNDS < BUCKETS);
+/// How many bounds are compared at a time: no vector holds more.
+pub(crate) const BLOCK: usize = 16;
+
+const _: () = assert!(MOST_BOUNDS < BUCKETS && BUCKETS.is_multiple_of(BLOCK));
 
 /// How many cells a shard has.
 const CELLS: usize = first_cell(None);
