@@ -20,7 +20,7 @@
 //! or for other traffic.
 
 use crate::kernel::Kernel;
-use pulp::{Simd, WithSimd};
+use pulp::{Simd, WithSimd, bytemuck};
 
 /// In a bin with fewer calibration rows the uncertainty is 1.
 pub const MIN_BIN_ROWS: usize = 50;
@@ -82,11 +82,16 @@ pub struct CalibrationTable {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Lookup {
     /// For each bin its scores, then infinity. Only infinity for a bin with too few rows.
-    scores: Vec<f32>,
-    /// For each element of `scores`, the p-value of a score that is above the element before and at most this one.
-    p_values: Vec<f32>,
-    /// For each bin and each [`cell`], the index in `scores` of the first score in that cell or a later one.
+    steps: Vec<Step>,
+    /// For each bin and each [`cell`], the index in `steps` of the first score in that cell or a later one.
     starts: Vec<u32>,
+}
+
+/// A score, and the p-value of each score that is above the one before and at most this one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Step {
+    score: f32,
+    p_value: f32,
 }
 
 /// The number of cells: one for each 256th of the range 0 to 1, and one for 1.
@@ -108,15 +113,14 @@ impl Lookup {
     fn new(table: &CalibrationTable) -> Self {
         let mut lookup = Self::default();
         for bin in 0..table.bins() {
-            let first = lookup.scores.len();
+            let first = lookup.steps.len();
             let all = table.scores(bin);
             let scores = if all.len() < MIN_BIN_ROWS { &[] } else { all };
             let start = |at| (first + scores.partition_point(|&score| cell(score) < at)) as u32;
             lookup.starts.extend((0..CELLS).map(start));
-            lookup.scores.extend(scores.iter().copied().chain([f32::INFINITY]));
-            lookup
-                .p_values
-                .extend((0..=scores.len()).map(|below| ratio(scores.len() - below + 1, scores.len() + 1)));
+            let step =
+                |(below, score)| Step { score, p_value: ratio(scores.len() - below + 1, scores.len() + 1) };
+            lookup.steps.extend(scores.iter().copied().chain([f32::INFINITY]).enumerate().map(step));
         }
         lookup
     }
@@ -125,10 +129,10 @@ impl Lookup {
     #[inline(always)]
     fn p_value(&self, start: usize, score: f32) -> f32 {
         let mut at = self.starts[start] as usize;
-        while self.scores[at] < score {
+        while self.steps[at].score < score {
             at += 1;
         }
-        self.p_values[at]
+        self.steps[at].p_value
     }
 }
 
@@ -227,17 +231,7 @@ impl CalibrationTable {
             }
             return;
         }
-        kernel.dispatch(Starts {
-            table: self,
-            confidences,
-            similarity,
-            count_bin,
-            indices: &mut *uncertainties,
-        });
-        for (uncertainty, &confidence) in uncertainties.iter_mut().zip(confidences) {
-            let start = uncertainty.to_bits() as usize;
-            *uncertainty = self.lookup.p_value(start, larger_score(confidence));
-        }
+        kernel.dispatch(Estimation { table: self, confidences, similarity, count_bin, uncertainties });
     }
 
     /// The index in the lookup's `starts` for each of a vector of confidences: the same as by [`bin`](Self::bin) and
@@ -246,10 +240,9 @@ impl CalibrationTable {
     fn starts<S: Simd>(
         &self,
         simd: S,
-        confidences: S::f32s,
-        similarity: S::f32s,
+        (confidences, similarity): (S::f32s, S::f32s),
         count_bin: usize,
-    ) -> S::f32s {
+    ) -> S::u32s {
         let one = simd.splat_f32s(1.0);
         let score = simd.max_f32s(simd.sub_f32s(one, confidences), confidences);
         let bits = simd.transmute_u32s_f32s(simd.add_f32s(score, one));
@@ -264,7 +257,7 @@ impl CalibrationTable {
             let above = simd.less_than_or_equal_f32s(simd.splat_f32s(edge), similarity);
             starts = simd.add_u32s(starts, simd.select_u32s(above, next, none));
         }
-        simd.transmute_f32s_u32s(starts)
+        starts
     }
 }
 
@@ -276,33 +269,33 @@ fn larger_score(confidence: f32) -> f32 {
     if sufficed > not { sufficed } else { not }
 }
 
-/// Computes the index in the lookup's `starts` for each confidence. It writes an index as the bits of a float into the
-/// slice of the uncertainties, so that no other memory is needed.
-struct Starts<'a> {
+/// Computes the uncertainty of each confidence. The indices in the lookup's `starts` are computed in vectors, and the
+/// p-values one at a time.
+struct Estimation<'a> {
     table: &'a CalibrationTable,
     confidences: &'a [f32],
     similarity: &'a [f32],
     count_bin: usize,
-    indices: &'a mut [f32],
+    uncertainties: &'a mut [f32],
 }
 
-impl WithSimd for Starts<'_> {
+impl WithSimd for Estimation<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { table, confidences, similarity, count_bin, indices } = self;
-        let (confidence_vectors, confidences) = S::as_simd_f32s(confidences);
-        let (similarity_vectors, similarity) = S::as_simd_f32s(similarity);
-        let (start_vectors, starts) = S::as_mut_simd_f32s(indices);
-        let vectors = start_vectors.iter_mut().zip(confidence_vectors).zip(similarity_vectors);
-        for ((starts, &confidences), &similarity) in vectors {
-            *starts = table.starts(simd, confidences, similarity, count_bin);
-        }
-        if !starts.is_empty() {
-            let (confidences, similarity) =
-                (simd.partial_load_f32s(confidences), simd.partial_load_f32s(similarity));
-            simd.partial_store_f32s(starts, table.starts(simd, confidences, similarity, count_bin));
+        let Self { table, confidences, similarity, count_bin, uncertainties } = self;
+        let lanes = S::F32_LANES;
+        let chunks =
+            confidences.chunks(lanes).zip(similarity.chunks(lanes)).zip(uncertainties.chunks_mut(lanes));
+        for ((confidences, similarity), uncertainties) in chunks {
+            let vectors = (simd.partial_load_f32s(confidences), simd.partial_load_f32s(similarity));
+            let starts = [table.starts(simd, vectors, count_bin)];
+            let starts: &[u32] = bytemuck::cast_slice(&starts);
+            for ((uncertainty, &confidence), &start) in uncertainties.iter_mut().zip(confidences).zip(starts)
+            {
+                *uncertainty = table.lookup.p_value(start as usize, larger_score(confidence));
+            }
         }
     }
 }
