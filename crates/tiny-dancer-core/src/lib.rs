@@ -8,24 +8,40 @@
 //! [`observer`] is notified of each event; this crate has no telemetry of its own.
 //!
 //! ```
-//! use tiny_dancer_core::{Candidate, ModelType, Reason, Router, RouterConfig, RoutingRequest};
+//! use std::time::{SystemTime, UNIX_EPOCH};
+//! use tiny_dancer_core::{
+//!     Candidate, ModelType, Outcome, OutcomeResult, Reason, RiskBudget, Router, RouterConfig, RoutingRequest,
+//! };
 //!
-//! let router = Router::new(RouterConfig::default())?;
+//! // The promise: at most 15% of what the lightweight model answers is insufficient, with 95% confidence.
+//! let risk = Some(RiskBudget { alpha: 0.15, delta: 0.05 });
+//! let router = Router::new(RouterConfig { risk, ..Default::default() })?;
+//!
+//! // The nearest past requests, from a vector store.
+//! let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() as i64;
 //! let candidates = [Candidate {
 //!     id: "yesterday's question".into(),
-//!     embedding: vec![0.6, 0.8, 0.0],
-//!     success_rate: 1.0,
+//!     embedding: vec![0.7, 0.7, 0.1],
+//!     created_at: now - 86_400,
 //!     access_count: 1,
+//!     success_rate: 1.0, // the lightweight answer was no worse than the powerful one
+//!     win_rate: 1.0,     // it was better
 //!     ..Default::default()
 //! }];
-//! let response = router.route(RoutingRequest::new(&[0.0, 0.8, 0.6], &candidates))?;
-//! println!("{} because {}", response.model.name(), response.reason.name());
+//! let query = [0.6, 0.8, 0.0];
+//! let response = router.route(RoutingRequest::new(&query, &candidates))?;
+//! assert_eq!((response.model, response.reason), (ModelType::Lightweight, Reason::Confident));
+//!
+//! // After the answer, report how it was. The circuit and the test of the promise depend on it.
+//! router.record_outcome(Outcome::new(response.model, OutcomeResult::Sufficed));
 //!
 //! // A request without candidates is valid: it goes to the powerful model.
-//! let response = router.route(RoutingRequest::new(&[0.0, 0.8, 0.6], &[]))?;
+//! let response = router.route(RoutingRequest::new(&query, &[]))?;
 //! assert_eq!((response.model, response.reason), (ModelType::Powerful, Reason::NoEvidence));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! In `Cargo.toml`, with Rust 1.95 or later: `tiny-dancer-core = { path = "../tiny-dancer/crates/tiny-dancer-core" }`.
 //!
 //! The same machine, request, `now` and model give the same bits on any number of threads, and in any order of the
 //! candidates.
