@@ -1,8 +1,8 @@
-//! The confidences and uncertainties of all candidates of a request, recorded in one go.
+//! The confidences and uncertainties of all candidates of a request, recorded in one pass.
 //!
-//! Bounds lie in vectors, and one candidate after the other is compared with all of them at once: how many candidates are
-//! not above each bound is counted, and added to what the bound's cell has. Nothing is looked up in a table, and a cell is
-//! written once, however many candidates there are.
+//! Bounds lie in vectors, and each candidate is compared with all bounds of a block at once. The pass counts, for each
+//! bound, the candidates that are not above it, and adds the count to the bound's cell. There is no table lookup, and each
+//! cell is written once a request, for any number of candidates.
 
 use crate::catalogue::{CONFIDENCE_SCORES, UNCERTAINTY_ESTIMATES};
 use crate::distribution::Bounds;
@@ -13,8 +13,8 @@ use tiny_dancer_core::{ModelType, RoutingDecision};
 const CONFIDENCES: Histograms = Histograms::of(&CONFIDENCE_SCORES);
 const UNCERTAINTIES: Histograms = Histograms::of(&UNCERTAINTY_ESTIMATES);
 
-/// Observes each candidate's confidence and uncertainty: these two as columns, in any order, and with what they decide, the
-/// highest confidence first.
+/// Observes each candidate's confidence and uncertainty. `columns` has the two in any order of the candidates; `decisions`
+/// has them with what each candidate decides, the highest confidence first.
 #[inline(always)]
 pub(crate) fn record(
     arch: Arch,
@@ -30,13 +30,13 @@ pub(crate) fn record(
     }
 }
 
-/// Never inlined, since each request calls the caller, which would grow by it.
+/// Never inlined, since it would enlarge the caller, which each request runs.
 #[inline(never)]
 fn record_scalar(record: Record<'_>) {
     record.with_simd(Scalar);
 }
 
-/// Records what there is to a block of bounds. Up to eight words of it are passed in registers.
+/// Records into the cells of one block of bounds. It has at most eight words, since so many are passed in registers.
 struct Record<'a> {
     bounds: &'a Bounds,
     shard: &'a Shard,
@@ -53,7 +53,7 @@ impl WithSimd for Record<'_> {
         let Self { bounds, shard, columns, decisions, confidence_threshold } = self;
         let mut all = Tally::default();
         all.add(simd, bounds, *columns);
-        // Decisions are sorted by confidence: where the first is not sure enough, all are for the powerful model.
+        // Decisions are sorted by confidence: if the first is below the threshold, all are for the powerful model.
         if decisions.first().is_some_and(|first| first.confidence >= confidence_threshold) {
             let lightweight = simd.vectorize(Lightweight { bounds, decisions, confidence_threshold });
             all.subtract(&lightweight);
@@ -63,7 +63,7 @@ impl WithSimd for Record<'_> {
     }
 }
 
-/// Makes the tally of those that are for the lightweight model.
+/// Tallies the candidates that are for the lightweight model.
 struct Lightweight<'a> {
     bounds: &'a Bounds,
     decisions: &'a [RoutingDecision],
@@ -75,18 +75,18 @@ impl WithSimd for Lightweight<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Tally {
-        /// So many decisions are looked through at a time.
+        /// How many decisions are read at a time.
         const DECISIONS: usize = 64;
-        let is_sure = |decision: &&RoutingDecision| decision.confidence >= self.confidence_threshold;
+        let is_confident = |decision: &&RoutingDecision| decision.confidence >= self.confidence_threshold;
         let (mut tally, mut values) = (Tally::default(), [[0.0; DECISIONS]; 2]);
         for decisions in self.decisions.chunks(DECISIONS) {
             let mut chosen = 0;
-            for decision in decisions.iter().take_while(is_sure) {
+            for decision in decisions.iter().take_while(is_confident) {
                 (values[0][chosen], values[1][chosen]) = (decision.confidence, decision.uncertainty);
                 chosen += usize::from(decision.use_lightweight);
             }
             tally.add(simd, self.bounds, values.each_ref().map(|values| &values[..chosen]));
-            if !decisions.last().as_ref().is_some_and(is_sure) {
+            if !decisions.last().as_ref().is_some_and(is_confident) {
                 break;
             }
         }
@@ -94,21 +94,21 @@ impl WithSimd for Lightweight<'_> {
     }
 }
 
-/// Confidences and uncertainties: how many there are, how many of them are not above each bound, and their sums.
+/// How many candidates there are; and for confidences and uncertainties, how many are not above each bound, and their sums.
 #[derive(Default)]
 struct Tally {
-    values: u32,
+    candidates: u32,
     not_above: [[u32; BLOCK]; 2],
     sums: [f64; 2],
 }
 
 impl Tally {
-    /// Takes more values in.
+    /// Adds more candidates.
     #[inline(always)]
     fn add<S: Simd>(&mut self, simd: S, bounds: &Bounds, columns: [&[f32]; 2]) {
-        /// Fewer values are added up one by one.
+        /// Fewer values than this are summed one by one.
         const MANY: usize = 32;
-        self.values += columns[0].len() as u32;
+        self.candidates += columns[0].len() as u32;
         if columns[0].len() < MANY {
             self.count::<S, true>(simd, bounds, columns);
         } else {
@@ -119,15 +119,15 @@ impl Tally {
         }
     }
 
-    /// Counts, and adds up where `SUM` says so.
+    /// Counts the values, and sums them if `SUM`.
     #[inline(always)]
     fn count<S: Simd, const SUM: bool>(&mut self, simd: S, bounds: &Bounds, columns: [&[f32]; 2]) {
-        // Either one vector has all bounds of a block, or two at a time are compared.
+        // One vector holds all bounds of a block, or two vectors are compared at a time.
         if S::F32_LANES == BLOCK {
             self.count_in::<S, 1, SUM>(simd, bounds, columns, 0);
         } else {
             for first in (0..BLOCK / S::F32_LANES).step_by(2) {
-                // Each value once.
+                // Each value is summed once.
                 if first == 0 {
                     self.count_in::<S, 2, SUM>(simd, bounds, columns, first);
                 } else {
@@ -137,7 +137,7 @@ impl Tally {
         }
     }
 
-    /// The same for bounds in some vectors of a block, of which `first` is the first.
+    /// The same for the bounds in `VECTORS` vectors of a block, from the vector `first` on.
     #[inline(always)]
     fn count_in<S: Simd, const VECTORS: usize, const SUM: bool>(
         &mut self,
@@ -158,8 +158,9 @@ impl Tally {
                 let value = simd.splat_f32s(value);
                 for v in 0..VECTORS {
                     let bounds = S::as_simd_f32s(&bounds.values[family]).0[first + v];
-                    let here = simd.select_u32s(simd.less_than_or_equal_f32s(value, bounds), minus_one, zero);
-                    downwards[family][v] = simd.add_u32s(downwards[family][v], here);
+                    let change =
+                        simd.select_u32s(simd.less_than_or_equal_f32s(value, bounds), minus_one, zero);
+                    downwards[family][v] = simd.add_u32s(downwards[family][v], change);
                 }
             }
         }
@@ -171,27 +172,27 @@ impl Tally {
         }
     }
 
-    /// Takes out what is in here.
+    /// Subtracts the tally of some of these candidates.
     #[inline(always)]
     fn subtract(&mut self, part: &Self) {
-        self.values -= part.values;
+        self.candidates -= part.candidates;
         for family in 0..2 {
             for bound in 0..BLOCK {
                 self.not_above[family][bound] -= part.not_above[family][bound];
             }
-            // The difference of two sums may round to less than nothing.
+            // The difference of two sums may round to a negative number.
             self.sums[family] = (self.sums[family] - part.sums[family]).max(0.0);
         }
     }
 
-    /// Gives it to the cells of these bounds.
+    /// Adds the counts to the cells of these bounds.
     #[inline(always)]
     fn flush(&self, shard: &Shard, model: ModelType, bounds: &Bounds) {
         self.flush_family(0, CONFIDENCES, shard, model, bounds);
         self.flush_family(1, UNCERTAINTIES, shard, model, bounds);
     }
 
-    /// The same for a family, whose cells the compiler knows.
+    /// The same for one family. `histograms` is a constant, so the compiler knows the cells.
     #[inline(always)]
     fn flush_family(
         &self,
@@ -203,8 +204,8 @@ impl Tally {
     ) {
         shard.observe_block(histograms, model as usize, bounds.block, &self.not_above[family]);
         if bounds.is_last {
-            // Where no bound is left.
-            shard.observe(histograms, model as usize, (bounds.block + 1) * BLOCK, self.values.into());
+            // The cell of +Inf.
+            shard.observe(histograms, model as usize, (bounds.block + 1) * BLOCK, self.candidates.into());
             shard.add_to_float_sum(histograms, model as usize, self.sums[family]);
         }
     }
@@ -212,8 +213,8 @@ impl Tally {
 
 /// The sum of values from 0 to 1, to within 1e-9 for each of them.
 ///
-/// Single precision has too few bits for a sum, and doubles would have to be made of the values one by one. So each value is cut
-/// in two: its part in whole 2048ths, of which sums are exact, and the rest, of which sums round by so much less.
+/// Single precision has too few bits for the sum, and conversion to doubles takes the values one by one. So each value is
+/// split into its whole 2048ths, whose sums are exact, and a rest, whose sums round by much less.
 struct Sum<'a>(&'a [f32]);
 
 impl WithSimd for Sum<'_> {
@@ -221,9 +222,9 @@ impl WithSimd for Sum<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> f64 {
-        /// From 2^12 on, a 2048th is what the last bit stands for, so that adding this rounds to whole ones.
+        /// From 2^12 on, the last bit of an `f32` is a 2048th, so adding this rounds to whole 2048ths.
         const ROUND: f32 = 6144.0;
-        /// So many vectors are added up in single precision.
+        /// How many vectors are summed in single precision.
         const VECTORS: usize = 16;
         let (vectors, rest) = S::as_simd_f32s(self.0);
         let round = simd.splat_f32s(ROUND);

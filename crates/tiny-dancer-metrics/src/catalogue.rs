@@ -1,10 +1,10 @@
 //! Every family, once: its name, kind, unit, help, labels with their values, and buckets.
 //!
-//! Everything else is made from [`CATALOGUE`]: what is registered, where each series is kept, the documentation, and
-//! the checks of dashboards and alert rules. No name is spelled anywhere else.
+//! [`CATALOGUE`] determines everything else: what is registered, where each series is kept, the documentation, and the
+//! checks of dashboards and alert rules. Names are written only here.
 //!
-//! Label values come from closed enums, so the number of series is fixed when the package is compiled. The one
-//! exception is the `version` of `tiny_dancer_model_info`, which has one series at a time.
+//! Label values come from closed enums, so the number of series is fixed at compile time. The one exception is the
+//! `version` of `tiny_dancer_model_info`, which has one series at a time.
 
 use tiny_dancer_core::observer::{Operation, Status};
 use tiny_dancer_core::{Circuit, CircuitState, ErrorKind, ModelType, OutcomeResult, Reason, names};
@@ -15,21 +15,21 @@ use tiny_dancer_core::{Circuit, CircuitState, ErrorKind, ModelType, OutcomeResul
 pub struct Family {
     /// The full name.
     pub name: &'static str,
-    /// What it is to Prometheus.
+    /// Its kind in Prometheus.
     pub kind: Kind,
-    /// What its numbers are.
+    /// The unit of its values.
     pub unit: Unit,
     /// What it means, in a sentence.
     pub help: &'static str,
     /// Its labels.
     pub labels: &'static [Label],
-    /// Since when it is shown.
+    /// When it is shown.
     pub presence: Presence,
 }
 
 impl Family {
-    /// How many series it has from the start: each of a counter or a gauge is one, each of a histogram is its
-    /// buckets, `+Inf`, sum and count. 0 where the values are not known beforehand.
+    /// How many series it has from the start. One series of a histogram is its buckets, `+Inf`, sum and count. 0 where the
+    /// values of a label are unknown at compile time.
     pub const fn series(&self) -> usize {
         match self.labels {
             [] => 1,
@@ -38,7 +38,7 @@ impl Family {
     }
 }
 
-/// Since when a family is shown.
+/// When a family is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Presence {
@@ -48,7 +48,7 @@ pub enum Presence {
     WithModel,
     /// If the collector is configured with [prices](crate::Prices).
     WithPrices,
-    /// Once an outcome was reported to a router that promises a risk.
+    /// Once a router promises a risk.
     WithPromise,
     /// As long as a tracing system counts [spans](crate::Spans).
     WithTraces,
@@ -58,7 +58,7 @@ names!(Presence, "presence", {
     Always => "always",
     WithModel => "once there is a router",
     WithPrices => "if prices are configured",
-    WithPromise => "if a risk is promised, from the first outcome on",
+    WithPromise => "once a router promises a risk",
     WithTraces => "once there is a tracing system",
 });
 
@@ -68,16 +68,16 @@ names!(Presence, "presence", {
 pub struct Label {
     /// Its name.
     pub name: &'static str,
-    /// Its value in each series of the family, in their order: a column of a table whose rows are series. With
-    /// several labels, values repeat. Empty where the values are not known beforehand.
+    /// Its value in each series of the family, in the order of the series: a column of a table whose rows are series.
+    /// With several labels, values repeat. Empty where the values are unknown at compile time.
     pub values: &'static [&'static str],
 }
 
-/// What a family is to Prometheus.
+/// The kind of a family in Prometheus.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Kind {
-    /// Only ever rises.
+    /// Only rises.
     Counter,
     /// Rises and falls.
     Gauge,
@@ -99,7 +99,7 @@ impl Kind {
     }
 }
 
-/// What a family's numbers are.
+/// The unit of a family's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Unit {
@@ -107,11 +107,11 @@ pub enum Unit {
     Candidates,
     /// Money, in the currency of the configured prices.
     Currency,
-    /// How strongly something speaks against a promise: 1 not at all.
+    /// Evidence against a promise (an e-value): 1 is none.
     Evidence,
-    /// Always 1: what counts is the label.
+    /// Always 1: the information is in the label.
     One,
-    /// Reports of how a model did.
+    /// Reported outcomes.
     Outcomes,
     /// From 0 to 1.
     Probability,
@@ -134,7 +134,7 @@ pub enum Unit {
 names!(Unit, "unit", {
     Candidates => "candidates",
     Currency => "your currency",
-    Evidence => "1 none, 1/delta a refutation",
+    Evidence => "1 is none, 1/delta refutes",
     One => "always 1",
     Outcomes => "outcomes",
     Probability => "probability",
@@ -147,7 +147,7 @@ names!(Unit, "unit", {
     Transitions => "transitions",
 });
 
-/// All of them.
+/// All families.
 pub const CATALOGUE: &[Family] = &[
     ROUTING_LATENCY,
     FEATURE_ENGINEERING_DURATION,
@@ -214,7 +214,7 @@ pub(crate) const FEATURE_ENGINEERING_DURATION: Family = Family {
     name: "tiny_dancer_feature_engineering_duration_seconds",
     kind: Kind::Histogram { buckets: STAGE_BUCKETS },
     unit: Unit::Seconds,
-    help: "How long it took to check the input, to search the set if there is one, and to compute the features, by candidates.",
+    help: "How long it took to check the input, to search the set if there is one, and to compute the features, by the number of candidates.",
     labels: &[Label { name: "batch_size", values: values!(BatchSize::ALL, size => size.name()) }],
     presence: Presence::Always,
 };
@@ -223,7 +223,7 @@ pub(crate) const MODEL_INFERENCE_DURATION: Family = Family {
     name: "tiny_dancer_model_inference_duration_seconds",
     kind: Kind::Histogram { buckets: STAGE_BUCKETS },
     unit: Unit::Seconds,
-    help: "How long the cell took to read a request's candidates, alone and together.",
+    help: "How long the per-candidate pass and the joint pass of a request took.",
     labels: &[Label { name: "model_type", values: &["fastgrnn"] }],
     presence: Presence::Always,
 };
@@ -241,7 +241,7 @@ pub(crate) const ROUTING_DECISIONS: Family = Family {
     name: "tiny_dancer_routing_decisions_total",
     kind: Kind::Counter,
     unit: Unit::Requests,
-    help: "Decided requests by the model chosen and the test that decided.",
+    help: "Decided requests by the chosen model and the reason.",
     labels: &[
         // The reason determines the model, so there are as many series as reasons.
         Label { name: "model_type", values: values!(Reason::ALL, reason => reason.model().name()) },
@@ -254,7 +254,7 @@ pub(crate) const CANDIDATES_PROCESSED: Family = Family {
     name: "tiny_dancer_candidates_processed_total",
     kind: Kind::Counter,
     unit: Unit::Candidates,
-    help: "Candidates that were judged, by the number of candidates in their request.",
+    help: "Candidates that the model read, by the number of candidates in their request.",
     labels: &[Label { name: "batch_size_range", values: values!(BatchSize::ALL, size => size.name()) }],
     presence: Presence::Always,
 };
@@ -263,7 +263,7 @@ pub(crate) const CONFIDENCE_SCORES: Family = Family {
     name: "tiny_dancer_confidence_scores",
     kind: Kind::Histogram { buckets: CONFIDENCE_BUCKETS },
     unit: Unit::Probability,
-    help: "Confidence of each candidate alone that the lightweight model suffices, by what it alone would choose.",
+    help: "Confidence from the per-candidate pass that the lightweight model suffices, by the model that the candidate alone selects.",
     labels: &[Label { name: "decision_type", values: values!(ModelType::ALL, model => model.name()) }],
     presence: Presence::Always,
 };
@@ -272,7 +272,7 @@ pub(crate) const UNCERTAINTY_ESTIMATES: Family = Family {
     name: "tiny_dancer_uncertainty_estimates",
     kind: Kind::Histogram { buckets: UNCERTAINTY_BUCKETS },
     unit: Unit::Probability,
-    help: "Conformal uncertainty of each candidate alone, by what it alone would choose.",
+    help: "Conformal uncertainty from the per-candidate pass, by the model that the candidate alone selects.",
     labels: &[Label { name: "decision_type", values: values!(ModelType::ALL, model => model.name()) }],
     presence: Presence::Always,
 };
@@ -290,7 +290,7 @@ pub(crate) const CIRCUIT_BREAKER_TRANSITIONS: Family = Family {
     name: "tiny_dancer_circuit_breaker_transitions_total",
     kind: Kind::Counter,
     unit: Unit::Transitions,
-    help: "Changes of a circuit's state, by the state that it changed to.",
+    help: "Changes of a circuit's state, by the new state.",
     labels: &[
         Label { name: "circuit", values: values!(Circuit::ALL, CircuitState::ALL, pair => pair.0.name()) },
         Label { name: "to", values: values!(Circuit::ALL, CircuitState::ALL, pair => pair.1.name()) },
@@ -311,7 +311,7 @@ pub(crate) const OUTCOMES: Family = Family {
     name: "tiny_dancer_outcomes_total",
     kind: Kind::Counter,
     unit: Unit::Outcomes,
-    help: "Reports of how the chosen model did.",
+    help: "Reported outcomes by model and result.",
     labels: &[
         Label {
             name: "model_type",
@@ -326,7 +326,7 @@ pub(crate) const MODEL_RELOADS: Family = Family {
     name: "tiny_dancer_model_reloads_total",
     kind: Kind::Counter,
     unit: Unit::Reloads,
-    help: "Reloads of the router's model; the first load, when a router is made, is none.",
+    help: "Reloads of a router's model; the load of a new router is not counted.",
     labels: &[Label { name: "result", values: values!(ReloadResult::ALL, result => result.name()) }],
     presence: Presence::Always,
 };
@@ -353,7 +353,7 @@ pub(crate) const PROMISED_ALPHA: Family = Family {
     name: "tiny_dancer_promised_alpha",
     kind: Kind::Gauge,
     unit: Unit::Probability,
-    help: "The promised share of insufficient answers of the lightweight model; of several promises the worst.",
+    help: "The promised largest share of insufficient answers of the lightweight model; of several promises, that of the worst.",
     labels: &[],
     presence: Presence::WithPromise,
 };
@@ -362,7 +362,7 @@ pub(crate) const PROMISE_INSUFFICIENT_RATIO: Family = Family {
     name: "tiny_dancer_promise_insufficient_ratio",
     kind: Kind::Gauge,
     unit: Unit::Probability,
-    help: "Share of insufficient answers among those reported of the lightweight model under the promise; failed calls are left out.",
+    help: "Share of insufficient answers among the reported answers of the lightweight model under the promise; failed calls are left out.",
     labels: &[],
     presence: Presence::WithPromise,
 };
@@ -380,7 +380,7 @@ pub(crate) const PROMISE_BROKEN: Family = Family {
     name: "tiny_dancer_promise_broken",
     kind: Kind::Gauge,
     unit: Unit::Promise,
-    help: "Whether outcomes refuted the promise: it stays 1 until a reload or a reset.",
+    help: "Whether outcomes refuted the promise: 1 until a reset, or a reload that changes the model or its thresholds.",
     labels: &[],
     presence: Presence::WithPromise,
 };
@@ -407,35 +407,35 @@ pub(crate) const SPANS: Family = Family {
     name: "tiny_dancer_spans_total",
     kind: Kind::Counter,
     unit: Unit::Spans,
-    help: "Spans of traces by what became of them: what was dropped or failed never reached the collector.",
+    help: "Spans by result: flushed spans reached the collector, dropped and failed ones did not.",
     labels: &[Label { name: "result", values: values!(SpanResult::ALL, result => result.name()) }],
     presence: Presence::WithTraces,
 };
 
-/// Fine around 10 ms, the time that a caller may be promised; a request of ten candidates takes about a microsecond.
+/// Fine around 10 ms, the limit of the alert on latency. A request of ten candidates takes about a microsecond.
 const LATENCY_BUCKETS: &[f64] = &[
     250e-9, 500e-9, 1e-6, 2e-6, 4e-6, 8e-6, 16e-6, 32e-6, 64e-6, 125e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3,
     7.5e-3, 9e-3, 10e-3, 11e-3, 12.5e-3, 15e-3, 20e-3, 50e-3, 100e-3, 250e-3, 1.0,
 ];
 
-/// From a stage of one candidate to one of a hundred thousand.
+/// From a stage with one candidate to a stage with a hundred thousand.
 const STAGE_BUCKETS: &[f64] = &[
     50e-9, 100e-9, 250e-9, 500e-9, 1e-6, 2e-6, 4e-6, 8e-6, 16e-6, 32e-6, 64e-6, 125e-6, 250e-6, 500e-6, 1e-3,
     2.5e-3, 5e-3, 10e-3, 50e-3, 250e-3,
 ];
 
 /// Fine where the embedded model's confidences of single candidates lie on real prompts, and so uneven:
-/// docs/decisions/0035-buckets-from-real-prompts.md. 0.85 is the default threshold. Sixteen bounds are as many as one or two
-/// vectors hold.
+/// docs/decisions/0035-buckets-from-real-prompts.md. 0.85 is the default threshold. Sixteen bounds fit into one or two
+/// vectors.
 const CONFIDENCE_BUCKETS: &[f64] =
     &[0.5, 0.7, 0.775, 0.82, 0.825, 0.828, 0.83, 0.832, 0.833, 0.834, 0.835, 0.836, 0.84, 0.85, 0.9, 1.0];
 
-/// 0.15 is the most that the lightweight model may have by default. Two values alone are those of many candidates, and have a
-/// bucket each: 1, a bin with too little calibration data, and 33/249, up to 0.133.
+/// 0.15 is the default limit for the lightweight model. Two single values are frequent, and each has a bucket of its own: 1,
+/// from a bin with too few calibration rows, and 33/249, below 0.133.
 const UNCERTAINTY_BUCKETS: &[f64] =
     &[0.01, 0.025, 0.05, 0.075, 0.1, 0.125, 0.132, 0.133, 0.15, 0.175, 0.2, 0.25, 0.35, 0.5, 0.99, 1.0];
 
-/// How many candidates a request has, as a label.
+/// The number of a request's candidates, as a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BatchSize {
     None,
@@ -465,7 +465,7 @@ impl BatchSize {
     }
 }
 
-/// How a reload went, as a label.
+/// The result of a reload, as a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReloadResult {
     Failure,
@@ -477,7 +477,7 @@ names!(ReloadResult, "result of a reload", {
     Success => "success",
 });
 
-/// What became of a span, as a label.
+/// The result of a span, as a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SpanResult {
     Dropped,

@@ -28,22 +28,22 @@ const LATENCIES: Histograms = Histograms::of(&ROUTING_LATENCY);
 const FEATURE_DURATIONS: Histograms = Histograms::of(&FEATURE_ENGINEERING_DURATION);
 const INFERENCE_DURATIONS: Histograms = Histograms::of(&MODEL_INFERENCE_DURATION);
 
-/// What [`MetricsCollector::new`] registered in the default registry.
+/// The families that [`MetricsCollector::new`] registered in the default registry.
 static SHARED: Mutex<Option<Arc<Families>>> = Mutex::new(None);
 
 /// Counts and times what routers do, for Prometheus.
 ///
-/// Give each router a clone of its own. Clones count into the same families, so their routers add up. Each clone knows
-/// the circuits of its own router: when it is dropped with the router, so is that router's part of
-/// `circuit_breaker_state`. Routers that share one collector through an `Arc` add up just as well, but a router
-/// that goes away while its circuit is open leaves it shown as open until the last of them is gone.
+/// Give each router a clone of its own. Clones count into the same families, so their routers add up. Each clone holds
+/// the circuit states of its own router, and takes them out of `circuit_breaker_state` when it is dropped with the
+/// router. Routers that share one collector through an `Arc` add up just as well, but the open circuit of a dropped
+/// router is shown until the last of them is dropped.
 #[derive(Debug)]
 pub struct MetricsCollector {
     families: Arc<Families>,
     registry: Registry,
     /// This clone's part of `families.circuits`.
     circuits: Circuits,
-    /// Which part of `families.promises` is this clone's.
+    /// This clone's key in `families.promises`.
     promise: PromiseKey,
 }
 
@@ -51,7 +51,7 @@ impl MetricsCollector {
     /// A collector in prometheus' default registry. The second and later ones share the families of the first.
     ///
     /// # Errors
-    /// If another collector has a family of ours there. Once it is gone, a later call may succeed.
+    /// If the registry has one of these families from another collector. Once that is unregistered, a later call may succeed.
     pub fn new() -> Result<Self, RegisterError> {
         let registry = prometheus::default_registry();
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -64,8 +64,8 @@ impl MetricsCollector {
         Ok(Self::counting(families, registry))
     }
 
-    /// A collector in prometheus' default registry with buckets or prices of yours, and whose families
-    /// [`new`](Self::new) shares from now on. Call it before the first router is made.
+    /// A collector in prometheus' default registry with this configuration, for example with prices. Later calls of
+    /// [`new`](Self::new) share its families. Call it before the first router is made.
     ///
     /// ```
     /// use tiny_dancer_metrics::{MetricsCollector, MetricsConfig, Prices};
@@ -78,7 +78,7 @@ impl MetricsCollector {
     /// ```
     ///
     /// # Errors
-    /// If the configuration can't be used, or if a family of ours is there already: then it comes too late.
+    /// If the configuration is not valid, or if the registry has one of these families already, as after [`new`](Self::new).
     pub fn init(config: &MetricsConfig) -> Result<Self, RegisterError> {
         let registry = prometheus::default_registry();
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -87,16 +87,30 @@ impl MetricsCollector {
         Ok(Self::counting(families, registry))
     }
 
-    /// A collector in a registry of yours.
+    /// A collector in a registry of your own.
+    ///
+    /// ```
+    /// use tiny_dancer_core::{Router, RouterConfig, RoutingRequest};
+    /// use tiny_dancer_metrics::MetricsCollector;
+    /// use tiny_dancer_metrics::prometheus::{Registry, TextEncoder};
+    ///
+    /// let registry = Registry::new();
+    /// let metrics = MetricsCollector::with_registry(&registry)?;
+    /// let router = Router::with_observer(RouterConfig::default(), metrics)?;
+    /// router.route(RoutingRequest::new(&[0.8, 0.6], &[]))?;
+    /// let text = TextEncoder::new().encode_to_string(&registry.gather())?;
+    /// assert!(text.contains(r#"tiny_dancer_routing_requests_total{status="fallback"} 1"#));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
-    /// If the registry has a family of ours, as it has after the first call: clone that collector instead, or tell
-    /// them apart by [constant labels](Self::with_const_labels).
+    /// If the registry has one of these families already, as after a first call: clone that collector instead, or give
+    /// each of the two a [constant label](Self::with_const_labels).
     pub fn with_registry(registry: &Registry) -> Result<Self, RegisterError> {
         Self::with_config(registry, &MetricsConfig::default())
     }
 
-    /// A collector in a registry of yours with constant labels, buckets or prices of yours.
+    /// A collector in a registry of your own, with this configuration.
     ///
     /// ```
     /// use tiny_dancer_metrics::prometheus::Registry;
@@ -111,15 +125,15 @@ impl MetricsCollector {
     /// ```
     ///
     /// # Errors
-    /// If the configuration can't be used, or if the registry refuses a family.
+    /// If the configuration is not valid, or if the registry refuses a family.
     pub fn with_config(registry: &Registry, config: &MetricsConfig) -> Result<Self, RegisterError> {
         Ok(Self::counting(Families::register(registry, config)?, registry))
     }
 
-    /// A collector in a registry of yours that puts the same labels on all of its series, so that several routers on
-    /// one registry can be told apart.
+    /// A collector in a registry of your own that puts the same labels on all of its series. The labels distinguish
+    /// several routers on one registry.
     ///
-    /// All collectors on one registry need the same names of constant labels, and each of them other values.
+    /// Collectors on one registry need the same names of constant labels and different values.
     ///
     /// ```
     /// use tiny_dancer_metrics::MetricsCollector;
@@ -133,7 +147,7 @@ impl MetricsCollector {
     /// ```
     ///
     /// # Errors
-    /// If a label can't be a constant one, or if the registry refuses a family.
+    /// If a label is not valid, or if the registry refuses a family.
     pub fn with_const_labels(
         registry: &Registry,
         const_labels: &[(&str, &str)],
@@ -148,10 +162,10 @@ impl MetricsCollector {
         Self { families, registry: registry.clone(), circuits: Circuits::default(), promise }
     }
 
-    /// Shows in `tiny_dancer_spans_total` what has become of the spans of traces, as `read` says at each scrape; while it
-    /// says `None`, the family is not shown. Clones share it, and a later call takes the place of an earlier one.
+    /// Shows the counts that `read` returns at each scrape, as `tiny_dancer_spans_total`. While it returns `None`, the
+    /// family is absent. Clones share the function, and a later call replaces it.
     ///
-    /// Routers of the facade, `tiny-dancer`, ask the installed tracing system.
+    /// Routers of the facade, `tiny-dancer`, set a function that reads their tracing system.
     ///
     /// ```
     /// use tiny_dancer_metrics::prometheus::Registry;
@@ -166,10 +180,10 @@ impl MetricsCollector {
         self.families.spans.watch(read);
     }
 
-    /// All that its registry has, including what is not ours, in Prometheus' text format.
+    /// All families of its registry, those of other collectors too, in Prometheus' text format.
     ///
     /// # Errors
-    /// If another collector in the registry gives what cannot be written.
+    /// If a family of another collector cannot be written as text.
     pub fn export_metrics(&self) -> Result<String, ExportError> {
         TextEncoder::new().encode_to_string(&self.registry.gather()).map_err(ExportError::new)
     }
@@ -184,7 +198,7 @@ impl MetricsCollector {
     }
 }
 
-/// Counts into the same families, and knows of no circuits yet.
+/// Counts into the same families, and holds no circuit states yet.
 impl Clone for MetricsCollector {
     fn clone(&self) -> Self {
         Self::counting(Arc::clone(&self.families), &self.registry)
@@ -229,7 +243,7 @@ impl Observer for MetricsCollector {
         InFlight::new(self.writer())
     }
 
-    /// The stages, for the durations of two of them.
+    /// Stages, since two of them are timed.
     #[inline]
     fn detail(&self, _: &InFlight) -> Detail {
         Detail::Stages

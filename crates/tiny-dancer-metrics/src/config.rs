@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// The configuration of a collector. Checked when it is registered.
+/// The configuration of a collector. Registration validates it.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(
     feature = "serde",
@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
     serde(default, deny_unknown_fields)
 )]
 pub struct MetricsConfig {
-    /// Labels that all series get, by name and value. All collectors on one registry need the same names, and each of
-    /// them other values.
+    /// Labels that all series get, by name and value. Collectors on one registry need the same names and different
+    /// values.
     pub const_labels: Vec<(String, String)>,
     /// Upper bounds for histograms instead of [`CATALOGUE`](crate::catalogue::CATALOGUE)'s, by the family's full
     /// name.
@@ -19,7 +19,7 @@ pub struct MetricsConfig {
     /// At most 48, rising. Durations are in seconds, from 2 ns to 2.1 s, each at least 1/32 above the one before;
     /// probabilities are above 0 and up to 1. The alert on the 95th percentile needs bounds around 10 ms.
     pub buckets: BTreeMap<String, Vec<f64>>,
-    /// What a request costs. Without it, no family of costs is shown.
+    /// What a request costs. Without it, the families of costs are absent.
     pub prices: Option<Prices>,
 }
 
@@ -31,8 +31,8 @@ pub struct Prices {
     pub lightweight: f64,
     /// One call of the powerful model.
     pub powerful: f64,
-    /// Whether your program asks the powerful model again where the lightweight one's call failed or its answer was
-    /// reported to be insufficient. If so such an outcome costs both calls, and routing may cost more than it saves.
+    /// Whether your program repeats a request with the powerful model after a failed call or an insufficient answer of the
+    /// lightweight one. Such an outcome then costs both calls, and routing may cost more than it saves.
     #[cfg_attr(feature = "serde", serde(default))]
     pub repeated: bool,
 }

@@ -1,4 +1,4 @@
-//! The families of histograms: where their cells are, and which bucket a value is for.
+//! The families of histograms: where their cells are, and which bucket a value falls into.
 
 use crate::catalogue::{
     CONFIDENCE_SCORES, FEATURE_ENGINEERING_DURATION, Family, Kind, MODEL_INFERENCE_DURATION, ROUTING_LATENCY,
@@ -18,12 +18,12 @@ pub(crate) struct Distributions {
     pub(crate) model_inference: Durations,
     confidence: Distribution,
     uncertainty: Distribution,
-    /// Into these two the probabilities of all candidates of a request are observed in one go, by blocks of their bounds.
+    /// The bounds of these two, in blocks: one pass records all candidates of a request.
     pub(crate) blocks: Vec<Bounds>,
 }
 
 impl Distributions {
-    /// With the bounds that the families' names have in `buckets`, or else the catalogue's.
+    /// `buckets` has bounds by the names of families. The other families have the catalogue's.
     pub(crate) fn new(buckets: &BTreeMap<String, Vec<f64>>) -> Result<Self, RegisterError> {
         let new = |family| Distribution::new(family, buckets.get(family.name).map(Vec::as_slice));
         let confidence = new(&CONFIDENCE_SCORES).of_probabilities()?;
@@ -44,7 +44,7 @@ impl Distributions {
         }
     }
 
-    /// That of a family.
+    /// The distribution of the family with this name.
     pub(crate) fn of(&self, name: &str) -> Option<&Distribution> {
         let durations = [&self.latency, &self.feature_engineering, &self.model_inference];
         let all = durations.map(|it| &it.distribution).into_iter();
@@ -52,19 +52,19 @@ impl Distributions {
     }
 }
 
-/// A family of histograms, to be read.
+/// A family of histograms, as a scrape reads it.
 #[derive(Debug)]
 pub(crate) struct Distribution {
     family: &'static Family,
     histograms: Histograms,
     /// The inclusive upper bounds, as they are shown.
     pub(crate) bounds: Vec<f64>,
-    /// Whether a bound's cell has all that is not above the bound, rather than what is in its bucket.
+    /// Whether the cell of a bound counts all values up to the bound, rather than those in its bucket.
     cumulative: bool,
 }
 
 impl Distribution {
-    /// With the catalogue's bounds where there are no others.
+    /// With these bounds, or else the catalogue's.
     fn new(family: &'static Family, bounds: Option<&[f64]>) -> Self {
         let catalogued = match family.kind {
             Kind::Histogram { buckets } => buckets,
@@ -74,7 +74,7 @@ impl Distribution {
         Self { family, histograms: Histograms::of(family), bounds, cumulative: false }
     }
 
-    /// The same, of numbers in single precision from 0 to 1, which [`Bounds`] are made for.
+    /// The same for numbers from 0 to 1 in single precision, which [`Bounds`] needs.
     fn of_probabilities(self) -> Result<Self, RegisterError> {
         let bounds: Vec<_> = (0..self.bounds.len()).map(|i| self.rounded_bound(i)).collect();
         if !bounds.iter().all(|&bound| bound > 0.0 && bound <= 1.0) {
@@ -86,7 +86,7 @@ impl Distribution {
         Ok(Self { cumulative: true, ..self })
     }
 
-    /// A bound, rounded as what is observed was: 0.85 is in the bucket up to 0.85. Behind the last, infinity.
+    /// A bound, rounded as the observed values are: 0.85 is in the bucket up to 0.85. After the last, infinity.
     fn rounded_bound(&self, bound: usize) -> f32 {
         self.bounds.get(bound).map_or(f32::INFINITY, |&bound| bound as f32)
     }
@@ -95,13 +95,14 @@ impl Distribution {
         RegisterError::Buckets { family: self.family.name.to_owned(), expected }
     }
 
-    /// How many observations each bucket has, the one up to infinity included.
+    /// The number of observations in each bucket, that of +Inf included.
     pub(crate) fn buckets(&self, shards: &Shards, series: usize) -> Vec<u64> {
         let mut buckets = shards.buckets(self.histograms, series, self.bounds.len());
         if self.cumulative {
             let mut below = 0;
             for bucket in &mut buckets {
-                // A request that is recorded meanwhile may be here already and not yet there. What rises does so still.
+                // A request that is being recorded may be in one cell and not yet in the next, so counts may descend. The
+                // largest so far keeps them in order, and it only rises.
                 let not_above = below.max(*bucket);
                 *bucket = not_above - below;
                 below = not_above;
@@ -119,7 +120,7 @@ impl Distribution {
     }
 }
 
-/// A family of histograms to observe durations into.
+/// A family of histograms of durations.
 #[derive(Debug)]
 pub(crate) struct Durations {
     distribution: Distribution,
@@ -132,12 +133,12 @@ impl Durations {
         Ok(Self { distribution, grid })
     }
 
-    /// One observation. The sum is kept in nanoseconds, as the clock has them.
+    /// Observes a duration. The sum is in nanoseconds, the clock's unit.
     ///
-    /// The histograms are those of this family. Where they are named the compiler knows their cells.
+    /// `histograms` are those of this family. Callers pass a constant, so that the compiler knows the cells.
     #[inline]
     pub(crate) fn observe(&self, shard: &Shard, histograms: Histograms, series: usize, duration: Duration) {
-        // 584 years fit.
+        // 584 years fit into 64 bits.
         let nanoseconds = duration.as_secs() * 1_000_000_000 + u64::from(duration.subsec_nanos());
         shard.observe(histograms, series, self.grid.bucket(nanoseconds), 1);
         shard.add_to_sum(histograms, series, nanoseconds);
@@ -148,9 +149,9 @@ impl Durations {
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Bounds {
-    /// Where a family has none left, infinity: so the cells behind its last bound have all that is observed.
+    /// Padded with infinity, so the cells after a family's last bound count all observations.
     pub(crate) values: [[f32; BLOCK]; 2],
-    /// How many blocks are before this one.
+    /// The number of blocks before this one.
     pub(crate) block: usize,
     pub(crate) is_last: bool,
 }
@@ -171,9 +172,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bounds_of_probabilities_that_cannot_be_told_apart_or_held_are_refused() {
+    fn bounds_of_probabilities_that_are_equal_unsorted_out_of_range_or_too_many_are_refused() {
         let new = |bounds: &[f64]| Distribution::new(&CONFIDENCE_SCORES, Some(bounds)).of_probabilities();
-        let refused: [&[f64]; 8] = [
+        let refused: &[&[f64]] = &[
             &[0.5, 0.500_000_01],
             &[0.25, 0.75, 0.5, 1.0],
             &[0.5, 0.5],
@@ -186,9 +187,9 @@ mod tests {
         for bounds in refused {
             assert!(new(bounds).is_err(), "{bounds:?}");
         }
-        let so_many = |count| (1..=count).map(|i| i as f64 / 64.0).collect::<Vec<_>>();
-        assert!(new(&so_many(MOST_BOUNDS)).is_ok());
-        assert!(new(&so_many(MOST_BOUNDS + 1)).is_err());
+        let sixty_fourths = |count| (1..=count).map(|i| i as f64 / 64.0).collect::<Vec<_>>();
+        assert!(new(&sixty_fourths(MOST_BOUNDS)).is_ok());
+        assert!(new(&sixty_fourths(MOST_BOUNDS + 1)).is_err());
         assert!(new(&[0.5, 0.501]).is_ok());
     }
 }

@@ -1,42 +1,42 @@
-//! What can go wrong.
+//! The errors of registration and export.
 
 use std::error::Error;
 
-/// Why a collector could not be registered. Nothing of it is.
+/// Why a collector could not be registered. None of its families is.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegisterError {
-    /// Configured buckets can't be used.
+    /// Configured buckets are not valid.
     #[error("buckets of {family:?}: expected {expected}")]
     Buckets {
         /// The family's name, as it was configured.
         family: String,
-        /// What they must be.
+        /// What is expected of them.
         expected: &'static str,
     },
-    /// A constant label can't be one.
+    /// A constant label is not valid.
     #[error("constant label {name:?}: expected {expected}")]
     ConstLabel {
         /// The label's name.
         name: String,
-        /// What it must be.
+        /// What is expected of it.
         expected: &'static str,
     },
-    /// The registry has a family of that name: from another collector with the same constant labels, which can be
-    /// cloned instead, or another crate's.
+    /// The registry already has a family of that name: from another collector with the same constant labels, which can be
+    /// cloned instead, or from another crate.
     #[error("{family} cannot be registered: {source}")]
     Family {
         /// The family's name.
         family: &'static str,
-        /// What prometheus says, a `prometheus::Error`.
+        /// prometheus' error, a `prometheus::Error`.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// A price that is negative or no number.
+    /// A price is negative or not finite.
     #[error("price of the {model} model: expected a number of at least 0, got {price}")]
     Price {
-        /// Whose.
+        /// The model with this price.
         model: &'static str,
-        /// What was configured.
+        /// The configured price.
         price: f64,
     },
 }
@@ -52,7 +52,7 @@ impl RegisterError {
 #[error("the registry cannot be written as text: {source}")]
 #[non_exhaustive]
 pub struct ExportError {
-    /// What prometheus says, a `prometheus::Error`.
+    /// prometheus' error, a `prometheus::Error`.
     pub source: Box<dyn Error + Send + Sync>,
 }
 

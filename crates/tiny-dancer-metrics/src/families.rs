@@ -26,7 +26,7 @@ pub(crate) const DECISIONS: Counters = Counters::of(&ROUTING_DECISIONS);
 /// Outcomes by model and result. The collector counts them, and costs are computed from them.
 pub(crate) const REPORTS: Counters = Counters::of(&OUTCOMES);
 
-/// All that is counted for one registry and one set of constant labels.
+/// All counts of one registry and one set of constant labels.
 #[derive(Debug)]
 pub(crate) struct Families {
     pub(crate) shards: Shards,
@@ -41,7 +41,7 @@ pub(crate) struct Families {
 }
 
 impl Families {
-    /// Registers every family, or none: what was registered before one failed is taken back.
+    /// Registers every family or none: if one fails, those before it are unregistered.
     pub(crate) fn register(registry: &Registry, config: &MetricsConfig) -> Result<Arc<Self>, RegisterError> {
         let const_labels = check(&config.const_labels)?;
         let families = Arc::new(Self {
@@ -61,7 +61,7 @@ impl Families {
         for (done, collector) in collectors.iter().enumerate() {
             if let Err(source) = registry.register(Box::new(collector.clone())) {
                 for registered in &collectors[..done] {
-                    // It fails only if the family was unregistered meanwhile, which leaves it as it should be.
+                    // This fails only if the family was unregistered meanwhile, which gives the same state.
                     let _ = registry.unregister(Box::new(registered.clone()));
                 }
                 return Err(RegisterError::family(collector.family.name, source));
@@ -84,7 +84,7 @@ impl Families {
         reasons.map(|reason| self.shards.count(DECISIONS, reason as usize)).sum()
     }
 
-    /// What a model was paid. All that it is made of only rises, so it does too.
+    /// What the calls of a model cost. It only rises, since the counters that it is computed from do.
     fn cost(&self, prices: Prices, model: ModelType) -> f64 {
         let calls = self.decided(model);
         match model {
@@ -94,7 +94,7 @@ impl Families {
         }
     }
 
-    /// How many answers of the lightweight model were not good enough.
+    /// How many calls of the lightweight model failed or gave an insufficient answer.
     fn repeated(&self) -> u64 {
         let first = ModelType::Lightweight as usize * OutcomeResult::ALL.len();
         let bad = OutcomeResult::ALL.into_iter().filter(|&result| result != OutcomeResult::Sufficed);
@@ -117,7 +117,7 @@ fn check_prices(prices: Prices) -> Result<Prices, RegisterError> {
     Ok(prices)
 }
 
-/// Checks constant labels, which prometheus does only in part: it would let a series have one label twice.
+/// Checks constant labels. prometheus checks only a part of this: it accepts a series with one label twice.
 fn check(const_labels: &[(String, String)]) -> Result<HashMap<String, String>, RegisterError> {
     let mut checked = HashMap::new();
     for (name, value) in const_labels {
@@ -128,9 +128,9 @@ fn check(const_labels: &[(String, String)]) -> Result<HashMap<String, String>, R
             if name.is_empty() || !is_word || name.starts_with(|first: char| first.is_ascii_digit()) {
                 "ASCII letters, digits and underscores, no digit first"
             } else if name.starts_with("__") || name == "le" || name == "quantile" {
-                "a name that Prometheus does not keep for itself"
+                "a name that Prometheus does not reserve"
             } else if is_taken {
-                "a name that no family has as a label of its own"
+                "a name that is no label of a family"
             } else if checked.insert(name.clone(), value.clone()).is_some() {
                 "each name once"
             } else {
@@ -141,7 +141,7 @@ fn check(const_labels: &[(String, String)]) -> Result<HashMap<String, String>, R
     Ok(checked)
 }
 
-/// How many circuits are half-open and how many open. The others are closed, and need no counting.
+/// How many circuits are half-open and how many are open. All others are closed.
 #[derive(Debug, Default)]
 pub(crate) struct Circuits {
     half_open: [AtomicI64; Circuit::ALL.len()],
@@ -149,7 +149,7 @@ pub(crate) struct Circuits {
 }
 
 impl Circuits {
-    /// One circuit changed. Two threads may report two changes in the wrong order, so counts may be off, even
+    /// Counts a transition. Two threads may report two transitions in the wrong order, so counts may be wrong, even
     /// negative, until both have reported.
     pub(crate) fn change(&self, circuit: Circuit, from: CircuitState, to: CircuitState) {
         for (state, change) in [(from, -1), (to, 1)] {
@@ -159,13 +159,13 @@ impl Circuits {
         }
     }
 
-    /// Takes away what `others` counted.
+    /// Subtracts what `others` counted.
     pub(crate) fn subtract(&self, others: &Self) {
         for circuit in Circuit::ALL {
             for state in CircuitState::ALL {
-                if let (Some(mine), Some(other)) = (self.count(circuit, state), others.count(circuit, state))
+                if let (Some(count), Some(other)) = (self.count(circuit, state), others.count(circuit, state))
                 {
-                    mine.fetch_sub(other.load(Ordering::Relaxed), Ordering::Relaxed);
+                    count.fetch_sub(other.load(Ordering::Relaxed), Ordering::Relaxed);
                 }
             }
         }
@@ -188,7 +188,7 @@ impl Circuits {
     }
 }
 
-/// One family, as a registry has it.
+/// One family, as a registry holds it.
 #[derive(Clone, Debug)]
 struct OneFamily {
     family: &'static Family,

@@ -1,31 +1,31 @@
 //! Which bucket a duration falls into, without a search.
 //!
-//! The first bits of a float, its exponent and some of its mantissa, cut the numbers into cells so narrow that none has
-//! more than one bound in it. A table has an entry for each cell:
+//! The first bits of a float, its exponent and some of its mantissa, divide the numbers into cells so narrow that each
+//! has at most one bound in it. A table has an entry for each cell:
 //!
 //! ```text
 //! bits 32 to 63: how many bounds lie below the cell
-//! bits 0 to 31:  2^32 - 1 - the bound within the cell, so that adding a greater number carries into what is above
+//! bits 0 to 31:  2^32 - 1 - the bound within the cell, so that adding a greater number carries into bit 32
 //! ```
 //!
-//! So the bucket is the upper half of entry and number added up: one look into a table, one addition, no comparison.
+//! The bucket is the upper half of the sum of entry and number: one table lookup, one addition, no comparison.
 
 use crate::shard::{BUCKETS, MOST_BOUNDS};
 
-/// How many bits of an `f32` don't matter for its cell. What is left cuts each power of two into 64.
+/// How many low bits of an `f32` its cell ignores. The others divide each power of two into 64 cells.
 const SHIFT: u32 = 23 - 6;
 
-/// How many cells a table has: 31 powers of two fit.
+/// How many cells a table has: enough for 31 powers of two.
 const CELLS: usize = 2048;
 
-/// Finds buckets of durations.
+/// Finds the bucket of a duration.
 #[derive(Debug)]
 pub(crate) struct Grid {
     table: Box<[u64; CELLS]>,
 }
 
 impl Grid {
-    /// For bounds in seconds. The error says what the bounds should be.
+    /// For bounds in seconds. The error names the bounds that are expected.
     pub(crate) fn new(bounds: &[f64]) -> Result<Self, &'static str> {
         let in_range = |&bound: &f64| (2e-9..=2.1).contains(&bound);
         if !bounds.iter().all(in_range) {
@@ -45,7 +45,7 @@ impl Grid {
         Ok(Self { table })
     }
 
-    /// The bucket of a duration in nanoseconds: how many bounds are less, those below its cell, and the one within if it is.
+    /// The bucket of a duration in nanoseconds: the number of bounds that are less than it.
     #[inline]
     pub(crate) fn bucket(&self, nanoseconds: u64) -> usize {
         let nanoseconds = nanoseconds.min(LONGEST) as u32;
@@ -56,7 +56,8 @@ impl Grid {
 /// More than any bound, in nanoseconds. Longer durations are in the same bucket.
 const LONGEST: u64 = 1 << 31;
 
-/// Rounding keeps the order of numbers, so what lies below a cell is less than what lies in it. 0 and 1 are in the first.
+/// The cell of a number. Rounding keeps the order of numbers, so the numbers of a lower cell are less. 0 and 1 are in the
+/// first cell.
 #[inline]
 fn cell(nanoseconds: u32) -> usize {
     ((nanoseconds as f32).to_bits().saturating_sub(1_f32.to_bits()) >> SHIFT) as usize % CELLS

@@ -1,43 +1,20 @@
-//! `/metrics` over HTTP: the handler for programs that use `axum`, and a small server for those that have no web framework.
+//! `/metrics` over HTTP: a handler for programs that use `axum`, and a small server for programs without a web framework.
 //!
-//! ```
-//! use tiny_dancer_metrics::{MetricsCollector, http};
-//!
-//! let metrics = MetricsCollector::new()?;
-//! let app: axum::Router = axum::Router::new().route("/metrics", http::metrics(metrics.registry().clone()));
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
-//!
-//! With the feature `http` there is `MetricsServer`:
-//!
-//! ```
-//! # #[cfg(feature = "http")]
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use tiny_dancer_metrics::{MetricsCollector, MetricsServer};
-//!
-//! let metrics = MetricsCollector::new()?;
-//! // Port 0 is a free one; in production give Prometheus a port to find.
-//! let server = MetricsServer::bind("127.0.0.1:0")?;
-//! println!("http://{}/metrics", server.address());
-//! server.shutdown();
-//! # Ok(()) }
-//! # #[cfg(not(feature = "http"))]
-//! # fn main() {}
-//! ```
+//! The handler is [`metrics`]. With the feature `http` there is also `MetricsServer`.
 //!
 //! # Answers
 //!
-//! `GET /metrics` answers in the text format 0.0.4, also where another version was asked for, as Prometheus permits;
-//! compressed where gzip is accepted. 406 where no text is accepted, 500 with the cause where the registry cannot be
-//! written as text. The server also answers `GET /healthz` with `ok`. Each client that reaches it can read the metrics: it
-//! has no passwords and no TLS, so let it listen where only Prometheus reaches it.
+//! `GET /metrics` answers in the text format 0.0.4, also if the client requests another version, as Prometheus permits. The
+//! answer is compressed if the client accepts gzip. The status is 406 if the client accepts no text, and 500 with the cause
+//! if the registry cannot be written as text. The server also answers `GET /healthz` with `ok`. It has no passwords and no
+//! TLS, and each client that reaches it can read the metrics, so let it listen where only Prometheus reaches it.
 //!
 //! # Limits of the server
 //!
-//! A connection answers one request and is closed, at the latest after `ServerConfig::header_timeout` where the request's
-//! headers are not complete, and after `ServerConfig::timeout` in any case. A new connection always finds a place: where
-//! `ServerConfig::max_connections` are open, the oldest that has not sent its request is closed for it, or else the
-//! oldest. A request has at most 64 headers, in at most 16 KiB.
+//! A connection answers one request and is closed: after `ServerConfig::header_timeout` if the request's headers are
+//! incomplete, and after `ServerConfig::timeout` in any case. A new connection is always accepted. If
+//! `ServerConfig::max_connections` are open, it closes the oldest that has not sent its request, or else the oldest. A
+//! request has at most 64 headers, in at most 16 KiB.
 
 use crate::error::ExportError;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -60,6 +37,14 @@ pub fn router(registry: Registry) -> axum::Router {
 }
 
 /// The handler of `/metrics`, for any path and any state of an `axum::Router`.
+///
+/// ```
+/// use tiny_dancer_metrics::{MetricsCollector, http};
+///
+/// let metrics = MetricsCollector::new()?;
+/// let app: axum::Router = axum::Router::new().route("/metrics", http::metrics(metrics.registry().clone()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn metrics<S: Clone + Send + Sync + 'static>(registry: Registry) -> MethodRouter<S> {
     get(move |headers: HeaderMap| {
         let response = answer(&registry, &headers);

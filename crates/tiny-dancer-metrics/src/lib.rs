@@ -1,53 +1,82 @@
 //! Prometheus metrics for the Tiny Dancer router.
 //!
-//! [`MetricsCollector`] is an observer: give it to a router, and every request, outcome, transition of a circuit and
-//! reload of a model is counted. Serve the text that [`export_metrics`](MetricsCollector::export_metrics) returns under
-//! `/metrics`; or, if you serve a registry of yours already, register there and change nothing else.
+//! [`MetricsCollector`] is an observer. A router that has one counts every request, outcome, transition of a circuit and
+//! reload of a model. Serve the text of [`export_metrics`](MetricsCollector::export_metrics) under `/metrics`. A program
+//! that serves a registry already registers the collector there instead: [`MetricsCollector::with_registry`].
+//!
+//! ```toml
+//! [dependencies] # Rust 1.95 or later, and a clone of the repository beside your project
+//! tiny-dancer-core = { path = "../tiny-dancer/crates/tiny-dancer-core" }
+//! tiny-dancer-metrics = { path = "../tiny-dancer/crates/tiny-dancer-metrics" }
+//! ```
 //!
 //! ```
-//! use tiny_dancer_core::{Candidate, Router, RouterConfig, RoutingRequest};
+//! use tiny_dancer_core::{
+//!     Candidate, Clock, ModelType, Outcome, OutcomeResult, RiskBudget, Router, RouterConfig, RoutingRequest,
+//! };
 //! use tiny_dancer_metrics::MetricsCollector;
 //!
+//! // The promise: at most 15% of the lightweight model's answers are insufficient, with 95% confidence.
+//! let risk = Some(RiskBudget { alpha: 0.15, delta: 0.05 });
 //! let metrics = MetricsCollector::new()?;
-//! let router = Router::with_observer(RouterConfig::default(), metrics.clone())?;
+//! let router = Router::with_observer(RouterConfig { risk, ..Default::default() }, metrics.clone())?;
 //!
-//! let remembered = [Candidate { embedding: vec![0.6, 0.8], success_rate: 1.0, ..Default::default() }];
-//! router.route(RoutingRequest::new(&[0.8, 0.6], &remembered))?;
-//! router.route(RoutingRequest::new(&[0.8, 0.6], &[]))?;
+//! // Twelve past requests like the query: the lightweight model was never worse, and better in half of them.
+//! let candidates = [Candidate {
+//!     id: "password resets".into(),
+//!     embedding: vec![0.6, 0.8],
+//!     created_at: Clock::system().unix_seconds(),
+//!     access_count: 12,
+//!     success_rate: 1.0,
+//!     win_rate: 0.5,
+//!     ..Default::default()
+//! }];
+//! let response = router.route(RoutingRequest::new(&[0.7, 0.7], &candidates))?;
+//! assert_eq!(response.model, ModelType::Lightweight);
+//! router.record_outcome(Outcome::new(response.model, OutcomeResult::Sufficed));
+//!
+//! // Without candidates there is no evidence, and the powerful model is the fallback.
+//! router.route(RoutingRequest::new(&[0.7, 0.7], &[]))?;
 //!
 //! let text = metrics.export_metrics()?;
-//! assert!(text.contains(r#"tiny_dancer_routing_requests_total{status="success"} 1"#));
-//! assert!(text.contains(r#"tiny_dancer_routing_requests_total{status="fallback"} 1"#));
-//! assert!(text.contains(r#"tiny_dancer_candidates_processed_total{batch_size_range="1-10"} 1"#));
+//! for series in [
+//!     r#"tiny_dancer_routing_requests_total{status="success"} 1"#,
+//!     r#"tiny_dancer_routing_requests_total{status="fallback"} 1"#,
+//!     r#"tiny_dancer_routing_decisions_total{model_type="lightweight",reason="confident"} 1"#,
+//!     r#"tiny_dancer_outcomes_total{model_type="lightweight",result="sufficed"} 1"#,
+//!     "tiny_dancer_promised_alpha 0.15",
+//! ] {
+//!     assert!(text.contains(series), "{series}");
+//! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! # What is counted
 //!
-//! [`CATALOGUE`](catalogue::CATALOGUE) has every family with its labels and buckets; `docs/metrics.md` is made from it.
-//! All closed series are there from the first scrape on, at 0, so that a rate or an alert never waits for the first
-//! event. Labels are closed: no candidate, no query and no message ever becomes one.
+//! [`CATALOGUE`](catalogue::CATALOGUE) has every family with its labels and buckets; `docs/metrics.md` is generated from it.
+//! Every series is there from the first scrape on, at 0, so that a rate or an alert does not wait for the first event;
+//! the document lists the few families that need a router, a promise, prices or a tracing system. The values of labels
+//! are closed lists: a candidate, a query or a message never becomes a label.
 //!
 //! # What it costs
 //!
-//! Every thread counts into memory of its own, which a scrape adds up. A request looks its thread's memory up once;
-//! after that an increment is a load, an addition and a store, whatever other threads do. Nothing on that path
-//! locks, allocates or looks up a label. A thread that ends leaves its counts to the next one that begins.
-//! `docs/decisions/0034-what-an-observation-costs.md` says what else was tried.
+//! Each thread counts into cells of its own, and a scrape adds up the cells of all threads. A request looks up its
+//! thread's cells once. After that an increment is a load, an addition and a store, at any number of threads: there is no
+//! lock, no allocation and no lookup of a label. When a thread ends, the next new thread counts on from its counts.
+//! `docs/decisions/0034-what-an-observation-costs.md` has the reasons.
 //!
 //! # Several routers
 //!
-//! Routers add up where they share families: by clones of one collector, or by [`MetricsCollector::new`], which always
-//! means the same families. To tell routers apart, give each a constant label with
-//! [`MetricsCollector::with_const_labels`]. A gauge that is shared shows the worst circuit, and the model that was
-//! loaded last.
+//! Routers that share families add up. Clones of one collector share them, and so do all collectors that
+//! [`MetricsCollector::new`] makes. To distinguish routers, give each a constant label with
+//! [`MetricsCollector::with_const_labels`]. A shared gauge shows the worst circuit, and the model that was loaded last.
 //!
-//! # Yours beside ours
+//! # Your own families and observers
 //!
-//! A family of your own goes into the same registry, and an observer of your own into a tuple with ours:
+//! Register a family of your own in the same registry. Put an observer of your own into a tuple with the collector:
 //!
 //! ```
-//! use tiny_dancer_core::observer::{Decided, Observer, RequestStart};
+//! use tiny_dancer_core::observer::{Observer, RequestStart};
 //! use tiny_dancer_core::{Router, RouterConfig, RoutingRequest};
 //! use tiny_dancer_metrics::MetricsCollector;
 //! use tiny_dancer_metrics::prometheus::{IntGauge, Registry};
@@ -65,10 +94,10 @@
 //! }
 //!
 //! let registry = Registry::new();
-//! let mine = IntGauge::new("my_query_dimensions", "Dimensions of the last query.")?;
-//! registry.register(Box::new(mine.clone()))?;
+//! let dimensions = IntGauge::new("my_query_dimensions", "Dimensions of the last query.")?;
+//! registry.register(Box::new(dimensions.clone()))?;
 //! let metrics = MetricsCollector::with_registry(&registry)?;
-//! let router = Router::with_observer(RouterConfig::default(), (metrics.clone(), Dimensions(mine)))?;
+//! let router = Router::with_observer(RouterConfig::default(), (metrics.clone(), Dimensions(dimensions)))?;
 //!
 //! router.route(RoutingRequest::new(&[0.8, 0.6], &[]))?;
 //! let text = metrics.export_metrics()?;
@@ -77,22 +106,23 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # Serving it
+//! # Serving
 //!
-//! With the feature `axum` there is a handler, `http::metrics`; with the feature `http` also a server for programs that have no
-//! web framework, `MetricsServer::bind("127.0.0.1:9898")`. Another framework's handler answers with the text that
-//! [`export_metrics`](MetricsCollector::export_metrics) returns, as `text/plain; version=0.0.4`, and with 500 where that is an
-//! error. [`ProcessCollector`] adds the memory, the time and the files of the process.
+//! With the feature `axum` there is a handler, `http::metrics`. With the feature `http` there is also a server for programs
+//! without a web framework, `MetricsServer::bind("127.0.0.1:9898")`. A handler in another framework answers with the text of
+//! [`export_metrics`](MetricsCollector::export_metrics) as `text/plain; version=0.0.4`, and with 500 on an error.
+//! [`ProcessCollector`] adds the memory, the processor time and the files of the process.
 //!
 //! # Features
 //!
 //! - `axum`: the handler of `/metrics` for programs that use `axum`.
-//! - `http`: a small server of `/metrics`; and `axum`.
+//! - `http`: a small server of `/metrics`, and `axum`.
 //! - `serde`: `Serialize` and `Deserialize` for the configurations.
 //!
 //! # What it lacks
 //!
-//! No push: Prometheus scrapes. Only the text format 0.0.4: OpenMetrics would add nothing that these families have.
+//! Metrics are not pushed: Prometheus scrapes. The text format is 0.0.4 only: OpenMetrics would add nothing to these
+//! families.
 
 mod candidates;
 pub mod catalogue;
@@ -116,6 +146,6 @@ pub use error::{ExportError, RegisterError};
 #[cfg(feature = "http")]
 pub use http::{MetricsServer, ServeError, ServerConfig};
 pub use process::ProcessCollector;
-/// The `prometheus` crate that the types above are of.
+/// The version of the `prometheus` crate whose types this crate uses.
 pub use prometheus;
 pub use spans::Spans;

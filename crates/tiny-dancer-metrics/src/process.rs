@@ -1,6 +1,6 @@
 //! The process' own metrics: memory, time, files and threads, read from Linux' `/proc` at each scrape.
 //!
-//! The names are those of Prometheus' client libraries. prometheus' own collector of them registers itself in the
+//! The names are those of Prometheus' client libraries. The collector of the crate `prometheus` registers itself in the
 //! default registry as soon as its feature is on anywhere in the build; this one is registered by a call.
 
 use crate::error::RegisterError;
@@ -13,7 +13,7 @@ use std::fs;
 /// that Rust's standard library is tested on.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Name, help, and whether it only rises.
+/// Name, help, and whether it is a counter.
 const FAMILIES: &[(&str, &str, bool)] = &[
     ("process_cpu_seconds_total", "Processor time spent, in seconds, of user and system.", true),
     ("process_max_fds", "How many files may be open.", false),
@@ -24,14 +24,14 @@ const FAMILIES: &[(&str, &str, bool)] = &[
     ("process_virtual_memory_bytes", "Memory that is reserved, in bytes.", false),
 ];
 
-/// A collector of the process' own metrics. Where there is no `/proc` it shows nothing.
+/// A collector of the process' own metrics. Without `/proc` it shows nothing.
 #[derive(Debug)]
 pub struct ProcessCollector {
     descs: Vec<Desc>,
 }
 
 impl ProcessCollector {
-    /// One to be registered, once a registry.
+    /// A collector, to be registered once in each registry.
     ///
     /// ```
     /// use tiny_dancer_metrics::ProcessCollector;
@@ -61,14 +61,14 @@ impl Collector for ProcessCollector {
         self.descs.iter().collect()
     }
 
-    /// What can't be read is left out: a number that is not known is not 0.
+    /// Leaves out what cannot be read: an unknown number is not 0.
     fn collect(&self) -> Vec<MetricFamily> {
         let read = |file: &str| fs::read_to_string(format!("/proc/{file}")).unwrap_or_default();
         let (stat, status) = (read("self/stat"), read("self/status"));
         let values = [
             cpu_seconds(&stat),
             max_files(&read("self/limits")),
-            // The folder that is being read is open, too.
+            // The folder that is being read is open, too, and does not count.
             fs::read_dir("/proc/self/fd").ok().map(|files| files.count().saturating_sub(1) as f64),
             kilobytes(&status, "VmRSS:"),
             start_time(&stat, &read("stat")),
@@ -79,9 +79,9 @@ impl Collector for ProcessCollector {
     }
 }
 
-fn shown(&(name, help, rises): &(&str, &str, bool), value: f64) -> MetricFamily {
+fn shown(&(name, help, is_counter): &(&str, &str, bool), value: f64) -> MetricFamily {
     let mut metric = Metric::default();
-    if rises {
+    if is_counter {
         let mut counter = Counter::default();
         counter.set_value(value);
         metric.set_counter(counter);
@@ -93,29 +93,29 @@ fn shown(&(name, help, rises): &(&str, &str, bool), value: f64) -> MetricFamily 
     let mut family = MetricFamily::default();
     family.set_name(name.to_owned());
     family.set_help(help.to_owned());
-    family.set_field_type(if rises { MetricType::COUNTER } else { MetricType::GAUGE });
+    family.set_field_type(if is_counter { MetricType::COUNTER } else { MetricType::GAUGE });
     family.set_metric(vec![metric]);
     family
 }
 
-/// A field of `/proc/self/stat`, by its number in proc(5), from 3 on: the first two are the process' number and name,
+/// A field of `/proc/self/stat`, by its number in proc(5), from 3 on. The first two are the process' number and name,
 /// and the name may hold spaces and brackets.
 fn field(stat: &str, number: usize) -> Option<f64> {
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(number - 3)?.parse().ok()
 }
 
-/// `utime` and `stime`.
+/// `utime` and `stime`, in seconds.
 fn cpu_seconds(stat: &str) -> Option<f64> {
     Some((field(stat, 14)? + field(stat, 15)?) / TICKS_PER_SECOND)
 }
 
-/// `starttime`, which counts from when the machine began.
+/// `starttime`, which counts from the start of the machine.
 fn start_time(stat: &str, machine: &str) -> Option<f64> {
     let booted: f64 = line(machine, "btime ")?.trim().parse().ok()?;
     Some(booted + field(stat, 22)? / TICKS_PER_SECOND)
 }
 
-/// The soft limit; there is no number where there is no limit.
+/// The soft limit; `None` where it is unlimited.
 fn max_files(limits: &str) -> Option<f64> {
     line(limits, "Max open files")?.split_ascii_whitespace().next()?.parse().ok()
 }
@@ -125,7 +125,7 @@ fn kilobytes(status: &str, name: &str) -> Option<f64> {
     Some(number * 1024.0)
 }
 
-/// What follows a line's beginning.
+/// The rest of the line that begins with `start`.
 fn line<'a>(text: &'a str, start: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(start))
 }

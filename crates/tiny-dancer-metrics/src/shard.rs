@@ -1,10 +1,10 @@
-//! Where the numbers are kept: one shard a thread, added up at each scrape.
+//! Where the counts are kept: one shard a thread, added up at each scrape.
 //!
-//! A shard has one cell for each counter and for each bucket and sum of each histogram, at a place that is known when
-//! the package is compiled; how many buckets there are is said later, so there is room for the most. Only the thread
-//! that owns it writes to it, so that an increment is a load, an addition and a store: no lock, no locked instruction,
-//! and no cache line that two threads fight over. A reader adds up the cells of all shards. Each cell only rises, so
-//! what a reader sees never falls, and the count of a histogram is the sum of its buckets, so the two always agree.
+//! A shard has one cell for each counter, and for each bucket and sum of each histogram, at a place that is known at
+//! compile time. The number of buckets is configured later, so each histogram has room for the maximum. Only the thread
+//! that owns a shard writes to it. So an increment is a load, an addition and a store: there is no lock, no locked
+//! instruction, and no cache line that two threads write to. A reader adds up the cells of all shards. Each cell only
+//! rises, so the totals never fall. The count of a histogram is the sum of its buckets, so the two always agree.
 
 use crate::catalogue::{CATALOGUE, Family, Kind, Presence};
 use crate::slot::{Pool, Slot};
@@ -13,10 +13,10 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// The most bounds that a histogram may have.
+/// The maximum number of bounds of a histogram.
 pub(crate) const MOST_BOUNDS: usize = 48;
 
-/// Room for buckets, so that an index below it needs no check.
+/// How many buckets a histogram has room for: an index below it needs no check.
 pub(crate) const BUCKETS: usize = 64;
 
 /// How many bounds are compared at a time: no vector holds more.
@@ -52,7 +52,7 @@ impl Histograms {
         Self { first: first_cell(Some(family)) }
     }
 
-    /// Before the buckets, of which the first are in the same line of the cache.
+    /// The sum is before the buckets, so that the first of them are on the same cache line.
     #[inline]
     const fn sum(self, series: usize) -> usize {
         self.first + series * HISTOGRAM
@@ -64,14 +64,14 @@ impl Histograms {
     }
 }
 
-/// How many cells are in a line of the cache, where histograms begin.
+/// How many cells a cache line has. Histograms begin at a line.
 const LINE: usize = 8;
 
-/// How many cells a histogram takes. There are fewer buckets than there is room for.
+/// How many cells a histogram takes: its sum, and room for its buckets.
 const HISTOGRAM: usize = (1 + BUCKETS).next_multiple_of(LINE);
 
-/// How many cells a family takes. Gauges are kept elsewhere, costs are made of what is counted anyway, and spans are
-/// counted by others.
+/// How many cells a family takes. Gauges are kept elsewhere, costs are computed from other counters, and the tracing
+/// system counts spans.
 const fn cells(family: &Family) -> usize {
     match family.kind {
         Kind::Counter if matches!(family.presence, Presence::WithPrices | Presence::WithTraces) => 0,
@@ -81,8 +81,8 @@ const fn cells(family: &Family) -> usize {
     }
 }
 
-/// The first cell of a family of the catalogue; of `None`, the one after the last. Counters come first, side by side, since
-/// each request changes some of them.
+/// The first cell of a family of the catalogue; for `None`, the cell after the last. Counters come first, side by side,
+/// since each request changes some of them.
 const fn first_cell(family: Option<&Family>) -> usize {
     let (mut cell, mut turn) = (0_usize, 0);
     while turn < 2 {
@@ -106,7 +106,7 @@ const fn first_cell(family: Option<&Family>) -> usize {
     cell
 }
 
-/// `==`, which is not to be had before the program runs.
+/// `==` of strings, which constants cannot call.
 const fn is_same(a: &str, b: &str) -> bool {
     let (a, b) = (a.as_bytes(), b.as_bytes());
     let mut i = 0;
@@ -116,7 +116,7 @@ const fn is_same(a: &str, b: &str) -> bool {
     i == a.len() && i == b.len()
 }
 
-/// One thread's cells. Aligned to two cache lines, which processors like to fetch in pairs.
+/// One thread's cells. Aligned to two cache lines, since processors fetch them in pairs.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct Shard {
@@ -130,15 +130,14 @@ impl Default for Shard {
     }
 }
 
-/// For its thread alone. Code that does several things at once takes the shard out of the writer first, so that it is looked
-/// up once.
+/// Called by the owning thread only. Code that makes several calls dereferences the writer once, before them.
 impl Shard {
     #[inline]
     pub(crate) fn increment(&self, counters: Counters, series: usize, by: u64) {
         add(&self.cells[counters.first + series], by);
     }
 
-    /// Observations' part in a bucket's cell.
+    /// Adds observations to a bucket's cell.
     #[inline]
     pub(crate) fn observe(&self, histograms: Histograms, series: usize, bucket: usize, observations: u64) {
         add(&self.cells[histograms.cell(series, bucket)], observations);
@@ -153,7 +152,7 @@ impl Shard {
         block: usize,
         observations: &[u32; BLOCK],
     ) {
-        // The remainder is what it was, and spares checks.
+        // The remainder is `block` itself, and makes bounds checks unnecessary.
         let first = histograms.cell(series, block % (BUCKETS / BLOCK) * BLOCK);
         let buckets = &self.cells[first..first + BLOCK];
         for (bucket, &observations) in buckets.iter().zip(observations) {
@@ -161,13 +160,13 @@ impl Shard {
         }
     }
 
-    /// Observations' part in a sum of whole numbers.
+    /// Adds to a sum of whole numbers.
     #[inline]
     pub(crate) fn add_to_sum(&self, histograms: Histograms, series: usize, values: u64) {
         add(&self.cells[histograms.sum(series)], values);
     }
 
-    /// Observations' part in a sum of floats.
+    /// Adds to a sum of floats.
     #[inline]
     pub(crate) fn add_to_float_sum(&self, histograms: Histograms, series: usize, values: f64) {
         let sum = &self.cells[histograms.sum(series)];
@@ -175,31 +174,31 @@ impl Shard {
         sum.store(more.to_bits(), Ordering::Relaxed);
     }
 
-    /// One more request, or one less.
+    /// Counts one request more, or one less.
     #[inline]
     pub(crate) fn add_in_flight(&self, change: i64) {
         add(&self.in_flight, change.cast_unsigned());
     }
 }
 
-/// The right to write to this thread's shard. It can't leave the thread.
+/// Writes to this thread's shard. It cannot leave the thread.
 #[derive(Clone, Debug)]
 pub(crate) struct Writer(Rc<Claim>);
 
-/// How many writers share a claim changes with each request, so it is on cache lines of its own, too.
+/// Each request changes its reference count, so it is on cache lines of its own, too.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Claim {
     shard: Arc<Shard>,
-    /// Of which shards it is one.
+    /// The id of the [`Shards`] that the shard belongs to.
     of: u64,
     /// While this lives, no other thread has the shard.
     _slot: Rc<Slot>,
 }
 
 thread_local! {
-    /// This thread's writers, by the number of the shards that theirs is one of. So that they are found again without
-    /// a lock, and shared without a locked instruction.
+    /// This thread's writers, by the number of the [`Shards`]. They are found without a lock, and cloned without a locked
+    /// instruction.
     static WRITERS: RefCell<Vec<Option<Writer>>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -220,14 +219,13 @@ fn add(cell: &AtomicU64, by: u64) {
 
 /// The shards of all threads.
 ///
-/// A table of tables, each twice as long as the one before, so that a shard once made never moves and is found without
-/// a lock.
+/// A table of tables, each twice as long as the one before. So a shard never moves, and is found without a lock.
 #[derive(Debug)]
 pub(crate) struct Shards {
     tables: [OnceLock<Table>; 32],
-    /// Where a thread's writer for these shards is among its writers.
+    /// The index of these shards' writer among a thread's writers. Later shards may have it again.
     number: Slot,
-    /// No other shards ever had this, as they may have had the number.
+    /// Differs from the id of all other shards.
     id: u64,
 }
 
@@ -243,7 +241,7 @@ impl Default for Shards {
 }
 
 impl Shards {
-    /// This thread's, which is made by its first request.
+    /// This thread's writer, which its first request makes.
     #[inline]
     pub(crate) fn writer(&self) -> Writer {
         let known = WRITERS.try_with(|writers| {
@@ -254,8 +252,8 @@ impl Shards {
         known.ok().flatten().unwrap_or_else(|| self.claim())
     }
 
-    /// Makes a writer, and keeps it instead of one for shards that are gone. A thread that is being torn down keeps
-    /// none.
+    /// Makes a writer and keeps it for the thread, instead of one of dropped shards. During the destruction of a thread's
+    /// locals it is not kept.
     #[cold]
     fn claim(&self) -> Writer {
         let slot = Slot::current();
@@ -271,7 +269,7 @@ impl Shards {
         writer
     }
 
-    /// The one of a thread's number.
+    /// The shard of the thread with this number.
     fn shard(&self, number: usize) -> &Arc<Shard> {
         let place = number + 1;
         let table = place.ilog2();
@@ -284,7 +282,7 @@ impl Shards {
         self.total(counters.first + series)
     }
 
-    /// What the cell of each of so many bounds has, and that of infinity.
+    /// The cells of this many bounds, and that of +Inf.
     pub(crate) fn buckets(&self, histograms: Histograms, series: usize, bounds: usize) -> Vec<u64> {
         (0..=bounds).map(|bucket| self.total(histograms.cell(series, bucket))).collect()
     }
@@ -297,7 +295,7 @@ impl Shards {
     /// The sum of observations that are floats.
     pub(crate) fn float_sum(&self, histograms: Histograms, series: usize) -> f64 {
         let sum = histograms.sum(series);
-        // Always in the same order, and each term only rises: so the rounded sum never falls.
+        // The order is always the same and each term only rises, so the rounded sum never falls.
         self.all().map(|shard| f64::from_bits(shard.cells[sum].load(Ordering::Relaxed))).sum()
     }
 

@@ -1,10 +1,9 @@
-//! Small numbers for threads: no two living threads have the same, and a new thread gets one that a dead thread had.
+//! Small numbers for threads: living threads have different numbers, and a new thread gets that of an ended one.
 //!
-//! A number says which shard a thread writes to. That it goes on to the next thread is what keeps the counts of dead
-//! threads: their shard stays where it is, and its next owner counts on. So there are as many shards as there ever
-//! were threads at a time, nothing is copied, and the order in which shards are added up never changes. That order
-//! matters: sums of floats that are added in another order may come out smaller by a rounding, which Prometheus would
-//! take for a restart.
+//! The number selects the shard that a thread writes to. Reuse keeps the counts of ended threads: their shard stays where
+//! it is, and its next owner counts on. So there are as many shards as there were threads at one time, nothing is copied,
+//! and shards are always added up in the same order. The order matters: a sum of floats in another order may be smaller
+//! by a rounding error, which Prometheus would take for a restart.
 
 use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
@@ -15,14 +14,14 @@ thread_local! {
     static SLOT: Rc<Slot> = Rc::new(POOL.claim());
 }
 
-/// The numbers that no thread has.
+/// The unclaimed numbers.
 #[derive(Debug)]
 pub(crate) struct Pool(Mutex<Unclaimed>);
 
 #[derive(Debug)]
 struct Unclaimed {
     returned: Vec<usize>,
-    /// This one and those above were never claimed.
+    /// This number and those above were never claimed.
     next: usize,
 }
 
@@ -41,13 +40,13 @@ impl Pool {
         Slot { pool: self, number }
     }
 
-    /// The lock is also what lets the next owner of a number see all that the last one wrote.
+    /// The lock also makes all writes of a number's last owner visible to the next one.
     fn unclaimed<T>(&self, with: impl FnOnce(&mut Unclaimed) -> T) -> T {
         with(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// A claimed number. Dropped, it is free for the next claim.
+/// A claimed number. When it is dropped, the number is free again.
 #[derive(Debug)]
 pub(crate) struct Slot {
     pool: &'static Pool,
@@ -55,10 +54,10 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// This thread's. The reference can't leave the thread, and the number stays claimed as long as one is kept.
+    /// This thread's slot. References cannot leave the thread, and the number stays claimed while one exists.
     #[inline]
     pub(crate) fn current() -> Rc<Self> {
-        // A thread that is being torn down and still routes, from another destructor, gets a number for the moment.
+        // A destructor of another thread-local may route after this one is destroyed: it gets a temporary number.
         SLOT.try_with(Rc::clone).unwrap_or_else(|_| Rc::new(POOL.claim()))
     }
 

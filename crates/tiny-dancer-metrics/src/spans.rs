@@ -3,21 +3,21 @@
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// What has become of all spans so far. Each number only rises.
+/// The spans so far, by result. Each number only rises.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spans {
-    /// There was no place for them, or no time.
+    /// Spans for which there was no slot in the queue or, after a shutdown, no time.
     pub dropped: u64,
-    /// The collector refused them, or was not there.
+    /// Spans that the collector refused, or whose export failed.
     pub failed: u64,
-    /// The collector took them.
+    /// Spans that the collector accepted.
     pub flushed: u64,
 }
 
-/// Reads the counts; `None` where there is no tracing system.
+/// Reads the counts; `None` without a tracing system.
 type Read = dyn Fn() -> Option<Spans> + Send + Sync;
 
-/// What is read at each scrape.
+/// The function that each scrape calls.
 #[derive(Default)]
 pub(crate) struct Watched(RwLock<Option<Arc<Read>>>);
 
@@ -26,7 +26,7 @@ impl Watched {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(read));
     }
 
-    /// Calls without the lock: the function is another crate's code.
+    /// Calls the function after the lock is released, since it is another crate's code.
     pub(crate) fn read(&self) -> Option<Spans> {
         let read = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
         read.and_then(|read| read())

@@ -4,7 +4,7 @@ use crate::distribution::Distributions;
 use crate::shard::Shards;
 use std::collections::BTreeMap;
 
-/// The instructions that this machine has, the plainest too, and shorter vectors than its longest.
+/// Scalar instructions, the best of this machine, and shorter vectors than these.
 fn archs() -> Vec<Arch> {
     let best = Arch::new();
     let mut archs = vec![Arch::Scalar, best];
@@ -19,7 +19,7 @@ fn with_bounds(confidence: Vec<f64>) -> Distributions {
     Distributions::new(&BTreeMap::from([(CONFIDENCE_SCORES.name.to_owned(), confidence)])).unwrap()
 }
 
-/// Reproducible numbers, the bounds among them.
+/// Decisions with reproducible numbers, the bounds among them.
 fn decisions(count: usize, bounds: &[f64]) -> Vec<RoutingDecision> {
     let mut state = count as u64 + 1;
     let mut number = || {
@@ -42,7 +42,7 @@ fn decisions(count: usize, bounds: &[f64]) -> Vec<RoutingDecision> {
 
 const THRESHOLD: f32 = 0.6;
 
-/// Records them, their columns in the order of their candidates.
+/// Records decisions, with columns in the order of the candidates.
 fn record_all(arch: Arch, distributions: &Distributions, shards: &Shards, decisions: &[RoutingDecision]) {
     let mut by_candidate = decisions.to_vec();
     by_candidate.sort_by_key(|decision| decision.candidate);
@@ -52,9 +52,9 @@ fn record_all(arch: Arch, distributions: &Distributions, shards: &Shards, decisi
     record(arch, &distributions.blocks, &shards.writer(), columns, decisions, THRESHOLD);
 }
 
-/// Every bucket and every sum is what comes out one by one.
+/// Compares every bucket and every sum with those of single observations.
 #[test]
-fn what_is_recorded_in_one_go_is_what_a_search_finds() {
+fn one_pass_records_what_single_observations_do() {
     let catalogued = Distributions::new(&BTreeMap::new()).unwrap();
     let few = with_bounds(vec![0.4, 0.6]);
     let full = with_bounds((1..=16).map(|i| f64::from(i) / 32.0).collect());
@@ -89,7 +89,7 @@ fn what_is_recorded_in_one_go_is_what_a_search_finds() {
     }
 }
 
-/// A sum that is a difference must not fall by a rounding.
+/// A sum that is a difference must not fall by a rounding error.
 #[test]
 fn sums_never_fall() {
     let distributions = Distributions::new(&BTreeMap::new()).unwrap();

@@ -26,7 +26,7 @@ fn a_configuration_is_read_from_json_and_a_misspelt_key_is_refused() {
 }
 
 #[test]
-fn a_price_that_a_file_leaves_out_is_not_nothing() {
+fn a_missing_price_is_an_error() {
     let error = serde_json::from_str::<Prices>(r#"{"lightweight": 0.001}"#).unwrap_err();
     assert!(error.to_string().starts_with("missing field `powerful`"), "{error}");
 }

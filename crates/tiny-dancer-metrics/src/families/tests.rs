@@ -3,7 +3,7 @@ use super::*;
 use CircuitState::{Closed, HalfOpen, Open};
 
 #[test]
-fn the_worst_circuit_is_shown_until_it_is_well() {
+fn the_worst_circuit_is_shown_until_it_closes() {
     let circuits = Circuits::default();
     let shown = |from, to| {
         circuits.change(Circuit::Inference, from, to);
@@ -19,7 +19,7 @@ fn the_worst_circuit_is_shown_until_it_is_well() {
 }
 
 #[test]
-fn transitions_told_in_the_wrong_order_come_out_right() {
+fn transitions_that_are_reported_in_the_wrong_order_give_the_right_state() {
     let circuits = Circuits::default();
     circuits.change(Circuit::Inference, HalfOpen, Closed);
     circuits.change(Circuit::Inference, Open, HalfOpen);
@@ -30,13 +30,13 @@ fn transitions_told_in_the_wrong_order_come_out_right() {
 }
 
 #[test]
-fn what_goes_away_takes_its_circuits_with_it() {
-    let (all, mine) = (Circuits::default(), Circuits::default());
+fn subtracted_circuits_are_shown_no_longer() {
+    let (all, part) = (Circuits::default(), Circuits::default());
     all.change(Circuit::Lightweight, Closed, HalfOpen);
-    for circuits in [&all, &mine] {
+    for circuits in [&all, &part] {
         circuits.change(Circuit::Lightweight, Closed, Open);
     }
     assert_eq!(all.worst(Circuit::Lightweight), Open);
-    all.subtract(&mine);
+    all.subtract(&part);
     assert_eq!(all.worst(Circuit::Lightweight), HalfOpen);
 }

@@ -17,16 +17,16 @@ fn a_duration_is_in_the_bucket_that_a_search_finds() {
 }
 
 #[test]
-fn bounds_that_cannot_be_told_apart_or_held_are_refused() {
-    let refused: [&[f64]; 6] =
-        [&[1.0, 10.0], &[1e-9], &[1e-3, 1.001e-3], &[1e-3, 1e-4], &[f64::INFINITY], &[]];
+fn bounds_that_share_a_cell_or_are_out_of_range_are_refused() {
+    let refused: &[&[f64]] =
+        &[&[1.0, 10.0], &[1e-9], &[1e-3, 1.001e-3], &[1e-3, 1e-4], &[f64::INFINITY], &[]];
     for bounds in refused {
         assert!(Grid::new(bounds).is_err(), "{bounds:?}");
     }
 }
 
 #[test]
-fn as_many_bounds_as_are_promised_fit_at_the_promised_distance() {
+fn the_documented_number_of_bounds_fits_at_the_documented_distance() {
     let fits = |count: u32| {
         let bounds: Vec<_> = (0..count).map(|i| 1e-3 * (1.0 + 1.0 / 32.0_f64).powi(i as i32)).collect();
         Grid::new(&bounds).is_ok()

@@ -1,13 +1,13 @@
-//! What a client accepts, as RFC 9110 reads its headers: the most specific word counts, and a weight of 0 is a no.
+//! What a client accepts, by RFC 9110: the most specific word decides, and a weight of 0 excludes.
 
 use axum::http::{HeaderMap, HeaderName, header};
 
-/// Whether a text is acceptable. Parameters such as versions are not looked at: a scraper reads what version it got.
+/// Whether the client accepts text. Parameters such as versions are ignored, since the answer names its version.
 pub(super) fn text(headers: &HeaderMap) -> bool {
     accepts(headers, header::ACCEPT, &["text/plain", "text/*", "*/*"]).unwrap_or(true)
 }
 
-/// Whether an answer may be compressed.
+/// Whether the client accepts gzip.
 pub(super) fn gzip(headers: &HeaderMap) -> bool {
     accepts(headers, header::ACCEPT_ENCODING, &["gzip", "*"]).unwrap_or(false)
 }
@@ -17,7 +17,7 @@ fn accepts(headers: &HeaderMap, name: HeaderName, words: &[&str]) -> Option<bool
     if !headers.contains_key(&name) {
         return None;
     }
-    // What is no text names nothing.
+    // A header that is not text is ignored.
     let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     let offers: Vec<(&str, f32)> = values.flat_map(|value| value.split(',')).map(offer).collect();
     let weight = |word: &&str| {
@@ -27,7 +27,7 @@ fn accepts(headers: &HeaderMap, name: HeaderName, words: &[&str]) -> Option<bool
     Some(words.iter().find_map(weight).is_some_and(|weight| weight > 0.0))
 }
 
-/// A word and its weight, 1 where nothing else is said.
+/// A word and its weight, 1 by default.
 fn offer(text: &str) -> (&str, f32) {
     let mut parts = text.split(';').map(str::trim);
     let word = parts.next().unwrap_or_default();

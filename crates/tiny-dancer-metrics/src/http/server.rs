@@ -1,4 +1,4 @@
-//! The server: one thread, a bounded number of connections, and a place for each new one.
+//! The server: one thread, and a bounded number of connections, to which a new one is always admitted.
 
 use super::router;
 use axum::response::Response;
@@ -30,19 +30,20 @@ const MAX_HEADER_BYTES: usize = 16 * 1024;
     serde(default, deny_unknown_fields)
 )]
 pub struct ServerConfig {
-    /// Where it listens; only this machine reaches the default, `127.0.0.1:9898`. Port 0 is a free one.
+    /// The address to listen at. Only this machine reaches the default, `127.0.0.1:9898`. Port 0 selects a free port.
     pub address: SocketAddr,
-    /// What it shows; by default prometheus' default registry, where `MetricsCollector::new` is. Files always mean that one.
+    /// The registry to show. By default prometheus' default registry, which `MetricsCollector::new` registers in. A
+    /// configuration read from a file always has that one.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub registry: Registry,
-    /// How many connections are open at a time, at least 1. By default 16: a scraper or two, and people who look. One more
+    /// How many connections may be open, at least 1. By default 16: enough for a scraper or two and some people. One more
     /// closes the oldest that has not sent its request, or else the oldest.
     pub max_connections: usize,
     /// How long a client may take from its connection to the last byte of its request's headers. By default 2 s: a
-    /// client that means well sends them at once.
+    /// well-behaved client sends them at once.
     pub header_timeout: Duration,
-    /// How long a client may take from its connection to the last byte of its answer. By default 10 s, as long as
-    /// Prometheus waits.
+    /// How long a client may take from its connection to the last byte of its answer. By default 10 s,
+    /// which is Prometheus' default timeout.
     pub timeout: Duration,
 }
 
@@ -62,24 +63,24 @@ impl Default for ServerConfig {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// The name of a host has no address.
+    /// The host name has no address.
     #[error("the address to listen at cannot be resolved: {source}")]
     Address {
-        /// What the system says.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// The address is in use, or not this machine's.
+    /// The address is in use, or belongs to another machine.
     #[error("cannot listen at {address}: {source}")]
     Listen {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// There was no thread for it.
+    /// Its thread or its runtime could not be started.
     #[error("the thread that serves cannot be started: {source}")]
     Start {
-        /// What the system says.
+        /// The system's error.
         source: std::io::Error,
     },
 }
@@ -95,8 +96,19 @@ pub struct MetricsServer {
 impl MetricsServer {
     /// Serves prometheus' default registry at this address.
     ///
+    /// ```
+    /// use tiny_dancer_metrics::{MetricsCollector, MetricsServer};
+    ///
+    /// let metrics = MetricsCollector::new()?;
+    /// // Port 0 selects a free port. In production use a fixed one, which Prometheus is configured with.
+    /// let server = MetricsServer::bind("127.0.0.1:0")?;
+    /// println!("http://{}/metrics", server.address());
+    /// server.shutdown();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
-    /// If a host's name has no address, or the address is in use or another machine's.
+    /// If the host name has no address, or the address is in use or belongs to another machine.
     pub fn bind(address: impl ToSocketAddrs) -> Result<Self, ServeError> {
         let addresses = address.to_socket_addrs().map_err(|source| ServeError::Address { source })?;
         let mut last = None;
@@ -110,10 +122,10 @@ impl MetricsServer {
         Err(last.unwrap_or_else(none))
     }
 
-    /// Serves as the configuration says.
+    /// Serves with this configuration.
     ///
     /// # Errors
-    /// If the address is in use or another machine's.
+    /// If the address is in use or belongs to another machine.
     pub fn start(config: ServerConfig) -> Result<Self, ServeError> {
         let address = config.address;
         let listen = |source| ServeError::Listen { address, source };
@@ -134,13 +146,13 @@ impl MetricsServer {
         Ok(Self { address, stop, thread: Some(thread) })
     }
 
-    /// Where it listens.
+    /// The address that it listens at.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Takes no more requests, finishes those that it has, and returns when its thread has ended, at the latest after
-    /// [`ServerConfig::timeout`]. Dropping it does the same.
+    /// Accepts no more requests, finishes the open ones, and returns when its thread has ended, at the latest after
+    /// [`ServerConfig::timeout`]. Dropping the server does the same.
     pub fn shutdown(self) {
         drop(self);
     }
@@ -150,7 +162,7 @@ impl Drop for MetricsServer {
     fn drop(&mut self) {
         self.stop.send_replace(true);
         if let Some(thread) = self.thread.take() {
-            // Its panic has been printed, and a second one must not come out of a drop.
+            // A panic of the thread has been printed. A drop must not panic.
             let _ = thread.join();
         }
     }
@@ -165,17 +177,17 @@ async fn serve(listener: tokio::net::TcpListener, config: ServerConfig, mut stop
             match listener.accept().await {
                 Ok((stream, _)) => {
                     open.make_room(config.max_connections);
-                    let has_asked = Arc::new(AtomicBool::new(false));
-                    let app = noting(app.clone(), Arc::clone(&has_asked));
+                    let has_sent = Arc::new(AtomicBool::new(false));
+                    let app = flagging(app.clone(), Arc::clone(&has_sent));
                     let connection = connection(stream, app, config.header_timeout, stopping.clone());
                     let timeout = config.timeout;
                     let task = tasks.spawn(async move {
-                        // A client that is cut off notices by itself.
+                        // After the timeout the connection is closed, which the client notices.
                         let _ = tokio::time::timeout(timeout, connection).await;
                     });
-                    open.0.push(Connection { task, has_asked });
+                    open.0.push(Connection { task, has_sent });
                 }
-                // No file descriptor is left, for one: trying again at once would take the processor as well.
+                // For example, no file descriptor is left. Without a pause, the loop would use the processor up.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
             while tasks.try_join_next().is_some() {}
@@ -195,16 +207,16 @@ struct Open(Vec<Connection>);
 
 struct Connection {
     task: AbortHandle,
-    has_asked: Arc<AtomicBool>,
+    has_sent: Arc<AtomicBool>,
 }
 
 impl Open {
-    /// Leaves fewer than `places`. The oldest connection without a request is closed first, since a client that means
-    /// well sends its request at once; then the oldest, since an answer takes a moment.
-    fn make_room(&mut self, places: usize) {
+    /// Closes connections until fewer than `most` are open: first the oldest without a request, since a well-behaved
+    /// client sends its request at once; then the oldest, since an answer takes only a moment.
+    fn make_room(&mut self, most: usize) {
         self.0.retain(|connection| !connection.task.is_finished());
-        while self.0.len() >= places.max(1) {
-            let is_idle = |connection: &Connection| !connection.has_asked.load(Ordering::Relaxed);
+        while self.0.len() >= most.max(1) {
+            let is_idle = |connection: &Connection| !connection.has_sent.load(Ordering::Relaxed);
             let oldest = self.0.iter().position(is_idle).unwrap_or(0);
             self.0.remove(oldest).task.abort();
         }
@@ -213,19 +225,19 @@ impl Open {
 
 type Request = hyper::Request<hyper::body::Incoming>;
 
-/// Notes that a connection has sent its request's headers.
-fn noting(
+/// Sets the flag when a connection has sent its request's headers.
+fn flagging(
     app: axum::Router,
-    has_asked: Arc<AtomicBool>,
+    has_sent: Arc<AtomicBool>,
 ) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Send {
     let app = TowerToHyperService::new(app);
     service_fn(move |request| {
-        has_asked.store(true, Ordering::Relaxed);
+        has_sent.store(true, Ordering::Relaxed);
         app.call(request)
     })
 }
 
-/// One request and its answer.
+/// Serves one request.
 async fn connection(
     stream: TcpStream,
     app: impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Send,
@@ -245,7 +257,7 @@ async fn connection(
         let _ = stopped.wait_for(|&stopped| stopped).await;
     };
     tokio::select! {
-        // A client that sends nonsense or goes away is no error of ours.
+        // A malformed request or a closed connection is the client's error.
         _ = connection.as_mut() => return,
         () = stop => {}
     }
@@ -264,7 +276,7 @@ mod tests {
         let config: ServerConfig = serde_json::from_str(json).unwrap();
         assert_eq!((config.address.port(), config.timeout), (9900, Duration::from_secs(5)));
         assert_eq!(config.max_connections, ServerConfig::default().max_connections);
-        // The registry is none of a file's, and is the default one: what is registered there is shown.
+        // A file does not hold the registry, so it is the default one.
         let registered = IntGauge::new("registered_by_a_test_of_the_server", "A gauge.").unwrap();
         prometheus::register(Box::new(registered)).unwrap();
         let shown = config.registry.gather();

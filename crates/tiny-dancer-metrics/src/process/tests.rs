@@ -1,10 +1,10 @@
 use super::*;
 
-/// As Linux writes it, with a name that is made to mislead.
+/// As Linux writes it, with a name that holds spaces and brackets.
 const STAT: &str = "42 (a) 1 (b) S 1 42 42 0 -1 4194560 500 0 0 0 250 50 0 0 20 0 4 0 12345 1000000 300 18446744073709551615";
 
 #[test]
-fn fields_are_found_behind_any_name() {
+fn fields_are_found_after_any_name() {
     assert_eq!(cpu_seconds(STAT), Some(3.0));
     assert_eq!(start_time(STAT, "cpu 1 2\nbtime 1700000000\n"), Some(1_700_000_123.45));
 }
@@ -30,7 +30,7 @@ fn what_cannot_be_read_is_left_out() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn this_process_shows_all_of_them() {
+fn this_process_shows_all_families() {
     let shown = ProcessCollector::new().unwrap().collect();
     let names: Vec<_> = shown.iter().map(MetricFamily::name).collect();
     assert!(

@@ -15,11 +15,11 @@ fn a_broken_promise_is_worse_than_any_evidence() {
     promises.report(other, promise(2.0, true));
     assert!(promises.worst().unwrap().broken);
     promises.forget(other);
-    assert_eq!(promises.worst().unwrap().wealth, 15.0, "a router that goes away takes its promise along");
+    assert_eq!(promises.worst().unwrap().wealth, 15.0, "the promise of a dropped router is gone");
 }
 
-/// What a request reads lies beside them.
+/// Requests read the fields beside them.
 #[test]
-fn outcomes_take_no_line_from_requests() {
+fn outcomes_and_requests_use_different_cache_lines() {
     assert_eq!((align_of::<Promises>(), size_of::<Promises>() % 128), (128, 0));
 }

@@ -6,11 +6,11 @@ use std::thread::ScopedJoinHandle;
 
 const COUNTERS: Counters = Counters::of(&ERRORS);
 const HISTOGRAMS: Histograms = Histograms::of(&CONFIDENCE_SCORES);
-/// How many bounds these have; cells are for the most that there may be.
+/// How many bounds these have. Cells are for the maximum.
 const BOUNDS: usize = 16;
 
 #[test]
-fn counters_lie_side_by_side_and_histograms_after_them_fill_the_shard() {
+fn counters_are_side_by_side_and_histograms_after_them_fill_the_shard() {
     let is_histogram = |family: &&Family| matches!(family.kind, Kind::Histogram { .. });
     let (histograms, others): (Vec<_>, Vec<_>) = CATALOGUE.iter().partition(is_histogram);
     let mut next = 0;
@@ -27,7 +27,7 @@ fn counters_lie_side_by_side_and_histograms_after_them_fill_the_shard() {
 }
 
 #[test]
-fn histograms_of_a_family_share_no_cell_and_begin_where_a_line_does() {
+fn histograms_of_a_family_share_no_cell_and_begin_at_a_cache_line() {
     let cells_of = |series| (0..BUCKETS).map(move |bucket| HISTOGRAMS.cell(series, bucket));
     let mut all: Vec<_> = (0..2).flat_map(cells_of).chain([HISTOGRAMS.sum(0), HISTOGRAMS.sum(1)]).collect();
     all.sort_unstable();
@@ -42,15 +42,15 @@ fn histograms_of_a_family_share_no_cell_and_begin_where_a_line_does() {
     assert_eq!(align_of::<Shard>() % (LINE * size_of::<AtomicU64>()), 0);
 }
 
-/// Two threads that write to one line would take it from each other with each increment.
+/// Two threads that write to one cache line take it from each other with each increment.
 #[test]
-fn what_threads_write_to_lies_on_lines_of_their_own() {
+fn threads_write_to_cache_lines_of_their_own() {
     assert_eq!((align_of::<Shard>(), align_of::<Claim>()), (128, 128));
 }
 
-/// A million increments from eight threads during scrapes: none is lost, and nothing is seen to fall.
+/// A million increments from eight threads during scrapes: none is lost, and no scrape sees a number fall.
 #[test]
-fn no_increment_is_lost_and_nothing_ever_falls() {
+fn no_increment_is_lost_and_no_number_falls() {
     const EACH: u64 = 125_000;
     let (shards, start, done) = (Shards::default(), Barrier::new(9), AtomicBool::new(false));
     let write = || {
@@ -62,7 +62,7 @@ fn no_increment_is_lost_and_nothing_ever_falls() {
             writer.add_to_float_sum(HISTOGRAMS, 0, 0.1);
         }
     };
-    let look = || {
+    let read = || {
         start.wait();
         let mut before = (0, vec![0; BOUNDS + 1], 0.0);
         while !done.load(Ordering::Relaxed) {
@@ -75,11 +75,11 @@ fn no_increment_is_lost_and_nothing_ever_falls() {
         }
     };
     std::thread::scope(|scope| {
-        let looking = scope.spawn(look);
-        let writing: Vec<_> = (0..8).map(|_| scope.spawn(write)).collect();
-        let written: Vec<_> = writing.into_iter().map(ScopedJoinHandle::join).collect();
+        let reader = scope.spawn(read);
+        let writers: Vec<_> = (0..8).map(|_| scope.spawn(write)).collect();
+        let written: Vec<_> = writers.into_iter().map(ScopedJoinHandle::join).collect();
         done.store(true, Ordering::Relaxed);
-        looking.join().unwrap();
+        reader.join().unwrap();
         assert!(written.iter().all(Result::is_ok));
     });
     let (counts, sum) = (shards.buckets(HISTOGRAMS, 0, BOUNDS), shards.float_sum(HISTOGRAMS, 0));
@@ -89,9 +89,9 @@ fn no_increment_is_lost_and_nothing_ever_falls() {
     assert!((sum - 8.0 * EACH as f64 * 0.1).abs() < 1e-3, "{sum}");
 }
 
-/// Sums of floats depend on their order by a rounding. So the order must not change when a thread ends.
+/// The rounding of a sum depends on the order of its terms, so the order must not change when a thread ends.
 #[test]
-fn a_dead_threads_counts_stay_and_its_shard_is_used_again() {
+fn the_counts_of_an_ended_thread_stay_and_its_shard_is_reused() {
     let shards = Shards::default();
     let mut before = 0.0;
     for thread in 1..=200_u32 {
@@ -109,12 +109,12 @@ fn a_dead_threads_counts_stay_and_its_shard_is_used_again() {
         assert!(sum >= before, "{sum} after {before}");
         before = sum;
     }
-    // As many as there are threads at a time, this and other tests' included.
+    // As many as the threads at one time, those of other tests included.
     assert!(shards.all().count() < 100, "{} shards", shards.all().count());
 }
 
 #[test]
-fn a_request_that_ends_elsewhere_in_the_sum_still_counts_as_ended() {
+fn a_request_may_end_on_another_thread() {
     let shards = Shards::default();
     shards.writer().add_in_flight(1);
     std::thread::scope(|scope| {
@@ -127,15 +127,15 @@ fn a_request_that_ends_elsewhere_in_the_sum_still_counts_as_ended() {
 }
 
 #[test]
-fn two_sets_of_shards_know_nothing_of_each_other() {
+fn two_sets_of_shards_are_independent() {
     let (one, other) = (Shards::default(), Shards::default());
     one.writer().increment(COUNTERS, 0, 3);
     assert_eq!((one.count(COUNTERS, 0), other.count(COUNTERS, 0)), (3, 0));
 }
 
-/// A thread keeps its writers by the number of the shards, which goes to the next ones.
+/// A thread finds its writers by the number of the shards, which later shards have again.
 #[test]
-fn shards_that_come_after_others_with_their_number_begin_at_zero() {
+fn shards_with_the_number_of_dropped_ones_begin_at_zero() {
     let mut counted = Vec::new();
     for by in 1..=3 {
         let shards = Shards::default();
@@ -146,7 +146,7 @@ fn shards_that_come_after_others_with_their_number_begin_at_zero() {
 }
 
 #[test]
-fn a_thread_finds_the_writer_again_that_it_made() {
+fn a_thread_reuses_its_writer() {
     let shards = Shards::default();
     let (one, again) = (shards.writer(), shards.writer());
     assert!(Rc::ptr_eq(&one.0, &again.0));
@@ -156,24 +156,24 @@ fn a_thread_finds_the_writer_again_that_it_made() {
     assert_ne!(Arc::as_ptr(&one.0.shard).addr(), elsewhere);
 }
 
-/// By then the thread keeps no writers any more.
+/// At that time the thread has no writers any more.
 #[test]
-fn a_thread_that_is_torn_down_still_counts() {
-    struct LastWord(Arc<Shards>);
-    impl Drop for LastWord {
+fn a_destructor_of_a_thread_local_still_counts() {
+    struct CountOnDrop(Arc<Shards>);
+    impl Drop for CountOnDrop {
         fn drop(&mut self) {
             self.0.writer().increment(COUNTERS, 0, 1);
         }
     }
     thread_local! {
-        static LAST: RefCell<Option<LastWord>> = const { RefCell::new(None) };
+        static LAST: RefCell<Option<CountOnDrop>> = const { RefCell::new(None) };
     }
     let shards = Arc::new(Shards::default());
-    let theirs = Arc::clone(&shards);
+    let shared = Arc::clone(&shards);
     std::thread::spawn(move || {
         // Made first, destroyed last.
-        LAST.with_borrow_mut(|last| *last = Some(LastWord(Arc::clone(&theirs))));
-        theirs.writer().increment(COUNTERS, 0, 1);
+        LAST.with_borrow_mut(|last| *last = Some(CountOnDrop(Arc::clone(&shared))));
+        shared.writer().increment(COUNTERS, 0, 1);
     })
     .join()
     .unwrap();

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn a_dead_threads_number_goes_to_the_next() {
+fn a_new_thread_gets_the_number_of_an_ended_one() {
     static POOL: Pool = Pool::new();
     for _ in 0..3 {
         let number = std::thread::spawn(|| POOL.claim().number()).join().unwrap();
@@ -20,31 +20,31 @@ fn two_claimed_numbers_differ() {
 
 #[test]
 fn a_thread_keeps_its_number_while_it_lives() {
-    let mine = Slot::current().number();
+    let this = Slot::current().number();
     let another = std::thread::spawn(|| (Slot::current().number(), Slot::current().number())).join().unwrap();
     assert_eq!(another.0, another.1);
-    assert_ne!(another.0, mine);
-    assert_eq!(Slot::current().number(), mine);
+    assert_ne!(another.0, this);
+    assert_eq!(Slot::current().number(), this);
 }
 
 #[test]
-fn a_thread_that_is_torn_down_gets_a_number_for_the_moment() {
+fn a_destructor_of_a_thread_local_gets_a_temporary_number() {
     use std::cell::RefCell;
     use std::sync::mpsc::{Sender, channel};
 
-    struct LastWord(Sender<usize>);
-    impl Drop for LastWord {
+    struct SendOnDrop(Sender<usize>);
+    impl Drop for SendOnDrop {
         fn drop(&mut self) {
             self.0.send(Slot::current().number()).unwrap();
         }
     }
     thread_local! {
-        static LAST: RefCell<Option<LastWord>> = const { RefCell::new(None) };
+        static LAST: RefCell<Option<SendOnDrop>> = const { RefCell::new(None) };
     }
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
-        // Made first, destroyed last: by then the thread's number is gone.
-        LAST.with_borrow_mut(|last| *last = Some(LastWord(sender)));
+        // Made first, destroyed last: at that time the thread has no number any more.
+        LAST.with_borrow_mut(|last| *last = Some(SendOnDrop(sender)));
         Slot::current();
     })
     .join()

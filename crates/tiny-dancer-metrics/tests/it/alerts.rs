@@ -1,33 +1,34 @@
-//! `docs/alerts/`: the rules, and for each a case in which it fires and some in which it must not.
+//! `docs/alerts/`: the rules, and for each rule a case in which it fires and some in which it does not.
 //!
-//! `BLESS=1 cargo test -p tiny-dancer-metrics` writes them anew; without, the tests compare. Names and labels are checked
-//! against the catalogue here; `cargo xtask test` gives both files to `promtool`, and lets one alert go all the way.
+//! `BLESS=1 cargo test -p tiny-dancer-metrics` writes the files; without `BLESS`, the tests compare. Names and labels are
+//! checked against the catalogue here. `cargo xtask test` runs `promtool` on both files, and follows one alert from the
+//! example to a webhook.
 
 use crate::{queries, stored};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
 #[test]
-fn the_rules_are_what_the_alerts_say() {
+fn the_rules_match_the_alerts() {
     stored("docs/alerts/tiny-dancer.rules.yml", &rules());
 }
 
 #[test]
-fn the_rules_tests_are_what_the_cases_say() {
+fn the_tests_of_the_rules_match_the_cases() {
     stored("docs/alerts/tiny-dancer.test.yml", &tests());
 }
 
 #[test]
-fn every_alert_asks_for_what_is_there_and_says_what_to_do() {
+fn every_alert_queries_families_of_the_catalogue_and_has_a_runbook() {
     let mut names = BTreeSet::new();
     for alert in ALERTS {
-        let asked = queries::families(alert.expr);
-        assert!(!asked.is_empty() || alert.expr.starts_with("up{"), "{}", alert.name);
+        let queried = queries::families(alert.expr);
+        assert!(!queried.is_empty() || alert.expr.starts_with("up{"), "{}", alert.name);
         assert!(names.insert(alert.name), "{} comes twice", alert.name);
         for text in [alert.description, alert.runbook] {
             assert!(text.ends_with('.') && text.len() > 60, "{}: {text}", alert.name);
         }
-        assert!(!alert.silent.is_empty(), "{} is never seen silent", alert.name);
+        assert!(!alert.silent.is_empty(), "{} has no silent case", alert.name);
         for case in std::iter::once(&alert.fires).chain(alert.silent) {
             for (series, _) in case.series {
                 queries::families(series);
@@ -36,9 +37,9 @@ fn every_alert_asks_for_what_is_there_and_says_what_to_do() {
     }
 }
 
-/// The one file of the folder that people write, since they have to change it anyway.
+/// The one file of the folder that is not generated, since each user changes it.
 #[test]
-fn the_example_of_a_configuration_scrapes_as_the_alerts_suppose() {
+fn the_example_configuration_scrapes_as_the_alerts_expect() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/alerts/prometheus.yml");
     let config = std::fs::read_to_string(file).unwrap();
     let down = ALERTS.iter().find(|alert| alert.expr.starts_with("up{")).unwrap();
@@ -51,12 +52,12 @@ fn the_example_of_a_configuration_scrapes_as_the_alerts_suppose() {
 
 struct Alert {
     name: &'static str,
-    /// The condition, with all labels that tell routers apart.
+    /// The condition, with all labels that distinguish routers.
     expr: &'static str,
     /// For how long it must hold.
     hold: &'static str,
     severity: &'static str,
-    /// In a line; `{{ $labels.x }}` is the value of a label.
+    /// One line; `{{ $labels.x }}` is the value of a label.
     summary: &'static str,
     description: &'static str,
     runbook: &'static str,
@@ -66,7 +67,7 @@ struct Alert {
     silent: &'static [Case],
 }
 
-/// What Prometheus scraped every 15 s, in promtool's notation, and when the rule is looked at.
+/// What Prometheus scraped every 15 s, in promtool's notation, and when the rule is evaluated.
 struct Case {
     story: &'static str,
     series: &'static [(&'static str, &'static str)],
@@ -78,7 +79,7 @@ const INSTANCE: &[(&str, &str)] = &[("instance", "a:1"), ("job", "j")];
 const ALERTS: &[Alert] = &[
     Alert {
         name: "TinyDancerCircuitOpen",
-        // Half-open counts: a circuit that probes in vain is half-open now and then, and has not closed.
+        // Half-open counts too: a circuit whose probes fail is half-open for moments, and not closed.
         expr: "max by (job, instance, router, circuit) (tiny_dancer_circuit_breaker_state) > 0",
         hold: "1m",
         severity: "critical",
@@ -115,8 +116,8 @@ const ALERTS: &[Alert] = &[
         hold: "5m",
         severity: "warning",
         summary: "More than 5% of the requests to {{ $labels.instance }} fail",
-        description: "Requests end with an error instead of a model: the caller has to choose one by itself.",
-        runbook: "tiny_dancer_errors_total says which error, the log and the trace of a failed request say which \
+        description: "Requests end with an error and without a decision, so the caller must choose a model.",
+        runbook: "tiny_dancer_errors_total shows which error, the log and the trace of a failed request show which \
             candidate. dimension_mismatch, zero_norm and non_finite_embedding: the embedding model or the vector store \
             changed or is broken. invalid_success_rate, invalid_win_rate and empty_query: the caller's code. non_finite_output: the model \
             file. circuit_open: a circuit is open and on_open is Reject.",
@@ -197,9 +198,9 @@ const ALERTS: &[Alert] = &[
         severity: "warning",
         summary: "{{ $labels.instance }} sends nothing to the lightweight model",
         description: "There is traffic, and all of it goes to the powerful model: the router saves nothing.",
-        runbook: "tiny_dancer_routing_decisions_total by reason says why. no_evidence: the vector store is empty or its \
-            search fails. circuit_open: see that alert. high_uncertainty: the embedding model or the memory is another \
-            than the one that was calibrated; recalibrate. low_confidence: success rates have fallen, or thresholds are \
+        runbook: "tiny_dancer_routing_decisions_total by reason shows why. no_evidence: the vector store is empty or its \
+            search fails. circuit_open: see that alert. high_uncertainty: the embedding model or the memory differs \
+            from that of the calibration; recalibrate. low_confidence: success rates have fallen, or thresholds are \
             too high for this traffic.",
         labels: INSTANCE,
         fires: Case {
@@ -256,11 +257,11 @@ const ALERTS: &[Alert] = &[
         hold: "10m",
         severity: "warning",
         summary: "Mean confidence at {{ $labels.instance }} has moved by more than 0.1 against the hour before",
-        description: "Candidates are judged otherwise than an hour ago: traffic, the memory or the model has changed, and \
+        description: "Confidences differ from those of the hour before: traffic, the memory or the model has changed, and \
             calibration may no longer hold.",
         runbook: "Was a model reloaded (tiny_dancer_model_info, annotations on the dashboard)? Then it is the new model; \
             compare its evaluation. Was the memory rebuilt or the embedding model changed? Then recalibrate. Neither: \
-            look at what is asked. Watch outcomes meanwhile, and the promise if there is one.",
+            look at the requests. Watch outcomes meanwhile, and the promise if there is one.",
         labels: INSTANCE,
         fires: Case {
             story: "from 0.9 to 0.5",
@@ -296,13 +297,14 @@ const ALERTS: &[Alert] = &[
         expr: "max by (job, instance, router) (tiny_dancer_promise_broken) == 1",
         hold: "0m",
         severity: "critical",
-        summary: "{{ $labels.instance }} does not keep its promised risk",
-        description: "Outcomes refute the promise: among answers of the lightweight model more than the promised share are \
-            insufficient, and chance is ruled out to the promised degree.",
+        summary: "The promise of {{ $labels.instance }} is broken",
+        description: "Outcomes refute the promise: more than the promised share of the lightweight model's answers is \
+            insufficient, with the promised confidence.",
         runbook: "Compare tiny_dancer_promise_insufficient_ratio with tiny_dancer_promised_alpha. Make sure that outcomes \
-            are reported independently of their result; complaints alone refute any promise. If it is real: calibrate on recent \
-            traffic and reload, or promise less. force_open() the lightweight circuit until then, or let \
-            open_on_broken_promise do so. It resolves with a reload or reset_promise().",
+            are reported independently of their result; complaints alone refute any promise. If the excess is real: calibrate on \
+            recent traffic and reload, or promise less. Until then, open the lightweight circuit with force_open(), or \
+            set open_on_broken_promise. It resolves with reset_promise(), or with a reload that changes the model or its \
+            thresholds.",
         labels: INSTANCE,
         fires: Case {
             story: "refuted a moment ago",
@@ -324,11 +326,10 @@ const ALERTS: &[Alert] = &[
         hold: "0m",
         severity: "warning",
         summary: "{{ $labels.instance }} could not load its model",
-        description: "A reload failed within a quarter of an hour. The model before goes on serving, so nothing is broken \
-            yet, and nothing is new either.",
+        description: "A reload failed within the last quarter of an hour. The previous model still serves.",
         runbook: "The WARN line of the failed reload and the error of reload_model() name what is wrong with the file. \
             Truncated or foreign: copy it again, under another name, and rename it into place. A promise that it can't \
-            keep: calibrate it on more rows, or promise less. tiny_dancer_model_info says what serves meanwhile.",
+            keep: calibrate it on more rows, or promise less. tiny_dancer_model_info shows the version that serves.",
         labels: INSTANCE,
         fires: Case {
             story: "one reload failed",
@@ -354,12 +355,12 @@ const ALERTS: &[Alert] = &[
         hold: "10m",
         severity: "warning",
         summary: "Over 1% of the spans of {{ $labels.instance }} never reach the collector",
-        description: "Traces of this instance have holes, or are missing. Requests don't feel it: spans wait in a bounded \
-            queue on another thread.",
-        runbook: "tiny_dancer_spans_total by result says why. failed: the collector is away, slow or refuses them; the WARN \
-            line `spans can't be exported` has its error, and `spans are exported again` follows by itself. dropped: more \
-            spans are made than one connection takes; lower sampling_ratio or candidate_spans, or raise \
-            OTEL_BSP_MAX_QUEUE_SIZE where it comes in bursts.",
+        description: "Traces of this instance are incomplete or missing. Requests are not affected: spans wait in a \
+            bounded queue, and another thread sends them.",
+        runbook: "tiny_dancer_spans_total by result shows why. failed: the collector is unreachable or slow, or refuses them; the WARN \
+            line `spans can't be exported` has its error, and `spans are exported again` follows by itself. dropped: there \
+            are more spans than one connection carries; lower sampling_ratio or candidate_spans, or raise \
+            OTEL_BSP_MAX_QUEUE_SIZE if they come in bursts.",
         labels: INSTANCE,
         fires: Case {
             story: "one in twenty is dropped",
@@ -379,7 +380,7 @@ const ALERTS: &[Alert] = &[
                 at: "16m",
             },
             Case {
-                story: "the collector was away for two minutes",
+                story: "the collector was unreachable for two minutes",
                 series: &[
                     (
                         r#"tiny_dancer_spans_total{result="failed",instance="a:1",job="j"}"#,
@@ -400,14 +401,14 @@ const ALERTS: &[Alert] = &[
         hold: "1m",
         severity: "critical",
         summary: "Prometheus can't scrape {{ $labels.instance }}",
-        description: "The program is gone, or its /metrics can't be reached. No other alert can fire for it meanwhile. The \
-            rule supposes that the job is called tiny-dancer.",
+        description: "The program is down, or its /metrics can't be reached. No other alert can fire for it meanwhile. The \
+            rule expects the job name tiny-dancer.",
         runbook: "Open the target's page in Prometheus: it shows the error of the last scrape. Refused: the program is \
             down, or listens elsewhere; the server of the library listens at the loopback address unless configured \
             otherwise. Timed out: the machine is overloaded. Then read the program's log.",
         labels: &[("instance", "a:1"), ("job", "tiny-dancer")],
         fires: Case {
-            story: "gone",
+            story: "down",
             series: &[(r#"up{instance="a:1",job="tiny-dancer"}"#, "1+0x3 0+0x20")],
             at: "3m",
         },
@@ -420,7 +421,7 @@ const ALERTS: &[Alert] = &[
 ];
 
 const HEAD: &str = "\
-# Made from the alerts in crates/tiny-dancer-metrics/tests/it/alerts.rs. Change them there, then `cargo xtask codegen`.
+# Generated from the alerts in crates/tiny-dancer-metrics/tests/it/alerts.rs. Change them there, then run `cargo xtask codegen`.
 ";
 
 fn rules() -> String {
@@ -442,11 +443,11 @@ fn rules() -> String {
     text
 }
 
-fn annotations(alert: &Alert) -> [(&'static str, &'static str); 3] {
-    [("description", alert.description), ("runbook", alert.runbook), ("summary", alert.summary)]
+fn annotations(alert: &Alert) -> impl Iterator<Item = (&'static str, &'static str)> {
+    [("description", alert.description), ("runbook", alert.runbook), ("summary", alert.summary)].into_iter()
 }
 
-/// A text in lines of a block of YAML, which replaces each break by a space.
+/// A text in the lines of a YAML block, which turns each line break into a space.
 fn wrapped(text: &str) -> String {
     let (mut lines, mut line) = (Vec::new(), String::new());
     for word in text.split(' ') {

@@ -1,4 +1,4 @@
-//! The catalogue against the design, spelled once more by hand.
+//! The catalogue compared with the design, which is written here a second time.
 
 use crate::{collector, near, outcome, promising, route, router, scrape};
 use std::collections::BTreeSet;
@@ -85,9 +85,9 @@ fn the_catalogue_is_the_design() {
             "{name}"
         );
         for (label, (_, values)) in family.labels.iter().zip(labels) {
-            let (ours, designed): (BTreeSet<_>, BTreeSet<_>) =
+            let (actual, designed): (BTreeSet<_>, BTreeSet<_>) =
                 (label.values.iter().collect(), values.iter().collect());
-            assert_eq!(ours, designed, "{} of {name}", label.name);
+            assert_eq!(actual, designed, "{} of {name}", label.name);
         }
     }
 }
@@ -109,7 +109,7 @@ fn latency_buckets_reach_from_250_ns_to_1_s_and_are_fine_around_10_ms() {
     assert!(around.len() >= 4, "{around:?}");
 }
 
-/// How many lines a family has in a scrape once all of its series are there.
+/// How many lines a family has in a scrape with all of its series.
 fn samples(family: &Family) -> usize {
     match family.kind {
         Kind::Histogram { buckets } => family.series() * (buckets.len() + 3),
@@ -117,14 +117,14 @@ fn samples(family: &Family) -> usize {
     }
 }
 
-/// All but what is unknown before there is a router, a promise or a price.
+/// All but the families that need a router, a promise, prices or a tracing system.
 #[test]
-fn every_closed_series_is_there_from_the_start_at_zero() {
+fn every_closed_series_is_shown_from_the_start_at_zero() {
     let scrape = scrape(&collector());
     let mut expected = 0;
     for family in CATALOGUE {
         let Some(shown) = scrape.families.get(family.name) else {
-            assert_ne!(family.presence, Presence::Always, "{} is not there", family.name);
+            assert_ne!(family.presence, Presence::Always, "{} is missing", family.name);
             continue;
         };
         assert_eq!(family.presence, Presence::Always, "{}", family.name);
@@ -148,8 +148,8 @@ fn every_closed_series_is_there_from_the_start_at_zero() {
     }
 }
 
-/// A collector that received every kind of event.
-fn told_everything() -> (MetricsCollector, Registry) {
+/// A collector with prices and counts of spans.
+fn with_prices_and_spans() -> (MetricsCollector, Registry) {
     let registry = Registry::new();
     let prices = Some(Prices { lightweight: 0.1, powerful: 1.0, repeated: true });
     let config = MetricsConfig { prices, ..Default::default() };
@@ -159,8 +159,8 @@ fn told_everything() -> (MetricsCollector, Registry) {
 }
 
 #[test]
-fn every_family_is_there_once_its_condition_is_met() {
-    let (collector, _) = told_everything();
+fn every_family_is_shown_once_its_condition_is_met() {
+    let (collector, _) = with_prices_and_spans();
     let shown = |presence| {
         let scrape = scrape(&collector);
         let families: Vec<_> = CATALOGUE.iter().filter(|family| family.presence == presence).collect();
@@ -179,10 +179,10 @@ fn every_family_is_there_once_its_condition_is_met() {
     assert_eq!(scrape(&collector).families.len(), CATALOGUE.len());
 }
 
-/// Ten thousand requests, each with candidates, names and sizes of its own.
+/// Ten thousand requests of several sizes, with different candidates.
 #[test]
 fn the_number_of_series_is_what_the_catalogue_predicts() {
-    let (collector, _) = told_everything();
+    let (collector, _) = with_prices_and_spans();
     let router = promising(collector.clone());
     for request in 0..10_000_u32 {
         let count =

@@ -1,4 +1,4 @@
-//! Buckets and prices of the user's own.
+//! Configured buckets and prices.
 
 use crate::{near, outcome, route, router, scrape};
 use std::time::Duration;
@@ -19,7 +19,7 @@ fn with_prices(prices: Prices) -> Result<MetricsCollector, RegisterError> {
 }
 
 #[test]
-fn configured_buckets_take_the_place_of_the_catalogues() {
+fn configured_buckets_replace_the_catalogues() {
     let metrics = with_buckets("tiny_dancer_confidence_scores", &[0.4, 0.6, 1.0]).unwrap();
     let router = router(metrics.clone());
     // Confidences of 0.98, 0.5 and 0.02.
@@ -41,7 +41,7 @@ fn configured_buckets_take_the_place_of_the_catalogues() {
 }
 
 #[test]
-fn as_many_buckets_as_there_may_be_count_in_their_own_cells() {
+fn the_maximum_number_of_buckets_fits() {
     let bounds: Vec<_> = (1..=48).map(|i| f64::from(i) / 64.0).collect();
     let metrics = with_buckets("tiny_dancer_confidence_scores", &bounds).unwrap();
     let router = router(metrics.clone());
@@ -111,7 +111,7 @@ fn costs_are_those_of_the_decisions() {
 }
 
 #[test]
-fn routing_that_has_to_ask_twice_may_cost_more_than_it_saves() {
+fn repeated_requests_may_cost_more_than_routing_saves() {
     let metrics = with_prices(Prices { lightweight: 0.5, powerful: 1.0, repeated: true }).unwrap();
     let router = router(metrics.clone());
     for result in [Sufficed, Insufficient, CallFailed] {
@@ -124,7 +124,7 @@ fn routing_that_has_to_ask_twice_may_cost_more_than_it_saves() {
 }
 
 #[test]
-fn prices_that_cannot_be_are_refused() {
+fn invalid_prices_are_refused() {
     for price in [-0.1, f64::NAN, f64::INFINITY] {
         let prices = Prices { powerful: price, ..Default::default() };
         let error = with_prices(prices).unwrap_err();

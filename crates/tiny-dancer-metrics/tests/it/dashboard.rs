@@ -1,8 +1,8 @@
-//! `docs/dashboards/tiny-dancer.json`, made from the panels below.
+//! `docs/dashboards/tiny-dancer.json`, generated from the panels below.
 //!
-//! `BLESS=1 cargo test -p tiny-dancer-metrics` writes it anew; without, the test compares. Names and labels are checked
-//! against the catalogue here; that every query finds data in a real Prometheus, and that the file has the shape that
-//! Grafana's own types give it, is checked by `cargo xtask test`.
+//! `BLESS=1 cargo test -p tiny-dancer-metrics` writes it; without `BLESS`, the test compares. Names and labels are checked
+//! against the catalogue here. `cargo xtask test` checks that every query finds data in a real Prometheus, and that the
+//! file has Grafana's own types.
 
 use crate::{queries, stored};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use tiny_dancer_metrics::catalogue::CATALOGUE;
 
 #[test]
-fn the_dashboard_is_what_its_panels_say() {
+fn the_dashboard_matches_its_panels() {
     let text = serde_json::to_string_pretty(&dashboard()).unwrap() + "\n";
     stored("docs/dashboards/tiny-dancer.json", &text);
 }
@@ -27,7 +27,7 @@ fn every_family_is_on_the_dashboard_and_nothing_else() {
 }
 
 #[test]
-fn every_panel_says_what_it_shows_and_heeds_the_chosen_instances() {
+fn every_panel_has_a_description_and_filters_by_instance() {
     let mut titles = BTreeSet::new();
     for panel in panels() {
         let title = panel.title;
@@ -43,9 +43,9 @@ fn every_panel_says_what_it_shows_and_heeds_the_chosen_instances() {
     }
 }
 
-/// A label that its query has aggregated away is shown as nothing, and lines with one legend look the same.
+/// A legend shows an aggregated label as an empty text, and lines with the same legend look the same.
 #[test]
-fn legends_name_the_labels_that_tell_their_series_apart() {
+fn legends_name_the_labels_that_distinguish_their_series() {
     for panel in panels() {
         for (query, legend) in &panel.queries {
             // The bounds of buckets are lines in a heatmap only.
@@ -61,7 +61,7 @@ fn legends_name_the_labels_that_tell_their_series_apart() {
     }
 }
 
-/// The labels that a legend shows the values of.
+/// The labels whose values a legend shows.
 fn named(legend: &str) -> BTreeSet<String> {
     legend.split("{{").skip(1).map(|rest| rest.split("}}").next().unwrap().to_owned()).collect()
 }
@@ -82,7 +82,7 @@ fn panels_do_not_overlap_and_fill_their_rows() {
     assert_eq!(taken.len() as u64, 24 * height, "there are holes");
 }
 
-/// What a panel is to Grafana.
+/// The type of a panel in Grafana.
 #[derive(Clone, Copy, PartialEq)]
 enum Look {
     Heatmap,
@@ -98,11 +98,11 @@ struct Panel {
     description: &'static str,
     look: Look,
     unit: &'static str,
-    /// How wide, of 24.
+    /// Of 24 columns.
     width: u64,
     /// PromQL and legend.
     queries: Vec<(String, &'static str)>,
-    /// From which value on which colour, or the line that is drawn.
+    /// The colours and the values from which on they are shown, or the line that is drawn.
     thresholds: Vec<(f64, &'static str)>,
     stacking: &'static str,
 }
@@ -114,7 +114,7 @@ fn row(title: &'static str) -> Panel {
     }
 }
 
-/// `$` stands for the chosen instances, `@` for the range of a rate.
+/// `$` stands for the selected instances, `@` for the range of a rate.
 fn panel(
     title: &'static str,
     description: &'static str,
@@ -123,11 +123,11 @@ fn panel(
     width: u64,
     queries: &[(&str, &'static str)],
 ) -> Panel {
-    let queries = queries.iter().map(|&(query, legend)| (spelled(query), legend)).collect();
+    let queries = queries.iter().map(|&(query, legend)| (expanded(query), legend)).collect();
     Panel { title, description, look, unit, width, queries, thresholds: Vec::new(), stacking: "none" }
 }
 
-fn spelled(query: &str) -> String {
+fn expanded(query: &str) -> String {
     query.replace('$', r#"instance=~"$instance""#).replace('@', "$__rate_interval")
 }
 
@@ -232,7 +232,7 @@ fn traffic() -> Vec<Panel> {
         .thresholds(&[(0.01, "red")]),
         panel(
             "Failing requests by error",
-            "The share of all requests, by the kind of error. The line is the alert's: 5% of all together.",
+            "The share of all requests, by the kind of error. The line is the alert's: 5% over all kinds.",
             Look::TimeSeries,
             "percentunit",
             8,
@@ -290,7 +290,7 @@ fn decisions() -> Vec<Panel> {
         .stacked("percent"),
         panel(
             "Why",
-            "Decided requests by the test that decided. Much high_uncertainty: traffic differs from what was calibrated.",
+            "Decided requests by the test that decided. Much high_uncertainty: traffic differs from the calibration data.",
             Look::TimeSeries,
             "reqps",
             8,
@@ -299,7 +299,7 @@ fn decisions() -> Vec<Panel> {
         .stacked("percent"),
         panel(
             "How the models did",
-            "Reported outcomes by model and result. Nothing here: the program never calls record_outcome.",
+            "Reported outcomes by model and result. Empty if the program does not call record_outcome.",
             Look::TimeSeries,
             "reqps",
             8,
@@ -320,7 +320,7 @@ fn scores() -> Vec<Panel> {
         row("Confidence and uncertainty, one observation a candidate"),
         panel(
             "Confidence",
-            "How many candidates had which confidence that the lightweight model suffices.",
+            "Candidates by their confidence that the lightweight model suffices.",
             Look::Heatmap,
             "percentunit",
             8,
@@ -328,7 +328,7 @@ fn scores() -> Vec<Panel> {
         ),
         panel(
             "Uncertainty",
-            "How many candidates had which conformal uncertainty: 0 certain, 1 unlike anything that was calibrated.",
+            "Candidates by their conformal uncertainty: 0 is certain, 1 is unlike all calibration data.",
             Look::Heatmap,
             "percentunit",
             8,
@@ -336,7 +336,7 @@ fn scores() -> Vec<Panel> {
         ),
         panel(
             "Means",
-            "Mean confidence and uncertainty, by what the candidate alone would choose. An alert watches confidence for shifts.",
+            "Mean confidence and uncertainty, by the model that the candidate alone selects. An alert watches confidence for shifts.",
             Look::TimeSeries,
             "percentunit",
             8,
@@ -386,7 +386,7 @@ fn stages() -> Vec<Panel> {
         ),
         panel(
             "Model inference",
-            "P50 and P95 of reading a request's candidates, alone and together.",
+            "P50 and P95 of the per-candidate pass and the joint pass of a request.",
             Look::TimeSeries,
             "s",
             8,
@@ -418,7 +418,7 @@ fn circuits() -> Vec<Panel> {
         .thresholds(&[(0.0, "green"), (1.0, "orange"), (2.0, "red")]),
         panel(
             "Transitions",
-            "Changes of state within the range of a rate, by circuit and the state that it changed to.",
+            "Changes of state within the range of a rate, by circuit and new state.",
             Look::TimeSeries,
             "short",
             8,
@@ -445,8 +445,8 @@ fn traces() -> Vec<Panel> {
     vec![
         row("Traces: needs a tracing system"),
         panel(
-            "Spans by what became of them",
-            "Spans a second: flushed ones reached the collector; failed ones it refused or was not there for; dropped ones found no place in the queue.",
+            "Spans by result",
+            "Spans a second. Flushed: the collector accepted them. Failed: it refused them, or their export failed. Dropped: the queue had no slot.",
             Look::TimeSeries,
             "short",
             12,
@@ -455,7 +455,7 @@ fn traces() -> Vec<Panel> {
         .stacked("normal"),
         panel(
             "Spans that never arrived",
-            "The share of spans that were dropped or failed: traces have holes. The line is the alert's: 1%.",
+            "The share of spans that were dropped or failed: traces are incomplete. The line is the alert's: 1%.",
             Look::TimeSeries,
             "percentunit",
             12,
@@ -473,7 +473,7 @@ fn promise_and_cost() -> Vec<Panel> {
         row("Promise and cost: needs a promised risk, and prices"),
         panel(
             "Promise against observed failures",
-            "The promised share of insufficient answers of the lightweight model, and the reported one.",
+            "The promised largest share of insufficient answers of the lightweight model, and the reported share.",
             Look::TimeSeries,
             "percentunit",
             6,
@@ -484,7 +484,7 @@ fn promise_and_cost() -> Vec<Panel> {
         ),
         panel(
             "Evidence against the promise",
-            "1 is none; 1/delta, 20 for a delta of 0.05, refutes the promise. Broken stays 1 until a reload or a reset.",
+            "1 is none; 1/delta, 20 for a delta of 0.05, refutes the promise. Broken stays 1 until a reset, or a reload that changes the model or its thresholds.",
             Look::TimeSeries,
             "short",
             6,
@@ -519,12 +519,12 @@ fn promise_and_cost() -> Vec<Panel> {
 }
 
 /// Name, colour, PromQL, title.
-fn annotations() -> [(&'static str, &'static str, String, &'static str); 2] {
-    [
+fn annotations() -> Vec<(&'static str, &'static str, String, &'static str)> {
+    vec![
         (
             "Circuit changes",
             "orange",
-            spelled(
+            expanded(
                 "sum by (circuit, to) (increase(tiny_dancer_circuit_breaker_transitions_total{$}[1m])) > 0",
             ),
             "{{circuit}} circuit to {{to}}",
@@ -532,7 +532,7 @@ fn annotations() -> [(&'static str, &'static str, String, &'static str); 2] {
         (
             "Reloads",
             "blue",
-            spelled("sum by (result) (increase(tiny_dancer_model_reloads_total{$}[1m])) > 0"),
+            expanded("sum by (result) (increase(tiny_dancer_model_reloads_total{$}[1m])) > 0"),
             "model reload: {{result}}",
         ),
     ]
@@ -554,7 +554,7 @@ fn dashboard() -> Value {
         .collect();
     json!({
         "annotations": { "list": annotations },
-        "description": "What the Tiny Dancer router decides, how fast, how sure, and at what cost. Made from the catalogue of metrics; change crates/tiny-dancer-metrics/tests/it/dashboard.rs, then run cargo xtask codegen.",
+        "description": "What the Tiny Dancer router decides, how fast, how certain, and at what cost. Generated: change crates/tiny-dancer-metrics/tests/it/dashboard.rs, then run cargo xtask codegen.",
         "editable": true,
         "graphTooltip": 1,
         "panels": placed(),
@@ -577,7 +577,7 @@ fn dashboard() -> Value {
     })
 }
 
-/// Panels with their places, from left to right and from above.
+/// The panels with their places, from left to right and from top to bottom.
 fn placed() -> Vec<Value> {
     let (mut x, mut y, mut height) = (0, 0, 0);
     let mut placed = Vec::new();

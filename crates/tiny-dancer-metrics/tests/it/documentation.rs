@@ -1,6 +1,6 @@
-//! `docs/metrics.md` and the table of families in `docs/OBSERVABILITY.md`, made from the catalogue.
+//! `docs/metrics.md` and the table of families in `docs/OBSERVABILITY.md`, generated from the catalogue.
 //!
-//! `BLESS=1 cargo test -p tiny-dancer-metrics` writes it anew; without, the test compares.
+//! `BLESS=1 cargo test -p tiny-dancer-metrics` writes it; without `BLESS`, the test compares.
 
 use crate::{queries, stored};
 use std::fmt::Write;
@@ -8,7 +8,7 @@ use std::path::Path;
 use tiny_dancer_metrics::catalogue::{CATALOGUE, Family, Kind, Label, Unit};
 
 #[test]
-fn the_document_is_what_the_catalogue_says() {
+fn the_document_matches_the_catalogue() {
     stored("docs/metrics.md", &document());
 }
 
@@ -31,14 +31,14 @@ fn the_guide_lists_every_family() {
     stored(file, &[head, MARKS[0], &table, "\n", MARKS[1], tail].concat());
 }
 
-/// A query that names what is not there finds nothing, without an error.
+/// A query with a wrong name finds nothing, without an error.
 #[test]
 fn every_name_in_the_document_is_a_familys() {
     let document = document();
     let names = document.matches("tiny_dancer_").count();
     let queries = document.split("```promql\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let asked: std::collections::BTreeSet<_> = queries.flat_map(queries::families).collect();
-    assert!(asked.len() > CATALOGUE.len() / 2, "{asked:?}");
+    let found: std::collections::BTreeSet<_> = queries.flat_map(queries::families).collect();
+    assert!(found.len() > CATALOGUE.len() / 2, "{found:?}");
     // In prose names stand alone, without labels.
     for name in document.split('`').filter(|word| word.starts_with("tiny_dancer_")) {
         queries::families(name);
@@ -61,7 +61,7 @@ fn document() -> String {
         )
         .unwrap();
     }
-    text += "\n## Buckets\n\nUpper bounds, inclusive; `le` has durations in seconds. Beyond the last is `+Inf`. `MetricsConfig::buckets` replaces\nthem.\n\n";
+    text += "\n## Buckets\n\nUpper bounds, inclusive; `le` has durations in seconds. After the last comes `+Inf`. `MetricsConfig::buckets`\nreplaces them.\n\n";
     for family in CATALOGUE {
         if let Kind::Histogram { buckets } = family.kind {
             let bounds: Vec<_> = buckets.iter().map(|&bound| written(bound, family.unit)).collect();
@@ -80,7 +80,7 @@ fn label(label: &Label) -> String {
         }
     }
     match &*values {
-        [] => format!("`{}`: open, one series at a time", label.name),
+        [] => format!("`{}`: any, one series at a time", label.name),
         values => format!("`{}`: {}", label.name, values.join(", ")),
     }
 }
@@ -99,41 +99,42 @@ fn written(bound: f64, unit: Unit) -> String {
 const HEAD: &str = "\
 # Metrics
 
-<!-- Made from the catalogue in crates/tiny-dancer-metrics/src/catalogue.rs. Change it there, then `cargo xtask codegen`. -->
+<!-- Generated from the catalogue in crates/tiny-dancer-metrics/src/catalogue.rs. Change it there, then run `cargo xtask codegen`. -->
 
-What `/metrics` shows. Labels have no other values than these, and a family that is always shown has all of its series
-from the first scrape on, at 0, so that a rate never waits for a first event. The one exception is the `version` of
+The families of `/metrics`. Labels have these values only. A family that is always shown has all of its series from the
+first scrape on, at 0, so that a rate does not wait for the first event. The one exception is the `version` of
 `tiny_dancer_model_info`: it has one series, which a reload replaces.
 
-Routers that share families add up; a state that is shared is the worst one. To tell routers apart, give each a constant
-label `router` (`MetricsCollector::with_const_labels`).
+Routers that share families add up, and a shared state is the worst one. To distinguish routers, give each a constant
+label `router` (`RouterBuilder::label`, or `MetricsCollector::with_const_labels` without the facade).
 
 | family | kind | unit | labels | meaning | shown |
 | --- | --- | --- | --- | --- | --- |
 ";
 
 const TAIL: &str = r#"
-## What belongs together
+## How the families relate
 
-- Every request is in `tiny_dancer_routing_requests_total` and in `tiny_dancer_routing_latency_seconds`. Those that did
-  not fail are in `tiny_dancer_routing_decisions_total`, those that failed in `tiny_dancer_errors_total`.
+- Every request is in `tiny_dancer_routing_requests_total` and in `tiny_dancer_routing_latency_seconds`. Successful
+  requests and fallbacks are in `tiny_dancer_routing_decisions_total`, failed ones in `tiny_dancer_errors_total`.
 - In `tiny_dancer_routing_decisions_total` the `reason` determines the `model_type`: only `confident` is `lightweight`.
-- `tiny_dancer_confidence_scores` and `tiny_dancer_uncertainty_estimates` have one observation for each candidate of
-  `tiny_dancer_candidates_processed_total`, not one a request: what a candidate says by itself. Its `decision_type` is
-  what it alone would choose.
-- Their buckets are uneven: they are narrow where the embedded model's numbers lie on real prompts, so that none of them
-  holds more than a fifth of the observations. An uncertainty of 1 (nothing comparable was calibrated) and one just below 0.133
-  are so frequent that each has a bucket to itself. A model of your own puts its numbers elsewhere: `MetricsConfig::buckets`.
-- Candidates of a request that failed or fell back were not processed. So `batch_size_range` 0 stays at 0.
-- `tiny_dancer_promise_insufficient_ratio` against `tiny_dancer_promised_alpha` is what a promise is about;
-  `tiny_dancer_promise_evidence` says whether the difference is chance, and `tiny_dancer_promise_broken` that it is
-  not. Of several routers' promises these four show the worst: a broken one, or else the one with the most evidence.
-- `tiny_dancer_cost_total` and `tiny_dancer_baseline_cost_total` are the decisions, and outcomes if so configured, times
-  the configured prices (`MetricsConfig::prices`).
-- `tiny_dancer_spans_total` counts a span once for each exporter, when its fate is known: what waits or is being sent is in
-  none of its series yet.
-- What a request took beyond `tiny_dancer_feature_engineering_duration_seconds` and
-  `tiny_dancer_model_inference_duration_seconds` is the circuit breaker, the uncertainty and the decision.
+- `tiny_dancer_confidence_scores` and `tiny_dancer_uncertainty_estimates` have one observation for each candidate in
+  `tiny_dancer_candidates_processed_total`, from the per-candidate pass. `decision_type` is the model that the candidate
+  alone selects.
+- Their buckets are uneven: narrow where the embedded model's numbers lie on real prompts, so that none of them holds more
+  than a fifth of the observations. Two uncertainties are so frequent that each has a bucket to itself: 1 (nothing comparable
+  was calibrated), and one just below 0.133. The numbers of a model of your own lie elsewhere: set `MetricsConfig::buckets`.
+- The candidates of a failed request or a fallback are not processed. So `batch_size_range` 0 stays at 0.
+- A promise holds if the true share behind `tiny_dancer_promise_insufficient_ratio` is at most
+  `tiny_dancer_promised_alpha`. `tiny_dancer_promise_evidence` measures whether an excess is more than chance, and
+  `tiny_dancer_promise_broken` is 1 once it is. Of several routers' promises these four show the worst: a broken one, or else
+  the one with the most evidence.
+- `tiny_dancer_cost_total` and `tiny_dancer_baseline_cost_total` are the decisions times the configured prices
+  (`MetricsConfig::prices`); with `Prices::repeated`, outcomes count too.
+- `tiny_dancer_spans_total` counts a span once for each exporter, when its result is known. A span that waits or is being
+  sent is in none of its series yet.
+- The rest of a request's time, beside `tiny_dancer_feature_engineering_duration_seconds` and
+  `tiny_dancer_model_inference_duration_seconds`, goes to the circuit breaker, the uncertainty and the decision.
 
 ## Questions, as PromQL
 
@@ -167,7 +168,7 @@ Does one of the router's methods take longer than the others?
 histogram_quantile(0.95, sum by (le, operation) (rate(tiny_dancer_routing_latency_seconds_bucket[5m])))
 ```
 
-What share of the time is the model's?
+What share of the time does the model take?
 
 ```promql
 sum(rate(tiny_dancer_model_inference_duration_seconds_sum[5m]))
@@ -208,20 +209,20 @@ sum(rate(tiny_dancer_outcomes_total{model_type="lightweight", result="insufficie
   / sum(rate(tiny_dancer_outcomes_total{model_type="lightweight"}[1h]))
 ```
 
-What share of candidates is unlike anything that the model was calibrated with?
+What share of candidates is unlike all calibration data?
 
 ```promql
 1 - sum(rate(tiny_dancer_uncertainty_estimates_bucket{le="0.99"}[5m]))
   / sum(rate(tiny_dancer_uncertainty_estimates_count[5m]))
 ```
 
-What does routing save an hour? Less than nothing where prices or repeated calls make it so.
+What does routing save an hour? It is negative if repeated calls cost more than routing saves.
 
 ```promql
 3600 * (sum(rate(tiny_dancer_baseline_cost_total[1h])) - sum(rate(tiny_dancer_cost_total[1h])))
 ```
 
-How far is a promise from being refuted? 1 is no evidence; `1 / delta`, which is 20 for a delta of 0.05, refutes it.
+How strong is the evidence against the promise? 1 is none; `1 / delta`, which is 20 for a delta of 0.05, refutes it.
 
 ```promql
 max(tiny_dancer_promise_evidence)

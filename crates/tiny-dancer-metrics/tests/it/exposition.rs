@@ -1,15 +1,15 @@
-//! A strict reader of Prometheus' text format: what it does not expect, it does not accept.
+//! A strict reader of Prometheus' text format.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Names and values, sorted by name.
 pub(crate) type Labels = BTreeMap<String, String>;
 
-/// What a scrape brought.
+/// A parsed scrape.
 #[derive(Debug, Default)]
 pub(crate) struct Scrape {
     pub(crate) families: BTreeMap<String, Family>,
-    /// The value of each series, its name and labels written in one way.
+    /// The value of each series.
     samples: BTreeMap<(String, Labels), f64>,
 }
 
@@ -20,7 +20,7 @@ pub(crate) struct Family {
 }
 
 impl Scrape {
-    /// Panics where the text breaks the format, or where a histogram contradicts itself.
+    /// Panics if the text violates the format, or if a histogram contradicts itself.
     pub(crate) fn parse(text: &str) -> Self {
         let mut scrape = Self::default();
         let (mut lines, mut family) = (text.lines(), String::new());
@@ -59,7 +59,7 @@ impl Scrape {
         *self.samples.get(&(name, labels)).unwrap_or_else(|| panic!("there is no {series}"))
     }
 
-    /// The sum over all series of that name, which may be a histogram's with its suffix.
+    /// The sum over all series of that name; that of a histogram has a suffix.
     pub(crate) fn total(&self, name: &str) -> f64 {
         let all: Vec<f64> = self.series(name).map(|(_, value)| value).collect();
         assert!(!all.is_empty(), "there is no {name}");
@@ -79,7 +79,7 @@ impl Scrape {
         self.samples.len()
     }
 
-    /// What is counted: all but gauges.
+    /// All series but those of gauges.
     pub(crate) fn counted(&self) -> impl Iterator<Item = (&(String, Labels), f64)> {
         let is_gauge = |name: &str| self.families.get(name).is_some_and(|family| family.kind == "gauge");
         self.samples

@@ -1,4 +1,4 @@
-//! The server, as clients good and bad meet it.
+//! The server with well-behaved and with bad clients.
 
 use crate::exposition::Scrape;
 use crate::{near, route, router};
@@ -11,7 +11,7 @@ use tiny_dancer_metrics::prometheus::proto::{Metric, MetricFamily};
 use tiny_dancer_metrics::prometheus::{IntGauge, Registry};
 use tiny_dancer_metrics::{MetricsCollector, MetricsServer, ServeError, ServerConfig, http};
 
-/// A server of one request's metrics.
+/// A server that shows the metrics of one request.
 fn server(change: impl FnOnce(&mut ServerConfig)) -> MetricsServer {
     let registry = Registry::new();
     let metrics = MetricsCollector::with_registry(&registry).unwrap();
@@ -24,7 +24,7 @@ fn server(change: impl FnOnce(&mut ServerConfig)) -> MetricsServer {
 
 fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
-    // A server that hangs must fail the test, not stop it.
+    // A server that hangs fails the test instead of blocking it.
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     stream
 }
@@ -36,7 +36,7 @@ struct Answer {
 }
 
 /// Sends a request with these header lines and reads until the server closes.
-fn ask(address: SocketAddr, request: &str, headers: &str) -> Answer {
+fn send(address: SocketAddr, request: &str, headers: &str) -> Answer {
     let mut stream = connect(address);
     write!(stream, "{request} HTTP/1.1\r\nHost: test\r\n{headers}\r\n").unwrap();
     let mut bytes = Vec::new();
@@ -47,8 +47,8 @@ fn ask(address: SocketAddr, request: &str, headers: &str) -> Answer {
     Answer { status, head, body: bytes[end + 4..].to_vec() }
 }
 
-/// Whether the server hangs up without an answer. It may do so gently or not.
-fn is_dropped(stream: &mut TcpStream) -> bool {
+/// Whether the server closes the connection without an answer, with or without a reset.
+fn is_closed(stream: &mut TcpStream) -> bool {
     match stream.read(&mut [0; 64]) {
         Ok(read) => read == 0,
         Err(error) => error.kind() == ErrorKind::ConnectionReset,
@@ -59,7 +59,7 @@ fn is_dropped(stream: &mut TcpStream) -> bool {
 fn a_scrape_is_answered_with_the_registrys_text() {
     let server = server(|_| {});
     let answer =
-        ask(server.address(), "GET /metrics", "Accept: text/plain;version=0.0.4;q=0.5,*/*;q=0.1\r\n");
+        send(server.address(), "GET /metrics", "Accept: text/plain;version=0.0.4;q=0.5,*/*;q=0.1\r\n");
     assert_eq!(answer.status, "200");
     assert!(
         answer.head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"),
@@ -72,10 +72,10 @@ fn a_scrape_is_answered_with_the_registrys_text() {
 }
 
 #[test]
-fn a_scrape_is_compressed_for_those_who_can_read_it() {
+fn a_scrape_is_compressed_for_clients_that_accept_gzip() {
     let server = server(|_| {});
-    let plain = ask(server.address(), "GET /metrics", "");
-    let answer = ask(server.address(), "GET /metrics", "Accept-Encoding: gzip\r\n");
+    let plain = send(server.address(), "GET /metrics", "");
+    let answer = send(server.address(), "GET /metrics", "Accept-Encoding: gzip\r\n");
     assert!(answer.head.contains("content-encoding: gzip"), "{}", answer.head);
     assert!(answer.body.len() * 4 < plain.body.len(), "{} of {}", answer.body.len(), plain.body.len());
     let mut text = Vec::new();
@@ -99,9 +99,9 @@ impl Collector for Nameless {
 }
 
 #[test]
-fn a_registry_that_cannot_be_written_is_an_error_with_its_cause_and_no_scrape() {
+fn a_registry_that_cannot_be_written_is_an_error_with_its_cause() {
     let server = server(|config| config.registry.register(Box::new(Nameless)).unwrap());
-    let answer = ask(server.address(), "GET /metrics", "");
+    let answer = send(server.address(), "GET /metrics", "");
     assert_eq!(answer.status, "500");
     let text = String::from_utf8(answer.body).unwrap();
     assert!(
@@ -113,45 +113,45 @@ fn a_registry_that_cannot_be_written_is_an_error_with_its_cause_and_no_scrape() 
 #[test]
 fn health_and_other_paths_and_methods() {
     let server = server(|_| {});
-    let status = |request: &str| ask(server.address(), request, "").status;
-    assert_eq!(ask(server.address(), "GET /healthz", "").body, b"ok\n");
+    let status = |request: &str| send(server.address(), request, "").status;
+    assert_eq!(send(server.address(), "GET /healthz", "").body, b"ok\n");
     assert_eq!(["GET /metrics", "HEAD /metrics", "GET /healthz"].map(status), ["200"; 3]);
     assert_eq!(["GET /", "POST /metrics", "DELETE /healthz"].map(status), ["404", "405", "405"]);
-    assert_eq!(ask(server.address(), "GET /metrics", "Accept: application/json\r\n").status, "406");
+    assert_eq!(send(server.address(), "GET /metrics", "Accept: application/json\r\n").status, "406");
 }
 
 #[test]
 fn too_many_headers_and_too_large_ones_are_refused() {
     let server = server(|_| {});
     let many = "x: 1\r\n".repeat(100);
-    assert_eq!(ask(server.address(), "GET /metrics", &many).status, "431");
+    assert_eq!(send(server.address(), "GET /metrics", &many).status, "431");
     let large = format!("x: {}\r\n", "1".repeat(20_000));
-    // It may hang up before all of it was sent.
+    // The server may close the connection before all of it is sent.
     let mut stream = connect(server.address());
     let _ = write!(stream, "GET /metrics HTTP/1.1\r\nHost: test\r\n{large}\r\n");
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     assert!(!answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
-    assert_eq!(ask(server.address(), "GET /metrics", "").status, "200", "others don't notice");
+    assert_eq!(send(server.address(), "GET /metrics", "").status, "200", "other clients are served");
 }
 
 #[test]
-fn a_client_that_sends_nothing_or_half_a_request_is_dropped() {
+fn a_connection_without_a_whole_request_is_closed() {
     let server = server(|config| config.timeout = Duration::from_millis(200));
     for request in ["", "GET /met", "GET /metrics HTTP/1.1\r\nHost: te"] {
         let mut stream = connect(server.address());
         stream.write_all(request.as_bytes()).unwrap();
-        assert!(is_dropped(&mut stream), "{request:?}");
+        assert!(is_closed(&mut stream), "{request:?}");
     }
 }
 
-/// Its text is longer than what the system keeps for a connection.
+/// Its text is longer than the system's buffer of a connection.
 fn large() -> IntGauge {
     IntGauge::new("large", "x".repeat(32 << 20)).unwrap()
 }
 
 #[test]
-fn a_client_that_reads_nothing_is_dropped() {
+fn the_connection_of_a_client_that_reads_nothing_is_closed() {
     let server = server(|config| {
         config.registry.register(Box::new(large())).unwrap();
         config.timeout = Duration::from_secs(1);
@@ -159,42 +159,42 @@ fn a_client_that_reads_nothing_is_dropped() {
     let mut stream = connect(server.address());
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
     stream.read_exact(&mut [0; 16]).unwrap();
-    // It is being answered. A shutdown ends once the connection is gone, which is within the timeout.
+    // The answer has begun. A shutdown ends once the connection is closed, which is within the timeout.
     let (done, ended) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         server.shutdown();
         done.send(())
     });
-    ended.recv_timeout(Duration::from_secs(60)).expect("the client is dropped");
+    ended.recv_timeout(Duration::from_secs(60)).expect("the connection is closed");
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     assert!(answer.len() < 32 << 20, "all of it was sent");
 }
 
-/// No deadline helps in the tests that use it.
+/// A deadline that the tests with it never reach.
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn both_pages_answer(address: SocketAddr) {
     for page in ["GET /healthz", "GET /metrics"] {
-        assert_eq!(ask(address, page, "").status, "200", "{page}");
+        assert_eq!(send(address, page, "").status, "200", "{page}");
     }
 }
 
 #[test]
-fn idle_connections_in_all_places_hold_up_neither_health_nor_a_scrape() {
+fn idle_connections_delay_neither_health_nor_a_scrape() {
     let server = server(|config| (config.header_timeout, config.timeout) = (HOUR, HOUR));
     let mut idle: Vec<_> =
         (0..ServerConfig::default().max_connections).map(|_| connect(server.address())).collect();
     idle[0].write_all(b"GET /metrics HT").unwrap();
     both_pages_answer(server.address());
-    assert!(is_dropped(&mut idle[0]), "the oldest made room");
+    assert!(is_closed(&mut idle[0]), "the oldest is closed");
     idle.last().unwrap().set_nonblocking(true).unwrap();
     let open = idle.last_mut().unwrap().read(&mut [0; 1]).unwrap_err();
     assert_eq!(open.kind(), ErrorKind::WouldBlock, "the newest is open");
 }
 
 #[test]
-fn clients_that_read_nothing_in_all_places_hold_up_neither_health_nor_a_scrape() {
+fn clients_that_read_nothing_delay_neither_health_nor_a_scrape() {
     let server = server(|config| {
         config.registry.register(Box::new(large())).unwrap();
         (config.max_connections, config.header_timeout, config.timeout) = (2, HOUR, HOUR);
@@ -210,24 +210,24 @@ fn clients_that_read_nothing_in_all_places_hold_up_neither_health_nor_a_scrape()
 }
 
 #[test]
-fn a_client_whose_headers_take_too_long_is_dropped_before_the_connections_deadline() {
+fn a_connection_whose_headers_take_too_long_is_closed_before_its_deadline() {
     let server = server(|config| {
         (config.header_timeout, config.timeout) = (Duration::from_millis(200), HOUR);
     });
     for request in ["", "GET /metrics HTTP/1.1\r\nHost: te"] {
         let mut stream = connect(server.address());
         stream.write_all(request.as_bytes()).unwrap();
-        assert!(is_dropped(&mut stream), "{request:?}");
+        assert!(is_closed(&mut stream), "{request:?}");
     }
 }
 
 #[test]
-fn a_server_that_is_shut_down_gives_its_port_back() {
+fn a_server_that_is_shut_down_frees_its_port() {
     let server = server(|_| {});
     let address = server.address();
     let mut idle = connect(address);
     server.shutdown();
-    assert!(is_dropped(&mut idle));
+    assert!(is_closed(&mut idle));
     assert_eq!(TcpStream::connect(address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
     drop(idle);
     TcpListener::bind(address).unwrap();
@@ -253,7 +253,7 @@ fn only_this_machine_reaches_the_default_address() {
 }
 
 #[test]
-fn the_handler_fits_into_a_router_of_the_users_own() {
+fn the_handler_works_in_a_users_router() {
     let registry = Registry::new();
     let metrics = MetricsCollector::with_registry(&registry).unwrap();
     route(&router(metrics), &[near()]);
@@ -269,8 +269,8 @@ fn the_handler_fits_into_a_router_of_the_users_own() {
     let address = listener.local_addr().unwrap();
     runtime.spawn(async { axum::serve(listener, app).await });
     let close = "Connection: close\r\n";
-    let answer = ask(address, "GET /internal/metrics", close);
+    let answer = send(address, "GET /internal/metrics", close);
     let shown = Scrape::parse(&String::from_utf8(answer.body).unwrap());
     assert_eq!(shown.total("tiny_dancer_routing_requests_total"), 1.0);
-    assert_eq!(ask(address, "GET /state", close).body, b"7");
+    assert_eq!(send(address, "GET /state", close).body, b"7");
 }

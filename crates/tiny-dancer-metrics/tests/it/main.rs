@@ -1,6 +1,9 @@
 //! What a scrape shows of real routers.
 
-#![expect(clippy::unwrap_used, reason = "clippy takes only the test functions for tests, not what they call")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy exempts test functions, but not the functions that they call"
+)]
 
 mod alerts;
 mod catalogue;
@@ -37,12 +40,12 @@ fn scrape(collector: &MetricsCollector) -> Scrape {
     Scrape::parse(&collector.export_metrics().unwrap())
 }
 
-/// A router on the toy model, whose clock stands still.
+/// A router on the toy model, with a manual clock.
 fn router<O: Observer>(observer: O) -> Router<O> {
     testing::router(testing::toy_model(), CircuitBreakerConfig::default(), observer).0
 }
 
-/// The toy model is confident and certain.
+/// A candidate for which the toy model is confident and certain.
 fn near() -> Candidate {
     testing::candidate("near", 0.9, 1.0)
 }
@@ -55,7 +58,7 @@ fn route<O: Observer>(router: &Router<O>, candidates: &[Candidate]) {
 fn promising<O: Observer>(observer: O) -> Router<O> {
     let step = RiskStep { confidence_threshold: 0.9, max_uncertainty: 0.2, n: 100, failures: 1 };
     let model = testing::toy_model().with_risk_path(vec![step]).unwrap();
-    // No two tests share a file: another thread's may be half-written.
+    // Each test has a file of its own, since another test's file may be half-written.
     let thread = format!("{:?}.safetensors", std::thread::current().id());
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(thread);
     std::fs::write(&path, model.to_bytes()).unwrap();
@@ -64,12 +67,12 @@ fn promising<O: Observer>(observer: O) -> Router<O> {
     Router::with_observer(config, observer).unwrap()
 }
 
-/// Reports how the lightweight model did.
+/// Reports an outcome of the lightweight model.
 fn outcome<O: Observer>(router: &Router<O>, result: OutcomeResult) {
     router.record_outcome(Outcome::new(ModelType::Lightweight, result));
 }
 
-/// Fails where a file of the repository is not `text`; writes it anew where `BLESS` is set.
+/// Fails if a file of the repository differs from `text`. With `BLESS` set, writes it.
 fn stored(file: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file);
     if std::env::var_os("BLESS").is_some() {

@@ -1,4 +1,4 @@
-//! The promised risk, as a scrape shows it.
+//! A promise, as a scrape shows it.
 
 use crate::{collector, outcome, promising, scrape};
 use tiny_dancer_core::OutcomeResult::{CallFailed, Insufficient, Sufficed};
@@ -23,7 +23,7 @@ fn failures_are_shown_against_the_promise() {
 }
 
 #[test]
-fn a_broken_promise_is_shown_until_it_is_reset_whatever_is_reloaded() {
+fn a_broken_promise_is_shown_until_it_is_reset_even_after_a_reload() {
     let metrics = collector();
     let router = promising(metrics.clone());
     (0..100).for_each(|_| outcome(&router, Insufficient));
@@ -38,7 +38,7 @@ fn a_broken_promise_is_shown_until_it_is_reset_whatever_is_reloaded() {
 }
 
 #[test]
-fn a_reset_shows_with_the_next_outcome() {
+fn a_reset_is_shown_with_the_next_outcome() {
     let metrics = collector();
     let router = promising(metrics.clone());
     (0..100).for_each(|_| outcome(&router, Insufficient));

@@ -1,10 +1,10 @@
-//! PromQL against the catalogue: a query that names what is not there finds nothing, without an error.
+//! PromQL checked against the catalogue: a query with a wrong name finds nothing, without an error.
 
 use std::collections::BTreeSet;
 use tiny_dancer_metrics::catalogue::{CATALOGUE, Family, Kind};
 
-/// What Prometheus adds to every series, and what a router's name is kept in.
-const ADDED: [&str; 3] = ["instance", "job", "router"];
+/// The labels that Prometheus adds to every series, and the one that names a router.
+const ADDED: &[&str] = &["instance", "job", "router"];
 
 /// The families that a query names.
 ///
@@ -79,7 +79,7 @@ fn check_matcher(family: &Family, is_bucket: bool, matcher: &str, query: &str) {
 }
 
 #[test]
-fn a_query_in_order_names_its_families() {
+fn a_valid_query_names_its_families() {
     let query = r#"sum by (model_type, le) (rate(tiny_dancer_routing_decisions_total{reason=~"confident|no_evidence", instance="a"}[5m]))
         / sum(rate(tiny_dancer_routing_latency_seconds_bucket{le="0.01"}[5m]))"#;
     let named = ["tiny_dancer_routing_decisions_total", "tiny_dancer_routing_latency_seconds"];
@@ -87,7 +87,7 @@ fn a_query_in_order_names_its_families() {
 }
 
 #[test]
-fn a_query_for_what_is_not_there_is_refused() {
+fn a_query_with_a_wrong_name_is_refused() {
     let bad = [
         "tiny_dancer_requests_total",
         "tiny_dancer_errors",

@@ -1,4 +1,4 @@
-//! Registered all or none, and refused with a name.
+//! Registration: all families or none, and an error that names the refused one.
 
 use crate::exposition::Scrape;
 use crate::{near, route, router, scrape};
@@ -16,7 +16,7 @@ fn refused(result: Result<MetricsCollector, RegisterError>) -> &'static str {
 }
 
 #[test]
-fn a_second_collector_on_a_registry_is_refused_and_the_first_goes_on() {
+fn a_second_collector_on_a_registry_is_refused_and_the_first_still_counts() {
     let registry = Registry::new();
     let first = MetricsCollector::with_registry(&registry).unwrap();
     assert_eq!(refused(MetricsCollector::with_registry(&registry)), CATALOGUE[0].name);
@@ -25,11 +25,11 @@ fn a_second_collector_on_a_registry_is_refused_and_the_first_goes_on() {
 }
 
 #[test]
-fn a_family_of_another_crates_is_named_and_nothing_stays_registered() {
+fn an_existing_family_is_named_and_nothing_stays_registered() {
     for family in CATALOGUE {
         let registry = Registry::new();
-        let theirs = IntGauge::new(family.name, "Theirs.").unwrap();
-        registry.register(Box::new(theirs)).unwrap();
+        let existing = IntGauge::new(family.name, "Another family.").unwrap();
+        registry.register(Box::new(existing)).unwrap();
         let error = MetricsCollector::with_registry(&registry).unwrap_err();
         assert!(error.to_string().contains(family.name), "{error}");
         let source = error.source().unwrap();
@@ -43,27 +43,27 @@ fn a_family_of_another_crates_is_named_and_nothing_stays_registered() {
 }
 
 #[test]
-fn after_a_refusal_a_registry_takes_the_collector_as_soon_as_the_other_family_is_gone() {
+fn a_registry_accepts_the_collector_once_the_other_family_is_unregistered() {
     let family = CATALOGUE.iter().find(|family| family.labels.is_empty()).unwrap();
     let registry = Registry::new();
-    let theirs = IntGauge::new(family.name, family.help).unwrap();
-    registry.register(Box::new(theirs.clone())).unwrap();
+    let existing = IntGauge::new(family.name, family.help).unwrap();
+    registry.register(Box::new(existing.clone())).unwrap();
     assert_eq!(refused(MetricsCollector::with_registry(&registry)), family.name);
-    registry.unregister(Box::new(theirs)).unwrap();
+    registry.unregister(Box::new(existing)).unwrap();
     MetricsCollector::with_registry(&registry).unwrap();
 }
 
 /// The only test that touches the default registry.
 #[test]
-fn the_default_registry_is_shared_once_no_other_family_is_in_the_way() {
+fn the_default_registry_is_shared_once_the_other_family_is_unregistered() {
     let family = CATALOGUE.iter().find(|family| family.labels.is_empty()).unwrap();
-    let theirs = IntGauge::new(family.name, family.help).unwrap();
-    prometheus::register(Box::new(theirs.clone())).unwrap();
+    let existing = IntGauge::new(family.name, family.help).unwrap();
+    prometheus::register(Box::new(existing.clone())).unwrap();
     for _ in 0..2 {
         assert_eq!(refused(MetricsCollector::new()), family.name);
-        assert_eq!(prometheus::gather().len(), 1, "only theirs");
+        assert_eq!(prometheus::gather().len(), 1, "only the other family");
     }
-    prometheus::unregister(Box::new(theirs)).unwrap();
+    prometheus::unregister(Box::new(existing)).unwrap();
 
     let (first, second) = (MetricsCollector::new().unwrap(), MetricsCollector::new().unwrap());
     route(&router(first.clone()), &[near()]);
@@ -79,12 +79,12 @@ fn the_default_registry_is_shared_once_no_other_family_is_in_the_way() {
 }
 
 #[test]
-fn families_of_the_users_own_stay_beside_ours() {
+fn a_users_families_are_exported_too() {
     let registry = Registry::new();
-    let theirs = IntCounter::with_opts(Opts::new("tiny_dancer_answers_total", "Theirs.")).unwrap();
-    registry.register(Box::new(theirs.clone())).unwrap();
+    let existing = IntCounter::with_opts(Opts::new("tiny_dancer_answers_total", "Another family.")).unwrap();
+    registry.register(Box::new(existing.clone())).unwrap();
     let metrics = MetricsCollector::with_registry(&registry).unwrap();
-    theirs.inc_by(7);
+    existing.inc_by(7);
     route(&router(metrics.clone()), &[near()]);
     let shown = scrape(&metrics);
     assert_eq!(shown.value("tiny_dancer_answers_total"), 7.0);
@@ -102,8 +102,8 @@ fn a_registrys_own_prefix_and_labels_are_kept() {
 }
 
 #[test]
-fn constant_labels_that_cannot_be_are_refused_before_anything_is_registered() {
-    let bad: [&[(&str, &str)]; 8] = [
+fn invalid_constant_labels_are_refused_before_anything_is_registered() {
+    let bad: &[&[(&str, &str)]] = &[
         &[("", "x")],
         &[("1st", "x")],
         &[("two words", "x")],
@@ -113,7 +113,7 @@ fn constant_labels_that_cannot_be_are_refused_before_anything_is_registered() {
         &[("version", "x")],
         &[("router", "a"), ("router", "b")],
     ];
-    for labels in bad {
+    for &labels in bad {
         let registry = Registry::new();
         let error = MetricsCollector::with_const_labels(&registry, labels).unwrap_err();
         let RegisterError::ConstLabel { name, .. } = &error else { panic!("{labels:?}: {error}") };
@@ -123,7 +123,7 @@ fn constant_labels_that_cannot_be_are_refused_before_anything_is_registered() {
 }
 
 #[test]
-fn the_same_constant_labels_twice_and_other_names_are_refused() {
+fn repeated_constant_labels_and_different_names_are_refused() {
     let registry = Registry::new();
     let with = |labels: &[(&str, &str)]| MetricsCollector::with_const_labels(&registry, labels);
     let blue = with(&[("router", "blue")]).unwrap();

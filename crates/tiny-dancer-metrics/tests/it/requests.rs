@@ -1,4 +1,4 @@
-//! What is counted is what happened.
+//! Every event of a request is counted, and as what it is.
 
 use crate::{collector, near, route, router, scrape};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,7 +16,7 @@ use tiny_dancer_core::{
 use tiny_dancer_metrics::MetricsCollector;
 use tiny_dancer_metrics::catalogue::{CATALOGUE, Kind, Presence};
 
-/// Counts what the checker of the contract does not.
+/// Counts what the contract checker does not.
 #[derive(Debug, Default)]
 struct Tally {
     stages: [AtomicU64; Stage::ALL.len()],
@@ -48,7 +48,7 @@ impl Observer for Tally {
 
 /// Every event is counted, as often as it occurs.
 #[test]
-fn every_family_shows_what_a_tour_of_all_events_told() {
+fn every_family_shows_the_events_of_a_tour() {
     let metrics = collector();
     let checker = testing::exercise((metrics.clone(), Tally::default()));
     let (events, tally, shown) = (checker.counts(), &checker.inner().1, scrape(&metrics));
@@ -73,10 +73,10 @@ fn every_family_shows_what_a_tour_of_all_events_told() {
     assert_eq!(count("model_info"), 1.0);
     assert_eq!(count("requests_in_flight"), 0.0);
     assert_eq!(count("promise_broken"), events.broken_promises as f64);
-    assert_eq!(count("circuit_breaker_state"), 0.0, "all routers are gone");
+    assert_eq!(count("circuit_breaker_state"), 0.0, "all routers are dropped");
 }
 
-/// A series that a tour of all events leaves at zero was written and never wired, or its label is never given.
+/// A series that stays at zero is not wired, or its label never occurs.
 #[test]
 fn a_tour_of_all_events_moves_every_series() {
     let metrics = collector();
@@ -88,7 +88,7 @@ fn a_tour_of_all_events_moves_every_series() {
     let shown = scrape(&metrics);
     // No candidates are processed in a request that has none.
     let never = r#"tiny_dancer_candidates_processed_total{"batch_size_range": "0"}"#;
-    let mut still = Vec::new();
+    let mut unmoved = Vec::new();
     for family in CATALOGUE {
         let sample = match family.kind {
             Kind::Counter if family.presence == Presence::WithPrices => continue,
@@ -97,13 +97,13 @@ fn a_tour_of_all_events_moves_every_series() {
             _ => continue,
         };
         let at_zero = shown.series(&sample).filter(|&(_, value)| value == 0.0);
-        still.extend(at_zero.map(|(labels, _)| format!("{sample}{labels:?}")));
+        unmoved.extend(at_zero.map(|(labels, _)| format!("{sample}{labels:?}")));
     }
-    assert_eq!(still, [never]);
+    assert_eq!(unmoved, [never]);
 }
 
 #[test]
-fn a_request_without_candidates_is_a_fallback_and_its_features_took_a_while_too() {
+fn a_request_without_candidates_is_a_fallback_and_its_feature_stage_is_timed_too() {
     let metrics = collector();
     route(&router(metrics.clone()), &[]);
     let shown = scrape(&metrics);
@@ -115,7 +115,7 @@ fn a_request_without_candidates_is_a_fallback_and_its_features_took_a_while_too(
     assert_eq!(shown.total("tiny_dancer_candidates_processed_total"), 0.0);
 }
 
-/// Each request of a batch is one, and those that fail are timed, too.
+/// Each request of a batch counts as one, and failed requests are timed, too.
 #[test]
 fn each_method_of_the_router_is_timed_by_its_name() {
     let metrics = collector();
@@ -140,9 +140,9 @@ fn each_method_of_the_router_is_timed_by_its_name() {
     assert_eq!([of_size("1-10"), of_size("11-50")], [2.0 + 2.0 + 2.0 * 2.0, 20.0]);
 }
 
-/// The request's own confidence is not among them.
+/// The confidence of the request itself is not observed.
 #[test]
-fn the_distributions_hold_what_each_candidate_says() {
+fn the_distributions_hold_the_numbers_of_each_candidate() {
     let metrics = collector();
     let router = router(metrics.clone());
     let candidates = [near(), testing::candidate("doubtful", 0.9, 0.5), testing::candidate("far", 0.1, 1.0)];
@@ -151,7 +151,7 @@ fn the_distributions_hold_what_each_candidate_says() {
     let shown = scrape(&metrics);
     for (model, use_lightweight) in [("lightweight", true), ("powerful", false)] {
         let of_model = || decisions.iter().filter(|decision| decision.use_lightweight == use_lightweight);
-        assert!(of_model().count() > 0, "nothing is {model}");
+        assert!(of_model().count() > 0, "no candidate is {model}");
         let series = |family: &str, suffix: &str, more: &str| {
             shown.value(&format!("tiny_dancer_{family}{suffix}{{decision_type=\"{model}\"{more}}}"))
         };
@@ -176,7 +176,7 @@ fn the_distributions_hold_what_each_candidate_says() {
     }
 }
 
-/// Lets time pass at each start of a candidate's step.
+/// Advances the clock at each start of a candidate's step.
 struct Steps(ManualClock);
 
 impl Observer for Steps {
@@ -197,7 +197,7 @@ impl Observer for Steps {
     }
 }
 
-/// Three steps are one inference of 12 ms, although an observer beside it receives each.
+/// Three steps are one inference of 12 ms, although another observer receives each step.
 #[test]
 fn durations_are_those_of_the_clock() {
     let metrics = collector();
@@ -222,14 +222,14 @@ fn durations_are_those_of_the_clock() {
     assert_eq!(shown.total("tiny_dancer_feature_engineering_duration_seconds_sum"), 0.0);
 }
 
-/// Looks at the gauge in the middle of a request, and panics if asked to.
-struct Look {
+/// Reads the gauge within a request, and then panics if `panics`.
+struct ReadGauge {
     metrics: MetricsCollector,
     panics: bool,
     seen: AtomicU64,
 }
 
-impl Observer for Look {
+impl Observer for ReadGauge {
     type Request = ();
     type Stage = ();
     type Batch = ();
@@ -239,19 +239,19 @@ impl Observer for Look {
     fn on_stage_start(&self, (): &mut (), _: &StageStart<'_>) {
         let in_flight = scrape(&self.metrics).value("tiny_dancer_requests_in_flight");
         self.seen.store(in_flight as u64, Ordering::Relaxed);
-        assert!(!self.panics, "as asked to");
+        assert!(!self.panics, "the test wants this panic");
     }
 }
 
-fn looking(panics: bool) -> (MetricsCollector, Router<(MetricsCollector, Look)>) {
+fn reading_the_gauge(panics: bool) -> (MetricsCollector, Router<(MetricsCollector, ReadGauge)>) {
     let metrics = collector();
-    let look = Look { metrics: metrics.clone(), panics, seen: AtomicU64::new(0) };
-    (metrics.clone(), router((metrics, look)))
+    let gauge = ReadGauge { metrics: metrics.clone(), panics, seen: AtomicU64::new(0) };
+    (metrics.clone(), router((metrics, gauge)))
 }
 
 #[test]
 fn a_request_is_in_flight_until_it_ends() {
-    let (metrics, router) = looking(false);
+    let (metrics, router) = reading_the_gauge(false);
     route(&router, &[near()]);
     assert_eq!(router.observer().1.seen.load(Ordering::Relaxed), 1);
     assert_eq!(scrape(&metrics).value("tiny_dancer_requests_in_flight"), 0.0);
@@ -259,7 +259,7 @@ fn a_request_is_in_flight_until_it_ends() {
 
 #[test]
 fn a_request_that_panics_is_no_longer_in_flight() {
-    let (metrics, router) = looking(true);
+    let (metrics, router) = reading_the_gauge(true);
     for _ in 0..3 {
         catch_unwind(AssertUnwindSafe(|| route(&router, &[near()]))).unwrap_err();
     }
@@ -311,7 +311,7 @@ fn a_reload_replaces_the_version_and_a_failed_one_keeps_it() {
     assert_eq!(shown.value(r#"tiny_dancer_model_reloads_total{result="failure"}"#), 1.0);
 }
 
-/// Scraped all the while: of a million requests none is lost, nothing falls, and every scrape agrees with itself.
+/// A million requests during scrapes: none is lost, no number falls, and every scrape is consistent.
 #[test]
 fn eight_threads_lose_nothing_during_scrapes() {
     const EACH: usize = 125_000;
@@ -342,7 +342,7 @@ fn eight_threads_lose_nothing_during_scrapes() {
     assert_eq!(shown.total("tiny_dancer_requests_in_flight"), 0.0);
 }
 
-/// Any request, once its thread has made its memory.
+/// Holds for every request but a thread's first, which makes the thread's shard.
 #[test]
 fn counting_allocates_nothing() {
     let metrics = collector();

@@ -32,8 +32,8 @@ fn routers_that_share_families_add_up() {
 fn spans_are_shown_as_the_tracing_system_counts_them() {
     let metrics = collector();
     let counts = Arc::new(Mutex::new(None));
-    let asked = Arc::clone(&counts);
-    metrics.clone().watch_spans(move || *asked.lock().unwrap());
+    let read = Arc::clone(&counts);
+    metrics.clone().watch_spans(move || *read.lock().unwrap());
     let name = "tiny_dancer_spans_total";
     assert!(!scrape(&metrics).families.contains_key(name));
     for flushed in [3, 5] {
@@ -47,7 +47,7 @@ fn spans_are_shown_as_the_tracing_system_counts_them() {
 }
 
 #[test]
-fn routers_with_constant_labels_are_told_apart() {
+fn constant_labels_distinguish_routers() {
     let registry = Registry::new();
     let of = |name| MetricsCollector::with_const_labels(&registry, &[("router", name)]).unwrap();
     let (blue, green) = (router(of("blue")), router(of("green")));
@@ -83,7 +83,7 @@ fn a_shared_state_is_the_worst_one() {
 }
 
 #[test]
-fn a_router_that_goes_away_while_open_takes_that_with_it() {
+fn the_open_circuit_of_a_dropped_router_is_shown_no_longer() {
     let metrics = collector();
     let (one, other) = (router(metrics.clone()), router(metrics.clone()));
     open(&one);
@@ -93,9 +93,9 @@ fn a_router_that_goes_away_while_open_takes_that_with_it() {
     assert_eq!(state(&metrics), OPEN);
 }
 
-/// Routers that share one collector are one to it: the last to go takes all with it.
+/// Such routers share the collector's circuit states, which are subtracted with the last of them.
 #[test]
-fn routers_that_share_one_collector_leave_no_circuit_behind_either() {
+fn the_circuits_of_routers_that_share_one_collector_are_shown_no_longer_either() {
     let metrics = collector();
     let shared = Arc::new(metrics.clone());
     let (one, other) = (router(Arc::clone(&shared)), router(shared));
@@ -109,7 +109,7 @@ fn routers_that_share_one_collector_leave_no_circuit_behind_either() {
 }
 
 #[test]
-fn a_clone_counts_into_the_same_families_but_knows_no_circuits() {
+fn a_clone_counts_into_the_same_families_but_holds_no_circuits() {
     let metrics = collector();
     let router = router(metrics.clone());
     open(&router);

@@ -1,6 +1,6 @@
 //! The whole text of `/metrics` for a fixed scenario, compared with a stored file.
 //!
-//! `BLESS=1 cargo test -p tiny-dancer-metrics` writes it anew.
+//! `BLESS=1 cargo test -p tiny-dancer-metrics` writes it.
 
 use crate::collector;
 use std::time::Duration;

@@ -5,7 +5,7 @@ fn headers(name: HeaderName, value: &str) -> HeaderMap {
 }
 
 #[test]
-fn a_text_is_acceptable_unless_the_client_says_otherwise() {
+fn text_is_accepted_unless_the_client_excludes_it() {
     let prometheus =
         "application/openmetrics-text;version=1.0.0;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
     for accept in [prometheus, "*/*", "text/*;q=0.1", "TEXT/Plain", "application/json, */*;q=0.1"] {
@@ -20,7 +20,7 @@ fn a_text_is_acceptable_unless_the_client_says_otherwise() {
 }
 
 #[test]
-fn only_who_asks_for_gzip_gets_it() {
+fn only_a_client_that_accepts_gzip_gets_it() {
     for accept in ["gzip", "deflate, gzip;q=0.5", "*", "GZIP", "br;q=1.0, *;q=0.1"] {
         assert!(gzip(&headers(header::ACCEPT_ENCODING, accept)), "{accept}");
     }
