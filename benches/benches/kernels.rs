@@ -8,7 +8,7 @@ use tiny_dancer::parts::core::{Feature, Kernel, Model};
 use tiny_dancer_benches::naive::{self, Naive};
 use tiny_dancer_benches::{CANDIDATES, Case, DIMENSIONS};
 use tiny_dancer_core::testing::kernels::{
-    Engineer, Scratch, alone, descending, joint_order, sigmoid, together,
+    Engineer, Scratch, descending, joint, joint_order, per_candidate, sigmoid,
 };
 
 fn cosine(criterion: &mut Criterion) {
@@ -58,10 +58,10 @@ fn cell(criterion: &mut Criterion) {
             let order = joint_order(kernel, &similarity);
             let id = |what: &str| BenchmarkId::new(format!("{what} {candidates}"), kernel.name());
             group.bench_function(id("alone"), |bencher| {
-                bencher.iter(|| alone(kernel, &model, black_box(&mut scratch))[0]);
+                bencher.iter(|| per_candidate(kernel, &model, black_box(&mut scratch))[0]);
             });
             group.bench_function(id("together"), |bencher| {
-                bencher.iter(|| together(kernel, &model, black_box(&scratch), &order));
+                bencher.iter(|| joint(kernel, &model, black_box(&scratch), &order));
             });
             group.bench_function(id("joint order"), |bencher| {
                 bencher.iter(|| joint_order(kernel, black_box(&similarity)));

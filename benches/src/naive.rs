@@ -38,8 +38,8 @@ use tiny_dancer::parts::core::{
 pub struct Naive {
     weights: FastGrnnWeights,
     ties: Ties,
-    alone: CalibrationTable,
-    together: CalibrationTable,
+    per_candidate: CalibrationTable,
+    joint: CalibrationTable,
     config: RouterConfig,
 }
 
@@ -83,8 +83,8 @@ impl Naive {
         Self {
             weights: model.weights().clone(),
             ties: model.ties(),
-            alone: model.alone().clone(),
-            together: model.together().clone(),
+            per_candidate: model.per_candidate().clone(),
+            joint: model.joint().clone(),
             config,
         }
     }
@@ -146,7 +146,7 @@ impl Naive {
         let mut decisions = Vec::new();
         for (index, candidate) in request.candidates.iter().enumerate() {
             let (confidence, took) = alone[index];
-            let uncertainty = uncertainty(&self.alone, confidence, features[index][0], 1);
+            let uncertainty = uncertainty(&self.per_candidate, confidence, features[index][0], 1);
             decisions.push(NaiveDecision {
                 candidate: index,
                 id: candidate.id.clone(),
@@ -157,7 +157,7 @@ impl Naive {
             });
         }
         let top = nearest.last().map_or(-1.0, |&candidate| features[candidate][0]);
-        let uncertainty = uncertainty(&self.together, confidence, top, nearest.len());
+        let uncertainty = uncertainty(&self.joint, confidence, top, nearest.len());
         stages.push(("uncertainty_estimation".to_owned(), start.elapsed()));
 
         let start = now();

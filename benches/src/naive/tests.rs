@@ -54,7 +54,7 @@ fn it_agrees_with_the_router_within_1e_5() {
             assert!((answer.confidence - response.confidence).abs() <= CLOSE, "{answer:?}\n{response:?}");
             let top = (0..candidates).map(|it| similarity(&case, it)).fold(-1.0, f32::max);
             let joint = candidates.min(JOINT_CANDIDATES);
-            let (least, most) = uncertainties(model.together(), response.confidence, top, joint);
+            let (least, most) = uncertainties(model.joint(), response.confidence, top, joint);
             assert!((least..=most).contains(&answer.uncertainty), "{least} to {most}: {answer:?}");
             assert!((least..=most).contains(&response.uncertainty), "{least} to {most}: {response:?}");
             if answer.uncertainty == response.uncertainty {
@@ -68,7 +68,7 @@ fn it_agrees_with_the_router_within_1e_5() {
                 let mine = mine[theirs.candidate];
                 assert!((mine.confidence - theirs.confidence).abs() <= CLOSE, "{mine:?}\n{theirs:?}");
                 let top = similarity(&case, theirs.candidate);
-                let (least, most) = uncertainties(model.alone(), theirs.confidence, top, 1);
+                let (least, most) = uncertainties(model.per_candidate(), theirs.confidence, top, 1);
                 assert!((least..=most).contains(&mine.uncertainty), "{least} to {most}: {mine:?}");
                 if mine.uncertainty == theirs.uncertainty {
                     equal += 1;

@@ -177,12 +177,12 @@ impl Model {
     }
 
     /// The calibration of the per-candidate pass. Its number of candidates is always 1.
-    pub fn alone(&self) -> &CalibrationTable {
+    pub fn per_candidate(&self) -> &CalibrationTable {
         &self.per_candidate
     }
 
     /// The calibration of the joint pass.
-    pub fn together(&self) -> &CalibrationTable {
+    pub fn joint(&self) -> &CalibrationTable {
         &self.joint
     }
 

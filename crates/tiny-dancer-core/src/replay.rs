@@ -94,7 +94,7 @@ impl Recorded {
             .confidence(kernel, &state)
             .map_err(|value| ReplayError::NonFiniteOutput { value })?;
         let top_similarity = nearest[Feature::Similarity as usize];
-        let uncertainty = model.together().uncertainty(confidence, top_similarity, self.rows.len());
+        let uncertainty = model.joint().uncertainty(confidence, top_similarity, self.rows.len());
         let reason = self.thresholds.reason(confidence, uncertainty);
         Ok(Replayed { confidence, uncertainty, reason })
     }

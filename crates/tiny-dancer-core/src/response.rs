@@ -93,18 +93,18 @@ impl Thresholds {
     }
 }
 
-/// The decision by one candidate alone.
+/// One candidate's decision, by the per-candidate pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct RoutingDecision {
     /// The candidate's place in the request, or in the set.
     pub candidate: usize,
-    /// The probability that the lightweight model suffices, by this candidate alone.
+    /// The probability that the lightweight model suffices.
     pub confidence: f32,
     /// The conformal uncertainty of that confidence, from 0, certain, to 1, unknown.
     pub uncertainty: f32,
-    /// Whether this candidate alone would send the request to the lightweight model.
+    /// Whether this candidate's confidence and uncertainty suffice for the lightweight model.
     pub use_lightweight: bool,
 }
 
@@ -123,7 +123,7 @@ pub struct RoutingResponse {
     pub uncertainty: f32,
     /// Why the request goes to that model.
     pub reason: Reason,
-    /// The decision by each candidate alone, highest confidence first, ties by candidate.
+    /// The candidates' decisions by the per-candidate pass, highest confidence first, ties by candidate.
     pub decisions: Vec<RoutingDecision>,
     /// The working memory, kept for reuse.
     #[cfg_attr(feature = "serde", serde(skip))]

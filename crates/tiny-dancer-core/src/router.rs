@@ -603,7 +603,7 @@ fn estimate(
     let candidates = source.candidates(nearest);
     let confidences: &[f32] = confidences;
     let similarity = features.column(Feature::Similarity);
-    let (per_candidate, joint) = (serving.model.alone(), serving.model.together());
+    let (per_candidate, joint) = (serving.model.per_candidate(), serving.model.joint());
     per_candidate.uncertainties(kernel, confidences, similarity, 1, uncertainties);
     let decide = |position| {
         let (confidence, uncertainty): (f32, f32) = (confidences[position], uncertainties[position]);

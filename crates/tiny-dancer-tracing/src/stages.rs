@@ -7,33 +7,103 @@
 
 use crate::{fields, rows};
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status};
-use opentelemetry::{Array, KeyValue, Value};
+use opentelemetry::{Array, Key, KeyValue, Value};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 use tiny_dancer_core::observer::{Stage, StageEnd, StageStart};
 
-/// A span as numbers: its [`Stage`]; the number of candidates, or the index of the one candidate; that
-/// candidate's rank, or [`WHOLE`]; start and end in nanoseconds since 1970; that candidate's similarity and
-/// confidence in millionths, or [`UNKNOWN`].
-type Numbers = [i64; 7];
+/// The key of the attribute that carries the stages. [`carries_stages`] recognizes it by its address, which
+/// differs from that of a user's key with the same text.
+static KEY: LazyLock<Arc<str>> = LazyLock::new(|| fields::STAGES.into());
 
-/// The rank in a span of a whole stage.
-const WHOLE: i64 = -1;
+/// Whether an attribute was made by [`Stages::pack`].
+fn carries_stages(attribute: &KeyValue) -> bool {
+    attribute.key.as_str().as_ptr() == KEY.as_ptr()
+}
 
-/// Similarity and confidence before the decision, and in a span of a whole stage.
-const UNKNOWN: i64 = i64::MIN;
+/// A span of a request, before it becomes a span of the SDK.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct StageSpan {
+    stage: Stage,
+    covers: Covers,
+    times: Times,
+}
 
-const MILLION: f64 = 1e6;
+/// What a span covers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Covers {
+    /// A whole stage, with this number of candidates.
+    Stage { candidates: usize },
+    /// One candidate's step: its index in the request, and how many candidates are nearer to the query.
+    Step { candidate: usize, rank: usize, scores: Option<Scores> },
+}
 
-/// Start and end of a span that has not ended.
-const RUNNING: [i64; 2] = [-1; 2];
+/// A candidate's similarity and confidence, known after the decision.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Scores {
+    similarity: f64,
+    confidence: f64,
+}
+
+/// Start and end in nanoseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Times {
+    start: i64,
+    end: i64,
+}
+
+impl StageSpan {
+    /// How many numbers encode a span.
+    const NUMBERS: usize = 7;
+    /// The rank in the span of a whole stage.
+    const NO_RANK: i64 = -1;
+    /// Similarity and confidence where they are unknown.
+    const UNKNOWN: i64 = i64::MIN;
+    /// Similarity and confidence are encoded in millionths.
+    const MILLION: f64 = 1e6;
+
+    fn encode(self) -> [i64; Self::NUMBERS] {
+        let Self { stage, covers, times: Times { start, end } } = self;
+        let (about, rank, scores) = match covers {
+            Covers::Stage { candidates } => (candidates, Self::NO_RANK, None),
+            Covers::Step { candidate, rank, scores } => (candidate, rank as i64, scores),
+        };
+        let millionths = |value: f64| (value * Self::MILLION).round() as i64;
+        let [similarity, confidence] = scores.map_or([Self::UNKNOWN; 2], |scores| {
+            [millionths(scores.similarity), millionths(scores.confidence)]
+        });
+        [stage as i64, about as i64, rank, start, end, similarity, confidence]
+    }
+
+    fn decode([stage, about, rank, start, end, similarity, confidence]: [i64; Self::NUMBERS]) -> Self {
+        let scores = (similarity != Self::UNKNOWN).then(|| Scores {
+            similarity: similarity as f64 / Self::MILLION,
+            confidence: confidence as f64 / Self::MILLION,
+        });
+        let covers = match rank {
+            Self::NO_RANK => Covers::Stage { candidates: about as usize },
+            rank => Covers::Step { candidate: about as usize, rank: rank as usize, scores },
+        };
+        Self { stage: Stage::ALL[stage as usize], covers, times: Times { start, end } }
+    }
+}
 
 /// The stages of a request in progress.
 #[derive(Debug)]
 pub(crate) struct Stages {
     /// When the request began, computed when its first stage ends.
     start: Option<i64>,
-    spans: Vec<Numbers>,
+    spans: Vec<Begun>,
+}
+
+/// A span that has begun.
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    stage: Stage,
+    covers: Covers,
+    /// `None` until it ends.
+    times: Option<Times>,
 }
 
 impl Stages {
@@ -44,10 +114,11 @@ impl Stages {
 
     /// Begins a stage or one candidate's step, and returns its index among the spans.
     pub(crate) fn begin(&mut self, event: &StageStart<'_>) -> usize {
-        let (about, rank) =
-            event.step.map_or((event.candidates, WHOLE), |step| (step.candidate, step.rank as i64));
-        let [start, end] = RUNNING;
-        self.spans.push([event.stage as i64, about as i64, rank, start, end, UNKNOWN, UNKNOWN]);
+        let covers = match event.step {
+            None => Covers::Stage { candidates: event.candidates },
+            Some(step) => Covers::Step { candidate: step.candidate, rank: step.rank, scores: None },
+        };
+        self.spans.push(Begun { stage: event.stage, covers, times: None });
         self.spans.len() - 1
     }
 
@@ -60,87 +131,82 @@ impl Stages {
         let start = request.saturating_add(start);
         // Within `model_inference`, the stage's span covers the candidates without a span of their own. It
         // ends where the first candidate's span begins.
-        let end = match self.spans.get(index + 1) {
-            Some(&[_, _, _, step, ..]) => step,
-            None => start.saturating_add(duration),
-        };
-        if let Some([_, _, _, starts, ends, ..]) = self.spans.get_mut(index) {
-            (*starts, *ends) = (start, end);
+        let step = self.spans.get(index + 1).and_then(|step| step.times);
+        let end = step.map_or(start.saturating_add(duration), |step| step.start);
+        if let Some(span) = self.spans.get_mut(index) {
+            span.times = Some(Times { start, end });
         }
     }
 
     /// Adds similarity and confidence to the span of each candidate that has one.
-    pub(crate) fn describe(&mut self, candidate: impl Fn(usize) -> Option<[f32; 2]>) {
-        for [_, about, rank, _, _, similarity, confidence] in &mut self.spans {
-            if *rank != WHOLE
-                && let Some(values) = candidate(*about as usize)
-            {
-                [*similarity, *confidence] = values.map(|value| (f64::from(value) * MILLION).round() as i64);
+    pub(crate) fn describe(&mut self, candidate_scores: impl Fn(usize) -> Option<[f32; 2]>) {
+        for span in &mut self.spans {
+            if let Covers::Step { candidate, scores, .. } = &mut span.covers {
+                *scores = candidate_scores(*candidate).map(|scores| {
+                    let [similarity, confidence] = scores.map(f64::from);
+                    Scores { similarity, confidence }
+                });
             }
         }
     }
 
     /// The attribute that carries the stages.
-    pub(crate) fn pack(&mut self) -> KeyValue {
+    pub(crate) fn pack(&self) -> KeyValue {
         let mut last = self.start.unwrap_or_else(now);
-        for [_, _, _, start, end, ..] in &mut self.spans {
-            // This span has not ended: the router is unwinding from a panic.
-            if [*start, *end] == RUNNING {
-                (*start, *end) = (last, now());
-            }
-            last = *end;
+        let mut numbers = Vec::with_capacity(self.spans.len() * StageSpan::NUMBERS);
+        for &Begun { stage, covers, times } in &self.spans {
+            // A span that has not ended: the router is unwinding from a panic.
+            let times = times.unwrap_or_else(|| Times { start: last, end: now() });
+            last = times.end;
+            numbers.extend(StageSpan { stage, covers, times }.encode());
         }
-        let numbers = std::mem::take(&mut self.spans).into_flattened();
-        KeyValue::new(fields::STAGES, Value::Array(Array::I64(numbers)))
+        KeyValue::new(Key::from(Arc::clone(&KEY)), Value::Array(Array::I64(numbers)))
     }
 }
 
 /// The number of spans that a span becomes: itself, and the stages that it carries.
 pub(crate) fn spans(span: &SpanData) -> u64 {
-    1 + packed(&span.attributes).map_or(0, |(_, stages)| stages.len() as u64)
+    1 + span.attributes.iter().rev().find_map(packed).map_or(0, |stages| stages.len() as u64)
 }
 
 /// Appends the spans of the stages that a span carries, and then the span itself. Feature rows in its events
 /// become text.
 pub(crate) fn unpack(mut span: SpanData, spans: &mut Vec<SpanData>) {
-    let attributes = std::mem::take(&mut span.attributes);
-    let packed = packed(&attributes);
-    if let Some((_, stages)) = packed {
-        spans.extend(stages.iter().zip(1..).map(|(numbers, position)| stage(&span, *numbers, position)));
-    }
-    let index = packed.map(|(index, _)| index);
-    span.attributes = attributes;
-    if let Some(index) = index {
-        span.attributes.remove(index);
+    // The attribute is added last, so the search starts at the end.
+    if let Some(index) = span.attributes.iter().rposition(carries_stages) {
+        let attribute = span.attributes.remove(index);
+        let stages = packed(&attribute).unwrap_or_default();
+        let stages = stages.iter().map(|&numbers| StageSpan::decode(numbers));
+        spans.extend(stages.zip(1..).map(|(stage, position)| stage_span(&span, stage, position)));
     }
     rows::write(&mut span.events.events);
     spans.push(span);
 }
 
-/// The index of the attribute with the stages, and the stages. They are added last, so the search starts at
-/// the end.
-fn packed(attributes: &[KeyValue]) -> Option<(usize, &[Numbers])> {
-    let index = attributes.iter().rposition(|attribute| attribute.key.as_str() == fields::STAGES)?;
-    let Value::Array(Array::I64(numbers)) = &attributes[index].value else { return None };
-    let (stages, rest) = numbers.as_chunks();
-    // A user's own attribute may have this key.
-    let known = |[stage, ..]: &Numbers| (0..Stage::ALL.len() as i64).contains(stage);
-    (rest.is_empty() && stages.iter().all(known)).then_some((index, stages))
+/// The encoded stages in an attribute.
+fn packed(attribute: &KeyValue) -> Option<&[[i64; StageSpan::NUMBERS]]> {
+    match &attribute.value {
+        Value::Array(Array::I64(numbers)) if carries_stages(attribute) => Some(numbers.as_chunks().0),
+        _ => None,
+    }
 }
 
-/// The span of a request's stage at this position, from 1.
-fn stage(request: &SpanData, numbers: Numbers, position: u64) -> SpanData {
-    let [stage, about, rank, start, end, similarity, confidence] = numbers;
-    let stage = Stage::ALL[stage as usize];
-    let attributes = match rank {
-        WHOLE if stage == Stage::CircuitBreakerCheck => vec![],
-        WHOLE => vec![KeyValue::new(fields::CANDIDATES, about)],
-        rank => {
-            let ranking = [(fields::CANDIDATE_INDEX, about), (fields::CANDIDATE_RANK, rank)];
-            let values = [(fields::CANDIDATE_SIMILARITY, similarity), (fields::CONFIDENCE, confidence)];
-            let known = values.into_iter().filter(|&(_, millionths)| millionths != UNKNOWN);
-            let known = known.map(|(key, millionths)| KeyValue::new(key, millionths as f64 / MILLION));
-            ranking.map(|(key, number)| KeyValue::new(key, number)).into_iter().chain(known).collect()
+/// The SDK's span of a request's stage. `position` counts the request's stages from 1.
+fn stage_span(request: &SpanData, span: StageSpan, position: u64) -> SpanData {
+    let StageSpan { stage, covers, times } = span;
+    let attributes = match covers {
+        Covers::Stage { .. } if stage == Stage::CircuitBreakerCheck => vec![],
+        Covers::Stage { candidates } => vec![KeyValue::new(fields::CANDIDATES, candidates as i64)],
+        Covers::Step { candidate, rank, scores } => {
+            let mut attributes = vec![
+                KeyValue::new(fields::CANDIDATE_INDEX, candidate as i64),
+                KeyValue::new(fields::CANDIDATE_RANK, rank as i64),
+            ];
+            if let Some(Scores { similarity, confidence }) = scores {
+                attributes.push(KeyValue::new(fields::CANDIDATE_SIMILARITY, similarity));
+                attributes.push(KeyValue::new(fields::CONFIDENCE, confidence));
+            }
+            attributes
         }
     };
     let context = &request.span_context;
@@ -156,8 +222,8 @@ fn stage(request: &SpanData, numbers: Numbers, position: u64) -> SpanData {
         parent_span_is_remote: false,
         span_kind: SpanKind::Internal,
         name: stage.name().into(),
-        start_time: moment(start),
-        end_time: moment(end),
+        start_time: moment(times.start),
+        end_time: moment(times.end),
         attributes,
         dropped_attributes_count: 0,
         events: SpanEvents::default(),

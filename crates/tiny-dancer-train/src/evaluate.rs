@@ -220,7 +220,7 @@ pub fn evaluate(router: &Router, rows: &Past, memory: &Past, k: usize) -> Result
     let routers = measure(rankings, &outcomes);
     let tried: Vec<_> =
         judgements.iter().copied().zip(outcomes.iter().map(|outcome| outcome.sufficed())).collect();
-    let coverage = coverage(router.model().together(), &tried);
+    let coverage = coverage(router.model().joint(), &tried);
     Ok(Evaluation { outcomes, judgements, routers, coverage })
 }
 

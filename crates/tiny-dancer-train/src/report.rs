@@ -112,7 +112,7 @@ impl Report {
         for (name, requests) in memories.kinds(&test) {
             let scored = scored(logits(parameters, &requests).into_iter().map(sigmoid).collect());
             rankings.push(ranking(format!("this model, {name}"), &scored, true));
-            decisions.push(decide(name, model.together(), &requests, &scored));
+            decisions.push(decide(name, model.joint(), &requests, &scored));
         }
         let suffices = |row: &Row| f64::from(u8::from(row.suffices()));
         let mean = |code: &dyn Fn(&Row) -> f64| {

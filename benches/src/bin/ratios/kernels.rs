@@ -8,7 +8,7 @@ use tiny_dancer::RouterConfig;
 use tiny_dancer::parts::core::{Feature, Kernel, Model};
 use tiny_dancer_benches::naive::{self, Naive};
 use tiny_dancer_benches::{Case, Turns};
-use tiny_dancer_core::testing::kernels::{Engineer, Scratch, cosines, joint_order, sigmoid, together};
+use tiny_dancer_core::testing::kernels::{Engineer, Scratch, cosines, joint, joint_order, sigmoid};
 
 pub(crate) fn measure(run: &Run) -> Result<()> {
     for (candidates, dimensions) in [(10, 384), (100, 128), (100, 384), (100, 768)] {
@@ -71,7 +71,7 @@ fn joint_step(run: &Run) -> Result<()> {
     let mut turns = Turns::default();
     turns.add("router", |times| {
         for _ in 0..times {
-            black_box(together(kernel, &model, black_box(&scratch), &order));
+            black_box(joint(kernel, &model, black_box(&scratch), &order));
         }
     });
     turns.add("naive", |times| {

@@ -9,7 +9,7 @@ use tiny_dancer::parts::core::observer::Stage;
 use tiny_dancer::parts::core::{Clock, Feature, Kernel, Model};
 use tiny_dancer_benches::stopwatch::Stopwatch;
 use tiny_dancer_benches::{Case, Quartiles, Turns, subject_anywhere};
-use tiny_dancer_core::testing::kernels::{Engineer, Scratch, alone, joint_order, together};
+use tiny_dancer_core::testing::kernels::{Engineer, Scratch, joint, joint_order, per_candidate};
 
 pub(crate) fn measure(run: &Run) -> Result<()> {
     for (candidates, dimensions) in [(1, 384), (10, 384), (100, 384)] {
@@ -37,12 +37,12 @@ pub(crate) fn measure(run: &Run) -> Result<()> {
         });
         turns.add("alone", |times| {
             for _ in 0..times {
-                black_box(alone(kernel, &model, black_box(&mut columns)));
+                black_box(per_candidate(kernel, &model, black_box(&mut columns)));
             }
         });
         turns.add("together", |times| {
             for _ in 0..times {
-                black_box(together(kernel, &model, black_box(&features), &order));
+                black_box(joint(kernel, &model, black_box(&features), &order));
             }
         });
         turns.add("clock", |times| {

@@ -276,7 +276,7 @@ write('rows', rows, directions)
 /// The bytes of a model without the facts of its training.
 fn without_facts(path: &Path) -> Vec<u8> {
     let model = Model::load(path).expect("a model");
-    let (per_candidate, joint) = (model.alone().clone(), model.together().clone());
+    let (per_candidate, joint) = (model.per_candidate().clone(), model.joint().clone());
     Model::new(model.weights().clone(), model.ties(), per_candidate, joint, BTreeMap::default())
         .expect("the parts of a model")
         .to_bytes()

@@ -212,6 +212,7 @@ struct TableNames {
 /// The tensors of the risk path. A file has all of them, or none.
 const RISK: [&str; 4] = ["risk.confidence_threshold", "risk.max_uncertainty", "risk.n", "risk.failures"];
 
+/// In files the per-candidate pass is `alone`, and the joint pass is `together`.
 const PER_CANDIDATE: TableNames = TableNames {
     similarity_edges: "alone.similarity_edges",
     count_edges: "alone.count_edges",

@@ -79,8 +79,8 @@ fn the_version_follows_the_content() {
     let other = Model::new(
         weights,
         Ties::Whole,
-        model.alone().clone(),
-        model.together().clone(),
+        model.per_candidate().clone(),
+        model.joint().clone(),
         model.training().clone(),
     )
     .unwrap();
@@ -256,7 +256,7 @@ fn parts_that_do_not_fit_are_refused_with_the_errors_of_a_file() {
     let build = |change: fn(&mut FastGrnnWeights)| {
         let mut weights = model.weights().clone();
         change(&mut weights);
-        let table = model.alone().clone();
+        let table = model.per_candidate().clone();
         Model::new(weights, Ties::Whole, table.clone(), table, TrainingFacts::new()).unwrap_err().to_string()
     };
     assert_eq!(

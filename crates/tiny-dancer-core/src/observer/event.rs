@@ -187,7 +187,7 @@ pub struct Decided<'a> {
     pub uncertainty: f32,
     /// Why it goes to that model.
     pub reason: Reason,
-    /// The decision by each candidate alone, highest confidence first. Empty on a fallback.
+    /// The candidates' decisions by the per-candidate pass, highest confidence first. Empty on a fallback.
     pub decisions: &'a [RoutingDecision],
     /// The thresholds of the lightweight model.
     pub thresholds: Thresholds,

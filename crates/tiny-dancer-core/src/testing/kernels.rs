@@ -88,14 +88,14 @@ pub fn descending(kernel: Kernel, values: &[f32], places: &mut [usize]) -> bool 
 }
 
 /// The confidence of the joint pass over `candidates`. NaN if it is not finite.
-pub fn together(kernel: Kernel, model: &Model, scratch: &Scratch, candidates: &[u32]) -> f32 {
+pub fn joint(kernel: Kernel, model: &Model, scratch: &Scratch, candidates: &[u32]) -> f32 {
     let mut state = State::ZERO;
     model.cell().read(kernel, scratch.0.features(), candidates, &mut state);
     model.cell().confidence(kernel, &state).unwrap_or(f32::NAN)
 }
 
 /// The per-candidate pass: each candidate's own confidence. The first element is NaN if a confidence is not finite.
-pub fn alone<'a>(kernel: Kernel, model: &Model, scratch: &'a mut Scratch) -> &'a [f32] {
+pub fn per_candidate<'a>(kernel: Kernel, model: &Model, scratch: &'a mut Scratch) -> &'a [f32] {
     let (features, confidences, _) = scratch.0.split();
     if model.cell().per_candidate(kernel, features, confidences).is_err() {
         confidences[0] = f32::NAN;

@@ -21,11 +21,13 @@ fn route(observer: TracingObserver) {
     router.route(RoutingRequest::new(&[1.0, 0.0], &candidates)).unwrap();
 }
 
-/// A user's span with this value under our key.
-fn with_value(value: Value) -> SpanData {
+/// A user's span with these attributes.
+fn exported(attributes: Vec<KeyValue>) -> SpanData {
     let recorder = Recorder::new(TracingConfig::default());
-    drop(recorder.pipeline.span("a span", vec![KeyValue::new(fields::STAGES, value)], &Context::new()));
-    recorder.finish().remove(0)
+    drop(recorder.pipeline.span("a span", attributes, &Context::new()));
+    let mut spans = recorder.finish();
+    assert_eq!(spans.len(), 1);
+    spans.remove(0)
 }
 
 #[test]
@@ -45,31 +47,60 @@ fn each_exporter_sends_the_same_spans() {
 
 #[test]
 fn a_span_counts_as_the_number_of_spans_that_it_becomes() {
-    let (whole, step) = ([1, 100, WHOLE, 5, 7, UNKNOWN, UNKNOWN], [2, 1, 0, 8, 9, 900_000, 850_000]);
-    for numbers in [vec![], vec![whole], vec![whole, step]] {
-        let carried = numbers.len();
-        let numbers = numbers.into_flattened();
-        let mut span = with_value("nothing of ours".into());
-        span.attributes = vec![KeyValue::new(fields::STAGES, Value::Array(Array::I64(numbers)))];
+    let whole = StageSpan {
+        stage: Stage::FeatureEngineering,
+        covers: Covers::Stage { candidates: 100 },
+        times: Times { start: 5, end: 7 },
+    };
+    let scores = Some(Scores { similarity: 0.9, confidence: 0.85 });
+    let step = StageSpan {
+        stage: Stage::ModelInference,
+        covers: Covers::Step { candidate: 1, rank: 0, scores },
+        times: Times { start: 8, end: 9 },
+    };
+    for carried in [vec![], vec![whole], vec![whole, step]] {
+        let numbers = carried.iter().flat_map(|span| span.encode()).collect();
+        let mut span = exported(vec![KeyValue::new(fields::STAGES, "a user's value")]);
+        span.attributes.push(KeyValue::new(Arc::clone(&*KEY), Value::Array(Array::I64(numbers))));
         let (counted, mut spans) = (self::spans(&span), vec![]);
         unpack(span, &mut spans);
-        assert_eq!((counted as usize, spans.len()), (carried + 1, carried + 1));
-        assert!(spans.iter().all(|span| span.attributes.iter().all(|it| it.key.as_str() != fields::STAGES)));
+        assert_eq!((counted as usize, spans.len()), (carried.len() + 1, carried.len() + 1));
+        assert_eq!(spans[carried.len()].attributes, [KeyValue::new(fields::STAGES, "a user's value")]);
+    }
+}
+
+#[test]
+fn a_decoded_span_equals_the_encoded_one() {
+    let times = Times { start: 1_700_000_000_123_456_789, end: 1_700_000_000_123_456_999 };
+    let scores = Scores { similarity: -0.25, confidence: 0.75 };
+    for stage in Stage::ALL {
+        for covers in [
+            Covers::Stage { candidates: 100 },
+            Covers::Step { candidate: 7, rank: 0, scores: None },
+            Covers::Step { candidate: 0, rank: 63, scores: Some(scores) },
+        ] {
+            let span = StageSpan { stage, covers, times };
+            assert_eq!(StageSpan::decode(span.encode()), span);
+        }
     }
 }
 
 #[test]
 fn a_user_s_own_value_under_the_key_is_left_alone() {
-    let numbers = |numbers: &[i64]| Value::Array(Array::I64(numbers.to_vec()));
-    for value in [
-        "text".into(),
-        numbers(&[1, 2, 3]),
-        numbers(&[4, 1, 1, 1, 1, 1, 1]),
-        numbers(&[-1, 1, 1, 1, 1, 1, 1]),
-    ] {
-        let span = with_value(value.clone());
-        assert_eq!(span.attributes, [KeyValue::new(fields::STAGES, value)]);
-        assert_eq!(spans(&span), 1);
+    let span = StageSpan {
+        stage: Stage::ModelInference,
+        covers: Covers::Stage { candidates: 1 },
+        times: Times { start: 1, end: 2 },
+    };
+    for value in ["text".into(), Value::Array(Array::I64(span.encode().to_vec()))] {
+        for key in [
+            fields::STAGES.into(),
+            Key::from(fields::STAGES.to_owned()),
+            Key::from(Arc::from(fields::STAGES)),
+        ] {
+            let attributes = vec![KeyValue::new(key, value.clone())];
+            assert_eq!(exported(attributes.clone()).attributes, attributes);
+        }
     }
 }
 

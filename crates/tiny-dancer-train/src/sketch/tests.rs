@@ -9,7 +9,7 @@ fn ids(range: std::ops::Range<usize>) -> Vec<String> {
 fn model(made_of: &[String]) -> Model {
     let embedded = Model::embedded();
     let facts: TrainingFacts = [(FACT.to_owned(), of(made_of.iter().map(String::as_str)))].into();
-    let (per_candidate, joint) = (embedded.alone().clone(), embedded.together().clone());
+    let (per_candidate, joint) = (embedded.per_candidate().clone(), embedded.joint().clone());
     Model::new(embedded.weights().clone(), embedded.ties(), per_candidate, joint, facts).unwrap()
 }
 
@@ -48,7 +48,7 @@ fn the_embedded_model_has_a_sketch_and_shares_no_other_rows() {
 #[test]
 fn a_model_without_the_fact_has_no_overlap() {
     let model = model(&ids(0..1));
-    let (per_candidate, joint) = (model.alone().clone(), model.together().clone());
+    let (per_candidate, joint) = (model.per_candidate().clone(), model.joint().clone());
     let without =
         Model::new(model.weights().clone(), model.ties(), per_candidate, joint, TrainingFacts::new())
             .unwrap();

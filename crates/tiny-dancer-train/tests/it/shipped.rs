@@ -27,7 +27,7 @@ fn the_shipped_model_was_made_with_the_defaults() {
 #[test]
 fn every_bin_above_the_lowest_similarity_has_enough_rows() {
     let model = Model::embedded();
-    for table in [model.alone(), model.together()] {
+    for table in [model.per_candidate(), model.joint()] {
         let sizes: Vec<usize> = (0..table.bins()).map(|bin| table.scores(bin).len()).collect();
         let by_similarity = sizes.len() / 4;
         assert!(sizes[..by_similarity].iter().all(|&rows| rows < 50), "{sizes:?}");
