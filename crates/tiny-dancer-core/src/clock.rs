@@ -89,15 +89,21 @@ impl Clock {
     }
 
     /// Seconds since 1970, the unit of `Query::now`.
-    #[expect(clippy::disallowed_methods, reason = "the one place where the calendar is read")]
     pub fn unix_seconds(&self) -> i64 {
+        self.unix_milliseconds().div_euclid(1000)
+    }
+
+    /// Milliseconds since 1970.
+    #[expect(clippy::disallowed_methods, reason = "the one place where the calendar is read")]
+    pub fn unix_milliseconds(&self) -> i64 {
         match &self.source {
             Source::Manual(held) => {
-                held.start.load(Ordering::Relaxed).saturating_add((held.read() / 1_000_000_000) as i64)
+                let start = held.start.load(Ordering::Relaxed).saturating_mul(1000);
+                start.saturating_add((held.read() / 1_000_000) as i64)
             }
             Source::System(_) => match SystemTime::now().duration_since(UNIX_EPOCH) {
-                Ok(since) => since.as_secs() as i64,
-                Err(before) => -(before.duration().as_secs() as i64),
+                Ok(since) => since.as_millis() as i64,
+                Err(before) => -(before.duration().as_millis() as i64),
             },
         }
     }

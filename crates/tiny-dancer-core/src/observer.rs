@@ -10,6 +10,7 @@
 //! ```text
 //! on_request_start
 //! detail                                      once; it selects the calls below
+//! span                                        once, unless the detail is off
 //!     is_enabled                              for each stage and each step
 //!     on_stage_start .. on_stage_end          for those that are enabled: nested, with an end for each start
 //! on_decision  or  on_error                   exactly one
@@ -20,6 +21,8 @@
 //!   [`Detail::Unsuccessful`] if the request is a success.
 //! - The router calls [`is_enabled`](Observer::is_enabled) only for events that the detail includes, and more than once
 //!   for some stages. The result must be the same throughout a request. Each enabled stage begins.
+//! - The [`SpanIds`] that [`span`](Observer::span) returns are in the decision or error and in the end, for all members of
+//!   a tuple.
 //! - Only enabled stages are timed. The time of a stage that is not enabled counts to the next enabled stage.
 //! - Each request of a batch runs within a guard of its [`BatchContext`], which is dropped before the batch returns.
 //! - The router holds no lock during a callback.
@@ -72,7 +75,7 @@ mod event;
 pub use batch::BatchContext;
 pub use event::{
     BatchStart, BreakerTransition, CandidateStep, Decided, Detail, Failed, ModelReload, Operation,
-    OutcomeReported, PromiseBroken, RequestEnd, RequestStart, Stage, StageEnd, StageStart, Status,
+    OutcomeReported, PromiseBroken, RequestEnd, RequestStart, SpanIds, Stage, StageEnd, StageStart, Status,
 };
 
 /// Receives the events of a router. See the [module](self) for the contract.
@@ -109,6 +112,17 @@ pub trait Observer: Send + Sync + 'static {
     fn detail(&self, request: &Self::Request) -> Detail {
         let _ = request;
         Detail::Stages
+    }
+
+    /// The request's span, if the observer records one. Called once, after [`detail`](Self::detail). A tuple returns the
+    /// first span of its members.
+    ///
+    /// The ids are in the later events of the request, so that metrics can name an exemplar without a dependency on
+    /// tracing.
+    #[inline]
+    fn span(&self, request: &Self::Request) -> Option<SpanIds> {
+        let _ = request;
+        None
     }
 
     /// Whether the observer receives a stage, or one candidate's step. Called only where its [`detail`](Self::detail)

@@ -9,7 +9,7 @@ use crate::fastgrnn::FastGrnnWeights;
 use crate::model::{Ties, TrainingFacts};
 use crate::observer::{
     BatchContext, BatchStart, BreakerTransition, Decided, Detail, Failed, ModelReload, Observer, Operation,
-    OutcomeReported, PromiseBroken, RequestEnd, RequestStart, Stage, StageEnd, StageStart, Status,
+    OutcomeReported, PromiseBroken, RequestEnd, RequestStart, SpanIds, Stage, StageEnd, StageStart, Status,
 };
 use crate::promise::{RiskBudget, RiskStep};
 use crate::{
@@ -181,12 +181,21 @@ pub struct Checked<R> {
     candidates: usize,
     /// The observer's result of `detail`.
     detail: Cell<Option<Detail>>,
+    /// Its result of `span`; after a decision or an error, the span of that event.
+    span: Cell<Spans>,
     /// Its results of `is_enabled`, for each stage, and for each step by its rank.
     answers: RefCell<BTreeMap<(Stage, Option<usize>), Answer>>,
     open: Vec<(Stage, bool)>,
     last: Option<Stage>,
     /// The status, after a decision or an error.
     status: Option<Status>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Spans {
+    #[default]
+    Unknown,
+    Known(Option<SpanIds>),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -198,6 +207,14 @@ struct Answer {
 impl<R> Checked<R> {
     fn check_thread(&self) {
         assert_eq!(std::thread::current().id(), self.thread, "a callback came from another thread");
+    }
+
+    /// Checks that a decision or an error has a span if the observer records one: its own, or that of a member before it.
+    fn check_span(&self, span: Option<SpanIds>) {
+        let Spans::Known(own) = self.span.replace(Spans::Known(span)) else {
+            panic!("span is called after detail")
+        };
+        assert!(own.is_none() || span.is_some(), "a decision or an error without the span {own:?}");
     }
 
     /// Checks the thread, and that the observer's detail is at least this one. Returns the detail.
@@ -282,6 +299,7 @@ impl<O: Observer> Observer for ContractChecker<O> {
             operation: event.operation,
             candidates: event.candidates,
             detail: Cell::default(),
+            span: Cell::default(),
             answers: RefCell::default(),
             open: Vec::new(),
             last: None,
@@ -297,6 +315,17 @@ impl<O: Observer> Observer for ContractChecker<O> {
             self.ended.fetch_add(1, Ordering::SeqCst);
         }
         detail
+    }
+
+    fn span(&self, request: &Self::Request) -> Option<SpanIds> {
+        assert_ne!(
+            request.check(Detail::Unsuccessful),
+            Detail::Off,
+            "span of a request that is not observed"
+        );
+        let span = self.inner.span(&request.inner);
+        assert_eq!(request.span.replace(Spans::Known(span)), Spans::Unknown, "span was called twice");
+        span
     }
 
     fn is_enabled(&self, request: &Self::Request, event: &StageStart<'_>) -> bool {
@@ -352,6 +381,7 @@ impl<O: Observer> Observer for ContractChecker<O> {
         let joint = event.joint().len();
         let steps = request.answers.get_mut().keys().filter(|(_, step)| step.is_some()).count();
         self.check_result(request, event.detail(), event.status());
+        request.check_span(event.span);
         if request.detail.get() == Some(Detail::Candidates) {
             assert_eq!(steps, joint, "calls of is_enabled for steps");
         }
@@ -362,6 +392,7 @@ impl<O: Observer> Observer for ContractChecker<O> {
     fn on_error(&self, request: &mut Self::Request, event: &Failed<'_>) {
         self.count(4);
         self.check_result(request, Detail::Unsuccessful, Status::Failure);
+        request.check_span(event.span);
         self.inner.on_error(&mut request.inner, event);
     }
 
@@ -372,6 +403,7 @@ impl<O: Observer> Observer for ContractChecker<O> {
         let (began, ended) = ((request.operation, request.candidates), (event.operation, event.candidates));
         assert_eq!(ended, began, "the end of another request");
         assert_eq!(event.status, status, "the end of another decision or error");
+        assert_eq!(Spans::Known(event.span), request.span.get(), "the end with another span");
         self.inner.on_request_end(request.inner, event);
     }
 

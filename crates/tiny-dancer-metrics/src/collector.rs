@@ -7,15 +7,17 @@ use crate::catalogue::{
 };
 use crate::config::MetricsConfig;
 use crate::error::{ExportError, RegisterError};
+use crate::exemplars::Exemplar;
+use crate::exposition::{self, Format};
 use crate::families::{Circuits, DECISIONS, Families, REPORTS};
 use crate::promises::PromiseKey;
 use crate::shard::{Counters, Histograms, Writer};
 use crate::spans::Spans;
-use prometheus::{Registry, TextEncoder};
+use prometheus::Registry;
 use std::sync::{Arc, Mutex, PoisonError};
 use tiny_dancer_core::observer::{
     BreakerTransition, Decided, Detail, Failed, ModelReload, OutcomeReported, RequestEnd, RequestStart,
-    Stage, StageEnd, StageStart,
+    SpanIds, Stage, StageEnd, StageStart,
 };
 use tiny_dancer_core::{CircuitState, Observer, OutcomeResult};
 
@@ -185,7 +187,7 @@ impl MetricsCollector {
     /// # Errors
     /// If a family of another collector cannot be written as text.
     pub fn export_metrics(&self) -> Result<String, ExportError> {
-        TextEncoder::new().encode_to_string(&self.registry.gather()).map_err(ExportError::new)
+        exposition::export(&self.registry, Format::Text)
     }
 
     /// The registry that its families are in.
@@ -195,6 +197,12 @@ impl MetricsCollector {
 
     fn writer(&self) -> Writer {
         self.families.shards.writer()
+    }
+
+    /// An exemplar of now. Only a recorded request has one, so this is outside of the path of others.
+    #[cold]
+    fn exemplar(&self, span: SpanIds, value: f64) -> Exemplar {
+        Exemplar { span, value, time: self.families.clock.unix_milliseconds() }
     }
 }
 
@@ -279,11 +287,19 @@ impl Observer for MetricsCollector {
         let columns = [event.confidences(), event.uncertainties()];
         let (blocks, threshold) = (&distributions.blocks, event.thresholds.confidence_threshold);
         candidates::record(*arch, blocks, shard, columns, event.decisions, threshold);
+        if let Some(span) = event.span {
+            let exemplar = self.exemplar(span, 1.0);
+            self.families.exemplars.decisions.write(event.reason as usize, 0, exemplar);
+        }
     }
 
     #[inline]
     fn on_error(&self, request: &mut InFlight, event: &Failed<'_>) {
         request.writer.increment(FAILURES, event.kind() as usize, 1);
+        if let Some(span) = event.span {
+            let exemplar = self.exemplar(span, 1.0);
+            self.families.exemplars.errors.write(event.kind() as usize, 0, exemplar);
+        }
     }
 
     #[inline]
@@ -292,6 +308,16 @@ impl Observer for MetricsCollector {
         shard.increment(REQUESTS, event.status as usize, 1);
         let latency = &self.families.distributions.latency;
         latency.observe(shard, LATENCIES, event.operation as usize, event.duration);
+        if let Some(span) = event.span {
+            let Families { exemplars, distributions, .. } = &*self.families;
+            exemplars.requests.write(event.status as usize, 0, self.exemplar(span, 1.0));
+            let exemplar = self.exemplar(span, event.duration.as_secs_f64());
+            exemplars.latency.write(
+                event.operation as usize,
+                distributions.latency.bucket(event.duration),
+                exemplar,
+            );
+        }
     }
 
     fn on_outcome(&self, event: &OutcomeReported) {

@@ -133,16 +133,31 @@ impl Durations {
         Ok(Self { distribution, grid })
     }
 
+    /// The number of buckets, that of +Inf included.
+    pub(crate) fn buckets(&self) -> usize {
+        self.distribution.bounds.len() + 1
+    }
+
+    /// The bucket of a duration.
+    pub(crate) fn bucket(&self, duration: Duration) -> usize {
+        self.grid.bucket(nanoseconds(duration))
+    }
+
     /// Observes a duration. The sum is in nanoseconds, the clock's unit.
     ///
     /// `histograms` are those of this family. Callers pass a constant, so that the compiler knows the cells.
     #[inline]
     pub(crate) fn observe(&self, shard: &Shard, histograms: Histograms, series: usize, duration: Duration) {
-        // 584 years fit into 64 bits.
-        let nanoseconds = duration.as_secs() * 1_000_000_000 + u64::from(duration.subsec_nanos());
+        let nanoseconds = nanoseconds(duration);
         shard.observe(histograms, series, self.grid.bucket(nanoseconds), 1);
         shard.add_to_sum(histograms, series, nanoseconds);
     }
+}
+
+/// 584 years fit into 64 bits.
+#[inline]
+fn nanoseconds(duration: Duration) -> u64 {
+    duration.as_secs() * 1_000_000_000 + u64::from(duration.subsec_nanos())
 }
 
 /// A block of the bounds of confidences and uncertainties.

@@ -8,6 +8,8 @@ use crate::catalogue::{
 use crate::config::{MetricsConfig, Prices};
 use crate::distribution::Distributions;
 use crate::error::RegisterError;
+use crate::exemplars::Exemplars;
+use crate::exposition::{self, Details};
 use crate::promises::Promises;
 use crate::shard::{Counters, Shards};
 use crate::spans::{Spans, Watched};
@@ -19,7 +21,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tiny_dancer_core::promise::PromiseState;
-use tiny_dancer_core::{Circuit, CircuitState, ModelType, OutcomeResult, Reason};
+use tiny_dancer_core::{Circuit, CircuitState, Clock, ModelType, OutcomeResult, Reason};
 
 /// Decisions by their reason. The collector counts them, and costs are computed from them.
 pub(crate) const DECISIONS: Counters = Counters::of(&ROUTING_DECISIONS);
@@ -33,6 +35,11 @@ pub(crate) struct Families {
     pub(crate) circuits: Circuits,
     pub(crate) promises: Promises,
     pub(crate) distributions: Distributions,
+    pub(crate) exemplars: Exemplars,
+    /// The time of exemplars.
+    pub(crate) clock: Clock,
+    /// The time since which all of it counts, in milliseconds since 1970.
+    created: i64,
     /// The vector instructions of this machine.
     pub(crate) arch: Arch,
     pub(crate) spans: Watched,
@@ -44,11 +51,16 @@ impl Families {
     /// Registers every family or none: if one fails, those before it are unregistered.
     pub(crate) fn register(registry: &Registry, config: &MetricsConfig) -> Result<Arc<Self>, RegisterError> {
         let const_labels = check(&config.const_labels)?;
+        let distributions = Distributions::new(&config.buckets)?;
+        let clock = Clock::system();
         let families = Arc::new(Self {
             shards: Shards::default(),
+            exemplars: Exemplars::new(distributions.latency.buckets()),
+            created: clock.unix_milliseconds(),
+            clock,
             circuits: Circuits::default(),
             promises: Promises::default(),
-            distributions: Distributions::new(&config.buckets)?,
+            distributions,
             arch: Arch::new(),
             spans: Watched::default(),
             prices: config.prices.map(check_prices).transpose()?,
@@ -293,7 +305,7 @@ impl OneFamily {
     fn counter(&self, series: usize, count: f64) -> Metric {
         let mut value = Counter::default();
         value.set_value(count);
-        let mut metric = Metric::from_label(self.labels(series));
+        let mut metric = self.described(series);
         metric.set_counter(value);
         metric
     }
@@ -311,9 +323,20 @@ impl OneFamily {
         value.set_bucket(buckets.collect());
         value.set_sample_count(counts.iter().sum());
         value.set_sample_sum(sum);
-        let mut metric = Metric::from_label(self.labels(series));
+        let mut metric = self.described(series);
         metric.set_histogram(value);
         metric
+    }
+
+    /// A series without a value yet. Its details are left to the snapshot of this thread, if there is one.
+    fn described(&self, series: usize) -> Metric {
+        let labels = self.labels(series);
+        exposition::describe(self.family.name, || Details {
+            labels: labels.iter().map(|pair| (pair.name().to_owned(), pair.value().to_owned())).collect(),
+            created: self.families.created,
+            exemplars: self.families.exemplars.of(self.family, series),
+        });
+        Metric::from_label(labels)
     }
 
     fn labels(&self, series: usize) -> Vec<LabelPair> {

@@ -4,9 +4,11 @@
 //!
 //! # Answers
 //!
-//! `GET /metrics` answers in the text format 0.0.4, also if the client requests another version, as Prometheus permits. The
-//! answer is compressed if the client accepts gzip. The status is 406 if the client accepts no text, and 500 with the cause
-//! if the registry cannot be written as text. The server also answers `GET /healthz` with `ok`. It has no passwords and no
+//! `GET /metrics` answers in OpenMetrics 1.0, with exemplars, if the client prefers it, as Prometheus does. Otherwise it
+//! answers in the text format 0.0.4, also if the client requests another version, as Prometheus permits. With
+//! `?created=true`, OpenMetrics has a `_created` series for each counter and histogram. The answer is compressed if the client
+//! accepts gzip. The status is 406 if the client accepts neither format, and 500 with the cause if the registry cannot be
+//! written. The server also answers `GET /healthz` with `ok`. It has no passwords and no
 //! TLS, and each client that reaches it can read the metrics, so let it listen where only Prometheus reaches it.
 //!
 //! # Limits of the server
@@ -16,15 +18,14 @@
 //! `ServerConfig::max_connections` are open, it closes the oldest that has not sent its request, or else the oldest. A
 //! request has at most 64 headers, in at most 16 KiB.
 
-use crate::error::ExportError;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use crate::exposition::{self, Format};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use flate2::{Compression, write::GzEncoder};
-use prometheus::{Registry, TextEncoder};
+use prometheus::Registry;
 use std::io::Write as _;
 
-mod accept;
 #[cfg(feature = "http")]
 mod server;
 
@@ -46,34 +47,48 @@ pub fn router(registry: Registry) -> axum::Router {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn metrics<S: Clone + Send + Sync + 'static>(registry: Registry) -> MethodRouter<S> {
-    get(move |headers: HeaderMap| {
-        let response = answer(&registry, &headers);
+    get(move |uri: Uri, headers: HeaderMap| {
+        let response = answer(&registry, &uri, &headers);
         async move { response }
     })
 }
 
-fn answer(registry: &Registry, headers: &HeaderMap) -> Response {
-    if !accept::text(headers) {
-        return (StatusCode::NOT_ACCEPTABLE, "only text/plain; version=0.0.4\n").into_response();
-    }
-    let text = match TextEncoder::new().encode_to_string(&registry.gather()) {
-        Ok(text) => text,
-        Err(source) => {
-            let error = ExportError::new(source);
-            return (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response();
+fn answer(registry: &Registry, uri: &Uri, headers: &HeaderMap) -> Response {
+    let format = match joined(headers, &header::ACCEPT).as_deref().map(Format::of) {
+        None => Format::Text,
+        Some(Some(Format::OpenMetrics { .. })) => Format::OpenMetrics { created: asks_for_created(uri) },
+        Some(Some(format)) => format,
+        Some(None) => {
+            let text = "only application/openmetrics-text; version=1.0.0 and text/plain; version=0.0.4\n";
+            return (StatusCode::NOT_ACCEPTABLE, text).into_response();
         }
     };
-    let compressed = accept::gzip(headers).then(|| gzip(&text)).and_then(Result::ok);
+    let text = match exposition::export(registry, format) {
+        Ok(text) => text,
+        Err(error) => return (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    };
+    let accepts_gzip =
+        joined(headers, &header::ACCEPT_ENCODING).is_some_and(|accept| exposition::accepts_gzip(&accept));
+    let compressed = accepts_gzip.then(|| gzip(&text)).and_then(Result::ok);
     let is_compressed = compressed.is_some();
     let mut response = compressed.unwrap_or_else(|| text.into_bytes()).into_response();
     let headers = response.headers_mut();
-    headers
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
     headers.insert(header::VARY, HeaderValue::from_static("accept, accept-encoding"));
     if is_compressed {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     response
+}
+
+/// The lines of a header as one. Lines that are not text are ignored.
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let lines: Vec<_> = headers.get_all(name).iter().filter_map(|line| line.to_str().ok()).collect();
+    headers.contains_key(name).then(|| lines.join(","))
+}
+
+fn asks_for_created(uri: &Uri) -> bool {
+    uri.query().is_some_and(|query| query.split('&').any(|parameter| parameter == "created=true"))
 }
 
 fn gzip(text: &str) -> std::io::Result<Vec<u8>> {

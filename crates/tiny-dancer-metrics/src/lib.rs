@@ -130,6 +130,8 @@ mod collector;
 mod config;
 mod distribution;
 mod error;
+mod exemplars;
+pub mod exposition;
 mod families;
 mod grid;
 #[cfg(feature = "axum")]

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use tiny_dancer_core::fastgrnn::JOINT_CANDIDATES;
 use tiny_dancer_core::observer::{
     BatchContext, BatchStart, BreakerTransition, Decided as Decision, Detail, Failed, ModelReload, Observer,
-    OutcomeReported, PromiseBroken, RequestEnd, RequestStart, Stage, StageEnd, StageStart,
+    OutcomeReported, PromiseBroken, RequestEnd, RequestStart, SpanIds, Stage, StageEnd, StageStart,
 };
 use tiny_dancer_core::{CircuitState, ErrorKind, Feature, ModelType, Reason};
 use tracing::Level;
@@ -213,6 +213,12 @@ impl Observer for TracingObserver {
             None if request.has_lines => Detail::Request,
             None => Detail::Unsuccessful,
         }
+    }
+
+    /// The span of a recorded request.
+    #[inline]
+    fn span(&self, request: &Request) -> Option<SpanIds> {
+        request.recording.as_ref().and_then(|recording| recording.ids())
     }
 
     /// All stages, and the steps of the nearest `candidate_spans` candidates.
@@ -418,6 +424,16 @@ impl Recording {
         let stages =
             Stages::with_room_for(Stage::ALL.len() + pipeline.candidate_spans().min(JOINT_CANDIDATES));
         Self { stages, outside: None, _attached: context.clone().attach(), context, detail }
+    }
+
+    /// The ids of the request's span, if the span is exported.
+    fn ids(&self) -> Option<SpanIds> {
+        let span = self.context.span();
+        let context = span.span_context();
+        context.is_sampled().then(|| SpanIds {
+            trace: u128::from_be_bytes(context.trace_id().to_bytes()),
+            span: u64::from_be_bytes(context.span_id().to_bytes()),
+        })
     }
 }
 

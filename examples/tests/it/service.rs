@@ -48,12 +48,16 @@ fn the_guide_asks_for_the_versions_of_the_workspace() {
     assert!(compared >= 5, "{compared} lines of {:?}", blocks("toml").collect::<Vec<_>>());
 }
 
-/// Sends a body of JSON, and returns the answer's head and body.
 fn post(address: &str, path: &str, header: &str, body: &str) -> String {
+    request(address, &format!("POST {path}"), header, body)
+}
+
+/// Sends a request with a body of JSON, and returns the answer's head and body.
+fn request(address: &str, line: &str, header: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(
         stream,
-        "POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: application/json\r\n\
+        "{line} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: application/json\r\n\
          {header}Content-Length: {}\r\n\r\n{body}",
         body.len()
     )
@@ -92,6 +96,19 @@ fn the_service_of_the_guide_shows_a_metric_a_trace_and_a_line_of_the_same_trace(
     assert_eq!(value("outcomes_total", outcomes), 1.0);
     assert!(series(&text, "process_open_fds") > 0.0);
 
+    // A bucket names a trace of its requests.
+    let text = request(address, "GET /metrics", "Accept: application/openmetrics-text\r\n", "");
+    let exemplars: Vec<_> = text.lines().filter_map(|line| line.split_once(" # ")).collect();
+    let of = |series: &str| exemplars.iter().find(|(line, _)| line.starts_with(series)).unwrap().1;
+    let decided_exemplar = of("tiny_dancer_routing_decisions_total").to_owned();
+    assert!(
+        decided_exemplar.starts_with(&format!("{{trace_id=\"{trace}\",span_id=\"")),
+        "{decided_exemplar}"
+    );
+    let failed = of("tiny_dancer_errors_total{error_type=\"dimension_mismatch\"");
+    assert!(!failed.contains(trace), "the failed request began a trace of its own: {failed}");
+    assert!(exemplars.iter().any(|(line, _)| line.starts_with("tiny_dancer_routing_latency_seconds_bucket")));
+
     ended_by("TERM", running, std::iter::empty());
     let decided = lines.map(parsed).find(|line| line["message"] == "decided").unwrap();
     assert_eq!(decided["trace_id"], trace);
@@ -101,5 +118,6 @@ fn the_service_of_the_guide_shows_a_metric_a_trace_and_a_line_of_the_same_trace(
     assert_eq!(decided["span_id"], hex(&request.span_id));
     let routing = of_the_trace.iter().find(|span| span.name == "routing_request").unwrap();
     assert_eq!(routing.parent_span_id, request.span_id);
+    assert!(decided_exemplar.contains(&hex(&routing.span_id)), "{decided_exemplar}");
     assert_eq!(of_the_trace.len(), 6, "the request, the routing and its four stages");
 }

@@ -2,7 +2,7 @@
 
 use super::{
     BatchStart, BreakerTransition, Decided, Detail, Failed, ModelReload, Observer, OutcomeReported,
-    PromiseBroken, RequestEnd, RequestStart, StageEnd, StageStart,
+    PromiseBroken, RequestEnd, RequestStart, SpanIds, StageEnd, StageStart,
 };
 use std::sync::Arc;
 
@@ -50,6 +50,11 @@ impl<O: Observer> Observer for Arc<O> {
     #[inline]
     fn detail(&self, request: &O::Request) -> Detail {
         O::detail(self, request)
+    }
+
+    #[inline]
+    fn span(&self, request: &O::Request) -> Option<SpanIds> {
+        O::span(self, request)
     }
 
     #[inline]
@@ -125,6 +130,12 @@ impl<O: Observer> Observer for Option<O> {
         self.as_ref()
             .zip(request.as_ref())
             .map_or(Detail::Off, |(observer, request)| observer.detail(request))
+    }
+
+    #[inline]
+    fn span(&self, request: &Self::Request) -> Option<SpanIds> {
+        let (observer, request) = self.as_ref().zip(request.as_ref())?;
+        observer.span(request)
     }
 
     #[inline]
@@ -233,6 +244,12 @@ impl<R> Part<R> {
         }
     }
 
+    /// The member's span, unless its detail is off.
+    #[inline]
+    fn span<O: Observer<Request = R>>(&self, observer: &O) -> Option<SpanIds> {
+        if self.detail == Detail::Off { None } else { observer.span(&self.request) }
+    }
+
     /// The request, if the member's detail is this one or above.
     #[inline]
     fn at(&mut self, detail: Detail) -> Option<&mut R> {
@@ -285,6 +302,11 @@ macro_rules! tuple {
             #[inline]
             fn detail(&self, request: &Self::Request) -> Detail {
                 Detail::Off$(.max(request.$index.detail))+
+            }
+
+            #[inline]
+            fn span(&self, request: &Self::Request) -> Option<SpanIds> {
+                None$(.or_else(|| request.$index.span(&self.$index)))+
             }
 
             #[inline(always)]

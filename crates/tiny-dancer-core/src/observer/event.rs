@@ -121,6 +121,15 @@ impl RequestStart<'_> {
     pub const NAME: &'static str = "routing_request";
 }
 
+/// The ids of a recorded span, as OpenTelemetry's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SpanIds {
+    /// The trace's id, big-endian.
+    pub trace: u128,
+    /// The span's id, big-endian.
+    pub span: u64,
+}
+
 /// A stage, or one candidate's step, begins.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -197,6 +206,8 @@ pub struct Decided<'a> {
     pub kernel: Kernel,
     /// The configuration's [`digest`](crate::RouterConfig::digest).
     pub config_digest: &'a str,
+    /// The request's span, if an observer records one.
+    pub span: Option<SpanIds>,
     pub(crate) columns: &'a Columns,
     pub(crate) joint: &'a JointOrder,
     pub(crate) candidates: Candidates<'a>,
@@ -258,6 +269,8 @@ pub struct Failed<'a> {
     pub error: &'a RouteError,
     /// The stage that returned it.
     pub stage: Stage,
+    /// The request's span, if an observer records one.
+    pub span: Option<SpanIds>,
 }
 
 impl Failed<'_> {
@@ -279,6 +292,8 @@ pub struct RequestEnd {
     pub status: Status,
     /// How long it took; 0 where the detail is below [`Detail::Request`].
     pub duration: Duration,
+    /// The request's span, if an observer records one.
+    pub span: Option<SpanIds>,
 }
 
 impl RequestEnd {

@@ -7,7 +7,7 @@ use crate::kernel::Kernel;
 use crate::model::Model;
 use crate::observer::{
     BatchStart, BreakerTransition, CandidateStep, Decided, Detail, Failed, ModelReload, Observer, Operation,
-    OutcomeReported, PromiseBroken, RequestEnd, RequestStart, Stage, StageEnd, StageStart, Status,
+    OutcomeReported, PromiseBroken, RequestEnd, RequestStart, SpanIds, Stage, StageEnd, StageStart, Status,
 };
 use crate::promise::PromiseState;
 use crate::{Outcome, RouteError, RoutingResponse};
@@ -24,6 +24,7 @@ pub(super) struct Observed<'a, O: Observer> {
     candidates: usize,
     request: O::Request,
     detail: Detail,
+    span: Option<SpanIds>,
     /// The current stage, or the last one.
     stage: Stage,
     /// The request's start. The clock is read only if the detail includes the duration.
@@ -48,9 +49,21 @@ impl<'a, O: Observer> Observed<'a, O> {
             model_version: model.version(),
         });
         let detail = observer.detail(&context);
+        let span = if detail == Detail::Off { None } else { observer.span(&context) };
         let start = if detail >= Detail::Request { clock.tick() } else { Tick::UNREAD };
         let stage = Stage::CircuitBreakerCheck;
-        Self { observer, clock, operation, candidates, request: context, detail, stage, start, last: start }
+        Self {
+            observer,
+            clock,
+            operation,
+            candidates,
+            request: context,
+            detail,
+            span,
+            stage,
+            start,
+            last: start,
+        }
     }
 
     /// How much of the request the observer receives.
@@ -145,6 +158,7 @@ impl<'a, O: Observer> Observed<'a, O> {
             model_version: serving.model.version(),
             kernel,
             config_digest: &serving.config_digest,
+            span: self.span,
         };
         self.observer.on_decision(&mut self.request, &event);
         self.end(status, ended);
@@ -157,7 +171,7 @@ impl<'a, O: Observer> Observed<'a, O> {
             return;
         }
         let ended = self.now();
-        self.observer.on_error(&mut self.request, &Failed { error, stage: self.stage });
+        self.observer.on_error(&mut self.request, &Failed { error, stage: self.stage, span: self.span });
         self.end(Status::Failure, ended);
     }
 
@@ -169,9 +183,9 @@ impl<'a, O: Observer> Observed<'a, O> {
 
     #[inline(always)]
     fn end(self, status: Status, ended: Tick) {
-        let Self { observer, operation, candidates, request, clock, start, .. } = self;
+        let Self { observer, operation, candidates, request, clock, span, start, .. } = self;
         let duration = clock.between(start, ended);
-        observer.on_request_end(request, &RequestEnd { operation, candidates, status, duration });
+        observer.on_request_end(request, &RequestEnd { operation, candidates, status, duration, span });
     }
 }
 

@@ -11,6 +11,7 @@ use std::panic::resume_unwind;
 struct Observing {
     detail: Option<Detail>,
     inconsistent: bool,
+    span: Option<SpanIds>,
     calls: AtomicU64,
 }
 
@@ -23,6 +24,10 @@ impl Observer for Observing {
 
     fn detail(&self, (): &()) -> Detail {
         self.detail.unwrap_or(Detail::Stages)
+    }
+
+    fn span(&self, (): &()) -> Option<SpanIds> {
+        self.span
     }
 
     fn is_enabled(&self, (): &(), _: &StageStart<'_>) -> bool {
@@ -45,7 +50,9 @@ fn start(checker: &Checker, operation: Operation) -> Checked<()> {
 fn began(detail: Detail) -> (Checker, Checked<()>) {
     let checker = observing(detail);
     let request = start(&checker, Operation::Route);
-    checker.detail(&request);
+    if checker.detail(&request) > Detail::Off {
+        checker.span(&request);
+    }
     (checker, request)
 }
 
@@ -83,6 +90,7 @@ fn decide(
         model_version: "",
         kernel: Kernel::detect(),
         config_digest: "",
+        span: None,
     };
     checker.on_decision(request, &event);
 }
@@ -100,8 +108,10 @@ fn succeed(checker: &Checker, request: &mut Checked<()>) {
 }
 
 fn finish(checker: &Checker, request: Checked<()>, operation: Operation, status: Status) {
-    checker
-        .on_request_end(request, &RequestEnd { operation, candidates: 1, status, duration: Duration::ZERO });
+    checker.on_request_end(
+        request,
+        &RequestEnd { operation, candidates: 1, status, duration: Duration::ZERO, span: None },
+    );
 }
 
 #[test]
@@ -132,7 +142,8 @@ fn a_second_decision_is_noticed() {
 fn an_error_after_a_decision_is_noticed() {
     let (checker, mut request) = began(Detail::Request);
     fall_back(&checker, &mut request);
-    let failed = Failed { error: &crate::RouteError::EmptyQuery, stage: Stage::FeatureEngineering };
+    let failed =
+        Failed { error: &crate::RouteError::EmptyQuery, stage: Stage::FeatureEngineering, span: None };
     checker.on_error(&mut request, &failed);
 }
 
@@ -148,6 +159,35 @@ fn a_decision_beyond_the_detail_is_noticed() {
 fn a_second_call_of_detail_is_noticed() {
     let (checker, request) = began(Detail::Request);
     checker.detail(&request);
+}
+
+#[test]
+#[should_panic(expected = "span was called twice")]
+fn a_second_call_of_span_is_noticed() {
+    let (checker, request) = began(Detail::Request);
+    checker.span(&request);
+}
+
+#[test]
+#[should_panic(expected = "a decision or an error without the span")]
+fn a_decision_without_the_span_of_its_observer_is_noticed() {
+    let span = Some(SpanIds { trace: 1, span: 2 });
+    let checker = Checker::new(Observing { span, ..Default::default() });
+    let mut request = start(&checker, Operation::Route);
+    checker.detail(&request);
+    checker.span(&request);
+    fall_back(&checker, &mut request);
+}
+
+#[test]
+#[should_panic(expected = "the end with another span")]
+fn an_end_with_another_span_is_noticed() {
+    let (checker, mut request) = began(Detail::Request);
+    fall_back(&checker, &mut request);
+    let (operation, status) = (Operation::Route, Status::Fallback);
+    let span = Some(SpanIds { trace: 1, span: 2 });
+    let end = RequestEnd { operation, candidates: 1, status, duration: Duration::ZERO, span };
+    checker.on_request_end(request, &end);
 }
 
 #[test]

@@ -72,6 +72,26 @@ fn a_scrape_is_answered_with_the_registrys_text() {
 }
 
 #[test]
+fn a_client_that_prefers_openmetrics_gets_it() {
+    let server = server(|_| {});
+    let of_prometheus =
+        "Accept: application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.4\r\n";
+    for accept in [of_prometheus, "Accept: application/openmetrics-text\r\n"] {
+        let answer = send(server.address(), "GET /metrics", accept);
+        assert_eq!(answer.status, "200", "{accept}");
+        let content_type = "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8";
+        assert!(answer.head.contains(content_type), "{}", answer.head);
+        let text = String::from_utf8(answer.body).unwrap();
+        assert!(text.contains("\ntiny_dancer_routing_requests_total{status=\"success\"} 1.0\n"), "{text}");
+        assert!(text.ends_with("# EOF\n") && !text.contains("_created"), "{text}");
+    }
+    let created = send(server.address(), "GET /metrics?created=true", of_prometheus);
+    assert!(String::from_utf8(created.body).unwrap().contains("tiny_dancer_routing_requests_created{"));
+    let text = send(server.address(), "GET /metrics?created=true", "");
+    assert!(!String::from_utf8(text.body).unwrap().contains("_created"), "text 0.0.4 has no such series");
+}
+
+#[test]
 fn a_scrape_is_compressed_for_clients_that_accept_gzip() {
     let server = server(|_| {});
     let plain = send(server.address(), "GET /metrics", "");
