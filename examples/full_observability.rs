@@ -13,6 +13,7 @@
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
+use anyhow::ensure;
 use clap::Parser;
 use hdrhistogram::Histogram;
 use rand::{Rng, RngExt, SeedableRng, rngs::SmallRng};
@@ -35,6 +36,8 @@ use tiny_dancer_examples::table::{Table, shortened};
 /// How often each phase routes every prompt.
 const ROUNDS: u64 = 40;
 const THREADS: u64 = 4;
+/// The simulated outage takes about a second.
+const LONGEST_OUTAGE: Duration = Duration::from_secs(30);
 /// A share that a production service might choose.
 const SAMPLING_RATIO: f64 = 0.01;
 /// Invented, in dollars a call. An insufficient answer is repeated with the powerful model, so it costs both.
@@ -262,6 +265,9 @@ struct Outage {
 }
 
 /// Lets every call of the lightweight model fail until its circuit opens, then succeed until it has closed again.
+///
+/// # Errors
+/// If that takes longer than [`LONGEST_OUTAGE`], for example because no request goes to the lightweight model.
 fn simulate_an_outage(router: &Router, prompts: &[Prompt]) -> anyhow::Result<Outage> {
     // Clears the good answers of the phases before, as if they were older than the circuit's window of some seconds.
     router.reset(Circuit::Lightweight);
@@ -269,6 +275,14 @@ fn simulate_an_outage(router: &Router, prompts: &[Prompt]) -> anyhow::Result<Out
     let (start, mut outage) = (clock.tick(), Outage::default());
     let mut answers = OutcomeResult::CallFailed;
     for prompt in prompts.iter().cycle() {
+        ensure!(
+            clock.since(start) < LONGEST_OUTAGE,
+            "the lightweight circuit did not open and close again within {LONGEST_OUTAGE:?}: it is {}, after {} failed \
+             calls of the lightweight model and {} probes",
+            router.circuit_state(Circuit::Lightweight),
+            outage.failed_calls,
+            outage.probes,
+        );
         let before = router.circuit_state(Circuit::Lightweight);
         let response = router.route(prompt.request())?;
         if response.model == ModelType::Lightweight {
