@@ -36,7 +36,7 @@ use tiny_dancer_examples::table::{Table, shortened};
 /// How often each phase routes every prompt.
 const ROUNDS: u64 = 40;
 const THREADS: u64 = 4;
-/// The simulated outage takes about a second.
+/// The simulated outage takes less than a second.
 const LONGEST_OUTAGE: Duration = Duration::from_secs(30);
 /// A share that a production service might choose.
 const SAMPLING_RATIO: f64 = 0.01;
