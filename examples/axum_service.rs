@@ -1,4 +1,4 @@
-//! A service between its callers and its models: one trace from the incoming request over the decision to the outgoing call.
+//! A service between its callers and its models: one trace from the incoming request through the decision to the outgoing call.
 //!
 //! ```text
 //! cargo run --release --example axum_service
@@ -6,14 +6,14 @@
 //! cargo run --release --example axum_service -- --serve 127.0.0.1:8080
 //! ```
 //!
-//! Four callers ask: one without a trace, one within a sampled trace, one within a trace that is not sampled, and one whose
-//! header is broken. The service routes, and asks the chosen model, which is a second server here: it listens on a port of its
-//! own and knows of the first only what HTTP brings. No language model answers; it says which of the two was asked.
+//! There are four callers: one without a trace, one within a sampled trace, one within a trace that is not sampled, and one
+//! whose header is broken. The service routes each request and calls the chosen model, which is a second server here, on a
+//! port of its own; the two share nothing but HTTP. The answers come from no language model: they name the chosen one.
 //!
-//! With the variable set, spans go to the collector there; without, to one within this process, and are drawn.
+//! With the variable set, spans go to that collector. Without it, a collector within this process receives and draws them.
 //!
-//! With `--serve` the callers are yours: it answers `/ask/prompt-001`, other prompts, and `/metrics`, until Ctrl-C or SIGTERM.
-//! Then it finishes the requests that it has, sends the spans that are left, and says what it did.
+//! With `--serve` you are the caller: the service answers `/ask/prompt-001`, other prompts, and `/metrics`, until Ctrl-C or
+//! SIGTERM. Then it finishes its open requests, sends the remaining spans, and prints a report.
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
@@ -34,10 +34,10 @@ use tiny_dancer_examples::stop;
 use tiny_dancer_examples::table::Table;
 use tracing::Instrument;
 
-/// The header in which the service names the trace to its caller.
+/// The header that returns the id of the trace to the caller.
 const TRACE_ID: &str = "x-trace-id";
 
-/// Decides for each request, and asks the model that was chosen.
+/// Routes each request, and calls the chosen model.
 #[derive(Parser)]
 struct Arguments {
     /// Serve /ask/{prompt} and /metrics at this address until Ctrl-C or SIGTERM.
@@ -47,12 +47,12 @@ struct Arguments {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let elsewhere = std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok();
-    let collector = if elsewhere.is_none() { Some(Collector::start()?) } else { None };
+    let external = std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok();
+    let collector = if external.is_none() { Some(Collector::start()?) } else { None };
     let tracing_system = TracingSystem::new(TracingConfig {
         service_name: "axum-service".to_owned(),
-        otlp_endpoint: elsewhere.clone().or_else(|| collector.as_ref().map(Collector::endpoint)),
-        // The models that are asked in the end, for the attribute `gen_ai.request.model`.
+        otlp_endpoint: external.clone().or_else(|| collector.as_ref().map(Collector::endpoint)),
+        // The names of the language models, for the attribute `gen_ai.request.model`.
         lightweight_model: Some("small-model".to_owned()),
         powerful_model: Some("large-model".to_owned()),
         ..Default::default()
@@ -82,23 +82,23 @@ fn main() -> anyhow::Result<()> {
                 println!("\n{caller}");
                 match roots(&spans).into_iter().find(|root| hex(&root.trace_id) == *trace) {
                     Some(root) => print!("{}", tree(&spans, root)),
-                    None => println!("  not recorded, as the caller's trace is not"),
+                    None => println!("  not recorded, since the caller's trace is not"),
                 }
             }
         }
-        None => println!("sent to {}", elsewhere.unwrap_or_default()),
+        None => println!("sent to {}", external.unwrap_or_default()),
     }
     Ok(())
 }
 
-/// What a caller got.
+/// The answer to a caller.
 struct Answer {
     caller: &'static str,
     text: String,
     trace: String,
 }
 
-/// Starts both servers, serves until the program is asked to stop, or asks the first one four times, and stops them.
+/// Starts both servers, serves until a signal or sends four requests, and stops both.
 async fn run(router: &Arc<Router>, serve: Option<SocketAddr>) -> anyhow::Result<Vec<Answer>> {
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let models = axum::Router::new().route("/{model}", post(model));
@@ -111,9 +111,9 @@ async fn run(router: &Arc<Router>, serve: Option<SocketAddr>) -> anyhow::Result<
         client: client()?,
         models: models.address,
     };
-    let asked = axum::Router::new().route("/ask/{prompt}", get(ask)).with_state(Arc::new(service));
-    let app = with_spans(asked, "GET /ask/{prompt}")
-        // A scrape is no request of a caller's: it has no span.
+    let service = axum::Router::new().route("/ask/{prompt}", get(ask)).with_state(Arc::new(service));
+    let app = with_spans(service, "GET /ask/{prompt}")
+        // A scrape is not a caller's request, so it has no span.
         .route("/metrics", http::metrics(router.registry().clone()));
     let stop = stop::requested()?;
     let server = Server::start(serve.unwrap_or(any_port), app).await?;
@@ -123,15 +123,15 @@ async fn run(router: &Arc<Router>, serve: Option<SocketAddr>) -> anyhow::Result<
         stop.await;
         Vec::new()
     } else {
-        ask_four_times(server.address).await?
+        send_four_requests(server.address).await?
     };
-    // First the one that asks the other.
+    // The service first, since it calls the models.
     server.stop().await?;
     models.stop().await?;
     Ok(answers)
 }
 
-async fn ask_four_times(address: SocketAddr) -> anyhow::Result<Vec<Answer>> {
+async fn send_four_requests(address: SocketAddr) -> anyhow::Result<Vec<Answer>> {
     let callers = [
         ("without a trace", "prompt-001", None),
         ("in a sampled trace", "prompt-008", Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")),
@@ -149,7 +149,7 @@ async fn ask_four_times(address: SocketAddr) -> anyhow::Result<Vec<Answer>> {
             request = request.header("traceparent", traceparent);
         }
         let response = request.send().await?.error_for_status()?;
-        let trace = response.headers().get(TRACE_ID).context("the service names no trace")?;
+        let trace = response.headers().get(TRACE_ID).context("the answer has no trace id")?;
         let trace = trace.to_str()?.to_owned();
         answers.push(Answer { caller, trace, text: response.text().await? });
     }
@@ -169,13 +169,13 @@ impl Server {
         let address = listener.local_addr()?;
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let serve = axum::serve(listener, app).with_graceful_shutdown(async {
-            // A sender that is gone stops it as well.
+            // A dropped sender stops it, too.
             let _ = stopped.await;
         });
         Ok(Self { address, stop, task: tokio::spawn(serve.into_future()) })
     }
 
-    /// Takes no more connections, and returns when the requests that it has are answered.
+    /// Accepts no more connections, and returns when the open requests are answered.
     async fn stop(self) -> anyhow::Result<()> {
         drop(self.stop);
         Ok(self.task.await??)
@@ -187,15 +187,15 @@ fn with_spans(app: axum::Router, route: &'static str) -> axum::Router {
     app.layer(middleware::from_fn_with_state(route, in_a_span))
 }
 
-/// Both servers are on this machine: no proxy is asked.
+/// Both servers are on this machine, so no proxy is used.
 fn client() -> reqwest::Result<reqwest::Client> {
     reqwest::Client::builder().no_proxy().build()
 }
 
-/// Opens the span of a request, below the caller's where its headers name one, and handles the request within.
+/// Opens the span of a request, below the caller's if the headers name one, and handles the request within it.
 async fn in_a_span(State(route): State<&'static str>, request: Request, next: Next) -> Response {
     let span = {
-        // The guard stays here: it can't be held across an `.await`. The span remembers its parent.
+        // The guard is dropped here, since it can't be held across an `.await`. The span keeps its parent.
         let caller = TraceContext::extract(request.headers());
         let _parent = caller.as_ref().ok().map(TraceContext::attach);
         tracing::info_span!(
@@ -212,7 +212,7 @@ async fn in_a_span(State(route): State<&'static str>, request: Request, next: Ne
     response
 }
 
-/// What a request needs.
+/// The state of the service.
 struct Service {
     router: Arc<Router>,
     prompts: std::collections::HashMap<String, Prompt>,
@@ -220,7 +220,7 @@ struct Service {
     models: SocketAddr,
 }
 
-/// `GET /ask/{prompt}`: decides, and asks the model that was chosen.
+/// `GET /ask/{prompt}`: routes, and calls the chosen model.
 async fn ask(State(service): State<Arc<Service>>, Path(prompt): Path<String>) -> Response {
     let Some(prompt) = service.prompts.get(&prompt) else { return StatusCode::NOT_FOUND.into_response() };
     // A few microseconds of arithmetic, in the current span.
@@ -240,7 +240,7 @@ async fn ask(State(service): State<Arc<Service>>, Path(prompt): Path<String>) ->
     response
 }
 
-/// The outgoing call, in a span whose place in the trace goes along.
+/// The outgoing call, in a span that the headers name as the parent.
 #[tracing::instrument(name = "chat", skip_all, fields(otel.kind = "client", server.address = %service.models.ip()))]
 async fn call(service: &Service, model: ModelType, prompt: &Prompt) -> anyhow::Result<String> {
     let mut headers = HeaderMap::new();
@@ -252,7 +252,7 @@ async fn call(service: &Service, model: ModelType, prompt: &Prompt) -> anyhow::R
     Ok(response.error_for_status()?.text().await?)
 }
 
-/// `POST /{model}` of the second server: what a language model would answer.
+/// `POST /{model}` of the second server.
 async fn model(Path(model): Path<String>, question: String) -> String {
     format!("the {model} model, {} characters", question.chars().count())
 }

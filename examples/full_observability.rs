@@ -1,17 +1,19 @@
-//! The whole thing: everyday prompts routed from several threads and from tokio, measured, traced and explained.
+//! All parts in one program: everyday prompts, routed from several threads and from tokio, measured, traced and explained.
 //!
 //! ```text
 //! cargo run --release --example full_observability
 //! cargo run --release --example full_observability -- --serve 127.0.0.1:9898
 //! ```
 //!
-//! The second keeps routing and answers `/metrics` and `/healthz` until Ctrl-C or SIGTERM; with `--outages 30` the lightweight model
-//! fails for the second half of every 30 s. No language model is called: which answers would have been good enough is
-//! drawn by chance from the router's own confidence, prices are made up, and an outage of the lightweight model is acted
-//! out, so that a circuit opens and recovers.
+//! The second command keeps routing, and serves `/metrics` and `/healthz` until Ctrl-C or SIGTERM. With `--outages 30` the
+//! lightweight model fails for the second half of every 30 s.
+//!
+//! No language model is called. Whether an answer suffices is random, with the router's confidence as its probability;
+//! prices are invented; and an outage of the lightweight model is simulated, so that a circuit opens and closes again.
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
+use anyhow::ensure;
 use clap::Parser;
 use hdrhistogram::Histogram;
 use rand::{Rng, RngExt, SeedableRng, rngs::SmallRng};
@@ -34,35 +36,37 @@ use tiny_dancer_examples::table::{Table, shortened};
 /// How often each phase routes every prompt.
 const ROUNDS: u64 = 40;
 const THREADS: u64 = 4;
+/// The simulated outage takes less than a second.
+const LONGEST_OUTAGE: Duration = Duration::from_secs(30);
 /// A share that a production service might choose.
 const SAMPLING_RATIO: f64 = 0.01;
-/// Made up, in dollars a call. An insufficient answer is asked for again, so it costs both.
+/// Invented, in dollars a call. An insufficient answer is repeated with the powerful model, so it costs both.
 const PRICES: Prices = Prices { lightweight: 0.0002, powerful: 0.006, repeated: true };
-/// What the router promises of the traffic that its model was certified on: of the lightweight model's answers at most
-/// 15% are insufficient, with 95% confidence.
+/// The promise: at most 15% of the lightweight model's answers are insufficient, with 95% confidence, for traffic like the
+/// rows that certified the model.
 const RISK: RiskBudget = RiskBudget { alpha: 0.15, delta: 0.05 };
 
-/// Routes everyday prompts and shows what an operator sees of it.
+/// Routes everyday prompts, and shows what an operator sees.
 #[derive(Parser)]
 struct Arguments {
     /// Afterwards keep routing, and serve /metrics and /healthz at this address until Ctrl-C or SIGTERM.
     #[arg(long, value_name = "ADDR")]
     serve: Option<SocketAddr>,
-    /// While serving, let the lightweight model fail for the second half of every so many seconds.
+    /// While serving, let the lightweight model fail for the second half of each period of this length.
     #[arg(long, value_name = "SECONDS", requires = "serve")]
     outages: Option<u64>,
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let elsewhere = std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok();
-    let collector = if elsewhere.is_none() { Some(Collector::start()?) } else { None };
+    let external = std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok();
+    let collector = if external.is_none() { Some(Collector::start()?) } else { None };
     let tracing_system = TracingSystem::new(TracingConfig {
         service_name: "full-observability".to_owned(),
-        otlp_endpoint: elsewhere.clone().or_else(|| collector.as_ref().map(Collector::endpoint)),
+        otlp_endpoint: external.clone().or_else(|| collector.as_ref().map(Collector::endpoint)),
         sampling_ratio: SAMPLING_RATIO,
         log_format: LogFormat::Text,
-        // The acted outage would fill the screen with warnings; RUST_LOG=info shows them.
+        // The simulated outage would fill the screen with warnings. RUST_LOG=info shows them.
         log_filter: "error".to_owned(),
         ..Default::default()
     });
@@ -73,7 +77,7 @@ fn main() -> anyhow::Result<()> {
     let router = Arc::new(Router::new(RouterConfig {
         risk: Some(RISK),
         circuit_breaker: CircuitBreakerConfig {
-            // Short, so that the demonstration is: half a minute to open, and a minute to look at, would be usual.
+            // Short, as this demonstration is. Usual are half a minute for `open_for` and a minute for the window.
             open_for: Duration::from_millis(500),
             max_open_for: Duration::from_secs(4),
             lightweight_window: Duration::from_secs(4),
@@ -84,7 +88,7 @@ fn main() -> anyhow::Result<()> {
     router.reload_model()?;
 
     println!(
-        "Tiny Dancer: {} everyday prompts, each against its {} nearest memories",
+        "Tiny Dancer: {} everyday prompts, each with its {} nearest candidates",
         prompts.len(),
         data::CANDIDATES
     );
@@ -93,17 +97,17 @@ fn main() -> anyhow::Result<()> {
     where_they_went(&router, &prompts)?;
     a_few_prompts(&router, &prompts)?;
     how_long_it_took(&threads, &tokio);
-    let outage = act_out_an_outage(&router, &prompts)?;
+    let outage = simulate_an_outage(&router, &prompts)?;
     the_outage(&outage);
-    turn_away_bad_requests(&router)?;
-    metrics_worth_a_look(&router.export_metrics()?);
+    refuse_bad_requests(&router)?;
+    some_metrics(&router.export_metrics()?);
 
     if let Some(address) = arguments.serve {
         serve(address, arguments.outages, &router, &prompts)?;
-        metrics_worth_a_look(&router.export_metrics()?);
+        some_metrics(&router.export_metrics()?);
     }
     let report = tracing_system.shutdown();
-    one_trace(collector.as_ref(), elsewhere.as_deref());
+    one_trace(collector.as_ref(), external.as_deref());
     println!("  spans: {report}");
     Ok(())
 }
@@ -115,7 +119,7 @@ fn heading(text: &str) {
 /// Latencies in nanoseconds, to three digits.
 type Latencies = Histogram<u64>;
 
-/// Routes every prompt `rounds` times, reports how that went, and measures.
+/// Routes every prompt `rounds` times, reports outcomes, and measures latencies.
 fn route_rounds(
     router: &Router,
     prompts: &[Prompt],
@@ -138,7 +142,7 @@ fn route_rounds(
     Ok(latencies)
 }
 
-/// What might come of a decision: the lightweight model suffices as often as the router believes.
+/// A random outcome: the lightweight model suffices with the confidence of the router as the probability.
 fn outcome(response: &RoutingResponse, chance: &mut impl Rng) -> Outcome {
     let sufficed = response.model == ModelType::Powerful || chance.random::<f32>() < response.confidence;
     let result = if sufficed { OutcomeResult::Sufficed } else { OutcomeResult::Insufficient };
@@ -169,7 +173,7 @@ fn route_from_tokio(router: &Arc<Router>, prompts: &Arc<Vec<Prompt>>) -> anyhow:
         for round in 0..ROUNDS {
             let (router, prompts, progress) =
                 (Arc::clone(router), Arc::clone(prompts), Arc::clone(&progress));
-            // Routing is a few microseconds of arithmetic: it may run on an async worker as it is.
+            // Routing is a few microseconds of arithmetic, so it may run on an async worker.
             tasks.spawn(async move { route_rounds(&router, &prompts, 1, THREADS + round, &progress) });
         }
         let mut all = Latencies::new(3)?;
@@ -206,7 +210,7 @@ fn where_they_went(router: &Router, prompts: &[Prompt]) -> anyhow::Result<()> {
         100.0 * RISK.alpha
     );
     println!(
-        "  of its answers are insufficient, promised with {:.0}% confidence for traffic like the model's own",
+        "  of its answers are insufficient, which is promised with {:.0}% confidence for traffic like the certifying rows",
         100.0 * (1.0 - RISK.delta)
     );
     Ok(())
@@ -261,13 +265,24 @@ struct Outage {
 }
 
 /// Lets every call of the lightweight model fail until its circuit opens, then succeed until it has closed again.
-fn act_out_an_outage(router: &Router, prompts: &[Prompt]) -> anyhow::Result<Outage> {
-    // The good answers of the phases before would lie far back: the circuit looks at some seconds only.
+///
+/// # Errors
+/// If that takes longer than [`LONGEST_OUTAGE`], for example because no request goes to the lightweight model.
+fn simulate_an_outage(router: &Router, prompts: &[Prompt]) -> anyhow::Result<Outage> {
+    // Clears the good answers of the phases before, as if they were older than the circuit's window of some seconds.
     router.reset(Circuit::Lightweight);
     let clock = Clock::system();
     let (start, mut outage) = (clock.tick(), Outage::default());
     let mut answers = OutcomeResult::CallFailed;
     for prompt in prompts.iter().cycle() {
+        ensure!(
+            clock.since(start) < LONGEST_OUTAGE,
+            "the lightweight circuit did not open and close again within {LONGEST_OUTAGE:?}: it is {}, after {} failed \
+             calls of the lightweight model and {} probes",
+            router.circuit_state(Circuit::Lightweight),
+            outage.failed_calls,
+            outage.probes,
+        );
         let before = router.circuit_state(Circuit::Lightweight);
         let response = router.route(prompt.request())?;
         if response.model == ModelType::Lightweight {
@@ -287,7 +302,7 @@ fn act_out_an_outage(router: &Router, prompts: &[Prompt]) -> anyhow::Result<Outa
             CircuitState::Closed if answers == OutcomeResult::Sufficed => break,
             CircuitState::Open => {
                 answers = OutcomeResult::Sufficed;
-                std::thread::sleep(Duration::from_millis(1)); // requests keep coming, but not as fast as they can
+                std::thread::sleep(Duration::from_millis(1)); // requests continue at a lower rate
             }
             CircuitState::Closed | CircuitState::HalfOpen => {}
         }
@@ -296,7 +311,7 @@ fn act_out_an_outage(router: &Router, prompts: &[Prompt]) -> anyhow::Result<Outa
 }
 
 fn the_outage(outage: &Outage) {
-    heading("An outage of the lightweight model, acted out");
+    heading("A simulated outage of the lightweight model");
     println!("  {} failed calls open the circuit;", outage.failed_calls);
     println!("  {} requests meanwhile go to the powerful model, reason circuit_open;", outage.fallbacks);
     println!("  {} probes that succeed close it again.", outage.probes);
@@ -305,9 +320,9 @@ fn the_outage(outage: &Outage) {
     }
 }
 
-/// A few requests that no router should take: each gets an error that says what is wrong.
-fn turn_away_bad_requests(router: &Router) -> anyhow::Result<()> {
-    heading("Bad requests are turned away");
+/// Routes bad requests. Each gives an error that names what is wrong.
+fn refuse_bad_requests(router: &Router) -> anyhow::Result<()> {
+    heading("Bad requests are refused");
     let good = Candidate { embedding: vec![1.0, 0.0], success_rate: 1.0, ..Default::default() };
     let bad = [
         Candidate { embedding: vec![1.0], ..good.clone() },
@@ -316,16 +331,16 @@ fn turn_away_bad_requests(router: &Router) -> anyhow::Result<()> {
     ];
     for candidate in bad {
         match router.route(RoutingRequest::new(&[1.0, 0.0], &[candidate])) {
-            Ok(response) => anyhow::bail!("a bad request was answered: {response:?}"),
+            Ok(response) => anyhow::bail!("a bad request has an answer: {response:?}"),
             Err(error) => println!("  {:<22} {error}", error.kind().name()),
         }
     }
     Ok(())
 }
 
-fn metrics_worth_a_look(metrics: &str) {
-    heading("Metrics worth a look, as Prometheus would scrape them");
-    let worth = [
+fn some_metrics(metrics: &str) {
+    heading("Some metrics, as Prometheus scrapes them");
+    let names = [
         "tiny_dancer_routing_requests_total",
         "tiny_dancer_routing_decisions_total",
         "tiny_dancer_circuit_breaker_transitions_total",
@@ -333,16 +348,16 @@ fn metrics_worth_a_look(metrics: &str) {
         "tiny_dancer_outcomes_total",
         "tiny_dancer_model_info",
     ];
-    let nonzero = |line: &&str| worth.iter().any(|name| line.starts_with(name)) && !line.ends_with(" 0");
+    let nonzero = |line: &&str| names.iter().any(|name| line.starts_with(name)) && !line.ends_with(" 0");
     for line in metrics.lines().filter(nonzero) {
         println!("  {line}");
     }
 }
 
-fn one_trace(collector: Option<&Collector>, elsewhere: Option<&str>) {
+fn one_trace(collector: Option<&Collector>, external: Option<&str>) {
     heading("One request as a trace");
     let Some(collector) = collector else {
-        println!("  sent to {}", elsewhere.unwrap_or_default());
+        println!("  sent to {}", external.unwrap_or_default());
         return;
     };
     let spans = collector.spans();
@@ -379,7 +394,8 @@ fn serve(
     })
 }
 
-/// Some two hundred requests a second of various sizes, some of them without memories or bad, and reloads now and then.
+/// Some two hundred requests a second of several sizes, some of them without candidates or bad, and reloads from time to
+/// time.
 async fn keep_routing(
     router: Arc<Router>,
     prompts: Arc<Vec<Prompt>>,

@@ -1,4 +1,4 @@
-//! Metrics: route a few prompts, report how the chosen models did, and read Prometheus' text.
+//! Metrics: route prompts, report outcomes, and read Prometheus' text.
 //!
 //! ```text
 //! cargo run --release --example metrics_example
@@ -15,11 +15,11 @@ fn main() -> anyhow::Result<()> {
 
     for prompt in &prompts {
         let response = router.route(prompt.request())?;
-        // Here the chosen model would be called. How it did is reported when it is known.
+        // A service calls the chosen model here, and reports the outcome once it is known.
         router.record_outcome(Outcome::new(response.model, OutcomeResult::Sufficed));
     }
 
-    // What a scrape of `/metrics` would answer. Buckets are left out here, to keep it short.
+    // The text of a scrape of `/metrics`. Buckets are left out, to keep it short.
     let metrics = router.export_metrics()?;
     for line in metrics.lines().filter(|line| line.starts_with("tiny_dancer_") && !line.contains("_bucket")) {
         println!("{line}");

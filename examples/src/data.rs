@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 use tiny_dancer::{Candidate, Clock, RoutingRequest};
 
-/// How many remembered profiles a request brings along: as many as the router reads together.
+/// How many candidates a request has: as many as the joint pass reads.
 pub const CANDIDATES: usize = 64;
 
 /// One prompt, ready to be routed.
@@ -19,11 +19,11 @@ pub struct Prompt {
     pub id: String,
     /// One of eighteen kinds.
     pub kind: String,
-    /// What was asked.
+    /// The prompt itself.
     pub text: String,
     /// all-MiniLM-L6-v2's embedding, 384 dimensions.
     pub embedding: Vec<f32>,
-    /// The nearest of what is remembered, nearest first.
+    /// The nearest profiles of the memory, nearest first.
     pub candidates: Vec<Candidate>,
 }
 
@@ -49,7 +49,7 @@ struct ProfileRow {
     access_count: u64,
 }
 
-/// Reads the prompts and the memory, and finds for each prompt its nearest memories: a vector store's work.
+/// Reads the prompts and the memory, and retrieves the candidates of each prompt, as a vector store does.
 ///
 /// # Errors
 /// If a file of `examples/data` can't be read.
@@ -67,7 +67,7 @@ pub fn load() -> anyhow::Result<Vec<Prompt>> {
     Ok(rows.into_iter().zip(embeddings).map(prompt).collect())
 }
 
-/// The remembered profiles, as fresh as if they had been counted now.
+/// The profiles of the memory, as if they were made now.
 fn memory(folder: &Path) -> anyhow::Result<Vec<Candidate>> {
     let created_at = Clock::system().unix_seconds();
     let (rows, embeddings) = read::<ProfileRow>(folder, "memory")?;
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prompts_and_memory_fit_together() {
+    fn every_prompt_has_candidates_of_its_dimension() {
         let prompts = load().unwrap();
         assert_eq!(prompts.len(), 150);
         for prompt in &prompts {
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_memory_comes_first() {
+    fn the_nearest_candidate_comes_first() {
         let at = |x: f32| Candidate { embedding: vec![x, 1.0 - x], ..Default::default() };
         let nearest = nearest(&[1.0, 0.0], &[at(0.1), at(0.9), at(0.5)]);
         assert_eq!(nearest[0].embedding, [0.9, 1.0 - 0.9]);

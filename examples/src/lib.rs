@@ -1,4 +1,4 @@
-//! What the examples share: real prompts and what is remembered, a collector in the process, and things to look at.
+//! What the examples share: real prompts and their memory, a collector in the process, tables and a progress bar.
 
 pub mod collector;
 pub mod data;

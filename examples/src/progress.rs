@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 use tiny_dancer::{Clock, parts::core::Tick};
 
-/// Counts work; appears after two seconds, on a terminal only, and vanishes when the work is done.
+/// Counts finished work. It appears after two seconds, on a terminal only, and disappears when it is dropped.
 #[derive(Debug)]
 pub struct Progress {
     bar: ProgressBar,
@@ -29,7 +29,7 @@ impl Progress {
         Self { bar, start: clock.tick(), clock }
     }
 
-    /// Some parts are done.
+    /// Counts finished parts.
     pub fn advance(&self, parts: u64) {
         let waited = self.bar.is_hidden() && self.clock.since(self.start) > Duration::from_secs(2);
         if waited && std::io::stderr().is_terminal() {

@@ -2,13 +2,12 @@
 
 use std::future::Future;
 
-/// Takes both signals from here on, and returns a future that ends with the first of them. Call it within a tokio runtime.
+/// Handles both signals from now on, and returns a future that ends with the first of them. Call it within a tokio runtime.
 ///
-/// What comes after is up to the program: it lets its server finish, flushes the spans that are left, and returns from
-/// `main`.
+/// Then the program lets its server finish, flushes the remaining spans, and returns from `main`.
 ///
 /// # Errors
-/// If the system refuses to hand over a signal.
+/// If the system refuses a handler of a signal.
 #[cfg(unix)]
 pub fn requested() -> std::io::Result<impl Future<Output = ()> + Send> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -24,11 +23,11 @@ pub fn requested() -> std::io::Result<impl Future<Output = ()> + Send> {
 /// Ctrl-C, where there is no SIGTERM.
 ///
 /// # Errors
-/// None here; the signature is that of other systems.
+/// None; the signature is that of Unix.
 #[cfg(not(unix))]
 pub fn requested() -> std::io::Result<impl Future<Output = ()> + Send> {
     Ok(async {
-        // Without the signal there is nothing to wait for.
+        // An error means that the signal cannot arrive, so waiting ends.
         let _ = tokio::signal::ctrl_c().await;
     })
 }

@@ -48,7 +48,7 @@ impl std::fmt::Display for Table {
     }
 }
 
-/// The start of a text, on one line, in at most so many characters.
+/// The start of a text, on one line, in at most this many characters.
 pub fn shortened(text: &str, characters: usize) -> String {
     let line: String = text.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).collect();
     if line.chars().count() <= characters {

@@ -1,55 +1,95 @@
-//! Decides in about a microsecond whether a lightweight language model suffices for a request, and lets you see why.
+//! Decides in about a microsecond whether a lightweight language model suffices for a request, and shows why.
 //!
-//! This is the facade: one [`Router`] that carries the observers which its cargo features choose, and everything you
-//! need to use it. `metrics` and `tracing` are on by default. Without them the router is the same, decides the same,
-//! and notifies no observer of ours.
+//! This is the facade: one [`Router`] with the observers that its cargo features select, and all types that it needs. The
+//! features `metrics` and `tracing` are on by default; a router without them decides the same.
 //!
-//! # Metrics
+//! ```toml
+//! [dependencies] # Rust 1.95 or later, and a clone of the repository beside your project
+//! tiny-dancer = { path = "../tiny-dancer/crates/tiny-dancer" }
+//! ```
+//!
+//! # Route a request
+//!
+//! Your program keeps a memory of past requests: their embeddings, and how well the lightweight model did. For each query it
+//! retrieves the nearest of them, which are the [`Candidate`]s.
 //!
 //! ```
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let candidates = [tiny_dancer::Candidate { embedding: vec![0.6, 0.8], success_rate: 0.9, ..Default::default() }];
-//! # let request = tiny_dancer::RoutingRequest::new(&[1.0, 0.0], &candidates);
-//! use tiny_dancer::{Router, RouterConfig};
-//! let router = Router::new(RouterConfig::default())?;   // metrics automatically enabled
-//! let response = router.route(request)?;                // automatic instrumentation
-//! # #[cfg(feature = "metrics")] {
-//! let metrics = router.export_metrics()?;
-//! # assert!(metrics.contains("tiny_dancer_routing_requests_total{status=\"success\"} 1"));
-//! # }
-//! # assert_eq!(response.decisions.len(), 1);
-//! # Ok(()) }
+//! use tiny_dancer::{
+//!     Candidate, Clock, ModelType, Outcome, OutcomeResult, RiskBudget, Router, RouterConfig, RoutingRequest,
+//! };
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     // The promise: at most 15% of the lightweight model's answers are insufficient, with 95% confidence.
+//!     let risk = Some(RiskBudget { alpha: 0.15, delta: 0.05 });
+//!     let router = Router::new(RouterConfig { risk, ..Default::default() })?; // metrics automatically enabled
+//!
+//!     // Twelve past requests like the query: the lightweight model was never worse, and better in half of them.
+//!     let candidates = [Candidate {
+//!         id: "password resets".to_string(),
+//!         embedding: vec![0.6, 0.8, 0.0],
+//!         created_at: Clock::system().unix_seconds(),
+//!         access_count: 12,
+//!         success_rate: 1.0,
+//!         win_rate: 0.5,
+//!         ..Default::default()
+//!     }];
+//!     let response = router.route(RoutingRequest::new(&[0.7, 0.7, 0.1], &candidates))?; // automatic instrumentation
+//!     assert_eq!(response.model, ModelType::Lightweight);
+//!     println!("{} because {}", response.model, response.reason); // lightweight because confident
+//!
+//!     // Call the model here. Report how it did: the circuits and the promise depend on it.
+//!     router.record_outcome(Outcome::new(response.model, OutcomeResult::Sufficed));
+//!
+//! #   #[cfg(feature = "metrics")]
+//! #   {
+//!     let metrics = router.export_metrics()?;
+//!     println!("{metrics}");
+//! #   let series = r#"tiny_dancer_outcomes_total{model_type="lightweight",result="sufficed"} 1"#;
+//! #   assert!(metrics.contains(series), "{metrics}");
+//! #   }
+//!     Ok(())
+//! }
 //! ```
+//!
+//! The embedded model can promise an `alpha` of 0.12 or more at a `delta` of 0.05, for traffic like the rows that certified
+//! it; `docs/model.md` describes them.
 //!
 //! # Traces and logs
 //!
 //! ```standalone_crate
 //! # #[cfg(feature = "tracing")]
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let candidates = [tiny_dancer::Candidate { embedding: vec![0.6, 0.8], success_rate: 0.9, ..Default::default() }];
-//! # let request = tiny_dancer::RoutingRequest::new(&[1.0, 0.0], &candidates);
-//! # let router = tiny_dancer::Router::new(tiny_dancer::RouterConfig::default())?;
-//! use tiny_dancer::{TracingConfig, TracingSystem};
-//! let config = TracingConfig { service_name: "my-service".to_string(), otlp_endpoint: Some("http://localhost:4318".to_string()), ..Default::default() };
-//! let tracing_system = TracingSystem::new(config);
-//! tracing_system.init()?;
-//! let response = router.route(request)?;                // tracing automatic
-//! tracing_system.shutdown();
-//! # Ok(()) }
+//! use tiny_dancer::{Router, RouterConfig, RoutingRequest, TracingConfig, TracingSystem};
+//!
+//! # #[cfg(feature = "tracing")]
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let config = TracingConfig {
+//!         service_name: "my-service".to_string(),
+//!         otlp_endpoint: Some("http://localhost:4318".to_string()),
+//!         ..Default::default()
+//!     };
+//!     let tracing_system = TracingSystem::new(config);
+//!     tracing_system.init()?;
+//!
+//!     let router = Router::new(RouterConfig::default())?;
+//!     router.route(RoutingRequest::new(&[0.7, 0.7, 0.1], &[]))?; // tracing automatic
+//!
+//!     println!("{}", tracing_system.shutdown()); // the numbers of flushed, dropped and failed spans
+//!     Ok(())
+//! }
 //! # #[cfg(not(feature = "tracing"))]
 //! # fn main() {}
 //! ```
 //!
 //! # Features
 //!
-//! None of them changes what is decided.
+//! No feature changes a decision.
 //!
 //! | feature | brings | on by default |
 //! | --- | --- | --- |
 //! | `metrics` | Prometheus metrics of every router | yes |
-//! | `tracing` | traces and logs, once `TracingSystem::init` was called | yes |
+//! | `tracing` | traces and logs, once `TracingSystem::init` is called | yes |
 //! | `axum` | the handler of `/metrics` for programs that use `axum`; and `metrics` | no |
-//! | `http` | a small server of `/metrics` for programs that have none; and `axum` | no |
+//! | `http` | a small server of `/metrics` for programs without a web framework; and `axum` | no |
 //! | `gzip` | compressed exports of traces, `TracingConfig::otlp_gzip`; and `tracing` | no |
 //! | `tls` | collectors of traces at `https://` addresses, through rustls; and `tracing` | no |
 //! | `parallel` | requests of very many candidates are prepared in the current rayon pool | no |
@@ -57,14 +97,14 @@
 //!
 //! # What is global
 //!
-//! [`Router::new`] registers the metric families in prometheus' default registry; `TracingSystem::init` installs a
-//! subscriber and a propagator. Nothing else is. A router without globals is given its registry, and the observer of a
-//! tracing system that was not installed; [`Router::builder`] shows both.
+//! [`Router::new`] registers the metric families in prometheus' default registry, and `TracingSystem::init` installs a
+//! subscriber and a propagator. Nothing else is global. [`Router::builder`] makes a router without globals, with a registry
+//! of your own and a tracing system that is not installed.
 //!
 //! # Names
 //!
-//! What most programs need lies flat in this crate, and `use tiny_dancer::*` brings no name that hides another crate's.
-//! All the rest is in [`parts`].
+//! The types that most programs need are at the root of this crate, and `use tiny_dancer::*` imports no name that hides
+//! another crate. Everything else is in [`parts`].
 
 mod router;
 
@@ -86,14 +126,14 @@ pub use tiny_dancer_tracing::{
     InitError, LogFormat, RoutingSpan, TraceContext, TracingConfig, TracingObserver, TracingSystem,
 };
 
-/// The crates that this one is made of.
+/// The crates that this one consists of.
 ///
-/// They are one level down because their short names are those of other crates: `core` and `tracing`.
+/// They are one level down because other crates have the names `core` and `tracing`, too.
 ///
 /// ```
 /// use tiny_dancer::parts::core;
 ///
-/// // A router without observers, and so without telemetry.
+/// // A router without observers has no telemetry.
 /// let router = core::Router::new(core::RouterConfig::default())?;
 /// # Ok::<(), core::ConfigError>(())
 /// ```
@@ -105,17 +145,17 @@ pub mod parts {
     pub use tiny_dancer_tracing as tracing;
 }
 
-/// The README's code runs.
+/// Runs the README's code.
 #[cfg(all(doctest, feature = "axum", feature = "tracing"))]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
-/// ... and the operator's guide's.
+/// Runs the code of the operator's guide.
 #[cfg(all(doctest, feature = "http", feature = "serde", feature = "tracing"))]
 #[doc = include_str!("../../../docs/OBSERVABILITY.md")]
 struct Observability;
 
-/// ... and that of the page on logs.
+/// Runs the code of the page on logs.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/bring-your-own-logs.md")]
 struct BringYourOwnLogs;

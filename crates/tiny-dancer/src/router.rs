@@ -1,4 +1,4 @@
-//! The facade's router: core's, with the observers that cargo features choose.
+//! The facade's router: that of core, with the observers that cargo features select.
 
 use std::sync::Arc;
 use tiny_dancer_core::promise::PromiseState;
@@ -23,22 +23,22 @@ type Tracing = tiny_dancer_tracing::TracingObserver;
 #[cfg(not(feature = "tracing"))]
 type Tracing = ();
 
-/// Decides for each request whether the lightweight model suffices, and notifies the observers that ride inside.
+/// Decides for each request whether the lightweight model suffices, and notifies its observers.
 ///
-/// It is the same type under every cargo feature; `O` is an observer of your own, beside ours. [`Router::builder`] takes
-/// a registry, labels and a tracing system of yours.
+/// It is the same type under every cargo feature. `O` is an observer of your own, in addition to tracing and metrics.
+/// [`Router::builder`] accepts a registry, labels and a tracing system of your own.
 ///
-/// Observers are notified in the order tracing, metrics, yours, and of ends in the opposite order: what your observer
-/// logs stands inside the request's span.
+/// Observers are notified in the order tracing, metrics, `O`, and of ends in the opposite order. So the log lines of your
+/// observer are inside the request's span.
 pub struct Router<O: Observer = ()>(tiny_dancer_core::Router<(Tracing, Metrics, O)>);
 
-/// Why a router could not be made. The text of each holds its cause's.
+/// Why a router could not be built. Each text includes that of its cause.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// [`RouterBuilder::collector`] was called beside `registry` or `label`, which the collector has already.
+    /// [`RouterBuilder::collector`] was called together with `registry` or `label`. A collector has its own.
     #[cfg(feature = "metrics")]
-    #[error("collector is given beside registry or label, which it already has")]
+    #[error("a collector cannot be combined with a registry or a label: it has its own")]
     Collector,
     /// The configuration is out of range, or its model could not be loaded.
     #[error("the configuration is not valid: {0}")]
@@ -50,11 +50,20 @@ pub enum BuildError {
 }
 
 impl Router {
-    /// A router with the observers that cargo features choose.
+    /// A router with the observers that cargo features select.
     ///
-    /// With `metrics`, the first one registers the metric families in prometheus' default registry; later ones share
-    /// them and add up. With `tracing`, it picks up the system that `TracingSystem::init` installs, before or after. With
-    /// both, what becomes of spans is a metric, too: `tiny_dancer_spans_total`.
+    /// With `metrics`, the first router registers the metric families in prometheus' default registry; later ones share
+    /// them and add up. With `tracing`, the router uses the system that `TracingSystem::init` installs, before or after.
+    /// With both, `tiny_dancer_spans_total` counts the spans by result.
+    ///
+    /// ```
+    /// use tiny_dancer::{Reason, Router, RouterConfig, RoutingRequest};
+    ///
+    /// let router = Router::new(RouterConfig::default())?;
+    /// let response = router.route(RoutingRequest::new(&[0.8, 0.6], &[]))?;
+    /// assert_eq!(response.reason, Reason::NoEvidence); // a request without candidates
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// If the configuration is not valid, or if the default registry refuses a family.
@@ -62,8 +71,25 @@ impl Router {
         Self::builder(config).build()
     }
 
-    /// Begins a router whose registry, labels, tracing system or further observer are yours. What the builder is not
-    /// given is as in [`new`](Self::new).
+    /// Begins a router with a registry, labels, a tracing system or an observer of your own. The rest is as in
+    /// [`new`](Self::new).
+    ///
+    /// ```
+    /// # #[cfg(feature = "metrics")]
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use prometheus::Registry;
+    /// use tiny_dancer::{Router, RouterConfig};
+    ///
+    /// let registry = Registry::new();
+    /// let router = |name| Router::builder(RouterConfig::default()).registry(&registry).label("router", name).build();
+    /// let (support, sales) = (router("support")?, router("sales")?);
+    /// # let _ = sales;
+    /// let series = r#"tiny_dancer_requests_in_flight{router="sales"} 0"#;
+    /// assert!(support.export_metrics()?.contains(series));
+    /// # Ok(()) }
+    /// # #[cfg(not(feature = "metrics"))]
+    /// # fn main() {}
+    /// ```
     pub fn builder(config: RouterConfig) -> RouterBuilder {
         RouterBuilder {
             config,
@@ -76,7 +102,7 @@ impl Router {
     }
 }
 
-/// Makes a [`Router`] from a configuration, and from what of its telemetry is yours.
+/// Builds a [`Router`] from a configuration, with telemetry of your own.
 ///
 /// ```
 /// # #[cfg(all(feature = "metrics", feature = "tracing"))]
@@ -99,7 +125,7 @@ impl Router {
 /// # #[cfg(not(all(feature = "metrics", feature = "tracing")))]
 /// # fn main() {}
 /// ```
-#[must_use = "a builder makes a router when `build` is called"]
+#[must_use = "only `build` makes a router"]
 pub struct RouterBuilder<O: Observer = ()> {
     config: RouterConfig,
     #[cfg(feature = "metrics")]
@@ -119,39 +145,39 @@ struct Counting {
 }
 
 impl<O: Observer> RouterBuilder<O> {
-    /// Registers the metric families here instead of in prometheus' default registry.
+    /// Registers the metric families in this registry instead of prometheus' default registry.
     #[cfg(feature = "metrics")]
     pub fn registry(mut self, registry: &Registry) -> Self {
         self.counting.registry = Some(registry.clone());
         self
     }
 
-    /// Puts a label on all series of this router, beside those of earlier calls, so that several routers on one registry
-    /// can be told apart. They need the same names of labels, and each of them other values.
+    /// Puts a label on all series of this router, in addition to those of earlier calls. Labels distinguish several routers
+    /// on one registry, which need the same names of labels and different values.
     #[cfg(feature = "metrics")]
     pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.counting.labels.push((name.into(), value.into()));
         self
     }
 
-    /// Counts with this collector: one with prices or buckets of its own, or the clone of another router's, with which
-    /// this router then adds up. A collector has its registry and labels already.
+    /// Counts with this collector, for example one with prices. With a clone of another router's collector, the two
+    /// routers add up. A collector has its own registry and labels.
     #[cfg(feature = "metrics")]
     pub fn collector(mut self, collector: tiny_dancer_metrics::MetricsCollector) -> Self {
         self.counting.collector = Some(collector);
         self
     }
 
-    /// Records with this observer, which is `TracingSystem::observer()` of a system that was not installed, instead of
-    /// the installed system's. Where routers share their metric families, `tiny_dancer_spans_total` shows the system of
-    /// the router that was made last.
+    /// Records with this observer instead of that of the installed system: with `TracingSystem::observer()` of a system that
+    /// is not installed. If routers share their metric families, `tiny_dancer_spans_total` shows the system of the router
+    /// that was built last.
     #[cfg(feature = "tracing")]
     pub fn tracing(mut self, observer: tiny_dancer_tracing::TracingObserver) -> Self {
         self.tracing = observer;
         self
     }
 
-    /// Adds an observer of yours, and replaces an earlier one. A tuple holds several.
+    /// Sets an observer of your own, instead of an earlier one. A tuple holds several.
     pub fn observer<P: Observer>(self, observer: P) -> RouterBuilder<P> {
         RouterBuilder {
             config: self.config,
@@ -163,13 +189,13 @@ impl<O: Observer> RouterBuilder<O> {
         }
     }
 
-    /// Makes the router.
+    /// Builds the router.
     ///
     /// # Errors
-    /// If the configuration or a label is not valid, or if the registry refuses a family: it has those of another router
-    /// with the same labels, for one. Nothing stays registered then.
+    /// If the configuration or a label is not valid, or if the registry refuses a family, for example because it has that of
+    /// another router with the same labels. Nothing stays registered then.
     pub fn build(self) -> Result<Router<O>, BuildError> {
-        // What is not valid is found before anything is registered, since counts outlive their collectors.
+        // The configuration is checked before anything is registered, since counts outlive their collectors.
         let router = tiny_dancer_core::Router::new(self.config)?;
         #[cfg(feature = "tracing")]
         let tracing = self.tracing;
@@ -180,14 +206,14 @@ impl<O: Observer> RouterBuilder<O> {
         #[cfg(not(feature = "metrics"))]
         let metrics = ();
         #[cfg(all(feature = "metrics", feature = "tracing"))]
-        show_spans(&metrics, tracing.clone());
+        watch_spans(&metrics, tracing.clone());
         Ok(Router(router.observed_by((tracing, metrics, self.observer))))
     }
 }
 
 #[cfg(feature = "metrics")]
 impl Counting {
-    /// The collector that was given, or one that is registered here.
+    /// The given collector, or a new one.
     fn collector(self) -> Result<Metrics, BuildError> {
         match (self.collector, self.registry) {
             (Some(collector), None) if self.labels.is_empty() => Ok(collector),
@@ -208,7 +234,7 @@ impl<O: Observer> std::fmt::Debug for RouterBuilder<O> {
 }
 
 impl<O: Observer> Router<O> {
-    /// A router with an observer of yours beside ours: `Router::builder(config).observer(observer).build()`.
+    /// A router with an observer of your own: `Router::builder(config).observer(observer).build()`.
     ///
     /// # Errors
     /// As [`Router::new`].
@@ -216,34 +242,34 @@ impl<O: Observer> Router<O> {
         Router::builder(config).observer(observer).build()
     }
 
-    /// Everything in this router's registry as Prometheus text: its families, those of others, yours.
+    /// All families of this router's registry, those of other collectors too, in Prometheus' text format.
     ///
     /// # Errors
-    /// If another collector in the registry gives what cannot be written.
+    /// If a family of another collector cannot be written as text.
     #[cfg(feature = "metrics")]
     pub fn export_metrics(&self) -> Result<String, tiny_dancer_metrics::ExportError> {
         self.0.observer().1.export_metrics()
     }
 
-    /// The registry that this router's families are in, for the handler of `/metrics`.
+    /// The registry that holds this router's families, for the handler of `/metrics`.
     #[cfg(feature = "metrics")]
     pub fn registry(&self) -> &Registry {
         self.0.observer().1.registry()
     }
 
-    /// Routes one request. Allocates twice for any number of candidates, beside what observers allocate.
+    /// Routes one request. Allocates twice for any number of candidates; observers may allocate more.
     ///
     /// # Errors
-    /// Names the query, or the candidate, that is not valid; or says which circuit is open, where the configuration asks
-    /// for that; or that the model's output is no number.
+    /// If the query or a candidate is bad, if the model's output is not finite, or, with `OnOpen::Reject`, if a circuit is
+    /// open: [`RouteError`] lists the cases.
     pub fn route(&self, request: RoutingRequest<'_>) -> Result<RoutingResponse, RouteError> {
         self.0.route(request)
     }
 
-    /// Routes one request into a response that is kept for reuse, and allocates nothing once that has held as many
+    /// Routes one request into a response that is reused. It allocates nothing once the response has held as many
     /// candidates.
     ///
-    /// After an error the response says what [`RoutingResponse::default`] says.
+    /// After an error the response is equal to [`RoutingResponse::default`].
     ///
     /// # Errors
     /// As [`route`](Self::route).
@@ -268,7 +294,7 @@ impl<O: Observer> Router<O> {
         self.0.route_set(query, set, top_k)
     }
 
-    /// [`route_set`](Self::route_set) into a response that is kept for reuse.
+    /// [`route_set`](Self::route_set) into a response that is reused.
     ///
     /// # Errors
     /// As [`route`](Self::route).
@@ -282,9 +308,10 @@ impl<O: Observer> Router<O> {
         self.0.route_set_into(query, set, top_k, response)
     }
 
-    /// Routes several requests, in their order and with the same bits as one by one; with feature `parallel` in the
-    /// current rayon pool. Observers are called on the thread that routes, and each request's trace has the parent that
-    /// was current here.
+    /// Routes several requests. The answers are in the order of the requests, with the same bits as one by one.
+    ///
+    /// Feature `parallel` splits them over the current rayon pool. Observers are called on the thread that routes, and the
+    /// parent of each request's trace is the span that is current on the calling thread.
     ///
     /// # Errors
     /// As [`route`](Self::route), each request by itself.
@@ -292,16 +319,28 @@ impl<O: Observer> Router<O> {
         self.0.route_batch(requests)
     }
 
-    /// Takes the report of how the chosen model did: once a request, as late as the caller likes.
+    /// Records the outcome of the chosen model: once per request, at any time.
+    ///
+    /// ```
+    /// use tiny_dancer::{ModelType, Outcome, OutcomeResult, Router, RouterConfig};
+    ///
+    /// let router = Router::new(RouterConfig::default())?;
+    /// router.record_outcome(Outcome::new(ModelType::Lightweight, OutcomeResult::Insufficient));
+    /// # #[cfg(feature = "metrics")] {
+    /// let series = r#"tiny_dancer_outcomes_total{model_type="lightweight",result="insufficient"} 1"#;
+    /// assert!(router.export_metrics()?.contains(series));
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn record_outcome(&self, outcome: Outcome) {
         self.0.record_outcome(outcome);
     }
 
-    /// Loads the model anew from where the configuration says, while requests go on. A bad file leaves the old model
-    /// serving.
+    /// Loads the configured model again, while requests continue. If the file is bad, or if the model cannot promise the
+    /// configured risk, the old model continues to serve.
     ///
     /// # Errors
-    /// If the model cannot be loaded, or cannot keep the configured risk.
+    /// If the model cannot be loaded, or cannot promise the configured risk.
     pub fn reload_model(&self) -> Result<Arc<Model>, LoadError> {
         self.0.reload_model()
     }
@@ -311,7 +350,7 @@ impl<O: Observer> Router<O> {
         self.0.model()
     }
 
-    /// The configuration, as it was checked.
+    /// The configuration.
     pub fn config(&self) -> &RouterConfig {
         self.0.config()
     }
@@ -321,12 +360,12 @@ impl<O: Observer> Router<O> {
         self.0.thresholds()
     }
 
-    /// What outcomes say of the promised risk; `None` where none was promised.
+    /// The state of the promise; `None` where no risk is promised.
     pub fn promise(&self) -> Option<PromiseState> {
         self.0.promise()
     }
 
-    /// Forgets what outcomes said of the promised risk: the promise counts as kept from here on.
+    /// Restarts the test of the promise without any outcome: the promise counts as kept.
     pub fn reset_promise(&self) {
         self.0.reset_promise();
     }
@@ -336,7 +375,7 @@ impl<O: Observer> Router<O> {
         &self.0.observer().2
     }
 
-    /// The state of a circuit. An open one becomes half-open with the first request after its time.
+    /// The state of a circuit. An open circuit becomes half-open at the first request after its open time.
     pub fn circuit_state(&self, circuit: Circuit) -> CircuitState {
         self.0.circuit_state(circuit)
     }
@@ -346,21 +385,21 @@ impl<O: Observer> Router<O> {
         self.0.force_open(circuit);
     }
 
-    /// Closes a circuit and keeps it closed, failures or not, until [`reset`](Self::reset) or
-    /// [`force_open`](Self::force_open).
+    /// Closes a circuit and ignores failures, until [`reset`](Self::reset) or [`force_open`](Self::force_open).
     pub fn force_closed(&self, circuit: Circuit) {
         self.0.force_closed(circuit);
     }
 
-    /// Closes a circuit and forgets its failures.
+    /// Closes a circuit and clears its failures.
     pub fn reset(&self, circuit: Circuit) {
         self.0.reset(circuit);
     }
 }
 
-/// Metrics and tracing don't know each other: what became of spans is carried over here, at each scrape.
+/// Lets each scrape read the counts of spans. The crates of metrics and tracing are independent of each other, so the
+/// facade connects them.
 #[cfg(all(feature = "metrics", feature = "tracing"))]
-fn show_spans(metrics: &Metrics, tracing: Tracing) {
+fn watch_spans(metrics: &Metrics, tracing: Tracing) {
     metrics.watch_spans(move || {
         let counts = tracing.counts()?;
         Some(tiny_dancer_metrics::Spans {

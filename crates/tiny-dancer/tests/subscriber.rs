@@ -1,7 +1,7 @@
-//! A subscriber of the user's own. A program by itself: where another thread writes the first line of a kind at the same
-//! time as a subscriber is made, `tracing` may take that kind of line for one that no subscriber enables.
+//! A user's subscriber. This is a test program of its own: if another thread writes the first line of a kind while a
+//! subscriber is made, `tracing` may store that no subscriber enables this kind.
 #![cfg(feature = "tracing")]
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+#![expect(clippy::unwrap_used, reason = "tests and their helper functions fail by panicking")]
 
 use std::sync::{Arc, Mutex};
 use tiny_dancer::{Router, RouterConfig, RoutingRequest};
@@ -24,7 +24,7 @@ impl<S: tracing::Subscriber> Layer<S> for Messages {
 }
 
 #[test]
-fn a_subscriber_of_the_users_own_receives_the_log_lines() {
+fn a_users_subscriber_receives_the_log_lines() {
     let messages = Messages::default();
     let subscriber = tracing_subscriber::registry().with(messages.clone());
     tracing::subscriber::with_default(subscriber, || {

@@ -1,5 +1,5 @@
-//! Runs each example as a user would, and reads what it prints.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+//! Runs each example as a user does, and checks its output.
+#![expect(clippy::unwrap_used, reason = "tests and their helper functions fail by panicking")]
 
 #[cfg(unix)]
 mod service;
@@ -39,8 +39,8 @@ fn output(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Fails where a bucket holds more than a fifth of these values and more than one value, which no bound can divide.
-fn are_told_apart(name: &str, values: &[f32], threshold: f64) {
+/// Fails if a bucket holds more than a fifth of these values. Equal values may be more, since no bound divides them.
+fn no_bucket_is_too_full(name: &str, values: &[f32], threshold: f64) {
     let family = CATALOGUE.iter().find(|family| family.name == name).unwrap();
     let Kind::Histogram { buckets } = family.kind else { panic!("{name} has no buckets") };
     assert!(buckets.contains(&threshold), "{name}: the default threshold is no bound");
@@ -68,8 +68,8 @@ fn no_bucket_holds_more_than_a_fifth_of_the_everyday_prompts_candidates() {
         .collect();
     let confidences: Vec<_> = decisions.iter().map(|decision| decision.confidence).collect();
     let uncertainties: Vec<_> = decisions.iter().map(|decision| decision.uncertainty).collect();
-    are_told_apart("tiny_dancer_confidence_scores", &confidences, 0.85);
-    are_told_apart("tiny_dancer_uncertainty_estimates", &uncertainties, 0.15);
+    no_bucket_is_too_full("tiny_dancer_confidence_scores", &confidences, 0.85);
+    no_bucket_is_too_full("tiny_dancer_uncertainty_estimates", &uncertainties, 0.15);
 }
 
 /// The value of a series in Prometheus' text.
@@ -78,9 +78,8 @@ fn series(text: &str, name: &str) -> f64 {
     line.unwrap_or_else(|| panic!("{name} is not in\n{text}")).parse().unwrap()
 }
 
-fn names_of_all_spans() -> [&'static str; 5] {
-    let [a, b, c, d] = Stage::ALL.map(Stage::name);
-    [RequestStart::NAME, a, b, c, d]
+fn names_of_all_spans() -> impl Iterator<Item = &'static str> {
+    std::iter::once(RequestStart::NAME).chain(Stage::ALL.map(Stage::name))
 }
 
 #[test]
@@ -132,13 +131,13 @@ fn child<'a>(spans: &'a [Span], name: &str, trace: &[u8], parent: &[u8]) -> &'a 
     only
 }
 
-/// Fails unless this request has its decision below it, and the outgoing call, and below that what the other server did.
-fn both_hops_are_below(asked: &Span, spans: &[Span]) {
-    assert_eq!(asked.kind(), SpanKind::Server);
-    let below = |name, parent: &Span| child(spans, name, &asked.trace_id, &parent.span_id);
-    let decision = below(RequestStart::NAME, asked);
+/// Fails unless the decision and the outgoing call are below this request's span, and the other server's below the call.
+fn both_hops_are_below(request: &Span, spans: &[Span]) {
+    assert_eq!(request.kind(), SpanKind::Server);
+    let below = |name, parent: &Span| child(spans, name, &request.trace_id, &parent.span_id);
+    let decision = below(RequestStart::NAME, request);
     below(Stage::UncertaintyEstimation.name(), decision);
-    let call = below("chat", asked);
+    let call = below("chat", request);
     assert_eq!(call.kind(), SpanKind::Client);
     assert_eq!(below("POST /{model}", call).kind(), SpanKind::Server);
 }
@@ -152,16 +151,16 @@ fn the_axum_service_keeps_one_trace_from_the_caller_to_the_model() {
 
     // A caller in a sampled trace: the first hop is below the caller's span.
     let (trace, parent) = (0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c_u128, 0xb7ad_6b71_6920_3331_u64);
-    let asked = child(&spans, "GET /ask/{prompt}", &trace.to_be_bytes(), &parent.to_be_bytes());
-    both_hops_are_below(asked, &spans);
+    let request = child(&spans, "GET /ask/{prompt}", &trace.to_be_bytes(), &parent.to_be_bytes());
+    both_hops_are_below(request, &spans);
 
     // Callers without a trace, or with a broken header, each begin one. An unsampled trace is recorded at neither hop.
     let begun: Vec<_> = roots(&spans).into_iter().filter(|root| root.parent_span_id.is_empty()).collect();
     let [first, second] = begun[..] else { panic!("{} traces begun: {text}", begun.len()) };
     assert_ne!(first.trace_id, second.trace_id);
-    for asked in [first, second] {
-        assert_eq!(asked.name, "GET /ask/{prompt}");
-        both_hops_are_below(asked, &spans);
+    for request in [first, second] {
+        assert_eq!(request.name, "GET /ask/{prompt}");
+        both_hops_are_below(request, &spans);
     }
     assert_eq!(roots(&spans).len(), 3);
     let unsampled = "1af7651916cd43dd8448eb211c80319c";
@@ -172,28 +171,28 @@ fn the_axum_service_keeps_one_trace_from_the_caller_to_the_model() {
 fn the_axum_service_draws_its_traces() {
     let text = output(&mut example("axum_service"));
     assert_eq!(text.matches("\n  trace ").count(), 3, "{text}");
-    for name in names_of_all_spans().into_iter().chain(["GET /ask/{prompt}", "chat", "POST /{model}"]) {
+    for name in names_of_all_spans().chain(["GET /ask/{prompt}", "chat", "POST /{model}"]) {
         assert!(text.matches(name).count() >= 3, "{name} is not in each trace: {text}");
     }
-    assert!(text.contains("not recorded, as the caller's trace is not"), "{text}");
+    assert!(text.contains("not recorded, since the caller's trace is not"), "{text}");
 }
 
 #[test]
-fn full_observability_tells_the_whole_story() {
+fn full_observability_prints_all_of_its_parts() {
     let text = output(&mut example("full_observability"));
     for heading in [
         "Where the prompts go, and why",
         "A few of them",
         "How long a decision takes",
-        "An outage of the lightweight model, acted out",
-        "Bad requests are turned away",
-        "Metrics worth a look",
+        "A simulated outage of the lightweight model",
+        "Bad requests are refused",
+        "Some metrics",
         "One request as a trace",
     ] {
         assert!(text.contains(heading), "{heading} is missing:\n{text}");
     }
-    let story = &text[text.find("acted out").unwrap()..];
-    let states: Vec<_> = story
+    let outage = &text[text.find("A simulated outage").unwrap()..];
+    let states: Vec<_> = outage
         .lines()
         .skip_while(|line| !line.contains("after"))
         .take_while(|line| line.contains("after"))
@@ -203,7 +202,7 @@ fn full_observability_tells_the_whole_story() {
     for name in names_of_all_spans() {
         assert!(text.contains(name), "{name} is not in the trace:\n{text}");
     }
-    // Two phases of 40 rounds, two looks, and the outage's.
+    // Two phases of 40 rounds, two rounds for the tables, and the outage.
     let routed = series(&text, "tiny_dancer_routing_requests_total{status=\"success\"}");
     assert!(routed >= 2.0 * 40.0 * 150.0 + 300.0, "{routed}");
     assert!(series(&text, "tiny_dancer_routing_requests_total{status=\"fallback\"}") > 0.0);
@@ -211,7 +210,7 @@ fn full_observability_tells_the_whole_story() {
 }
 
 #[test]
-fn an_own_registry_and_an_own_tracing_system_both_receive_what_a_router_does() {
+fn a_given_registry_and_a_given_tracing_system_both_receive_a_routers_telemetry() {
     let (collector, registry) = (Collector::start().unwrap(), Registry::new());
     let config = TracingConfig { otlp_endpoint: Some(collector.endpoint()), ..Default::default() };
     let system = TracingSystem::new(config);
@@ -243,7 +242,7 @@ impl Drop for Running {
     }
 }
 
-/// The head and the body of an answer that is one.
+/// The head and the body of a successful answer.
 fn answer(address: &str, path: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").unwrap();
@@ -258,7 +257,7 @@ fn get(address: &str, path: &str) -> String {
     answer(address, path).1
 }
 
-/// An example that serves, up to the line that says where.
+/// Starts an example that serves, and reads up to the line with its address.
 fn serving(command: &mut Command) -> (Running, String, impl Iterator<Item = String> + use<>) {
     command.args(["--serve", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut running = Running(command.spawn().unwrap());
@@ -268,7 +267,7 @@ fn serving(command: &mut Command) -> (Running, String, impl Iterator<Item = Stri
     (running, address, lines)
 }
 
-/// Sends a signal as a supervisor does, and returns what the program prints until it has ended well.
+/// Sends a signal as a supervisor does, and returns what the program prints until its successful end.
 #[cfg(unix)]
 fn ended_by(signal: &str, mut running: Running, lines: impl Iterator<Item = String>) -> String {
     let kill = format!("kill -s {signal} {}", running.0.id());
@@ -279,7 +278,7 @@ fn ended_by(signal: &str, mut running: Running, lines: impl Iterator<Item = Stri
     text
 }
 
-/// How many spans the program says that it flushed, and no other.
+/// How many spans the program reports as flushed. Fails if it reports lost ones.
 #[cfg(unix)]
 fn flushed(text: &str) -> usize {
     let report = text.lines().find_map(|line| line.trim().strip_prefix("spans: ")).expect("a report");
@@ -340,6 +339,6 @@ fn full_observability_serves_metrics_while_it_keeps_routing() {
     let routed =
         || series(&get(&address, "/metrics"), "tiny_dancer_routing_requests_total{status=\"success\"}");
     let before = routed();
-    // As many scrapes as it takes: the traffic goes on by itself.
+    // The traffic continues by itself, so a later scrape shows more.
     assert!((0..10_000).any(|_| routed() > before), "it stopped routing");
 }

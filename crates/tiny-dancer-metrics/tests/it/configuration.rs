@@ -56,7 +56,7 @@ fn the_maximum_number_of_buckets_fits() {
 
 #[test]
 fn durations_fall_into_configured_buckets() {
-    /// Lets the clock go on within each request.
+    /// Advances the clock within each request.
     struct Slow(tiny_dancer_core::ManualClock);
     impl Observer for Slow {
         type Request = ();
@@ -82,15 +82,15 @@ fn durations_fall_into_configured_buckets() {
 }
 
 #[test]
-fn buckets_that_cannot_be_are_refused_with_the_familys_name() {
-    let bad: [(&str, &[f64]); 5] = [
+fn invalid_buckets_are_refused_with_the_familys_name() {
+    let bad: &[(&str, &[f64])] = &[
         ("tiny_dancer_confidence_scores", &[0.5, 0.4]),
         ("tiny_dancer_confidence_scores", &[2.0]),
         ("tiny_dancer_routing_latency_seconds", &[]),
         ("tiny_dancer_errors_total", &[0.5]),
         ("confidence_scores", &[0.5]),
     ];
-    for (family, bounds) in bad {
+    for &(family, bounds) in bad {
         let error = with_buckets(family, bounds).unwrap_err();
         let RegisterError::Buckets { family: named, .. } = &error else { panic!("{family}: {error}") };
         assert_eq!(named, family);

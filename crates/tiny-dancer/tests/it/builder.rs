@@ -1,4 +1,4 @@
-//! A router whose registry, labels and tracing system are the user's.
+//! Routers with a registry, labels, a collector and a tracing system of the user.
 
 use crate::Decisions;
 use prometheus::{IntCounter, Registry};
@@ -13,7 +13,7 @@ fn fallback(router: &Router<impl tiny_dancer::Observer>) {
 }
 
 #[test]
-fn an_own_registry_has_the_families_with_the_labels_and_the_default_registry_has_not() {
+fn the_families_are_in_the_given_registry_with_the_labels_and_not_in_the_default_registry() {
     let registry = Registry::new();
     let router = Router::builder(RouterConfig::default())
         .registry(&registry)
@@ -30,13 +30,13 @@ fn an_own_registry_has_the_families_with_the_labels_and_the_default_registry_has
     assert!(
         samples.clone().count() > 100 && samples.clone().all(|line| line.contains(r#"router="support""#))
     );
-    assert_eq!(router.observer().0.load(Ordering::Relaxed), 1, "the user's observer rides along");
+    assert_eq!(router.observer().0.load(Ordering::Relaxed), 1, "the user's observer is notified");
     let default = prometheus::TextEncoder::new().encode_to_string(&prometheus::gather()).unwrap();
     assert!(!default.contains("support"));
 }
 
 #[test]
-fn labels_tell_routers_on_one_registry_apart() {
+fn labels_distinguish_routers_on_one_registry() {
     let registry = Registry::new();
     let router = |name| {
         Router::builder(RouterConfig::default()).registry(&registry).label("router", name).build().unwrap()
@@ -52,7 +52,7 @@ fn labels_tell_routers_on_one_registry_apart() {
 }
 
 #[test]
-fn a_label_that_cannot_be_one_is_refused_by_name() {
+fn an_invalid_label_is_refused_by_name() {
     for name in ["", "1st", "le", "__name__", "status", "two words"] {
         let error =
             Router::builder(RouterConfig::default()).registry(&Registry::new()).label(name, "x").build();
@@ -64,7 +64,7 @@ fn a_label_that_cannot_be_one_is_refused_by_name() {
 }
 
 #[test]
-fn a_refused_configuration_leaves_the_registry_as_it_was() {
+fn a_refused_configuration_leaves_the_registry_unchanged() {
     let registry = Registry::new();
     let config = RouterConfig { confidence_threshold: 85.0, ..Default::default() };
     Router::builder(config).registry(&registry).build().unwrap_err();
@@ -72,7 +72,7 @@ fn a_refused_configuration_leaves_the_registry_as_it_was() {
 }
 
 #[test]
-fn a_second_router_with_the_same_labels_is_refused_with_the_family() {
+fn a_second_router_with_the_same_labels_is_refused_by_family() {
     let registry = Registry::new();
     let build = || Router::builder(RouterConfig::default()).registry(&registry).build();
     let _first = build().unwrap();
@@ -81,7 +81,7 @@ fn a_second_router_with_the_same_labels_is_refused_with_the_family() {
 }
 
 #[test]
-fn a_collector_of_the_users_brings_prices_and_is_shared_by_its_clones() {
+fn a_users_collector_has_prices_and_is_shared_by_its_clones() {
     let registry = Registry::new();
     let prices = Some(Prices { lightweight: 0.25, powerful: 2.0, repeated: false });
     let config = MetricsConfig { prices, ..Default::default() };
@@ -98,10 +98,10 @@ fn a_collector_of_the_users_brings_prices_and_is_shared_by_its_clones() {
 }
 
 #[test]
-fn every_refusal_says_its_cause() {
+fn every_error_includes_its_cause() {
     let registry = Registry::new();
-    let theirs = IntCounter::new("tiny_dancer_routing_requests_total", "Theirs.").unwrap();
-    registry.register(Box::new(theirs)).unwrap();
+    let existing = IntCounter::new("tiny_dancer_routing_requests_total", "Another family.").unwrap();
+    registry.register(Box::new(existing)).unwrap();
     let risk = Some(tiny_dancer::RiskBudget { alpha: 0.001, delta: 0.05 });
     let refused = [
         (RouterConfig { confidence_threshold: 85.0, ..Default::default() }, "85"),
@@ -117,10 +117,10 @@ fn every_refusal_says_its_cause() {
 
 #[cfg(feature = "tracing")]
 #[test]
-fn metrics_in_an_own_registry_and_spans_of_an_own_tracing_system_both_arrive() {
+fn a_given_registry_and_a_given_tracing_system_both_receive_what_a_router_does() {
     use tiny_dancer::{TracingConfig, TracingSystem};
     let registry = Registry::new();
-    // Nothing listens there, so that the spans are lost, and counted.
+    // Nothing listens at this port, so the spans are lost and counted.
     let otlp_endpoint = Some("http://127.0.0.1:1".to_owned());
     let config = TracingConfig {
         otlp_endpoint,
@@ -136,7 +136,7 @@ fn metrics_in_an_own_registry_and_spans_of_an_own_tracing_system_both_arrive() {
         .unwrap();
     router.route(RoutingRequest::new(&[1.0, 0.0], &crate::candidates())).unwrap();
     let report = system.shutdown();
-    assert!(report.lost() >= 5, "{report}: the request's span, and its stages'");
+    assert!(report.lost() >= 5, "{report}: the spans of the request and its stages");
     let text = router.export_metrics().unwrap();
     for series in [
         r#"tiny_dancer_routing_requests_total{router="support",status="success"} 1"#.to_owned(),

@@ -1,6 +1,5 @@
-//! What the facade adds to core: observers that ride inside, chosen by cargo features, and the same router with
-//! any of them.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+//! What the facade adds to core: observers that cargo features select, and the same router with any of them.
+#![expect(clippy::unwrap_used, reason = "tests and their helper functions fail by panicking")]
 
 #[cfg(feature = "metrics")]
 mod builder;
@@ -42,7 +41,7 @@ fn candidates() -> [Candidate; 2] {
 }
 
 #[test]
-fn it_decides_what_core_decides() {
+fn the_facade_decides_what_core_decides() {
     let candidates = candidates();
     let request =
         RoutingRequest { query: Query { now: Some(7), ..Query::new(&[1.0, 0.0]) }, candidates: &candidates };
@@ -53,7 +52,7 @@ fn it_decides_what_core_decides() {
 }
 
 #[test]
-fn an_observer_of_the_users_own_is_notified_beside_ours() {
+fn a_users_observer_is_notified_too() {
     let router = Router::with_observer(RouterConfig::default(), Decisions::default()).unwrap();
     let candidates = candidates();
     router.route(RoutingRequest::new(&[1.0, 0.0], &candidates)).unwrap();
@@ -70,7 +69,7 @@ fn a_bad_configuration_is_refused_with_its_field() {
 }
 
 #[test]
-fn circuits_model_and_thresholds_are_cores() {
+fn circuits_model_and_thresholds_are_those_of_core() {
     let router = Router::new(RouterConfig::default()).unwrap();
     router.force_open(Circuit::Lightweight);
     assert_eq!(router.circuit_state(Circuit::Lightweight), CircuitState::Open);
@@ -91,7 +90,7 @@ mod metrics {
         line.unwrap_or_else(|| panic!("{series} is not in\n{text}")).parse().unwrap()
     }
 
-    /// Other tests of this process count in the same registry, so that only a lower bound can be known.
+    /// Other tests of this process count in the same registry, so only a lower bound is certain.
     fn fallbacks(router: &Router) -> f64 {
         value(&router.export_metrics().unwrap(), "tiny_dancer_routing_requests_total{status=\"fallback\"}")
     }
@@ -108,18 +107,18 @@ mod metrics {
     }
 
     #[test]
-    fn a_family_of_the_users_own_is_exported_too() {
-        let counter = prometheus::IntCounter::new("mine_total", "Mine.").unwrap();
+    fn a_users_family_is_exported_too() {
+        let counter = prometheus::IntCounter::new("other_total", "Another family.").unwrap();
         prometheus::default_registry().register(Box::new(counter.clone())).unwrap();
         counter.inc_by(7);
         let text = Router::new(RouterConfig::default()).unwrap().export_metrics().unwrap();
-        assert_eq!(value(&text, "mine_total"), 7.0);
+        assert_eq!(value(&text, "other_total"), 7.0);
     }
 }
 
 #[cfg(all(feature = "metrics", feature = "tracing"))]
 #[test]
-fn what_became_of_spans_is_a_metric_once_there_is_a_tracing_system() {
+fn spans_are_a_metric_once_there_is_a_tracing_system() {
     use tiny_dancer::{TraceContext, TracingConfig, TracingSystem};
     let router = Router::new(RouterConfig::default()).unwrap();
     let shown = |result: &str| {
@@ -129,11 +128,11 @@ fn what_became_of_spans_is_a_metric_once_there_is_a_tracing_system() {
     };
     assert_eq!(shown("failed"), None);
 
-    // Nothing listens at that port. Only what is routed in this trace is recorded, and nothing of other tests.
+    // Nothing listens at this port. Only the requests of this trace are recorded, and no request of another test.
     let config = TracingConfig {
         otlp_endpoint: Some("http://127.0.0.1:1".to_owned()),
         sampling_ratio: 0.0,
-        // Attempts to export go on as long.
+        // Exports are retried until then.
         shutdown_timeout: std::time::Duration::from_secs(1),
         ..Default::default()
     };

@@ -1,4 +1,4 @@
-//! `use tiny_dancer::*` beside the names that it once hid. That this compiles is the test.
+//! `use tiny_dancer::*` together with names that it must not hide. The test is that this compiles.
 
 use core::fmt;
 use tiny_dancer::*;
@@ -13,7 +13,7 @@ impl fmt::Display for Threshold {
 }
 
 #[test]
-fn everything_can_be_imported_beside_core_and_tracing() {
+fn all_names_can_be_imported_together_with_core_and_tracing() {
     let threshold = Threshold(RouterConfig::default());
     info!("no subscriber reads this: {threshold}");
     assert_eq!(threshold.to_string(), "0.85");
