@@ -10,9 +10,9 @@
 //! ```text
 //! on_request_start
 //! detail                                      once; it selects the calls below
-//! span                                        once, unless the detail is off
 //!     is_enabled                              for each stage and each step
 //!     on_stage_start .. on_stage_end          for those that are enabled: nested, with an end for each start
+//! span                                        once, if the detail includes the next call
 //! on_decision  or  on_error                   exactly one
 //! on_request_end
 //! ```
@@ -114,10 +114,10 @@ pub trait Observer: Send + Sync + 'static {
         Detail::Stages
     }
 
-    /// The request's span, if the observer records one. Called once, after [`detail`](Self::detail). A tuple returns the
-    /// first span of its members.
+    /// The request's span, if the observer records one. Called once, right before the decision or the error. A tuple returns
+    /// the first span of its members.
     ///
-    /// The ids are in the later events of the request, so that metrics can name an exemplar without a dependency on
+    /// The ids are in the following events of the request, so that metrics can name an exemplar without a dependency on
     /// tracing.
     #[inline]
     fn span(&self, request: &Self::Request) -> Option<SpanIds> {

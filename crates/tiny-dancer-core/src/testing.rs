@@ -212,7 +212,7 @@ impl<R> Checked<R> {
     /// Checks that a decision or an error has a span if the observer records one: its own, or that of a member before it.
     fn check_span(&self, span: Option<SpanIds>) {
         let Spans::Known(own) = self.span.replace(Spans::Known(span)) else {
-            panic!("span is called after detail")
+            panic!("span is called before the decision or the error")
         };
         assert!(own.is_none() || span.is_some(), "a decision or an error without the span {own:?}");
     }

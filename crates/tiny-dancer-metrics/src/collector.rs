@@ -7,7 +7,7 @@ use crate::catalogue::{
 };
 use crate::config::MetricsConfig;
 use crate::error::{ExportError, RegisterError};
-use crate::exemplars::Exemplar;
+use crate::exemplars::{Exemplar, Slots};
 use crate::exposition::{self, Format};
 use crate::families::{Circuits, DECISIONS, Families, REPORTS};
 use crate::promises::PromiseKey;
@@ -199,10 +199,23 @@ impl MetricsCollector {
         self.families.shards.writer()
     }
 
-    /// An exemplar of now. Only a recorded request has one, so this is outside of the path of others.
+    /// Records an exemplar of now. Only a recorded request has one, so this is a call, and the path of others stays short.
     #[cold]
-    fn exemplar(&self, span: SpanIds, value: f64) -> Exemplar {
-        Exemplar { span, value, time: self.families.clock.unix_milliseconds() }
+    #[inline(never)]
+    fn exemplify(&self, slots: &Slots, (series, bucket): (usize, usize), span: SpanIds, value: f64) {
+        let time = self.families.clock.unix_milliseconds();
+        slots.write(series, bucket, Exemplar { span, value, time });
+    }
+
+    /// The same for the latency and the status of a request.
+    #[cold]
+    #[inline(never)]
+    fn exemplify_end(&self, event: &RequestEnd, span: SpanIds) {
+        let Families { exemplars, distributions, .. } = &*self.families;
+        self.exemplify(&exemplars.requests, (event.status as usize, 0), span, 1.0);
+        let bucket = distributions.latency.bucket(event.duration);
+        let seconds = event.duration.as_secs_f64();
+        self.exemplify(&exemplars.latency, (event.operation as usize, bucket), span, seconds);
     }
 }
 
@@ -288,8 +301,7 @@ impl Observer for MetricsCollector {
         let (blocks, threshold) = (&distributions.blocks, event.thresholds.confidence_threshold);
         candidates::record(*arch, blocks, shard, columns, event.decisions, threshold);
         if let Some(span) = event.span {
-            let exemplar = self.exemplar(span, 1.0);
-            self.families.exemplars.decisions.write(event.reason as usize, 0, exemplar);
+            self.exemplify(&self.families.exemplars.decisions, (event.reason as usize, 0), span, 1.0);
         }
     }
 
@@ -297,26 +309,18 @@ impl Observer for MetricsCollector {
     fn on_error(&self, request: &mut InFlight, event: &Failed<'_>) {
         request.writer.increment(FAILURES, event.kind() as usize, 1);
         if let Some(span) = event.span {
-            let exemplar = self.exemplar(span, 1.0);
-            self.families.exemplars.errors.write(event.kind() as usize, 0, exemplar);
+            self.exemplify(&self.families.exemplars.errors, (event.kind() as usize, 0), span, 1.0);
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn on_request_end(&self, request: InFlight, event: &RequestEnd) {
         let shard = &*request.writer;
         shard.increment(REQUESTS, event.status as usize, 1);
         let latency = &self.families.distributions.latency;
         latency.observe(shard, LATENCIES, event.operation as usize, event.duration);
         if let Some(span) = event.span {
-            let Families { exemplars, distributions, .. } = &*self.families;
-            exemplars.requests.write(event.status as usize, 0, self.exemplar(span, 1.0));
-            let exemplar = self.exemplar(span, event.duration.as_secs_f64());
-            exemplars.latency.write(
-                event.operation as usize,
-                distributions.latency.bucket(event.duration),
-                exemplar,
-            );
+            self.exemplify_end(event, span);
         }
     }
 

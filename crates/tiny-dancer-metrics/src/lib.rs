@@ -121,8 +121,7 @@
 //!
 //! # What it lacks
 //!
-//! Metrics are not pushed: Prometheus scrapes. The text format is 0.0.4 only: OpenMetrics would add nothing to these
-//! families.
+//! Metrics are not pushed: Prometheus scrapes.
 
 mod candidates;
 pub mod catalogue;

@@ -24,7 +24,6 @@ pub(super) struct Observed<'a, O: Observer> {
     candidates: usize,
     request: O::Request,
     detail: Detail,
-    span: Option<SpanIds>,
     /// The current stage, or the last one.
     stage: Stage,
     /// The request's start. The clock is read only if the detail includes the duration.
@@ -49,21 +48,9 @@ impl<'a, O: Observer> Observed<'a, O> {
             model_version: model.version(),
         });
         let detail = observer.detail(&context);
-        let span = if detail == Detail::Off { None } else { observer.span(&context) };
         let start = if detail >= Detail::Request { clock.tick() } else { Tick::UNREAD };
         let stage = Stage::CircuitBreakerCheck;
-        Self {
-            observer,
-            clock,
-            operation,
-            candidates,
-            request: context,
-            detail,
-            span,
-            stage,
-            start,
-            last: start,
-        }
+        Self { observer, clock, operation, candidates, request: context, detail, stage, start, last: start }
     }
 
     /// How much of the request the observer receives.
@@ -145,6 +132,7 @@ impl<'a, O: Observer> Observed<'a, O> {
         // Without steps, a request ends with its last stage, for the same reason: only a comparison follows.
         let ended =
             if self.detail == Detail::Stages && self.is_enabled(None) { self.last } else { self.now() };
+        let span = self.observer.span(&self.request);
         let event = Decided {
             model: response.model,
             confidence: response.confidence,
@@ -158,10 +146,10 @@ impl<'a, O: Observer> Observed<'a, O> {
             model_version: serving.model.version(),
             kernel,
             config_digest: &serving.config_digest,
-            span: self.span,
+            span,
         };
         self.observer.on_decision(&mut self.request, &event);
-        self.end(status, ended);
+        self.end(status, ended, span);
     }
 
     /// Notifies the observer of the error and of the end.
@@ -170,9 +158,9 @@ impl<'a, O: Observer> Observed<'a, O> {
         if self.detail == Detail::Off {
             return;
         }
-        let ended = self.now();
-        self.observer.on_error(&mut self.request, &Failed { error, stage: self.stage, span: self.span });
-        self.end(Status::Failure, ended);
+        let (ended, span) = (self.now(), self.observer.span(&self.request));
+        self.observer.on_error(&mut self.request, &Failed { error, stage: self.stage, span });
+        self.end(Status::Failure, ended, span);
     }
 
     /// The time, if the detail includes the request's duration.
@@ -182,8 +170,8 @@ impl<'a, O: Observer> Observed<'a, O> {
     }
 
     #[inline(always)]
-    fn end(self, status: Status, ended: Tick) {
-        let Self { observer, operation, candidates, request, clock, span, start, .. } = self;
+    fn end(self, status: Status, ended: Tick, span: Option<SpanIds>) {
+        let Self { observer, operation, candidates, request, clock, start, .. } = self;
         let duration = clock.between(start, ended);
         observer.on_request_end(request, &RequestEnd { operation, candidates, status, duration, span });
     }

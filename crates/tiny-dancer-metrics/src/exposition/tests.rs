@@ -1,6 +1,7 @@
 use super::*;
 use crate::MetricsCollector;
 use prometheus::{CounterVec, Gauge, HistogramOpts, HistogramVec, Opts};
+use tiny_dancer_core::breaker::CircuitBreakerConfig;
 use tiny_dancer_core::observer::{Detail, Observer, RequestStart, SpanIds};
 use tiny_dancer_core::testing::{candidate, router, toy_model};
 use tiny_dancer_core::{Candidate, RoutingRequest};
@@ -84,7 +85,7 @@ fn a_recorded_request_leaves_an_exemplar_and_another_leaves_none() {
     let registry = Registry::new();
     let metrics = MetricsCollector::with_registry(&registry).unwrap();
     let observers = (Recording, metrics);
-    let (router, _) = router(toy_model(), Default::default(), observers);
+    let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), observers);
     let near = candidate("near", 0.9, 1.0);
 
     route(&router, std::slice::from_ref(&near));
@@ -133,8 +134,8 @@ fn exemplars_are_found_in_a_registry_with_a_prefix_and_labels() {
     let blue = MetricsCollector::with_const_labels(&registry, &[("router", "blue")]).unwrap();
     let green = MetricsCollector::with_const_labels(&registry, &[("router", "green")]).unwrap();
     let near = [candidate("near", 0.9, 1.0), candidate("near", 0.9, 1.0)];
-    let (blue, _) = router(toy_model(), Default::default(), (Recording, blue));
-    let (_green, _) = router(toy_model(), Default::default(), (Recording, green));
+    let (blue, _) = router(toy_model(), CircuitBreakerConfig::default(), (Recording, blue));
+    let (_green, _) = router(toy_model(), CircuitBreakerConfig::default(), (Recording, green));
     route(&blue, &near);
     let text = export(&registry, OPEN).unwrap();
     let found = exemplars(&text);
