@@ -45,7 +45,7 @@ enum Task {
     Lint,
     /// Core's tests under Miri, as far as it can run them; has rustup install it with a nightly toolchain
     Miri,
-    /// A picture of one trace in a web page; fetches a browser
+    /// A picture of one trace in a web page; needs Chromium
     Screenshot(screenshot::Arguments),
     /// Unit, integration and documentation tests, then the product against real services
     Test(test::Arguments),

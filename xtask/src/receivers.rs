@@ -3,7 +3,7 @@
 //! Everything is fetched without root and unpacked under `target/services`; nothing is installed. What is started is
 //! stopped again, whatever happens.
 
-use crate::report::{Report, now};
+use crate::report::Report;
 use crate::services::{debian, served};
 use crate::workspace::{Workspace, output};
 use anyhow::{Context, Result, bail};
@@ -61,18 +61,10 @@ fn otlp(workspace: &Workspace, folder: &Path) -> Result<()> {
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", rotel.endpoint()),
     )?;
     let flushed = flushed(&said)?;
-    // The collector prints in its own time.
-    let deadline = now() + Duration::from_secs(30);
-    let spans = loop {
-        let spans = rotel.spans()?;
-        if spans.len() as u64 >= flushed || now() > deadline {
-            break spans;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    };
-    if spans.len() as u64 != flushed {
-        bail!("{flushed} spans were sent, {} arrived", spans.len());
-    }
+    let spans = rotel.running.wait(Duration::from_secs(30), "has not printed all spans", |running| {
+        let spans = rotel::spans(&running.output()?);
+        if spans.len() as u64 == flushed { Ok(spans) } else { bail!("{} of {flushed}", spans.len()) }
+    })?;
     check_nesting(&spans)
 }
 
