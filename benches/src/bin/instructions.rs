@@ -85,7 +85,7 @@ fn by_hand() -> Result<Route> {
     let router = Router::new(RouterConfig::default())?;
     let mut response = RoutingResponse::default();
     Ok(Box::new(move |case| {
-        router.route_by_hand(case.request(), &mut response).expect("the request is a good one");
+        router.route_by_hand(case.request(), &mut response).expect("the request is valid");
         black_box(&response);
     }))
 }
@@ -99,7 +99,7 @@ fn observed(observer: impl Observer) -> Result<Route> {
 fn reusing(router: impl benches::Route + 'static) -> Route {
     let mut response = RoutingResponse::default();
     Box::new(move |case| {
-        router.route(case.request(), &mut response).expect("the request is a good one");
+        router.route(case.request(), &mut response).expect("the request is valid");
         black_box(&response);
     })
 }
@@ -108,7 +108,7 @@ fn reusing(router: impl benches::Route + 'static) -> Route {
 fn naive() -> Route {
     let router = Naive::new(&Model::embedded(), RouterConfig::default());
     Box::new(move |case| {
-        let response = router.route(case.request()).expect("the request is a good one");
+        let response = router.route(case.request()).expect("the request is valid");
         black_box(&response);
     })
 }
