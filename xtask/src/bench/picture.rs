@@ -5,8 +5,8 @@ use super::record::{self, Measurement};
 use anyhow::{Context, Result};
 use std::fmt::Write as _;
 
-/// The stages of a request in order: the name in a measurement, the label, and a colour that colour-blind readers can tell
-/// from the others.
+/// The stages of a request in order: the name in a measurement, the label, and a colour that colour-blind readers
+/// distinguish.
 const PARTS: &[(&str, &str, &str)] = &[
     ("circuit_breaker_check", "circuits", "#000000"),
     ("feature_engineering", "features", "#0072b2"),

@@ -137,8 +137,8 @@ impl Stack {
     }
 }
 
-/// Alertmanager. Debian's program opens its templates at their absolute path under `/usr/share`, whatever its options are,
-/// so an unpacked one runs in a mount namespace in which the package's `usr/share` is there.
+/// Alertmanager. Debian's program opens its templates at an absolute path under `/usr/share`, which no option changes, so an
+/// unpacked one runs in a mount namespace with the package's `usr/share` at that path.
 fn alertmanager(program: &Path) -> Command {
     let Some(unpacked) = program.ancestors().nth(3).filter(|_| program.is_absolute()) else {
         return Command::new(program);
