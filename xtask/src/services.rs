@@ -95,7 +95,7 @@ fn check_served(workspace: &Workspace, found: &Found, folder: &Path) -> Result<(
     let program = served::build(workspace, EXAMPLE)?;
     let _ = fs::remove_dir_all(folder);
     fs::create_dir_all(folder)?;
-    let served = Served::start(&program, &prometheus::OUTAGES, &workspace.root, folder)?;
+    let served = Served::start(&program, prometheus::OUTAGES, &workspace.root, folder)?;
     let mut stack = Stack::start(&found.programs, &served, &rules, folder)?;
     stack.check_families(&families)?;
     check_metrics(&found.promtool, &process::get(served.address, "/metrics", &[])?)?;

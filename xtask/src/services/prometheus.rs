@@ -18,7 +18,7 @@ use std::time::Duration;
 /// The longest time of one check. The example has an outage every 24 s.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// The example's arguments: the lightweight model fails for 12 s of every 24.
-pub(crate) const OUTAGES: [&str; 2] = ["--outages", "24"];
+pub(crate) const OUTAGES: &[&str] = &["--outages", "24"];
 /// The alert that is followed to the receiver.
 const ALERT: &str = "TinyDancerCircuitOpen";
 
