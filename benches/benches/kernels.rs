@@ -1,4 +1,4 @@
-//! Kernels by themselves, on each instruction set that the machine has, beside what one would take instead.
+//! Kernels alone, on each instruction set of the machine, beside their alternatives: `simsimd`, the naive router, libm.
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use simsimd::SpatialSimilarity as _;
@@ -6,7 +6,7 @@ use std::hint::black_box;
 use tiny_dancer::RouterConfig;
 use tiny_dancer::parts::core::{Feature, Kernel, Model};
 use tiny_dancer_benches::naive::{self, Naive};
-use tiny_dancer_benches::{CANDIDATES, Case, DIMENSIONS};
+use tiny_dancer_benches::{CANDIDATES, Case, sizes};
 use tiny_dancer_core::testing::kernels::{
     Engineer, Scratch, descending, joint, joint_order, per_candidate, sigmoid,
 };
@@ -14,15 +14,14 @@ use tiny_dancer_core::testing::kernels::{
 fn cosine(criterion: &mut Criterion) {
     let engineer = Engineer::new();
     let mut group = criterion.benchmark_group("cosine");
-    let sizes = CANDIDATES.into_iter().flat_map(|n| DIMENSIONS.map(|dimensions| (n, dimensions)));
-    for (candidates, dimensions) in sizes {
+    for (candidates, dimensions) in sizes() {
         let (size, case) = (format!("{candidates}x{dimensions}"), Case::new(candidates, dimensions));
         for kernel in Kernel::available() {
             let mut scratch = Scratch::default();
             group.bench_function(BenchmarkId::new(&size, kernel.name()), |bencher| {
                 bencher.iter(|| {
                     let done = engineer.features(kernel, black_box(&case.request()), &mut scratch);
-                    done.expect("the request is a good one");
+                    done.expect("the request is valid");
                 });
             });
         }
@@ -48,19 +47,19 @@ fn cell(criterion: &mut Criterion) {
     let model = Model::embedded();
     let naive = Naive::new(&model, RouterConfig::default());
     let mut group = criterion.benchmark_group("cell");
-    for candidates in CANDIDATES {
+    for &candidates in CANDIDATES {
         let case = Case::new(candidates, 128);
         let mut scratch = Scratch::default();
         for kernel in Kernel::available() {
             let engineered = Engineer::new().features(kernel, &case.request(), &mut scratch);
-            engineered.expect("the request is a good one");
+            engineered.expect("the request is valid");
             let similarity = scratch.column(Feature::Similarity).to_vec();
             let order = joint_order(kernel, &similarity);
             let id = |what: &str| BenchmarkId::new(format!("{what} {candidates}"), kernel.name());
-            group.bench_function(id("alone"), |bencher| {
+            group.bench_function(id("per-candidate pass"), |bencher| {
                 bencher.iter(|| per_candidate(kernel, &model, black_box(&mut scratch))[0]);
             });
-            group.bench_function(id("together"), |bencher| {
+            group.bench_function(id("joint pass"), |bencher| {
                 bencher.iter(|| joint(kernel, &model, black_box(&scratch), &order));
             });
             group.bench_function(id("joint order"), |bencher| {

@@ -1,26 +1,25 @@
-//! One request, `route_into`, under each observer: how long it takes, the same one again and again and another one each
+//! The time of one request, `route_into`, with each observer: for the same request again and again, and for another one each
 //! time.
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, criterion_group, criterion_main};
 use std::time::Instant;
-use tiny_dancer_benches::{CANDIDATES, Case, DIMENSIONS, Ring, Subject, scraped, subjects};
+use tiny_dancer_benches::{Case, Ring, Subject, facade_metrics, sizes, subjects};
 
 fn route_into(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("route_into");
-    // First, since from the next line on tracing is installed.
-    sizes(&mut group, &mut [scraped().expect("the default configuration is a good one")]);
-    let (mut subjects, _system) = subjects().expect("the default configuration is a good one");
-    sizes(&mut group, &mut subjects);
+    // First, since the next line installs tracing.
+    route(&mut group, &mut [facade_metrics().expect("the default configuration is valid")]);
+    let (mut subjects, _system) = subjects().expect("the default configuration is valid");
+    route(&mut group, &mut subjects);
     group.finish();
 }
 
 #[expect(clippy::disallowed_methods, reason = "criterion's own loop reads the same clock")]
-fn sizes(group: &mut BenchmarkGroup<'_, WallTime>, subjects: &mut [Box<dyn Subject>]) {
-    let sizes = CANDIDATES.into_iter().flat_map(|n| DIMENSIONS.map(|dimensions| (n, dimensions)));
-    for (candidates, dimensions) in sizes {
+fn route(group: &mut BenchmarkGroup<'_, WallTime>, subjects: &mut [Box<dyn Subject>]) {
+    for (candidates, dimensions) in sizes() {
         let (size, case) = (format!("{candidates}x{dimensions}"), Case::new(candidates, dimensions));
-        // Made by the first that is not filtered out.
+        // The first benchmark that is not filtered out makes it.
         let mut ring = None;
         for subject in &mut *subjects {
             group.bench_function(BenchmarkId::new(&size, subject.name()), |bencher| {

@@ -1,8 +1,8 @@
-//! The naive bridge: tracing as one would first do it, to compare `TracingObserver` with.
+//! The naive bridge: tracing by `tracing` spans alone, to compare `TracingObserver` with.
 //!
-//! Every request makes every span through `tracing` and `tracing-opentelemetry`, and the SDK's sampler decides, when the
-//! spans are already there, that one trace in a hundred is recorded. It makes the spans that ours makes of a sampled
-//! request, and what it exports goes nowhere, which is cheaper than where ours goes.
+//! Every request makes every span through `tracing` and `tracing-opentelemetry`, and the SDK's sampler decides after that
+//! which one trace in a hundred is recorded. The spans are those of `TracingObserver` for a sampled request. The exporter
+//! drops them, which is cheaper than the HTTP export that it is compared with.
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::error::OTelSdkResult;
@@ -16,11 +16,11 @@ use tracing_subscriber::layer::SubscriberExt as _;
 /// Candidates with a span of their own, as many as by default.
 const CANDIDATE_SPANS: usize = 8;
 
-/// The observer. It makes its spans where [`Subscriber::within`] says.
+/// The observer. Its spans go to the current subscriber: see [`Subscriber::within`].
 #[derive(Clone, Copy, Debug)]
 pub struct Bridge;
 
-/// Where its spans go.
+/// The receiver of its spans.
 #[derive(Clone, Debug)]
 pub struct Subscriber {
     dispatch: Dispatch,
@@ -51,7 +51,7 @@ impl Subscriber {
         Self { dispatch, _provider: provider }
     }
 
-    /// Does something whose spans go here.
+    /// Calls a function whose spans go to this subscriber.
     pub fn within<T>(&self, work: impl FnOnce() -> T) -> T {
         tracing::dispatcher::with_default(&self.dispatch, work)
     }
@@ -63,7 +63,7 @@ impl Default for Subscriber {
     }
 }
 
-/// The spans of a request under way.
+/// The open spans of a request.
 #[derive(Debug)]
 pub struct Request {
     root: Span,

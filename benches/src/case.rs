@@ -1,16 +1,23 @@
-//! Requests to route: made from a seed, so that two runs route the same ones.
+//! Requests to route, made from a seed, so that two runs route the same ones.
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use tiny_dancer::{Candidate, Query, RoutingRequest};
 
-/// How many candidates a request has.
-pub const CANDIDATES: [usize; 4] = [1, 10, 100, 1000];
+/// Numbers of candidates of a request.
+pub const CANDIDATES: &[usize] = &[1, 10, 100, 1000];
 
-/// How many numbers an embedding has.
-pub const DIMENSIONS: [usize; 3] = [128, 384, 768];
+/// Numbers of dimensions of an embedding.
+pub const DIMENSIONS: &[usize] = &[128, 384, 768];
 
-/// The moment at which all requests are routed.
+/// All sizes: candidates and dimensions.
+pub fn sizes() -> impl Iterator<Item = (usize, usize)> {
+    CANDIDATES
+        .iter()
+        .flat_map(|&candidates| DIMENSIONS.iter().map(move |&dimensions| (candidates, dimensions)))
+}
+
+/// The time at which all requests are routed.
 const NOW: i64 = 1_700_000_000;
 
 /// A request to route.
@@ -21,7 +28,7 @@ pub struct Case {
 }
 
 impl Case {
-    /// The request of this size, always the same one. It has no metadata.
+    /// The request of this size, the same one in each call. It has no metadata.
     pub fn new(candidates: usize, dimensions: usize) -> Self {
         Self::nth(candidates, dimensions, 0)
     }
@@ -38,7 +45,7 @@ impl Case {
                 let embedding = query.iter().map(|x| x + noise * rng.random_range(-1.0_f32..1.0)).collect();
                 let created_at = NOW - rng.random_range(0..30 * 86_400);
                 let access_count = rng.random_range(1..1000);
-                // Without ties, so that all models read the same rate.
+                // Equal rates, so that all models read the same rate.
                 let rate = rng.random_range(0.0..1.0);
                 Candidate {
                     id: format!("request {i}"),
@@ -54,7 +61,7 @@ impl Case {
         Self { query, candidates }
     }
 
-    /// The sizes that are compared with something else, by `candidates x dimensions`.
+    /// Requests of the sizes at which routers are compared, by `candidates x dimensions`.
     pub fn all() -> impl Iterator<Item = (String, Self)> {
         [1, 10, 100].into_iter().flat_map(|candidates| {
             [128, 384]
@@ -62,7 +69,7 @@ impl Case {
         })
     }
 
-    /// The same request, of which no square is in f32's range: all embeddings are `10^25` times as long.
+    /// The same request with squares outside of f32's range: all embeddings are `10^25` times as long.
     #[must_use]
     pub fn out_of_range(mut self) -> Self {
         let embeddings = self.candidates.iter_mut().map(|candidate| &mut candidate.embedding);
@@ -78,36 +85,36 @@ impl Case {
         }
     }
 
-    /// What is asked.
+    /// The query's embedding.
     pub fn query(&self) -> &[f32] {
         &self.query
     }
 
-    /// What is remembered.
+    /// The candidates.
     pub fn candidates(&self) -> &[Candidate] {
         &self.candidates
     }
 }
 
-/// Requests of one size, taken in turn for ever.
+/// Requests of one size, in an endless cycle.
 #[derive(Clone, Debug)]
 pub struct Ring {
     cases: Vec<Case>,
     next: usize,
 }
 
-/// Numbers in all embeddings of a ring together: 16 MB, more than the caches that belong to one core.
+/// The number of floats in all embeddings of a ring: 16 MB, more than the caches of one core.
 const RING: usize = 4 << 20;
 
 impl Ring {
-    /// So many requests that no cache of one core holds them and no predictor of branches learns them: at most 1024.
+    /// Enough requests that no cache of one core holds them and no branch predictor learns them, at most 1024.
     pub fn new(candidates: usize, dimensions: usize) -> Self {
         let requests = (RING / (candidates * dimensions)).clamp(4, 1024) as u64;
         Self { cases: (0..requests).map(|nth| Case::nth(candidates, dimensions, nth)).collect(), next: 0 }
     }
 
     /// The next request.
-    pub fn turn(&mut self) -> &Case {
+    pub fn advance(&mut self) -> &Case {
         self.next = if self.next + 1 < self.cases.len() { self.next + 1 } else { 0 };
         &self.cases[self.next]
     }
@@ -119,7 +126,7 @@ mod tests {
     use tiny_dancer::parts::core::Router;
 
     #[test]
-    fn a_request_out_of_range_is_decided_like_the_plain_one() {
+    fn a_request_out_of_range_gets_the_same_decision_as_the_plain_one() {
         let router = Router::new(tiny_dancer::RouterConfig::default()).unwrap();
         let (plain, case) = (Case::new(10, 128), Case::new(10, 128).out_of_range());
         assert!(case.query().iter().map(|x| x * x).sum::<f32>().is_infinite());

@@ -1,15 +1,15 @@
-//! What the benches measure: the same requests, under each observer.
+//! The measured routers and requests: the same requests with each observer.
 //!
-//! Inputs come from a seed, so that two runs route the same requests. Absolute times are criterion's (`benches/`); what
-//! has a goal is a ratio, and the program `ratios` takes those from short [`Turns`], one contender after the other, since
-//! on a shared machine two runs a minute apart differ by more than an observer costs.
+//! Inputs come from a seed, so that two runs route the same requests. Absolute times are criterion's (`benches/`). Goals are
+//! ratios, which the program `ratios` measures in short [`Turns`], one contender after the other, since on a shared machine
+//! two runs a minute apart differ by more than the cost of an observer.
 //!
 //! ```
-//! use tiny_dancer_benches::{Case, scraped, subjects};
+//! use tiny_dancer_benches::{Case, facade_metrics, subjects};
 //!
-//! let mut scraped = scraped()?;
+//! let mut facade = facade_metrics()?;
 //! let (mut subjects, _system) = subjects()?;
-//! for subject in subjects.iter_mut().chain([&mut scraped]) {
+//! for subject in subjects.iter_mut().chain([&mut facade]) {
 //!     subject.route(&Case::new(10, 128), 3);
 //! }
 //! # Ok::<(), anyhow::Error>(())
@@ -34,26 +34,26 @@ pub mod stopwatch;
 mod threads;
 mod turns;
 
-pub use case::{CANDIDATES, Case, DIMENSIONS, Ring};
+pub use case::{CANDIDATES, Case, DIMENSIONS, Ring, sizes};
 pub use threads::Shared;
 pub use turns::{Measured, Quartiles, Turns};
 
-/// A router, and what observes it.
+/// A router with its observer.
 pub trait Subject {
-    /// The name of what observes it.
+    /// The name of the observer.
     fn name(&self) -> &'static str;
 
-    /// Routes a request so many times.
+    /// Routes a request a number of times.
     fn route(&mut self, case: &Case, times: u64);
 
-    /// Routes so many requests of a ring, one after the other.
+    /// Routes the next requests of a ring.
     fn route_around(&mut self, ring: &mut Ring, times: u64);
 }
 
 struct Observed<R> {
     name: &'static str,
     routers: Vec<R>,
-    /// Whose turn it is.
+    /// The router of the next turn.
     next: usize,
     response: RoutingResponse,
 }
@@ -73,7 +73,7 @@ impl<R: Route> Subject for Observed<R> {
     fn route_around(&mut self, ring: &mut Ring, times: u64) {
         let (router, response) = self.turn();
         for _ in 0..times {
-            once(router, ring.turn(), response);
+            once(router, ring.advance(), response);
         }
     }
 }
@@ -89,12 +89,12 @@ impl<R: Route> Observed<R> {
     }
 }
 
-/// A router: core's under an observer, or the facade's.
+/// A router: core's with an observer, or the facade's.
 pub trait Route {
     /// Routes one request.
     ///
     /// # Errors
-    /// Those of the router.
+    /// As the router's `route_into`.
     fn route(&self, request: RoutingRequest<'_>, response: &mut RoutingResponse) -> Result<(), RouteError>;
 }
 
@@ -114,45 +114,45 @@ impl<O: Observer> Route for Router<O> {
 
 #[inline]
 fn once(router: &impl Route, case: &Case, response: &mut RoutingResponse) {
-    router.route(black_box(case.request()), response).expect("the request is a good one");
+    router.route(black_box(case.request()), response).expect("the request is valid");
     black_box(response);
 }
 
-/// Core's router under an observer.
+/// Core's router with an observer.
 ///
 /// # Errors
-/// If the router can't be made.
+/// If the router is not created.
 pub fn subject(name: &'static str, observer: impl Observer) -> Result<Box<dyn Subject>> {
     Ok(Box::new(Observed::new(name, vec![observed(observer)?])))
 }
 
-/// Several of core's routers under an observer each.
+/// Several of core's routers at different addresses, with an observer each.
 ///
 /// # Errors
-/// If an observer or a router can't be made.
-pub fn subject_anywhere<O: Observer>(
+/// If an observer or a router is not created.
+pub fn subject_at_places<O: Observer>(
     name: &'static str,
     observer: impl Fn() -> Result<O>,
 ) -> Result<Box<dyn Subject>> {
-    anywhere(name, || observed(observer()?))
+    at_places(name, || observed(observer()?))
 }
 
 fn observed<O: Observer>(observer: O) -> Result<core::Router<O>> {
     Ok(core::Router::with_observer(RouterConfig::default(), observer)?)
 }
 
-/// The facade's router as most programs make it, but for a registry of its own. Its tracing is the installed system's, if
-/// one is installed.
+/// The facade's router with its default features and its own registry. If a tracing system is installed, its tracing is that
+/// system's.
 ///
 /// # Errors
-/// If the router can't be made, or its registry refuses a family.
+/// If the router is not created, or its registry refuses a family.
 pub fn facade() -> Result<Router> {
     Ok(Router::builder(RouterConfig::default()).registry(&Registry::new()).build()?)
 }
 
-/// Several routers that take turns: where in memory the allocator happens to put a model is worth some percent of a router's
-/// time, and what an observer costs may be less.
-fn anywhere<R: Route + 'static>(
+/// Several routers that take turns. The address of a model changes a router's time by some percent, and an observer may cost
+/// less than that.
+fn at_places<R: Route + 'static>(
     name: &'static str,
     router: impl Fn() -> Result<R>,
 ) -> Result<Box<dyn Subject>> {
@@ -164,28 +164,28 @@ fn anywhere<R: Route + 'static>(
     Ok(Box::new(Observed::new(name, routers)))
 }
 
-/// How many routers stand in for wherever one might be.
+/// The number of routers at different addresses.
 const PLACES: usize = 8;
 
-/// The facade's router in a program that only scrapes: with metrics, and with tracing that is not installed. So it is
-/// measured before [`subjects`] is called.
+/// The facade's router in a program with metrics only: tracing is compiled in and not installed. It has to be measured before
+/// [`subjects`] is called, which installs tracing.
 ///
 /// # Errors
 /// As [`facade`].
-pub fn scraped() -> Result<Box<dyn Subject>> {
-    anywhere("facade metrics", facade)
+pub fn facade_metrics() -> Result<Box<dyn Subject>> {
+    at_places("facade metrics", facade)
 }
 
-/// A router under each observer; the first, `none`, is what the others are compared with.
+/// A router with each observer. The others are compared with the first, `none`.
 ///
-/// Tracing records one request in a hundred, and exports over HTTP to a [`sink`] in this process. The system that does
-/// is global, so this can be called once, and must be kept as long as anything is measured.
+/// Tracing records one request in a hundred, and exports over HTTP to a [`sink`] in this process. The tracing system is global,
+/// so this can be called once, and the system has to live until everything is measured.
 ///
-/// `facade tracing` is what the facade holds where its feature `metrics` is off, which a build with all features can't have
-/// under its own name.
+/// `facade tracing` has the observers of the facade without its feature `metrics`, since a build with all features has no such
+/// facade.
 ///
 /// # Errors
-/// If a router, a registry's families, the sink or the tracing system can't be made.
+/// If a router, a registry's families, the sink or the tracing system is not created.
 pub fn subjects() -> Result<(Vec<Box<dyn Subject>>, TracingSystem)> {
     let system = TracingSystem::new(TracingConfig {
         otlp_endpoint: Some(format!("http://{}", sink::open()?)),
@@ -197,12 +197,12 @@ pub fn subjects() -> Result<(Vec<Box<dyn Subject>>, TracingSystem)> {
     let tracing = TracingObserver::global;
     let metrics = || MetricsCollector::with_registry(&Registry::new());
     let subjects = vec![
-        subject_anywhere("none", || Ok(()))?,
-        subject_anywhere("metrics", || Ok(metrics()?))?,
-        subject_anywhere("tracing", || Ok(tracing()))?,
-        subject_anywhere("both", || Ok((tracing(), metrics()?)))?,
-        subject_anywhere("facade tracing", || Ok((tracing(), (), ())))?,
-        anywhere("facade both", facade)?,
+        subject_at_places("none", || Ok(()))?,
+        subject_at_places("metrics", || Ok(metrics()?))?,
+        subject_at_places("tracing", || Ok(tracing()))?,
+        subject_at_places("both", || Ok((tracing(), metrics()?)))?,
+        subject_at_places("facade tracing", || Ok((tracing(), (), ())))?,
+        at_places("facade both", facade)?,
     ];
     Ok((subjects, system))
 }

@@ -1,17 +1,17 @@
-//! The naive router: what one would write first, frozen, to compare the real one with.
+//! The naive router: plain code with the semantics of the real router, frozen, to compare it with.
 //!
-//! It answers what `tiny_dancer_core::Router` answers on its closed path, from the same weights and tables, the way that
-//! the equations are written down: one candidate at a time, the norms of both embeddings with each cosine, `exp` and
-//! `tanh` of the standard library, a fresh vector for each intermediate result, ids cloned into the answer, and the clock
-//! read around each candidate and each stage. It has no breaker, and holds its model without a handle, so it is a little
-//! cheaper than what it stands for.
+//! It returns the decisions of `tiny_dancer_core::Router` with closed circuits, from the same weights and tables, and follows
+//! the equations as they are written: one candidate at a time, the norms of both embeddings with each cosine, `exp` and
+//! `tanh` of the standard library, a new vector for each intermediate result, ids cloned into the answer, and the clock
+//! read around each candidate and each stage. It has no breaker and no model handle, so it is a little cheaper than a
+//! naive version of the whole router.
 //!
-//! **It may not be made faster.** "So many times as fast as the naive router" means something only while the naive router
-//! stays what it was, and a reader should find nothing here that was slowed down on purpose: it is plain code, not bad
-//! code. Correct it where the semantics of core change, and say in the commit what that did to its time.
+//! **It is frozen.** A ratio to the naive router is comparable only while the naive router does not change. Its code is
+//! plain and not slow on purpose. Where the semantics of core change, correct it, and name the effect on its time in the
+//! commit.
 //!
-//! Both agree within 1e-5, which the tests below hold. The uncertainty counts calibration scores that are at least mine,
-//! so where one of them lies between the two confidences it may differ by such a step, and does so rightly.
+//! The tests below check that both agree within 1e-5. An uncertainty counts the calibration scores from the candidate's own
+//! score upwards, so it may differ by one step where a calibration score lies between the two confidences.
 //!
 //! ```
 //! use tiny_dancer_benches::{Case, naive::Naive};
@@ -43,37 +43,37 @@ pub struct Naive {
     config: RouterConfig,
 }
 
-/// Its answer.
+/// The answer to a request.
 #[derive(Clone, Debug)]
 pub struct NaiveResponse {
-    /// Where the request goes.
+    /// The chosen model.
     pub model: ModelType,
     /// The probability that the lightweight model suffices.
     pub confidence: f32,
     /// Its conformal uncertainty.
     pub uncertainty: f32,
-    /// Which test decided.
+    /// The test that decided.
     pub reason: Reason,
-    /// What each candidate says by itself, highest confidence first, ties by candidate.
+    /// The results of the per-candidate pass, highest confidence first, ties by candidate.
     pub decisions: Vec<NaiveDecision>,
-    /// How long each stage took.
+    /// The time of each stage.
     pub stages: Vec<(String, Duration)>,
 }
 
-/// What one candidate says by itself.
+/// The result of the per-candidate pass for one candidate.
 #[derive(Clone, Debug)]
 pub struct NaiveDecision {
     /// The candidate's place in the request.
     pub candidate: usize,
     /// Its id.
     pub id: String,
-    /// The confidence from it alone.
+    /// The confidence from this candidate alone.
     pub confidence: f32,
-    /// The uncertainty of that.
+    /// The uncertainty of that confidence.
     pub uncertainty: f32,
-    /// Whether it would send the request to the lightweight model.
+    /// Whether this candidate alone would choose the lightweight model.
     pub use_lightweight: bool,
-    /// How long the cell took to read it.
+    /// The time of the cell's step.
     pub took: Duration,
 }
 
@@ -92,7 +92,7 @@ impl Naive {
     /// Routes one request.
     ///
     /// # Errors
-    /// Those of the real router, but for circuits.
+    /// As the real router's, without those of circuits.
     pub fn route(&self, request: RoutingRequest<'_>) -> Result<NaiveResponse, RouteError> {
         let mut stages = Vec::new();
 
@@ -121,7 +121,7 @@ impl Naive {
         }
         let mut order: Vec<usize> = (0..features.len()).collect();
         order.sort_by(|&a, &b| {
-            // Of equal similarities, the candidate that says less for the lightweight model is read last.
+            // Of equal similarities, the candidate that favours the lightweight model less is read last.
             let rates =
                 |index: usize| (request.candidates[index].success_rate, request.candidates[index].win_rate);
             let ((a_success, a_win), (b_success, b_win)) = (rates(a), rates(b));
@@ -194,7 +194,7 @@ impl Naive {
         next
     }
 
-    /// The head, on a state that came of one candidate or of all.
+    /// The head's output for a state, of one candidate or of all.
     fn confidence(&self, h: &[f32], candidate: Option<usize>) -> Result<f32, RouteError> {
         let logit = dot(&self.weights.head_weight, h) + self.weights.head_bias;
         if !logit.is_finite() {
@@ -203,7 +203,7 @@ impl Naive {
         Ok(sigmoid(logit))
     }
 
-    /// Which test decides.
+    /// The test that decides.
     fn reason(&self, confidence: f32, uncertainty: f32) -> Reason {
         if confidence < self.config.confidence_threshold {
             Reason::LowConfidence
@@ -215,7 +215,7 @@ impl Naive {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the clock that one would take first")]
+#[expect(clippy::disallowed_methods, reason = "the naive router uses the standard clock")]
 fn now() -> Instant {
     Instant::now()
 }
@@ -265,7 +265,7 @@ pub fn cosine(a: &[f32], b: &[f32]) -> f32 {
     (dot / (f32::sqrt(a_squared) * f32::sqrt(b_squared))).clamp(-1.0, 1.0)
 }
 
-/// One row of a matrix so wide.
+/// One row of a matrix of that width.
 fn row(matrix: &[f32], row: usize, width: usize) -> &[f32] {
     &matrix[row * width..(row + 1) * width]
 }
@@ -293,8 +293,8 @@ fn uncertainty(table: &CalibrationTable, confidence: f32, top_similarity: f32, c
         return 1.0;
     }
     let p_value = |sufficed| {
-        let mine = nonconformity(confidence, sufficed);
-        let smaller = scores.partition_point(|&score| score < mine);
+        let own = nonconformity(confidence, sufficed);
+        let smaller = scores.partition_point(|&score| score < own);
         (scores.len() - smaller + 1) as f32 / (scores.len() + 1) as f32
     };
     p_value(true).min(p_value(false))

@@ -1,9 +1,9 @@
-//! How often the scheduler took a thread off its core, so that a time in which it did is not taken for ours.
+//! The number of preemptions of a thread, by which disturbed measurements are recognised.
 
 use std::fs;
 
-/// How often so far this thread had to make room for another program, as Linux counts it. A thread that waits of its own
-/// accord, for a lock or for input, is not counted: that is a cost. 0 on systems without this count.
+/// The number of times so far that the scheduler gave this thread's core to another program, as Linux counts it. Waiting for
+/// a lock or for input does not count: it is a cost of the measured code. 0 on systems without this count.
 pub(crate) fn preemptions() -> u64 {
     let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     let count = status.lines().find_map(|line| line.strip_prefix("nonvoluntary_ctxt_switches:"));
@@ -16,8 +16,8 @@ mod tests {
     use std::thread;
 
     #[test]
-    fn a_thread_that_makes_room_is_counted() {
-        // More threads than cores, none of which ever waits: at least one must make room.
+    fn a_preempted_thread_is_counted() {
+        // With more threads than cores, none of which waits, all are preempted in the end.
         let threads = 2 * thread::available_parallelism().unwrap().get();
         let spin = || {
             let before = preemptions();

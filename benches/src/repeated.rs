@@ -1,11 +1,11 @@
-//! An observer told everything many times, so that what it needs is most of what is measured.
+//! An observer that repeats every event, so that its cost is most of the measured time.
 
 use std::array;
 use tiny_dancer::parts::core::observer::{
     BatchStart, Decided, Detail, Failed, Observer, RequestEnd, RequestStart, StageEnd, StageStart,
 };
 
-/// Tells an observer of each request as if it were `N` requests side by side.
+/// Notifies an observer of each request `N` times, as of `N` requests side by side.
 #[derive(Clone, Debug)]
 pub struct Repeated<O, const N: usize>(pub O);
 
@@ -67,11 +67,11 @@ mod tests {
     use tiny_dancer::parts::metrics::prometheus::{Registry, TextEncoder};
 
     #[test]
-    fn one_request_counts_as_many_with_all_of_its_candidates() {
+    fn one_request_counts_n_times_with_all_of_its_candidates() {
         let registry = Registry::new();
         let collector = MetricsCollector::with_registry(&registry).unwrap();
-        let mut watched = subject("repeated", Repeated::<_, 16>(collector)).unwrap();
-        watched.route(&Case::new(10, 8), 2);
+        let mut observed = subject("repeated", Repeated::<_, 16>(collector)).unwrap();
+        observed.route(&Case::new(10, 8), 2);
         let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
         let has = |line: &str| assert!(text.contains(line), "{line}\n{text}");
         has("tiny_dancer_routing_requests_total{status=\"success\"} 32\n");

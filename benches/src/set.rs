@@ -1,4 +1,4 @@
-//! Sets to search, and what it takes to read their bytes once.
+//! Sets to search, and a plain read of their bytes.
 
 use anyhow::Result;
 use rand::{RngExt as _, SeedableRng as _};
@@ -7,11 +7,11 @@ use std::hint::black_box;
 use tiny_dancer::Candidate;
 use tiny_dancer::parts::core::CandidateSet;
 
-/// A set of that many candidates, from a seed, and a query for it.
+/// A set of candidates from a seed, and a query for it.
 ///
 /// # Errors
-/// If a candidate is drawn without a direction, which none is.
-pub fn remembered(candidates: usize, dimensions: usize) -> Result<(CandidateSet, Vec<f32>)> {
+/// If a candidate has a zero norm, which this seed never draws.
+pub fn random(candidates: usize, dimensions: usize) -> Result<(CandidateSet, Vec<f32>)> {
     let mut rng = ChaCha8Rng::seed_from_u64(candidates as u64);
     let mut embedding = || -> Vec<f32> { (0..dimensions).map(|_| rng.random_range(-1.0..1.0)).collect() };
     let query = embedding();
@@ -19,9 +19,9 @@ pub fn remembered(candidates: usize, dimensions: usize) -> Result<(CandidateSet,
     Ok((CandidateSet::new((0..candidates).map(candidate).collect())?, query))
 }
 
-/// Reads all of it once, front to back, and does no more with it than a compiler needs to see.
+/// Reads all numbers once, front to back, with just enough work that the compiler keeps the reads.
 pub fn read(numbers: &[f32]) {
-    // As many lanes as the plainest vectors of x86-64 keep in half of their registers.
+    // The lanes of half of the vector registers of baseline x86-64.
     let (blocks, rest) = numbers.as_chunks::<32>();
     let mut sums = [0_u32; 32];
     for block in blocks {
@@ -38,8 +38,8 @@ mod tests {
     use tiny_dancer_core::testing::kernels::embeddings;
 
     #[test]
-    fn a_search_and_a_reading_see_the_same_numbers() {
-        let (set, query) = remembered(50, 12).unwrap();
+    fn a_search_and_a_read_get_the_same_numbers() {
+        let (set, query) = random(50, 12).unwrap();
         assert_eq!(embeddings(&set).len(), 50 * 12);
         assert_eq!(set.nearest(&query, 8).unwrap().len(), 8);
         read(embeddings(&set));

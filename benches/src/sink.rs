@@ -1,41 +1,23 @@
-//! A collector that takes everything and keeps nothing.
+//! A collector that answers every request and keeps nothing.
 
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use anyhow::{Context, Result, anyhow};
+use std::io;
+use std::net::SocketAddr;
+use tiny_http::{Response, Server};
 
 /// Listens on a port of this machine, on threads of its own, until the program ends.
 ///
 /// # Errors
 /// If there is no free port.
-pub fn open() -> io::Result<SocketAddr> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let address = listener.local_addr()?;
+pub fn open() -> Result<SocketAddr> {
+    let server = Server::http("127.0.0.1:0").map_err(|error| anyhow!(error))?;
+    let address = server.server_addr().to_ip().context("a server without an address")?;
     std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            // A client that goes away in the middle of a request loses only its own.
-            std::thread::spawn(move || take(&stream));
+        for mut request in server.incoming_requests() {
+            // A client that disconnects loses only its own request.
+            let _ = io::copy(request.as_reader(), &mut io::sink());
+            let _ = request.respond(Response::empty(200));
         }
     });
     Ok(address)
-}
-
-/// Answers each request with "200 OK", after its last byte, until the client goes away.
-fn take(stream: &TcpStream) -> io::Result<()> {
-    let mut reader = BufReader::new(stream);
-    let (mut line, mut length) = (String::new(), 0);
-    loop {
-        line.clear();
-        if reader.read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        if let Some((name, value)) = line.split_once(':')
-            && name.eq_ignore_ascii_case("content-length")
-        {
-            length = value.trim().parse().map_err(io::Error::other)?;
-        } else if line.trim().is_empty() {
-            io::copy(&mut reader.by_ref().take(length), &mut io::sink())?;
-            (&*stream).write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")?;
-            length = 0;
-        }
-    }
 }

@@ -1,9 +1,9 @@
-//! An observer that adds up how long each stage takes.
+//! An observer that sums the time of each stage.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use tiny_dancer::parts::core::observer::{Detail, Observer, RequestEnd, RequestStart, Stage, StageEnd};
 
-/// Nanoseconds of all requests so far, by stage. Clone an `Arc` of it to keep a hand on it.
+/// Nanoseconds of all requests so far, by stage. Clone an `Arc` of it to read it while a router has it.
 #[derive(Debug, Default)]
 pub struct Stopwatch {
     stages: [AtomicU64; Stage::ALL.len()],
@@ -11,7 +11,7 @@ pub struct Stopwatch {
 }
 
 impl Stopwatch {
-    /// Nanoseconds a request in each stage, and from zero again.
+    /// Nanoseconds of one request in each stage. Resets all of them to zero.
     pub fn take(&self) -> [f64; Stage::ALL.len()] {
         let requests = self.requests.swap(0, Ordering::Relaxed).max(1);
         self.stages.each_ref().map(|stage| stage.swap(0, Ordering::Relaxed) as f64 / requests as f64)
@@ -45,10 +45,10 @@ mod tests {
     use std::sync::Arc;
 
     #[test]
-    fn every_stage_takes_its_time_and_is_forgotten_once_told() {
+    fn every_stage_has_a_time_until_it_is_taken() {
         let stopwatch = Arc::new(Stopwatch::default());
-        let mut watched = subject("stopwatch", stopwatch.clone()).unwrap();
-        watched.route(&Case::new(100, 384), 10);
+        let mut observed = subject("stopwatch", stopwatch.clone()).unwrap();
+        observed.route(&Case::new(100, 384), 10);
         let [_, features, inference, uncertainty] = stopwatch.take();
         assert!(features > 0.0 && inference > 0.0 && uncertainty > 0.0);
         assert_eq!(stopwatch.take(), [0.0; 4]);

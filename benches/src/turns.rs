@@ -1,13 +1,12 @@
-//! Turns: contenders that do their work in short turns, one after the other, so that a machine that other people use too
-//! treats all of them alike.
+//! Turns: contenders work in short turns, one after the other, so that a shared machine affects all of them alike.
 //!
-//! A machine is steady over a millisecond and not over a minute: its clock rate moves, and so does what else it does. So
-//! contenders are compared within a round, in which each has one turn, and what is told is the median over many rounds.
-//! A round in which the scheduler took the core away from one of them is not counted.
+//! A machine is steady for a millisecond and not for a minute: its clock rate and its other programs change. So contenders
+//! are compared within a round, in which each has one turn, and the result is the median over many rounds. A round in
+//! which the scheduler preempted one of them is not counted.
 //!
-//! Two programs that differ by nothing but where the stack begins can differ by an eighth in time: what lies across two
-//! lines of the cache is read twice. That is luck, and it is the same luck for as long as a program runs. So each round
-//! has its stack begin somewhere else, and only so many rounds together as there are such places count as one.
+//! Two programs that differ only in where the stack begins can differ by an eighth in time, since a vector across two cache
+//! lines is read twice, for as long as the program runs. So the stack begins at another place in each round, and one
+//! round for each place together count as one.
 //!
 //! ```
 //! use std::{hint::black_box, time::Duration};
@@ -25,10 +24,10 @@ use std::fmt;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-/// How long a turn lasts, roughly: long enough that reading the clock doesn't count, short enough for many rounds.
+/// The approximate length of a turn: long enough that reading the clock is negligible, short enough for many rounds.
 const TURN: Duration = Duration::from_micros(500);
 
-/// Contenders who take turns.
+/// Contenders that take turns.
 #[derive(Default)]
 pub struct Turns<'a> {
     contenders: Vec<Contender<'a>>,
@@ -37,32 +36,32 @@ pub struct Turns<'a> {
 struct Contender<'a> {
     name: &'static str,
     work: Box<dyn FnMut(u64) + 'a>,
-    /// How often it does its work in a turn.
+    /// The repetitions of its work in a turn.
     times: u64,
-    /// How many turns count as one.
+    /// The number of turns that count as one.
     pooled: u64,
 }
 
-/// Places for the stack to begin at.
+/// The number of places where the stack begins.
 const PLACES: usize = 8;
 
-/// Rounds, of all places each, that are needed, however long they take.
+/// The least number of rounds of all places.
 const ROUNDS: usize = 8;
 
 impl<'a> Turns<'a> {
-    /// Adds a contender, who does its work so many times when asked.
+    /// Adds a contender; `work` is called with the number of repetitions.
     pub fn add(&mut self, name: &'static str, work: impl FnMut(u64) + 'a) {
         self.add_at_least(name, 1, work);
     }
 
-    /// Adds one whose work is not the same each time, so that it takes so many times to tell how long it takes.
+    /// Adds a contender whose work varies, so that only this many repetitions or more have a typical time.
     pub fn add_at_least(&mut self, name: &'static str, times: u64, work: impl FnMut(u64) + 'a) {
         let mut contender = Contender { name, work: Box::new(work), times: 1, pooled: 1 };
-        // The first times fill caches and wake the machine up.
+        // The first repetitions fill caches and raise the clock rate.
         let start = now();
         while start.elapsed() < 10 * TURN {
             if contender.turn().0 < TURN / 2 {
-                // Work that is no work at all would fit without end.
+                // Empty work would never fill a turn.
                 contender.times = (contender.times * 2).min(1 << 32);
             }
         }
@@ -70,16 +69,16 @@ impl<'a> Turns<'a> {
         self.contenders.push(contender);
     }
 
-    /// Lets everyone have its turns, for about so long.
+    /// Runs rounds for about this time.
     pub fn measure(mut self, time: Duration) -> Measured {
         let names = self.contenders.iter().map(|it| it.name).collect();
         let pooled = self.contenders.iter().map(|it| it.pooled).max().unwrap_or(1) as usize;
         let pooled = pooled.next_multiple_of(PLACES);
         let (mut quiet, mut disturbed) = (Vec::new(), Vec::new());
         let start = now();
-        // On a machine that is never quiet what was disturbed has to do.
+        // On a machine without enough quiet rounds, disturbed ones count too.
         while start.elapsed() < time || (quiet.len() < ROUNDS * pooled && start.elapsed() < 8 * time) {
-            // The place is left when a round there counts, so that all have as many.
+            // The place changes after a quiet round, so that each place has equally many.
             let (mut times, mut was_quiet) = (Vec::new(), false);
             at_place(quiet.len(), &mut || (times, was_quiet) = self.round(quiet.len() + disturbed.len()));
             if was_quiet { quiet.push(times) } else { disturbed.push(times) }
@@ -88,7 +87,7 @@ impl<'a> Turns<'a> {
         if quiet.len() < ROUNDS * pooled {
             quiet.append(&mut disturbed);
         }
-        // Rounds are pooled for all alike; what is left over at the end is not enough to tell anything.
+        // Rounds are pooled alike for all contenders, and an incomplete pool at the end is dropped.
         let nanoseconds = (0..self.contenders.len()).map(|at| {
             let pool =
                 |rounds: &[Vec<f64>]| rounds.iter().map(|times| times[at]).sum::<f64>() / pooled as f64;
@@ -97,11 +96,11 @@ impl<'a> Turns<'a> {
         Measured { names, nanoseconds: nanoseconds.collect(), disturbed: share }
     }
 
-    /// One turn of each contender: nanoseconds, and whether no turn was disturbed.
+    /// One turn of each contender: nanoseconds, and whether all turns were quiet.
     fn round(&mut self, round: usize) -> (Vec<f64>, bool) {
         let (mut times, mut was_quiet) = (vec![0.0; self.contenders.len()], true);
         for place in 0..self.contenders.len() {
-            // Each round begins with another contender, so that none always follows the same one.
+            // Each round begins with another contender.
             let at = (round + place) % self.contenders.len();
             let contender = &mut self.contenders[at];
             let (time, preempted) = contender.turn();
@@ -112,8 +111,8 @@ impl<'a> Turns<'a> {
     }
 }
 
-/// Does something with the stack beginning at one of several places: multiples of 16 bytes, as compilers keep it, that are
-/// different ones of a cache's line and, as far as they go round, of a page.
+/// Calls a function with the stack beginning at one of several places: multiples of 16 bytes, as compilers align it, at
+/// different offsets within a cache line and within a page.
 fn at_place(place: usize, work: &mut dyn FnMut()) {
     #[inline(never)]
     fn below<const BYTES: usize>(work: &mut dyn FnMut()) {
@@ -135,7 +134,7 @@ fn at_place(place: usize, work: &mut dyn FnMut()) {
 }
 
 impl Contender<'_> {
-    /// How long it took, and whether the scheduler came between.
+    /// The time of a turn, and whether it was preempted.
     fn turn(&mut self) -> (Duration, bool) {
         let before = preemptions();
         let start = now();
@@ -150,7 +149,7 @@ impl fmt::Debug for Turns<'_> {
     }
 }
 
-/// How long everyone needed for its work once, by round.
+/// The time of one repetition, by contender and round.
 #[derive(Clone, Debug)]
 pub struct Measured {
     names: Vec<&'static str>,
@@ -163,17 +162,17 @@ impl Measured {
         Self { names, nanoseconds, disturbed }
     }
 
-    /// The share of rounds that were disturbed. They don't count, unless there were hardly any others.
+    /// The share of disturbed rounds. They count only where quiet rounds were too few.
     pub fn disturbed(&self) -> f64 {
         self.disturbed
     }
 
-    /// The contenders, in the order in which they were added.
+    /// The contenders in the order of addition.
     pub fn names(&self) -> &[&'static str] {
         &self.names
     }
 
-    /// A contender's time, round by round.
+    /// A contender's time in each round.
     ///
     /// # Panics
     /// If no contender has that name.
@@ -187,29 +186,29 @@ impl Measured {
         Quartiles::of(self.rounds(name).iter().copied())
     }
 
-    /// One contender's time over another's, within each round.
+    /// The ratio of two contenders' times within each round.
     pub fn ratio(&self, name: &str, to: &str) -> Quartiles {
         let pairs = self.rounds(name).iter().zip(self.rounds(to));
-        Quartiles::of(pairs.map(|(mine, theirs)| mine / theirs))
+        Quartiles::of(pairs.map(|(one, other)| one / other))
     }
 }
 
-/// What a quarter of the values is below, half of them, three quarters of them.
+/// The quartiles of several values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Quartiles {
-    /// A quarter is below.
+    /// A quarter of the values are below.
     pub low: f64,
-    /// Half is below.
+    /// Half of the values are below.
     pub median: f64,
-    /// Three quarters are below.
+    /// Three quarters of the values are below.
     pub high: f64,
 }
 
 impl Quartiles {
-    /// Those of at least one value.
+    /// The quartiles of at least one value.
     ///
     /// # Panics
-    /// If there is none.
+    /// If there is no value.
     pub fn of(values: impl Iterator<Item = f64>) -> Self {
         let mut values: Vec<_> = values.collect();
         values.sort_unstable_by(f64::total_cmp);
@@ -217,14 +216,14 @@ impl Quartiles {
         Self { low, median, high }
     }
 
-    /// All three, multiplied.
+    /// All three, multiplied by a factor.
     #[must_use]
     pub fn times(self, factor: f64) -> Self {
         Self { low: self.low * factor, median: self.median * factor, high: self.high * factor }
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a benchmark has the real time")]
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
@@ -242,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_ratio_is_taken_within_each_round() {
-        // The machine was ten times slower in the second round.
+        // The machine is ten times slower in the second round.
         let nanoseconds = vec![vec![1.0, 10.0, 1.0], vec![2.0, 20.0, 2.0]];
         let measured = Measured::new(vec!["one", "two"], nanoseconds, 0.0);
         assert_eq!(measured.ratio("two", "one"), Quartiles { low: 2.0, median: 2.0, high: 2.0 });
@@ -258,12 +257,12 @@ mod tests {
                 quarters[std::ptr::from_ref(black_box(&here)).addr() % 64 / 16] += 1;
             });
         }
-        // Compilers keep a register more in one of them or not, so that they need not be two each.
+        // The frames of the functions may differ by a register, so each quarter need not have two places.
         assert!(quarters.iter().all(|places| *places > 0), "{quarters:?}");
     }
 
     #[test]
-    fn rounds_are_pooled_until_everyone_has_worked_as_often_as_it_must() {
+    fn rounds_are_pooled_until_each_contender_has_its_least_repetitions() {
         let mut turns = Turns::default();
         let (mut done, spin) = (0, |times| (0..times).for_each(|i| assert_ne!(black_box(i), u64::MAX)));
         turns.add("one", spin);

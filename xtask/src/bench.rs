@@ -1,14 +1,13 @@
-//! `cargo xtask bench`: what routing and watching it cost, beside what they should.
+//! `cargo xtask bench`: the costs of routing and of observers, beside their [goals].
 //!
-//! What has a [goal](goals) is a ratio, taken in turns within one run by the program `ratios` of `benches/`; times are
-//! criterion's. The two are separate since a machine that other people use too is steady over a millisecond and not over a
-//! minute. A goal that is missed is said and kept, and is no failure of this command: it measures.
+//! Goals are ratios, which the program `ratios` of `benches/` measures in turns within one run; times are criterion's. The
+//! two are separate since a machine that runs other programs too is steady for a millisecond and not for a minute. A missed
+//! goal is reported and recorded, and is no failure of this command, which measures.
 
 use crate::instructions;
 use crate::report::Report;
 use crate::workspace::{Workspace, cargo, output};
 use anyhow::{Context, Result, bail};
-use measurement::Measurement;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::fs;
@@ -17,26 +16,27 @@ use std::process::Command;
 
 pub(crate) mod document;
 pub(crate) mod goals;
-mod measurement;
 mod picture;
 mod record;
 
+use record::Measurement;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// All benchmarks, ten times as long, instead of a selection that takes about four minutes
+    /// Runs all benchmarks, ten times as long, instead of a selection that takes about four minutes
     #[arg(long)]
     full: bool,
-    /// Counts instructions instead, by callgrind, and fails where the record is exceeded
+    /// Counts instructions instead, by callgrind, and fails where a count exceeds the record
     #[arg(long, conflicts_with = "full")]
     ir: bool,
-    /// Keeps what was counted as the new record
+    /// Writes the counts as the new record
     #[arg(long, requires = "ir", conflicts_with = "filter")]
     bless: bool,
-    /// Only benchmarks whose name contains this; no record is written
+    /// Runs only benchmarks with this in their names, and writes no record
     filter: Option<String>,
 }
 
-/// What criterion measures of what it could, unless all of it is asked for; a regular expression.
+/// The criterion benchmarks that run without `--full`; a regular expression.
 const SELECTION: &str = "route_into/(1|10|100)x384/";
 
 pub(crate) fn run(workspace: &Workspace, report: &mut Report, arguments: &Arguments) {
@@ -53,7 +53,7 @@ pub(crate) fn run(workspace: &Workspace, report: &mut Report, arguments: &Argume
         let words = what.split_whitespace().skip(1);
         let lines = output(Command::new("cargo").args(words).args(filter).current_dir(&workspace.root))?;
         for line in lines.lines() {
-            measurements.push(Measurement::parse(&serde_json::from_str(line)?)?);
+            measurements.push(serde_json::from_str(line)?);
         }
         print!("\n{}", table(&measurements, filter.is_none()));
         Ok(())
@@ -64,25 +64,25 @@ pub(crate) fn run(workspace: &Workspace, report: &mut Report, arguments: &Argume
     let mut criterion = cargo("bench --package tiny-dancer-benches --benches -- --noplot --quiet");
     criterion.args(["--warm-up-time", "0.5", "--measurement-time", seconds]);
     criterion.args(filter.or((!arguments.full).then_some(SELECTION)));
-    // What an earlier run left there is not this run's. It may have left nothing.
+    // Of an earlier run, if there was one.
     let _ = fs::remove_dir_all(&home);
     report.command("times, by criterion", criterion.env("CRITERION_HOME", &home));
     let mut times = Vec::new();
-    report.check("medians of these", "criterion's estimates", || {
+    report.check("medians, by criterion", "criterion's estimates", || {
         times = medians(&home)?;
         if times.is_empty() && measurements.is_empty() {
-            bail!("no benchmark of that name");
+            bail!("no benchmark has this in its name");
         }
         Ok(())
     });
 
     if filter.is_some() {
-        report.skip("record", "only a whole run is kept");
+        report.skip("record", "it is written by whole runs only");
         return;
     }
     report.check("record", &format!("{}, {}", record::RATIOS, record::TIMES), || {
         if measurements.is_empty() || times.is_empty() {
-            bail!("there is nothing to keep");
+            bail!("there are no measurements");
         }
         record::write_ratios(&workspace.root, command, &measurements)?;
         record::write_times(&workspace.root, command, &times)
@@ -91,7 +91,7 @@ pub(crate) fn run(workspace: &Workspace, report: &mut Report, arguments: &Argume
     report.check("tables and picture", &made, || document::write(&workspace.root));
 }
 
-/// The median of each benchmark that criterion left something of, by id.
+/// The median of each benchmark of criterion's, by id.
 fn medians(home: &Path) -> Result<Vec<Value>> {
     let mut times = Vec::new();
     let mut folders = vec![home.to_owned()];
@@ -127,7 +127,7 @@ fn median(benchmark: &Value, estimates: &Value) -> Result<Value> {
     }))
 }
 
-/// The goals with what was measured of them, and below what stands beside.
+/// The goals with their measurements, and below them the measurements without a goal.
 fn table(measurements: &[Measurement], all: bool) -> String {
     let judged = goals::judge(measurements, all);
     let mut table = String::new();
@@ -135,7 +135,7 @@ fn table(measurements: &[Measurement], all: bool) -> String {
         let width = judged.iter().map(|row| row.what.len()).max().unwrap_or(0);
         let _ = writeln!(table, "{:width$}  {:>14}  {:>9}  verdict", "what", "goal", "measured");
         for row in &judged {
-            if row.verdict == goals::A_TEST {
+            if row.verdict == goals::PROVED {
                 let _ = writeln!(table, "{:width$}  {:>14}  {:>9}  {}", row.what, row.goal, "", row.measured);
             } else {
                 let _ = writeln!(
@@ -146,11 +146,14 @@ fn table(measurements: &[Measurement], all: bool) -> String {
             }
         }
     }
-    let beside: Vec<_> = measurements.iter().filter(|it| !goals::is_goal(it)).collect();
+    let beside: Vec<_> = measurements.iter().filter(|it| goals::goal_of(it).is_none()).collect();
     if !beside.is_empty() {
         let width = beside.iter().map(|it| it.id.len()).max().unwrap_or(0);
-        let _ =
-            writeln!(table, "\n{:width$}  {:>9}  quartiles, and times in nanoseconds", "beside", "measured");
+        let _ = writeln!(
+            table,
+            "\n{:width$}  {:>9}  quartiles, and times in nanoseconds",
+            "without a goal", "measured"
+        );
         for it in beside {
             let times: Vec<_> =
                 it.nanoseconds.iter().map(|(name, time)| format!("{name} {time:.1}")).collect();
@@ -166,13 +169,11 @@ mod tests {
     use super::*;
 
     fn measurement(id: &str, value: f64) -> Measurement {
-        let times = json!({ "router": 100.0, "naive": 700.0 });
-        let line = json!({ "id": id, "kernel": "avx2", "value": value, "quartiles": [value, value], "nanoseconds": times });
-        Measurement::parse(&line).unwrap()
+        Measurement::of(id, value, &[("router", 100.0), ("naive", 700.0)])
     }
 
     #[test]
-    fn the_table_says_what_misses_and_shows_what_has_no_goal_below() {
+    fn the_table_has_verdicts_and_below_them_measurements_without_a_goal() {
         let measurements = [
             measurement("naive/1x128", 7.0),
             measurement("naive/10x128", 7.0),
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn criterions_medians_are_found_however_deep_and_one_without_a_number_is_an_error() {
+    fn criterions_medians_are_found_in_nested_folders_and_one_without_a_number_is_an_error() {
         let home = tempfile();
         let leave = |folder: &str, id: &str, point: Value| {
             let folder = home.join(folder).join("new");

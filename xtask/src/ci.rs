@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: everything that anyone runs before others see a change.
+//! `cargo xtask ci`: all checks that a change must pass.
 
 use crate::report::Report;
 use crate::workspace::{Workspace, cargo};
@@ -7,7 +7,7 @@ use std::process::Command;
 
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Leaves out what needs programs from outside, and says so
+    /// Skips what needs programs of other projects
     #[arg(long)]
     no_services: bool,
 }
@@ -20,10 +20,10 @@ pub(crate) fn run(workspace: &Workspace, report: &mut Report, arguments: Argumen
     );
     alone(workspace, report);
     report.command(
-        "what is under core",
+        "packages under core",
         &mut cargo("tree --package tiny-dancer-core --all-features --edges normal"),
     );
-    // Last, so that the tests' own summaries stand near the end.
+    // Last, so that the summaries of the tests are near the end.
     let Arguments { no_services } = arguments;
     test::run(workspace, report, test::Arguments { no_services, only_services: false });
     if no_services {
@@ -33,10 +33,10 @@ pub(crate) fn run(workspace: &Workspace, report: &mut Report, arguments: Argumen
     }
 }
 
-/// Each published crate alone: without its features, with each of them, and with all.
+/// Each published crate alone: without features, with each of them, and with all.
 ///
-/// In the whole workspace a crate gets every feature that any other crate asks for, so only alone does it show that it
-/// forgot one. Warnings are failures, as they are in `lint`.
+/// In the whole workspace a crate gets every feature that another crate turns on, so a missing feature shows only in a build
+/// of one crate. Warnings are failures, as in `lint`.
 fn alone(workspace: &Workspace, report: &mut Report) {
     for package in workspace.metadata.workspace_packages() {
         if !package.manifest_path.starts_with(workspace.metadata.workspace_root.join("crates")) {

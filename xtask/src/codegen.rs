@@ -1,4 +1,4 @@
-//! `cargo xtask codegen`: writes the documents anew that are made from code.
+//! `cargo xtask codegen`: writes the documents that are made from code.
 //!
 //! Each crate owns its documents. The test that compares them with the code writes them where `BLESS` is set.
 
@@ -7,8 +7,9 @@ use crate::report::Report;
 use crate::workspace::{Workspace, cargo};
 
 pub(crate) fn run(workspace: &Workspace, report: &mut Report) {
-    report
-        .check("tables and picture of the benches", document::DOCUMENT, || document::write(&workspace.root));
+    report.check("tables and picture of docs/performance.md", document::DOCUMENT, || {
+        document::write(&workspace.root)
+    });
     let mut update = cargo("test --quiet --package tiny-dancer-metrics --package tiny-dancer-tracing");
     report.command("write the documents", update.env("BLESS", "1"));
     report.command(

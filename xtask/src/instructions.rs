@@ -1,38 +1,39 @@
-//! `cargo xtask bench --ir`: how many instructions a request takes, against what it took when that was last looked at.
+//! `cargo xtask bench --ir`: the number of instructions of a request, compared with the record.
 //!
-//! Time on a machine that others use too says little about a change of a few percent; instructions are the same each
-//! time. [`callgrind`] counts them, and they are compared with the [`record`] that is kept in the repository. More than
-//! the tolerance is a failure; fewer is a note, so that the record follows what was won.
+//! On a machine that runs other programs too, time does not show a change of a few percent; a count of instructions does,
+//! since it repeats exactly. [`callgrind`] counts. A count above the record by more than the tolerance is a failure. One
+//! below it is a note, since a record that is too high hides the next increase.
 
 use crate::bench::goals::Goal;
 use crate::report::Report;
 use crate::workspace::Workspace;
-use anyhow::{Result, bail};
-use record::{Key, Record};
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 
 mod callgrind;
-mod record;
 
 pub(crate) const HEADLINE: &str = "instructions, by callgrind";
 
-/// How to renew the record.
+const RECORD: &str = "benches/record/instructions.json";
 const BLESS: &str = "cargo xtask bench --ir --bless";
 
-/// How much more than recorded a benchmark may take, as a share of it, and how much less without a note.
+/// The tolerated difference from the record, as a share of it.
 ///
 /// Two runs of one program count the same. With the same kernel and minor version of `rustc` two things differ between
-/// machines: where the stack begins, which moves what small copies take by up to half a percent, and glibc's `memcpy`.
-/// Patch versions of `rustc` bring single fixes. A change that costs more than this was a change of ours.
+/// machines: where the stack begins, which changes the cost of small copies by up to half a percent, and glibc's `memcpy`.
+/// Patch versions of `rustc` bring single fixes. A larger difference comes from a change of this project.
 const TOLERANCE: f64 = 0.02;
 
-/// How the ids of the naive router end. It is counted for comparison and never judged: it allocates, and
-/// what that takes depends on what the heap went through before, by some percent from one build to the next.
+/// The end of the ids of the naive router. It is counted for comparison and never judged: it allocates, and the cost of
+/// that depends on the state of the heap, by some percent from one build to the next.
 const NAIVE: &str = "/naive";
 
-/// How many times the instructions of an unobserved router these take, by how their ids end and how those begin.
+/// Goals for ratios to the router without an observer, by the end of the ids and by their beginning.
 ///
 /// Where squares leave f32's range each candidate's sums are computed once more, in f64, and the query's norm once.
-const GOALS: [(&str, &str, Goal); 5] = [
+const GOALS: &[(&str, &str, Goal)] = &[
     (NAIVE, "route_into/1x", Goal::AtLeast(6.0)),
     (NAIVE, "route_into/10x", Goal::AtLeast(18.0)),
     (NAIVE, "route_into/100x", Goal::AtLeast(20.0)),
@@ -40,37 +41,67 @@ const GOALS: [(&str, &str, Goal); 5] = [
     ("/exact", "route_into/", Goal::AtMost(6.0)),
 ];
 
-/// Instructions a request, by the benchmark's id, in the order of counting.
-type Counts = Vec<(String, u64)>;
+/// Instructions of a request, by the benchmark's id.
+type Counts = BTreeMap<String, u64>;
 
-/// Counts, and compares with the record or renews it. `filter` selects what is compared.
+/// The counts of one run.
+#[derive(Debug, Deserialize, Serialize)]
+struct Counted {
+    instructions_a_request: Counts,
+    rustc: String,
+    valgrind: String,
+}
+
+/// All recorded counts, by kernel and minor version of `rustc`: both change the instructions of the same code.
+#[derive(Debug, Deserialize, Serialize)]
+struct Record {
+    command: String,
+    counted: BTreeMap<String, Counted>,
+}
+
+/// Counts, and compares with the record or replaces it. `filter` selects the benchmarks to compare.
 pub(crate) fn run(workspace: &Workspace, report: &mut Report, bless: bool, filter: Option<&str>) {
-    let what = format!("{} under valgrind, against {}", callgrind::PROGRAM, record::FILE);
+    let what = format!("{} under valgrind, against {RECORD}", callgrind::PROGRAM);
     report.check(HEADLINE, &what, || {
-        let counted = callgrind::count(workspace)?;
-        let key = Key::new(&counted.kernel, &counted.rustc)?;
-        let mut record = Record::read(&workspace.root)?;
-        let lines = compare(record.counts(&key), &counted.counts, filter.unwrap_or_default());
+        let (kernel, counted) = callgrind::count(workspace)?;
+        let key = key(&kernel, &counted.rustc)?;
+        let file = workspace.root.join(RECORD);
+        let mut record: Record =
+            serde_json::from_str(&fs::read_to_string(&file).context(RECORD)?).context(RECORD)?;
+        let recorded = record.counted.get(&key).map(|it| &it.instructions_a_request);
+        let lines = compare(
+            recorded.unwrap_or(&Counts::new()),
+            &counted.instructions_a_request,
+            filter.unwrap_or_default(),
+        );
         if lines.is_empty() {
-            bail!("no benchmark of that name");
+            bail!("no benchmark has this in its name");
         }
         println!("\n    {key}, {}", counted.valgrind);
-        print!("{}{}", table(&lines), against_none(&counted.counts));
+        print!("{}{}", table(&lines), against_none(&counted.instructions_a_request));
         if bless {
-            record.renew(&key, &counted);
-            return record.write(&workspace.root);
+            BLESS.clone_into(&mut record.command);
+            record.counted.insert(key, counted);
+            return Ok(fs::write(file, serde_json::to_string_pretty(&record)? + "\n")?);
         }
-        if record.counts(&key).is_empty() {
+        if recorded.is_none() {
             bail!("there is no record for {key}: add one with {BLESS}");
         }
         judge(&lines)
     });
 }
 
-/// A benchmark, and what is known of it.
+/// The record's key of a kernel and of the output of `rustc --version`.
+fn key(kernel: &str, rustc: &str) -> Result<String> {
+    let version = rustc.split_whitespace().nth(1).and_then(|version| version.rsplit_once('.'));
+    let (minor, _) = version.with_context(|| format!("rustc is {rustc:?}"))?;
+    Ok(format!("{kernel}, rustc {minor}"))
+}
+
+/// A benchmark with its counts.
 #[derive(Debug, PartialEq)]
-struct Line<'a> {
-    id: &'a str,
+struct Line {
+    id: String,
     recorded: Option<u64>,
     counted: Option<u64>,
 }
@@ -78,21 +109,21 @@ struct Line<'a> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Verdict {
     Fewer,
-    Missing,
     More,
-    New,
+    NotCounted,
+    NotRecorded,
     Same,
 }
 
-impl Line<'_> {
+impl Line {
     fn ratio(&self) -> Option<f64> {
         Some(self.counted? as f64 / self.recorded? as f64)
     }
 
     fn verdict(&self) -> Verdict {
         match self.ratio() {
-            None if self.counted.is_none() => Verdict::Missing,
-            None => Verdict::New,
+            None if self.counted.is_none() => Verdict::NotCounted,
+            None => Verdict::NotRecorded,
             Some(_) if self.id.ends_with(NAIVE) => Verdict::Same,
             Some(ratio) if ratio > 1.0 + TOLERANCE => Verdict::More,
             Some(ratio) if ratio < 1.0 - TOLERANCE => Verdict::Fewer,
@@ -101,49 +132,47 @@ impl Line<'_> {
     }
 }
 
-/// What was counted, and then what was recorded only; of both what has `filter` in its name.
-fn compare<'a>(recorded: &'a [(String, u64)], counted: &'a [(String, u64)], filter: &str) -> Vec<Line<'a>> {
-    let find = |all: &[(String, u64)], id: &str| all.iter().find(|(other, _)| other == id).map(|it| it.1);
-    let ids = counted.iter().chain(recorded.iter().filter(|(id, _)| find(counted, id).is_none()));
-    ids.map(|(id, _)| Line { id, recorded: find(recorded, id), counted: find(counted, id) })
-        .filter(|line| line.id.contains(filter))
-        .collect()
+/// All benchmarks with `filter` in their ids.
+fn compare(recorded: &Counts, counted: &Counts, filter: &str) -> Vec<Line> {
+    let ids: BTreeSet<_> = recorded.keys().chain(counted.keys()).filter(|id| id.contains(filter)).collect();
+    let line = |id: &String| Line {
+        id: id.clone(),
+        recorded: recorded.get(id).copied(),
+        counted: counted.get(id).copied(),
+    };
+    ids.into_iter().map(line).collect()
 }
 
-/// Fails if any takes more than it may, or is not both recorded and counted.
-fn judge(lines: &[Line<'_>]) -> Result<()> {
+/// Fails if a count exceeds the tolerance, or is not both recorded and counted.
+fn judge(lines: &[Line]) -> Result<()> {
     let having = |verdict| lines.iter().filter(move |line| line.verdict() == verdict);
-    let more: Vec<_> = having(Verdict::More).collect();
-    let worst =
-        more.iter().filter_map(|line| Some((line.ratio()?, line.id))).max_by(|a, b| a.0.total_cmp(&b.0));
-    if let Some((ratio, id)) = worst {
+    let (of, percent) = (lines.len(), 100.0 * TOLERANCE);
+    let more = having(Verdict::More).filter_map(|line| Some((line.ratio()?, &line.id)));
+    if let Some((ratio, id)) = more.max_by(|a, b| a.0.total_cmp(&b.0)) {
         bail!(
-            "{} of {} benchmarks take over {:.0}% more instructions than recorded, at most {id}, {:.1}% more. If that \
-             is what it has to cost, renew the record: {BLESS}",
-            more.len(),
-            lines.len(),
-            100.0 * TOLERANCE,
+            "{} of {of} benchmarks take over {percent:.0}% more instructions than recorded, at most {id}, {:.1}% more. \
+             If the change is worth that, renew the record: {BLESS}",
+            having(Verdict::More).count(),
             100.0 * (ratio - 1.0),
         );
     }
-    if let Some(line) = having(Verdict::New).chain(having(Verdict::Missing)).next() {
-        let which =
-            if line.counted.is_some() { "counted and not recorded" } else { "recorded and not counted" };
-        bail!("{} is {which}. Renew the record: {BLESS}", line.id);
+    if let Some(line) = having(Verdict::NotRecorded).next() {
+        bail!("{} is counted and not recorded. Renew the record: {BLESS}", line.id);
+    }
+    if let Some(line) = having(Verdict::NotCounted).next() {
+        bail!("{} is recorded and not counted. Renew the record: {BLESS}", line.id);
     }
     let fewer = having(Verdict::Fewer).count();
     if fewer > 0 {
         println!(
-            "    NOTE: {fewer} of {} benchmarks take over {:.0}% fewer instructions than recorded. Keep what was won, \
-             renew the record: {BLESS}",
-            lines.len(),
-            100.0 * TOLERANCE,
+            "    NOTE: {fewer} of {of} benchmarks take over {percent:.0}% fewer instructions than recorded. Renew the \
+             record: {BLESS}"
         );
     }
     Ok(())
 }
 
-fn table(lines: &[Line<'_>]) -> String {
+fn table(lines: &[Line]) -> String {
     let head =
         format!("    {:34} {:>10} {:>10} {:>7}\n", "instructions a request", "recorded", "counted", "ratio");
     lines.iter().fold(head, |table, line| {
@@ -152,9 +181,9 @@ fn table(lines: &[Line<'_>]) -> String {
         let ratio = line.ratio().map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.3}"));
         let note = match line.verdict() {
             Verdict::Fewer => "fewer",
-            Verdict::Missing => "not counted",
             Verdict::More => "MORE",
-            Verdict::New => "not recorded",
+            Verdict::NotCounted => "not counted",
+            Verdict::NotRecorded => "not recorded",
             Verdict::Same => "",
         };
         let row = format!("    {:34} {recorded:>10} {counted:>10} {ratio:>7}  {note}", line.id);
@@ -162,15 +191,15 @@ fn table(lines: &[Line<'_>]) -> String {
     })
 }
 
-/// How many times the instructions of an unobserved router the others take that have a goal.
-fn against_none(counts: &[(String, u64)]) -> String {
+/// The ratios with a goal.
+fn against_none(counts: &Counts) -> String {
     let head = format!("\n    {:34} {:>10} {:>10}\n", "instructions / none", "counted", "goal");
-    counts.iter().fold(head, |table, (id, count)| {
+    counts.iter().fold(head, |table, (id, &count)| {
         let goal = GOALS.iter().find(|(end, start, _)| id.ends_with(end) && id.starts_with(start));
         let Some((end, _, goal)) = goal else { return table };
-        let none = counts.iter().find(|(other, _)| other.strip_suffix("/none") == id.strip_suffix(end));
-        let Some((_, none)) = none else { return table };
-        let ratio = *count as f64 / *none as f64;
+        let none = id.strip_suffix(end).and_then(|size| counts.get(&format!("{size}/none")));
+        let Some(&none) = none else { return table };
+        let ratio = count as f64 / none as f64;
         let verdict = if goal.holds(ratio) { "holds" } else { "misses" };
         table + &format!("    {id:34} {ratio:>10.2} {:>10}  {verdict}\n", goal.to_string())
     })

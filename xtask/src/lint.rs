@@ -17,7 +17,8 @@ pub(crate) fn run(workspace: &Workspace, report: &mut Report) {
     );
     let what = "cargo metadata, all features on, against the rules in xtask/Cargo.toml";
     report.check("dependency arrows", what, || check_arrows(workspace));
-    let what = "the files that git tracks: silenced lints, postponed work, paths of one machine, reasons";
+    let what =
+        "the files that git tracks: silenced lints, postponed work, riddles, paths of one machine, reasons";
     report.check("texts", what, || text::check(workspace));
 }
 

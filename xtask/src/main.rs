@@ -1,9 +1,9 @@
 //! The project's own commands: `cargo xtask bench | lint | test | miri | ci | codegen | screenshot`.
 //!
 //! Each command is a list of steps. A step prints a headline and its command, and passes, fails or is skipped for a
-//! stated reason; a failure never hides the steps after it. At the end stands a table of all steps and a closing line,
-//! and the exit code is that of the worst. What can't be checked counts as failed.
-#![expect(clippy::print_stdout, reason = "a program that talks to the person who started it")]
+//! printed reason; the steps after a failure run too. At the end is a table of all steps and a closing line, and the exit
+//! code is a failure if a step failed. A step that could not run has failed.
+#![expect(clippy::print_stdout, reason = "a program for people at a terminal")]
 
 mod arrows;
 mod bench;
@@ -35,17 +35,17 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Runs the benches, prints a table, and keeps a record under benches/record/
+    /// Runs the benches, prints a table, and writes a record under benches/record/
     Bench(bench::Arguments),
-    /// Everything: lint, rustdoc, each crate alone with each of its features, test, instructions
+    /// All checks: lint, rustdoc, each crate alone with each of its features, test, instructions
     Ci(ci::Arguments),
-    /// Writes the generated documents anew
+    /// Writes the generated documents
     Codegen,
-    /// rustfmt, clippy, the dependency arrows, and what no compiler sees
+    /// rustfmt, clippy, the dependency arrows, and texts
     Lint,
-    /// Core's tests under Miri, as far as it can run them; has rustup install it with a nightly toolchain
+    /// The tests of core that Miri can run; rustup installs it with a nightly toolchain
     Miri,
-    /// A picture of one trace in a web page; fetches a browser
+    /// A picture of one trace in a web page; needs Chromium
     Screenshot(screenshot::Arguments),
     /// Unit, integration and documentation tests, then the product against real services
     Test(test::Arguments),

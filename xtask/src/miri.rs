@@ -1,14 +1,14 @@
-//! `cargo xtask miri`: core's tests under Miri, which finds what the language does not allow, as far as it can run them.
+//! `cargo xtask miri`: core's tests under Miri, which detects undefined behaviour.
 //!
-//! Core has no `unsafe` of its own. What Miri looks at is the plain kernel's way through `pulp`, and the breaker's word under
-//! threads, whose loads and stores it lets come in other orders than this machine would. Under it `pulp` finds no vector
-//! instructions. It can't run assembly, which the hash of a model file and the tick counter need, and is slow; so these are the modules
-//! that neither load a model nor have tests of very many numbers.
+//! Core has no `unsafe` of its own. Miri checks the plain kernel's path through `pulp`, and the breaker's word under threads,
+//! whose loads and stores it reorders more than this machine does. Under Miri `pulp` finds no vector instructions. Miri
+//! can't run assembly, which the hash of a model file and the tick counter need, and it is slow. So only modules are tested
+//! that neither load a model nor have tests of many numbers.
 
 use crate::report::Report;
 use std::process::Command;
 
-/// The modules of core whose tests it runs, and the one among these that makes two hundred thousand calls.
+/// The tested modules of core, without one test of two hundred thousand calls.
 const TESTS: &str = "breaker:: kernel:: order:: similarity:: --skip a_slice_that_overflows_keeps_its_ratio";
 
 pub(crate) fn run(report: &mut Report) {
@@ -17,9 +17,9 @@ pub(crate) fn run(report: &mut Report) {
         command.args(arguments.split(' '));
         command
     };
-    // The one thing that this project installs for the whole user: Miri is part of no stable toolchain.
+    // No stable toolchain has Miri. It is the only installation outside of `target`.
     report.command(
-        "miri, installed by rustup",
+        "installation of miri by rustup",
         &mut rustup("toolchain install nightly --profile minimal --component miri,rust-src --no-self-update"),
     );
     let mut tests =

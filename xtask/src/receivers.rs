@@ -1,9 +1,9 @@
-//! Traces, read by programs that others wrote: a collector that speaks OTLP, and Apache Thrift with Jaeger's own IDL.
+//! Traces, read by programs of other projects: a collector of OTLP, and Apache Thrift with Jaeger's own IDL.
 //!
-//! Everything is fetched without root and unpacked under `target/services`; nothing is installed. What is started is
-//! stopped again, whatever happens.
+//! They are fetched without root and unpacked under `target/services`; nothing is installed. Every started program is
+//! stopped again.
 
-use crate::report::{Report, now};
+use crate::report::Report;
 use crate::services::{debian, served};
 use crate::workspace::{Workspace, output};
 use anyhow::{Context, Result, bail};
@@ -18,15 +18,15 @@ use std::time::Duration;
 
 mod rotel;
 
-pub(crate) const HEADLINES: [&str; 2] = ["traces, by rotel", "traces, by Apache Thrift"];
+pub(crate) const HEADLINES: &[&str] = &["traces, by rotel", "traces, by Apache Thrift"];
 
-/// The collector and the library, of versions that were tried.
-const PYTHON: [&str; 2] = ["rotel==0.0.1a15", "thrift==0.25.0"];
-/// The package that carries Jaeger's IDL.
+/// The collector and the library, in tried versions.
+const PYTHON: &[&str] = &["rotel==0.0.1a15", "thrift==0.25.0"];
+/// The package with Jaeger's IDL.
 const IDL: &str = "jaeger-client@3.19.0";
 
-/// The five names that spans have, as core has them.
-const NAMES: [&str; 5] = [
+/// The names of spans, sorted.
+const NAMES: &[&str] = &[
     "circuit_breaker_check",
     "feature_engineering",
     "model_inference",
@@ -36,13 +36,14 @@ const NAMES: [&str; 5] = [
 
 pub(crate) fn run(workspace: &Workspace, report: &mut Report) {
     let folder = workspace.target.join("services");
-    let what = "full_observability with OTEL_EXPORTER_OTLP_ENDPOINT; each span that it says was taken, under its parent";
+    let what =
+        "full_observability with OTEL_EXPORTER_OTLP_ENDPOINT; each exported span arrives under its parent";
     report.check(HEADLINES[0], what, || otlp(workspace, &folder));
     let what = "jaeger_agent 127.0.0.1:PORT; the datagram, through agent.thrift and jaeger.thrift";
     report.check(HEADLINES[1], what, || jaeger(workspace, &folder));
 }
 
-/// A span as some receiver tells it.
+/// A span as a receiver decoded it.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Span {
     pub(crate) trace: String,
@@ -55,31 +56,23 @@ pub(crate) struct Span {
 fn otlp(workspace: &Workspace, folder: &Path) -> Result<()> {
     let program = served::build(workspace, "full_observability")?;
     let mut rotel = Rotel::start(&python(folder)?.join("rotel/rotel-agent"), &folder.join("rotel.log"))?;
-    let said = output(
+    let printed = output(
         Command::new(program)
             .current_dir(&workspace.root)
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", rotel.endpoint()),
     )?;
-    let flushed = flushed(&said)?;
-    // The collector prints in its own time.
-    let deadline = now() + Duration::from_secs(30);
-    let spans = loop {
-        let spans = rotel.spans()?;
-        if spans.len() as u64 >= flushed || now() > deadline {
-            break spans;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    };
-    if spans.len() as u64 != flushed {
-        bail!("{flushed} spans were sent, {} arrived", spans.len());
-    }
+    let flushed = flushed(&printed)?;
+    let spans = rotel.running.wait(Duration::from_secs(30), "has not printed all spans", |running| {
+        let spans = rotel::spans(&running.output()?);
+        if spans.len() as u64 == flushed { Ok(spans) } else { bail!("{} of {flushed}", spans.len()) }
+    })?;
     check_nesting(&spans)
 }
 
-/// How many spans were taken, all told, as the example says at its end.
-pub(crate) fn flushed(said: &str) -> Result<u64> {
+/// The number of exported spans, which the example prints at its end.
+pub(crate) fn flushed(printed: &str) -> Result<u64> {
     let line =
-        said.lines().rev().find(|line| line.contains("spans flushed")).context("it counts no spans")?;
+        printed.lines().rev().find(|line| line.contains("spans flushed")).context("no count of spans")?;
     if !line.ends_with("0 dropped, 0 failed") {
         bail!("spans were lost: {line}");
     }
@@ -87,7 +80,7 @@ pub(crate) fn flushed(said: &str) -> Result<u64> {
     number.with_context(|| format!("no number of spans in {line:?}"))
 }
 
-/// All five spans are there, each below a request's but the requests', and whole requests have all of them.
+/// Fails unless requests are roots, all other spans are their children, and a request has all of the names.
 fn check_nesting(spans: &[Span]) -> Result<()> {
     let mut below: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     for span in spans {
@@ -115,7 +108,7 @@ fn check_nesting(spans: &[Span]) -> Result<()> {
         whole += usize::from(names == NAMES);
     }
     if whole == 0 {
-        bail!("no request has all five spans");
+        bail!("no request has all {} spans", NAMES.len());
     }
     Ok(())
 }
@@ -132,15 +125,15 @@ fn jaeger(workspace: &Workspace, folder: &Path) -> Result<()> {
         .stderr(Stdio::piped())
         .spawn()
         .context("python3")?;
-    let mut said = BufReader::new(reader.stdout.take().context("the decoder's output")?);
+    let mut decoded = BufReader::new(reader.stdout.take().context("the decoder's output")?);
     let mut port = String::new();
-    said.read_line(&mut port)?;
+    decoded.read_line(&mut port)?;
     let sent = Command::new(program).arg(format!("127.0.0.1:{}", port.trim())).output();
     let mut batch = String::new();
     if sent.as_ref().is_ok_and(|sent| sent.status.success()) {
-        said.read_to_string(&mut batch)?;
+        decoded.read_to_string(&mut batch)?;
     } else {
-        // It would wait for a datagram that does not come.
+        // No datagram will arrive.
         let _ = reader.kill();
     }
     let read = reader.wait_with_output()?;
@@ -152,13 +145,13 @@ fn jaeger(workspace: &Workspace, folder: &Path) -> Result<()> {
     check_batch(&serde_json::from_str(&batch).context("the decoder's answer")?)
 }
 
-/// What the example must have sent.
+/// Fails unless the batch is the example's.
 fn check_batch(batch: &Value) -> Result<()> {
     if batch["call"] != "emitBatch" || batch["service"] != "jaeger-agent-example" {
         bail!("call {}, service {}", batch["call"], batch["service"]);
     }
-    let told = batch["spans"].as_array().context("no spans")?;
-    let spans: Vec<_> = told
+    let decoded = batch["spans"].as_array().context("no spans")?;
+    let spans: Vec<_> = decoded
         .iter()
         .map(|span| Span {
             trace: span["trace"].to_string(),
@@ -168,7 +161,7 @@ fn check_batch(batch: &Value) -> Result<()> {
         })
         .collect();
     check_nesting(&spans)?;
-    let request = told.iter().find(|span| span["name"] == "routing_request").context("no request")?;
+    let request = decoded.iter().find(|span| span["name"] == "routing_request").context("no request")?;
     let event = &request["events"][0];
     // Integers are integers, doubles are doubles, and lists are JSON.
     if request["tags"]["tiny_dancer.candidates"] != 3
@@ -177,14 +170,14 @@ fn check_batch(batch: &Value) -> Result<()> {
         || serde_json::from_str::<[i64; 3]>(event["tiny_dancer.replay.candidates"].as_str().unwrap_or(""))
             .is_err()
     {
-        bail!("the request's span says {request}");
+        bail!("unexpected attributes or events: {request}");
     }
     Ok(())
 }
 
 /// The folder of the Python packages.
 fn python(folder: &Path) -> Result<PathBuf> {
-    // Named after what is in it, so that another version is fetched.
+    // The versions are in the name, so that a new one is fetched.
     let packages = folder.join(format!("python-{}", PYTHON.join("-").replace("==", "-")));
     if !packages.exists() {
         let unpacking = folder.join("python.unpacking");
@@ -197,7 +190,7 @@ fn python(folder: &Path) -> Result<PathBuf> {
     Ok(packages)
 }
 
-/// What Apache Thrift's compiler makes of Jaeger's IDL.
+/// The folder of the code that Apache Thrift's compiler generates from Jaeger's IDL.
 fn generated(folder: &Path) -> Result<PathBuf> {
     let generated = folder.join("jaeger-idl").join("gen-py");
     if generated.exists() {
@@ -240,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_request_passes_and_a_fallback_beside_it_too() {
+    fn a_whole_request_passes_with_a_fallback_beside_it() {
         let mut spans = whole();
         check_nesting(&spans).unwrap();
         spans.extend([span("q", "", "routing_request"), span("p", "q", "circuit_breaker_check")]);
@@ -248,21 +241,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_astray_is_found() {
+    fn missing_and_misplaced_spans_are_found() {
         let wrong = |change: fn(&mut Vec<Span>)| {
             let mut spans = whole();
             change(&mut spans);
             check_nesting(&spans).unwrap_err().to_string()
         };
         assert!(wrong(|spans| drop(spans.remove(0))).contains("did not arrive"));
-        assert!(wrong(|spans| drop(spans.pop())).contains("all five"));
+        assert!(wrong(|spans| drop(spans.pop())).contains("all 5"));
         assert!(wrong(|spans| spans[1].parent = None).contains("is a root"));
         assert!(wrong(|spans| spans[1].name = "other".to_owned()).contains("named"));
         assert!(wrong(|spans| spans[1].trace = "u".to_owned()).contains("did not arrive"));
     }
 
     #[test]
-    fn losses_are_no_success() {
+    fn lost_spans_are_an_error() {
         assert_eq!(flushed("...\n  spans: 1234 spans flushed, 0 dropped, 0 failed\n").unwrap(), 1234);
         assert!(flushed("  spans: 1 spans flushed, 2 dropped, 0 failed\n").is_err());
         assert!(flushed("nothing").is_err());

@@ -33,7 +33,7 @@ impl Report {
         Self { root: workspace.root.clone(), steps: Vec::new() }
     }
 
-    /// A step that is a command; it passes where that exits with zero.
+    /// A step that is a command; it passes if the command exits with zero.
     pub(crate) fn command(&mut self, headline: &str, command: &mut Command) {
         command.current_dir(&self.root);
         let shown = shown(command, &self.root);
@@ -46,10 +46,10 @@ impl Report {
         });
     }
 
-    /// A step that is done here; `what` says in one line what it does.
+    /// A step that is a function; `what` describes it in one line.
     pub(crate) fn check(&mut self, headline: &str, what: &str, step: impl FnOnce() -> Result<()>) {
         println!("\n==> {headline}\n    {what}");
-        // What follows may be written by another program to the same terminal. A lost headline is no failure.
+        // Another program may write to the same terminal next. A lost headline is no failure.
         let _ = std::io::stdout().flush();
         let start = now();
         let verdict = match step() {
@@ -62,7 +62,7 @@ impl Report {
         self.steps.push(Step { headline: headline.to_owned(), verdict, took: start.elapsed() });
     }
 
-    /// A step that is not done, said now and again at the end.
+    /// A skipped step, printed now and in the table.
     pub(crate) fn skip(&mut self, headline: &str, reason: &str) {
         println!("\n==> {headline}\n    SKIPPED: {reason}");
         let verdict = Verdict::Skipped(reason.to_owned());
@@ -101,7 +101,7 @@ impl Report {
     }
 }
 
-/// A command as one would type it in the workspace's root.
+/// A command as typed in the workspace's root.
 fn shown(command: &Command, root: &Path) -> String {
     let root = format!("{}/", root.display());
     let variables = command.get_envs().filter_map(|(name, value)| {
@@ -118,10 +118,10 @@ fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
 
-/// Now, for what people wait for: steps and deadlines.
+/// Now, for the times of steps and for deadlines.
 #[expect(
     clippy::disallowed_methods,
-    reason = "core's Clock is the product's; people who wait have the real time"
+    reason = "core's Clock is for the product; steps and deadlines use real time"
 )]
 pub(crate) fn now() -> Instant {
     Instant::now()

@@ -1,90 +1,82 @@
-//! `cargo xtask screenshot`: one trace of the product in a web page that others wrote, as a picture.
+//! `cargo xtask screenshot`: a picture of one trace in a web page.
 //!
-//! `axum_service` sends the spans of a whole service to [`otelite`], which draws traces; [`browser`] opens the one with
-//! the most spans and takes a picture of it. Nothing is installed, and what is started is stopped again.
+//! `axum_service` sends the spans of a whole service to otelite, a collector with a web page that draws traces. A script
+//! for node opens the largest trace there in Chromium and takes the picture.
 
 use crate::receivers::flushed;
-use crate::report::{Report, now};
+use crate::report::Report;
+use crate::services::grafana::install;
+use crate::services::process::{self, Running, free_address};
 use crate::workspace::{Workspace, built, cargo, output};
-use anyhow::{Context, Result, bail};
-use browser::{Browser, Chromium};
-use otelite::Otelite;
+use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-mod base64;
-mod browser;
-mod otelite;
-
-/// Whose trace is shown: an incoming request, its decision, and the call of the chosen model.
+/// The example with an incoming request, its decision, and the call of the chosen model in one trace.
 const EXAMPLE: &str = "axum_service";
-
-/// How long the page may take to show what it was given.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The collector, in a tried version.
+const OTELITE: &str = "otelite@0.1.156";
+/// The library that drives Chromium, in a tried version.
+const PUPPETEER: &str = "puppeteer-core@24.43.1";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Where the picture goes
+    /// The file of the picture
     #[arg(default_value = "target/trace.png")]
     picture: PathBuf,
 }
 
 pub(crate) fn run(workspace: &Workspace, report: &mut Report, arguments: &Arguments) {
-    let what = format!("{EXAMPLE}, its spans in otelite, its page in Chromium");
-    report.check("screenshot", &what, || {
-        let png = take(workspace, &workspace.target.join("services"))?;
-        let picture = workspace.root.join(&arguments.picture);
-        fs::write(&picture, &png).with_context(|| picture.display().to_string())?;
-        println!("    {} ({} KB)", picture.display(), png.len() / 1024);
-        Ok(())
-    });
+    let picture = workspace.root.join(&arguments.picture);
+    let what = format!("{EXAMPLE}, its spans in otelite, its page in Chromium, {}", picture.display());
+    report.check("screenshot", &what, || take(workspace, &workspace.target.join("services"), &picture));
 }
 
-fn take(workspace: &Workspace, folder: &Path) -> Result<Vec<u8>> {
+fn take(workspace: &Workspace, folder: &Path, picture: &Path) -> Result<()> {
+    let chromium = output(Command::new("which").arg("chromium"))
+        .context("Chromium is not on PATH; it is Debian's package chromium")?;
     let mut build = cargo("build --package tiny-dancer-examples --message-format json-render-diagnostics");
     let example = built(build.args(["--example", EXAMPLE]).current_dir(&workspace.root), EXAMPLE)?;
     let run = folder.join("screenshot");
     let _ = fs::remove_dir_all(&run);
     fs::create_dir_all(&run)?;
-    let mut otelite = Otelite::start(&otelite::program(folder)?, &run)?;
-    let said = output(
+    let (otlp, grpc, page) = (free_address()?, free_address()?, free_address()?);
+    let mut command = Command::new(otelite(folder)?);
+    command
+        .args(["serve", "--addr", &page.to_string(), "--storage-path"])
+        .arg(&run)
+        .env("OTELITE_OTLP_HTTP_PORT", otlp.port().to_string())
+        .env("OTELITE_OTLP_GRPC_PORT", grpc.port().to_string())
+        // It writes to the home folder, and fetches prices of language models unless the proxy refuses.
+        .envs([("HOME", run.as_os_str()), ("HTTPS_PROXY", "http://127.0.0.1:9".as_ref())]);
+    let mut otelite = Running::start(&mut command, &run.join("otelite.log"))?;
+    otelite.wait(Duration::from_secs(60), "serves no page", |_| process::get(page, "/", &[]))?;
+    let printed = output(
         Command::new(example)
             .current_dir(&workspace.root)
-            .env("OTEL_EXPORTER_OTLP_ENDPOINT", otelite.endpoint()),
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{otlp}")),
     )?;
-    let trace = otelite.largest_trace_of(flushed(&said)?, PATIENCE)?;
-    let mut browser = Browser::start(&Chromium::find(folder)?, &run)?;
-    browser.open(&otelite.page())?;
-    let entry = format!("[data-trace-id='{}']", trace.id);
-    click(&mut browser, &entry)?;
-    let names =
-        "[...document.querySelectorAll('.span-row .span-name')].map(name => name.textContent.trim()).join()";
-    let drawn = |names: &str| names.split(',').filter(|name| !name.is_empty()).count() as u64 == trace.spans;
-    poll(&mut browser, names, drawn, "does not draw all spans")?;
-    browser.picture("#trace-detail .trace-detail-body", ".span-row")
+    let scripts = folder.join("puppeteer");
+    install(&scripts, &[PUPPETEER])?;
+    fs::write(scripts.join("picture.mjs"), include_str!("screenshot/picture.mjs"))?;
+    let mut node = Command::new("node");
+    node.args(["picture.mjs", chromium.trim(), &format!("http://{page}"), &flushed(&printed)?.to_string()]);
+    output(node.arg(picture).current_dir(&scripts))?;
+    Ok(())
 }
 
-/// Clicks on an element as soon as it is there.
-fn click(browser: &mut Browser, selector: &str) -> Result<()> {
-    let click =
-        format!("(e => {{ e?.click(); return String(!!e) }})(document.querySelector(\"{selector}\"))");
-    poll(browser, &click, |clicked| clicked == "true", &format!("does not show {selector}"))
-}
-
-/// Evaluates an expression until its value will do.
-fn poll(browser: &mut Browser, expression: &str, will_do: impl Fn(&str) -> bool, what: &str) -> Result<()> {
-    let deadline = now() + PATIENCE;
-    loop {
-        let value = browser.evaluate(expression)?;
-        let value = value.as_str().unwrap_or_default();
-        if will_do(value) {
-            return Ok(());
-        }
-        if now() > deadline {
-            bail!("after {PATIENCE:?} the page {what}: {value:?}");
-        }
-        std::thread::sleep(Duration::from_millis(100));
+/// The path of otelite, which is built from its package once.
+fn otelite(folder: &Path) -> Result<PathBuf> {
+    let root = folder.join(OTELITE.replace('@', "-"));
+    let program = root.join("bin/otelite");
+    if !program.exists() {
+        println!("    building {OTELITE} once, which takes some minutes");
+        let target = folder.join("otelite.building");
+        let mut install = cargo("install --locked --quiet");
+        output(install.arg(OTELITE).arg("--root").arg(&root).env("CARGO_TARGET_DIR", &target))?;
+        fs::remove_dir_all(target)?;
     }
+    Ok(program)
 }

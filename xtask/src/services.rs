@@ -1,10 +1,10 @@
-//! The product against real services: what it serves, read by programs that others wrote.
+//! The product against real services: programs of other projects read what it serves.
 //!
-//! Everything is fetched without root and unpacked under `target/services`; nothing is installed. What is started is
-//! stopped again, whatever happens.
+//! They are fetched without root and unpacked under `target/services`; nothing is installed. Every started program is
+//! stopped again.
 
-use crate::report::{Report, now};
-use crate::workspace::Workspace;
+use crate::report::Report;
+use crate::workspace::{Workspace, output};
 use anyhow::{Context, Result, bail};
 use prometheus::{Programs, Stack};
 use served::Served;
@@ -12,12 +12,9 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 pub(crate) mod debian;
-mod exposition;
-mod grafana;
-pub(crate) mod http;
+pub(crate) mod grafana;
 pub(crate) mod process;
 mod prometheus;
 pub(crate) mod served;
@@ -25,10 +22,10 @@ mod webhook;
 
 pub(crate) const HEADLINE: &str = "metrics, by real services";
 
-/// The example that shows all there is.
+/// The example with every family and a simulated outage.
 const EXAMPLE: &str = "full_observability";
 
-/// The one place where families are named.
+/// The source that names the families.
 const CATALOGUE: &str = "crates/tiny-dancer-metrics/src/catalogue.rs";
 const DASHBOARD: &str = "docs/dashboards/tiny-dancer.json";
 const ALERTS: &str = "docs/alerts";
@@ -43,7 +40,6 @@ pub(crate) fn run(workspace: &Workspace, report: &mut Report) {
             promtool: debian::program("prometheus", "promtool", &folder)?,
             programs: Programs {
                 prometheus: debian::program("prometheus", "prometheus", &folder)?,
-                // Debian's name for it.
                 alertmanager: debian::program("prometheus-alertmanager", "prometheus-alertmanager", &folder)?,
             },
         });
@@ -51,10 +47,7 @@ pub(crate) fn run(workspace: &Workspace, report: &mut Report) {
     });
     let what = format!("promtool check config, check rules and test rules, {ALERTS}");
     report.check("alerts, by promtool", &what, || {
-        check_rules(
-            &programs.as_ref().context("there is no promtool")?.promtool,
-            &workspace.root.join(ALERTS),
-        )
+        check_rules(&programs.as_ref().context("promtool is missing")?.promtool, &workspace.root.join(ALERTS))
     });
     let what = format!("{DASHBOARD}, types of npm's @grafana/schema");
     report.check("dashboard, by tsc", &what, || {
@@ -63,7 +56,7 @@ pub(crate) fn run(workspace: &Workspace, report: &mut Report) {
     let what =
         format!("{EXAMPLE} --serve, every family of {CATALOGUE}, every query of the dashboard, an alert");
     report.check(HEADLINE, &what, || {
-        check_served(workspace, programs.as_ref().context("there is no Prometheus")?, &folder.join("run"))
+        check_served(workspace, programs.as_ref().context("Prometheus is missing")?, &folder.join("run"))
     });
 }
 
@@ -84,20 +77,16 @@ fn check_rules(promtool: &Path, folder: &Path) -> Result<()> {
         ["test", "rules", "tiny-dancer.test.yml"],
     ];
     for task in tasks {
-        let said = Command::new(promtool).args(task).current_dir(folder).output()?;
-        if !said.status.success() {
-            let said = [said.stdout, said.stderr].concat();
-            bail!("promtool {}: failed\n{}", task.join(" "), String::from_utf8_lossy(&said));
-        }
+        output(Command::new(promtool).args(task).current_dir(folder))?;
     }
     Ok(())
 }
 
-/// Everything that needs the example running, in a folder that was emptied.
+/// All checks of the running example, in an emptied folder.
 fn check_served(workspace: &Workspace, found: &Found, folder: &Path) -> Result<()> {
     let catalogue = fs::read_to_string(workspace.root.join(CATALOGUE)).context(CATALOGUE)?;
-    let families = exposition::families(&catalogue);
-    // Fewer than the design has: names are spelled in another way, or elsewhere.
+    let families = families(&catalogue);
+    // Fewer are found if the catalogue spells names in another way.
     if families.len() < 21 {
         bail!("{CATALOGUE} names {} families, expected 21 or more", families.len());
     }
@@ -106,28 +95,22 @@ fn check_served(workspace: &Workspace, found: &Found, folder: &Path) -> Result<(
     let program = served::build(workspace, EXAMPLE)?;
     let _ = fs::remove_dir_all(folder);
     fs::create_dir_all(folder)?;
-    let served = Served::start(&program, &prometheus::OUTAGES, &workspace.root, folder)?;
-    check_metrics(&found.promtool, &scrape(&served, &families)?)?;
+    let served = Served::start(&program, prometheus::OUTAGES, &workspace.root, folder)?;
     let mut stack = Stack::start(&found.programs, &served, &rules, folder)?;
     stack.check_families(&families)?;
+    check_metrics(&found.promtool, &process::get(served.address, "/metrics", &[])?)?;
     stack.check_queries(&queries)?;
     stack.check_alert()
 }
 
-/// What the example serves, as soon as every family says something.
-fn scrape(served: &Served, families: &[String]) -> Result<String> {
-    let deadline = now() + Duration::from_secs(60);
-    loop {
-        let metrics = served.get("/metrics")?;
-        match exposition::check(&metrics, families) {
-            Ok(()) => return Ok(metrics),
-            Err(error) if now() > deadline => return Err(error),
-            Err(_) => std::thread::sleep(Duration::from_millis(200)),
-        }
-    }
+/// The families that the source of the catalogue names.
+fn families(catalogue: &str) -> Vec<String> {
+    let names =
+        catalogue.lines().filter_map(|line| line.trim_start().strip_prefix("name: \"")?.split_once('"'));
+    names.map(|(name, _)| name.to_owned()).filter(|name| name.starts_with("tiny_dancer_")).collect()
 }
 
-/// Fails on a warning too: `promtool` exits with zero after some of them.
+/// Fails on a warning too, although `promtool` exits with zero after some of them.
 fn check_metrics(promtool: &Path, metrics: &str) -> Result<()> {
     let mut child = Command::new(promtool)
         .args(["check", "metrics"])
@@ -137,10 +120,20 @@ fn check_metrics(promtool: &Path, metrics: &str) -> Result<()> {
         .spawn()?;
     child.stdin.take().context("promtool's input")?.write_all(metrics.as_bytes())?;
     let output = child.wait_with_output()?;
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    if !output.status.success() || !said.trim().is_empty() {
-        bail!("promtool check metrics: {}\n{said}", output.status);
+    let printed = [output.stdout, output.stderr].concat();
+    let printed = String::from_utf8_lossy(&printed);
+    if !output.status.success() || !printed.trim().is_empty() {
+        bail!("promtool check metrics: {}\n{printed}", output.status);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_families_are_those_that_the_catalogue_names() {
+        let catalogue =
+            "    name: \"tiny_dancer_a_total\",\n    labels: &[Label { name: \"of\" }],\n    name: \"le\",\n";
+        assert_eq!(super::families(catalogue), ["tiny_dancer_a_total"]);
+    }
 }

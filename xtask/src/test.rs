@@ -1,4 +1,4 @@
-//! `cargo xtask test`: the tests, then the product against real services.
+//! `cargo xtask test`: the tests, then the product with real services.
 
 use crate::report::Report;
 use crate::workspace::{Workspace, cargo};
@@ -6,10 +6,10 @@ use crate::{receivers, services};
 
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub(crate) struct Arguments {
-    /// Leaves out what needs programs from outside, and says so
+    /// Skips what needs programs of other projects
     #[arg(long)]
     pub(crate) no_services: bool,
-    /// Runs nothing else
+    /// Runs only what needs programs of other projects
     #[arg(long, conflicts_with = "no_services")]
     pub(crate) only_services: bool,
 }

@@ -1,5 +1,5 @@
-//! Checks of the texts that git tracks or would track: silenced lints, postponed work, paths of one machine, calls of
-//! observers outside their seam, dependencies without a reason.
+//! Checks of the texts that git tracks or would track: silenced lints, postponed work, riddles, paths of one machine, calls
+//! of observers outside their seam, dependencies without a reason.
 
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail};
@@ -14,6 +14,30 @@ const POSTPONED: &[&str] = &[concat!("TO", "DO"), concat!("FIX", "ME")];
 
 /// Extensions of files that people write. In data such words mean nothing.
 const WRITTEN: &[&str] = &["css", "html", "js", "json5", "md", "mjs", "py", "rs", "sh", "toml", "ts", "yml"];
+
+/// Words that make riddles in comments and documents, since they don't name the part of the code that acts.
+const RIDDLES: &[&str] = &[
+    "anybody",
+    "everybody",
+    "hears",
+    "in the place of",
+    "nobody",
+    "nothing but",
+    "nothing is left of",
+    "nothing or everything",
+    "smaller than nothing",
+    "somebody",
+    "tells",
+    "to be had",
+    "told",
+    "toss",
+    "tossed",
+    "tosses",
+    "whatever",
+    "whatsoever",
+    "whoever",
+    "whomever",
+];
 
 /// Home folders, spelled so that this file does not contain them.
 const HOMES: &[&str] = &[concat!("/ho", "me/"), concat!("/ro", "ot/"), concat!("/Us", "ers/")];
@@ -54,6 +78,12 @@ fn in_text(file: &str, text: &str, here: &str) -> Vec<(usize, String)> {
         {
             findings.push((number, format!("{word}: do it, or open an issue")));
         }
+        let prose = line.to_ascii_lowercase();
+        if is_prose(extension, line)
+            && let Some(word) = RIDDLES.iter().find(|word| has_word(&prose, word))
+        {
+            findings.push((number, format!("{word}: say it plainly, and name what acts")));
+        }
         if let Some(path) = HOMES.iter().chain([&here]).find(|path| has_path(line, path)) {
             findings.push((number, format!("{path} is a folder of one machine")));
         }
@@ -89,6 +119,17 @@ fn at_the_seam(file: &str, source: &str) -> Vec<(usize, String)> {
         }
     }
     findings
+}
+
+/// Whether a line is of a document or a comment.
+fn is_prose(extension: &str, line: &str) -> bool {
+    let line = line.trim_start();
+    match extension {
+        "md" => true,
+        "js" | "mjs" | "rs" | "ts" => line.starts_with("//"),
+        "py" | "sh" | "toml" | "yml" => line.starts_with('#'),
+        _ => false,
+    }
 }
 
 fn extension(file: &str) -> &str {

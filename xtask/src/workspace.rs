@@ -1,4 +1,4 @@
-//! Where everything is, as cargo tells it.
+//! The workspace as cargo and git describe it, and commands in it.
 
 use anyhow::{Context, Result, bail};
 use cargo_metadata::{Message, Metadata, MetadataCommand};
@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// The workspace that this program belongs to.
+/// The workspace of this program.
 #[derive(Debug)]
 pub(crate) struct Workspace {
     pub(crate) root: PathBuf,
-    /// Where cargo builds.
+    /// The folder of cargo's builds.
     pub(crate) target: PathBuf,
     /// The resolved graph, all features on, for every platform.
     pub(crate) metadata: Metadata,
@@ -32,12 +32,12 @@ impl Workspace {
         git.current_dir(&self.root).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
         let files: BTreeSet<_> = output(&mut git)?
             .split_terminator('\0')
-            // Deleted and not committed yet, or a link to a folder.
+            // Not deleted without a commit, and no link to a folder.
             .filter(|file| self.root.join(file).is_file())
             .map(ToOwned::to_owned)
             .collect();
         if !files.contains("Cargo.toml") {
-            bail!("git does not know the root's Cargo.toml, so it can't know the rest");
+            bail!("git does not track the root's Cargo.toml, so its list of files is incomplete");
         }
         Ok(files)
     }
@@ -61,7 +61,7 @@ pub(crate) fn cargo(arguments: &str) -> Command {
     command
 }
 
-/// Runs a build of cargo's that says in JSON what it made, and returns the program of this target.
+/// Runs a build of cargo's that reports its artifacts as JSON, and returns the program of this target.
 pub(crate) fn built(build: &mut Command, target: &str) -> Result<PathBuf> {
     let messages = output(build)?;
     for message in Message::parse_stream(messages.as_bytes()) {
@@ -72,14 +72,15 @@ pub(crate) fn built(build: &mut Command, target: &str) -> Result<PathBuf> {
             return Ok(program.into());
         }
     }
-    bail!("cargo built {target} and does not say where");
+    bail!("cargo built {target} and did not report its path");
 }
 
-/// Runs a command to its end and returns what it printed; an error says what it complained about.
+/// Runs a command to its end and returns its output; an error has all of its output.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("{command:?}"))?;
     if !output.status.success() {
-        bail!("{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+        let printed = [output.stdout, output.stderr].concat();
+        bail!("{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&printed));
     }
     String::from_utf8(output.stdout).with_context(|| format!("{command:?}"))
 }

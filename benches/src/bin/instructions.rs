@@ -1,15 +1,14 @@
-//! What callgrind counts: each benchmark routes the same request so many times, and then twice as many times.
+//! The program that callgrind counts: each benchmark routes the same request in two turns, the second one longer.
 //!
-//! The difference of the two is what requests take and nothing else: what comes before, what is allocated by the first
-//! request, and the frame around the loop fall out. Run by itself this program only says which benchmarks there are, as
-//! JSON; `cargo xtask bench --ir` runs it under callgrind, which counts within [`requests_that_callgrind_counts`] alone.
+//! The difference of the turns is the cost of requests alone, without the setup, the allocations of the first request and
+//! the loop. The program prints its benchmarks as JSON; `cargo xtask bench --ir` runs it under callgrind, which counts
+//! within [`requests_that_callgrind_counts`] only.
 //!
-//! One thread routes, inputs come from a seed, `now` is given, and tracing samples no request, since whether it does is
-//! drawn by chance.
-#![expect(clippy::print_stdout, reason = "this is what it is for")]
+//! One thread routes, inputs come from a seed, `now` is given, and tracing samples no request, since sampling is random.
+#![expect(clippy::print_stdout, reason = "it prints for cargo xtask bench")]
 
 use anyhow::Result;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::hint::black_box;
 use tiny_dancer::parts::core::{Kernel, Model, Observer, Router};
 use tiny_dancer::parts::metrics::MetricsCollector;
@@ -19,15 +18,15 @@ use tiny_dancer::{RouterConfig, RoutingResponse};
 use tiny_dancer_benches::{self as benches, Case, naive::Naive};
 
 /// Candidates and dimensions of the requests.
-const SIZES: [(usize, usize); 6] = [(1, 128), (1, 384), (10, 128), (10, 384), (100, 128), (100, 384)];
+const SIZES: &[(usize, usize)] = &[(1, 128), (1, 384), (10, 128), (10, 384), (100, 128), (100, 384)];
 
-/// Requests of the first turn and of the second. Each request is the same, so that few are enough.
+/// Requests of the first turn and of the second. Each request is the same, so few are enough.
 const TURNS: [u64; 2] = [10, 20];
 
-/// Routes a request, in one way or another.
+/// Routes a request.
 type Route = Box<dyn FnMut(&Case)>;
 
-/// The one function that is counted; callgrind is told its name.
+/// The counted function; callgrind gets its name as an option.
 #[inline(never)]
 fn requests_that_callgrind_counts(route: &mut dyn FnMut(&Case), case: &Case, times: u64) {
     for _ in 0..times {
@@ -37,10 +36,10 @@ fn requests_that_callgrind_counts(route: &mut dyn FnMut(&Case), case: &Case, tim
 
 fn main() -> Result<()> {
     let mut benchmarks = Vec::new();
-    // Before there is another thread: its use of the heap would show in what the naive router's allocations take.
+    // First, since the heap use of another thread would change the cost of the naive router's allocations.
     count("naive", &mut naive(), &mut benchmarks);
-    // Before tracing is installed, as in a program that only scrapes.
-    count("facade metrics", &mut kept(benches::facade()?), &mut benchmarks);
+    // Before tracing is installed, as in a program with metrics only.
+    count("facade metrics", &mut reusing(benches::facade()?), &mut benchmarks);
     let system = TracingSystem::new(TracingConfig {
         sampling_ratio: 0.0,
         log_format: LogFormat::Off,
@@ -56,61 +55,60 @@ fn main() -> Result<()> {
     count("both", &mut observed((tracing(), metrics()?))?, &mut benchmarks);
     count("facade none", &mut observed(((), (), ()))?, &mut benchmarks);
     count("facade tracing", &mut observed((tracing(), (), ()))?, &mut benchmarks);
-    count("facade both", &mut kept(benches::facade()?), &mut benchmarks);
+    count("facade both", &mut reusing(benches::facade()?), &mut benchmarks);
     count_cases("exact", &mut observed(())?, &mut benchmarks, Case::out_of_range);
-    println!("{}", json!({ "kernel": Kernel::detect().name(), "benchmarks": benchmarks }));
+    println!("{}", json!({ "kernel": Kernel::detect().name(), "turns": TURNS, "benchmarks": benchmarks }));
     system.shutdown();
     Ok(())
 }
 
-/// Routes requests of each size in two turns, and notes that it did.
-fn count(name: &str, route: &mut Route, benchmarks: &mut Vec<Value>) {
+/// Routes a request of each size in two turns, and adds the benchmarks' ids.
+fn count(name: &str, route: &mut Route, benchmarks: &mut Vec<String>) {
     count_cases(name, route, benchmarks, |case| case);
 }
 
-/// The same with requests made of these.
-fn count_cases(name: &str, route: &mut Route, benchmarks: &mut Vec<Value>, made_of: fn(Case) -> Case) {
-    for (candidates, dimensions) in SIZES {
-        let case = made_of(Case::new(candidates, dimensions));
-        // The first request makes room for the answer.
+/// The same with requests that `change` makes.
+fn count_cases(name: &str, route: &mut Route, benchmarks: &mut Vec<String>, change: fn(Case) -> Case) {
+    for &(candidates, dimensions) in SIZES {
+        let case = change(Case::new(candidates, dimensions));
+        // The first request allocates the response.
         route(&case);
         for times in TURNS {
             requests_that_callgrind_counts(route, &case, times);
         }
-        let id = format!("route_into/{candidates}x{dimensions}/{name}");
-        benchmarks.push(json!({ "id": id, "requests": TURNS }));
+        benchmarks.push(format!("route_into/{candidates}x{dimensions}/{name}"));
     }
 }
 
-/// The stages without the seam that observers hear them through.
+/// The stages without the seam that notifies observers.
 fn by_hand() -> Result<Route> {
     let router = Router::new(RouterConfig::default())?;
     let mut response = RoutingResponse::default();
     Ok(Box::new(move |case| {
-        router.route_by_hand(case.request(), &mut response).expect("the request is a good one");
+        router.route_by_hand(case.request(), &mut response).expect("the request is valid");
         black_box(&response);
     }))
 }
 
-/// Core's router under this observer.
+/// Core's router with this observer.
 fn observed(observer: impl Observer) -> Result<Route> {
-    Ok(kept(Router::with_observer(RouterConfig::default(), observer)?))
+    Ok(reusing(Router::with_observer(RouterConfig::default(), observer)?))
 }
 
-/// Routes into a response that is kept.
-fn kept(router: impl benches::Route + 'static) -> Route {
+/// Routes into a reused response.
+fn reusing(router: impl benches::Route + 'static) -> Route {
     let mut response = RoutingResponse::default();
     Box::new(move |case| {
-        router.route(case.request(), &mut response).expect("the request is a good one");
+        router.route(case.request(), &mut response).expect("the request is valid");
         black_box(&response);
     })
 }
 
-/// Routes as one would write it first.
+/// The naive router.
 fn naive() -> Route {
     let router = Naive::new(&Model::embedded(), RouterConfig::default());
     Box::new(move |case| {
-        let response = router.route(case.request()).expect("the request is a good one");
+        let response = router.route(case.request()).expect("the request is valid");
         black_box(&response);
     })
 }

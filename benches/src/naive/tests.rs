@@ -9,8 +9,8 @@ fn routers() -> (Naive, Router) {
     (Naive::new(&Model::embedded(), config.clone()), Router::new(config).unwrap())
 }
 
-/// Every uncertainty that a table gives within [`CLOSE`] of a confidence and of a similarity, least and greatest: more than
-/// one where a calibration score or an edge between bins lies there.
+/// The least and greatest uncertainty of a table within [`CLOSE`] of a confidence and of a similarity. They differ where a
+/// calibration score or an edge between bins lies there.
 fn uncertainties(table: &CalibrationTable, confidence: f32, top: f32, candidates: usize) -> (f32, f32) {
     let mut range = (f32::MAX, f32::MIN);
     for confidence in [confidence - CLOSE, confidence, confidence + CLOSE] {
@@ -22,7 +22,7 @@ fn uncertainties(table: &CalibrationTable, confidence: f32, top: f32, candidates
     range
 }
 
-/// Whether the order of the similarities is beyond doubt: two that are equal but for rounding may be read in either order.
+/// Whether rounding leaves the order of the similarities unchanged.
 fn is_clear(case: &Case) -> bool {
     let mut similarities: Vec<f32> =
         case.candidates().iter().map(|candidate| cosine(case.query(), &candidate.embedding)).collect();
@@ -30,7 +30,7 @@ fn is_clear(case: &Case) -> bool {
     similarities.windows(2).all(|pair| pair[1] - pair[0] > 1e-6)
 }
 
-/// The candidate's similarity, for its bin.
+/// The similarity of a candidate.
 fn similarity(case: &Case, candidate: usize) -> f32 {
     cosine(case.query(), &case.candidates()[candidate].embedding)
 }
@@ -62,21 +62,21 @@ fn it_agrees_with_the_router_within_1e_5() {
             }
 
             assert_eq!(answer.decisions.len(), response.decisions.len());
-            let mut mine: Vec<_> = answer.decisions.iter().collect();
-            mine.sort_by_key(|decision| decision.candidate);
-            for theirs in &response.decisions {
-                let mine = mine[theirs.candidate];
-                assert!((mine.confidence - theirs.confidence).abs() <= CLOSE, "{mine:?}\n{theirs:?}");
-                let top = similarity(&case, theirs.candidate);
-                let (least, most) = uncertainties(model.per_candidate(), theirs.confidence, top, 1);
-                assert!((least..=most).contains(&mine.uncertainty), "{least} to {most}: {mine:?}");
-                if mine.uncertainty == theirs.uncertainty {
+            let mut decisions: Vec<_> = answer.decisions.iter().collect();
+            decisions.sort_by_key(|decision| decision.candidate);
+            for real in &response.decisions {
+                let naive = decisions[real.candidate];
+                assert!((naive.confidence - real.confidence).abs() <= CLOSE, "{naive:?}\n{real:?}");
+                let top = similarity(&case, real.candidate);
+                let (least, most) = uncertainties(model.per_candidate(), real.confidence, top, 1);
+                assert!((least..=most).contains(&naive.uncertainty), "{least} to {most}: {naive:?}");
+                if naive.uncertainty == real.uncertainty {
                     equal += 1;
-                    assert_eq!(mine.use_lightweight, theirs.use_lightweight, "{mine:?}\n{theirs:?}");
+                    assert_eq!(naive.use_lightweight, real.use_lightweight, "{naive:?}\n{real:?}");
                 }
                 compared += 1;
             }
-            // Where confidences differ by more than rounding, both put them in the same order.
+            // Confidences that differ by more than rounding have the same order in both.
             for pair in answer.decisions.windows(2) {
                 let place = |candidate| response.decisions.iter().position(|it| it.candidate == candidate);
                 if pair[0].confidence - pair[1].confidence > CLOSE {
@@ -85,7 +85,7 @@ fn it_agrees_with_the_router_within_1e_5() {
             }
         }
     }
-    assert!(unclear <= 28, "{unclear} of 280 requests have similarities in doubt");
+    assert!(unclear <= 28, "{unclear} of 280 requests have similarities of uncertain order");
     assert!(equal * 1000 >= compared * 995, "only {equal} of {compared} uncertainties are equal");
 }
 
@@ -115,11 +115,14 @@ fn it_reads_metadata_and_the_future_as_the_router_does() {
     let (answer, response) = (naive.route(request).unwrap(), router.route(request).unwrap());
     let plain = naive.route(case.request()).unwrap();
     assert!((answer.confidence - response.confidence).abs() <= CLOSE, "{answer:?}\n{response:?}");
-    assert!((answer.confidence - plain.confidence).abs() > CLOSE, "the metadata and the future say nothing");
+    assert!(
+        (answer.confidence - plain.confidence).abs() > CLOSE,
+        "the metadata and the future have no effect"
+    );
 }
 
 #[test]
-fn it_refuses_what_the_router_refuses_and_needs_evidence() {
+fn it_returns_the_errors_of_the_router_and_its_answer_without_candidates() {
     let (naive, router) = routers();
     let case = Case::new(3, 8);
     let changed = |change: fn(&mut Candidate)| {

@@ -1,8 +1,8 @@
-//! docs/performance.md: its tables and its picture are the record's.
+//! The tables of docs/performance.md and its picture, made from the record.
 
-use super::goals::{self, A_TEST};
-use super::measurement::Measurement;
-use super::{picture, record};
+use super::goals::{self, PROVED};
+use super::picture;
+use super::record::{self, Measurement};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -12,14 +12,14 @@ use std::path::Path;
 pub(crate) const DOCUMENT: &str = "docs/performance.md";
 pub(crate) const PICTURE: &str = "docs/performance.svg";
 
-/// Writes both anew from the record.
+/// Writes both from the record.
 pub(crate) fn write(root: &Path) -> Result<()> {
     let (document, picture) = made(root)?;
     fs::write(root.join(DOCUMENT), document).context(DOCUMENT)?;
     fs::write(root.join(PICTURE), picture).context(PICTURE)
 }
 
-/// Both, as the record has them.
+/// The document and the picture of the record.
 fn made(root: &Path) -> Result<(String, String)> {
     let (record, measurements) = record::read_ratios(root)?;
     let mut document = fs::read_to_string(root.join(DOCUMENT)).context(DOCUMENT)?;
@@ -35,28 +35,26 @@ fn made(root: &Path) -> Result<(String, String)> {
     Ok((document, picture::draw(&measurements)?))
 }
 
-/// Puts a text where the document has the place for it.
+/// Replaces the text between the marks of a name.
 fn replace(document: &str, name: &str, text: &str) -> Result<String> {
     let (begin, end) = (format!("<!-- {name}, from the record -->\n"), format!("<!-- end of {name} -->\n"));
-    let Some((before, rest)) = document.split_once(&begin) else {
-        bail!("{DOCUMENT} has no place for {name}")
-    };
-    let Some((_, after)) = rest.split_once(&end) else { bail!("{DOCUMENT}: {name} has no end") };
+    let Some((before, rest)) = document.split_once(&begin) else { bail!("{DOCUMENT} has no mark of {name}") };
+    let Some((_, after)) = rest.split_once(&end) else { bail!("{DOCUMENT} has no end of {name}") };
     Ok(format!("{before}{begin}{text}{end}{after}"))
 }
 
 fn machine(record: &Value, measurements: &[Measurement]) -> Result<String> {
     let kernel = measurements.first().map_or("unknown", |it| it.kernel.as_str());
     let machine = &record["machine"];
-    let say = |field: &str| machine[field].as_str().with_context(|| format!("the record has no {field}"));
-    let (cpu, commit) = (say("cpu")?, say("commit")?);
+    let field = |name: &str| machine[name].as_str().with_context(|| format!("the record has no {name}"));
+    let (cpu, commit) = (field("cpu")?, field("commit")?);
     let commit = commit.get(..12).unwrap_or(commit);
     let changed = if machine["uncommitted_changes"] == false { "" } else { " with changes" };
     Ok(format!(
         "Measured on {} cores of an {cpu} (family {}, kernel `{kernel}`), {}, at commit {commit}{changed}, by `{}`.\n",
         machine["cores"],
-        say("family_and_model")?,
-        say("rustc")?,
+        field("family_and_model")?,
+        field("rustc")?,
         record["command"].as_str().context("the record has no command")?
     ))
 }
@@ -72,7 +70,7 @@ fn stages(measurements: &[Measurement]) -> Result<String> {
     for (at, (label, ..)) in picture::parts(first).iter().enumerate() {
         table += &row(label, parts.iter().map(|parts| format!("{:.0}", parts[at].2)).collect());
     }
-    table += &row("all of it", requests.iter().map(|it| format!("{:.0}", it.value)).collect());
+    table += &row("total", requests.iter().map(|it| format!("{:.0}", it.value)).collect());
     Ok(table)
 }
 
@@ -80,8 +78,7 @@ fn goals(measurements: &[Measurement]) -> String {
     let head = "| what | goal | measured | verdict |\n| --- | --- | --- | --- |\n".to_owned();
     goals::judge(measurements, true).into_iter().fold(head, |mut table, row| {
         let (measured, verdict) = match row.verdict {
-            A_TEST if row.measured.starts_with("cargo ") => (String::new(), format!("`{}`", row.measured)),
-            A_TEST => (String::new(), row.measured),
+            PROVED => (String::new(), format!("`{}`", row.measured)),
             "misses" => (row.measured, "**misses**".to_owned()),
             verdict => (row.measured, verdict.to_owned()),
         };
@@ -91,16 +88,17 @@ fn goals(measurements: &[Measurement]) -> String {
 }
 
 fn kernels() -> String {
-    let head = "| what | kernel | goal there | elsewhere |\n| --- | --- | --- | --- |\n".to_owned();
-    goals::by_kernel().fold(head, |mut table, (what, kernel, [there, elsewhere])| {
-        let _ = writeln!(table, "| {what} | `{kernel}` | {there} | {elsewhere} |");
+    let head = "| what | kernel | goal on it | goal on others |\n| --- | --- | --- | --- |\n".to_owned();
+    goals::by_kernel().fold(head, |mut table, (what, kernel, [on_it, on_others])| {
+        let _ = writeln!(table, "| {what} | `{kernel}` | {on_it} | {on_others} |");
         table
     })
 }
 
 fn beside(measurements: &[Measurement]) -> String {
     let head = "| what | measured | quartiles |\n| --- | --- | --- |\n".to_owned();
-    let beside = measurements.iter().filter(|it| !goals::is_goal(it) && !it.id.starts_with("stages/"));
+    let beside =
+        measurements.iter().filter(|it| goals::goal_of(it).is_none() && !it.id.starts_with("stages/"));
     beside.fold(head, |mut table, it| {
         let [low, high] = it.quartiles;
         let _ = writeln!(table, "| `{}` | {:.2} | {low:.2} to {high:.2} |", it.id, it.value);
@@ -113,16 +111,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_tables_and_the_picture_are_those_of_the_record() {
+    fn the_tables_and_the_picture_match_the_record() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let read = |file: &str| fs::read_to_string(root.join(file)).unwrap();
         let (document, picture) = made(&root).unwrap();
-        assert!(document == read(DOCUMENT), "{DOCUMENT} is not the record's: cargo xtask codegen");
-        assert!(picture == read(PICTURE), "{PICTURE} is not the record's: cargo xtask codegen");
+        assert!(document == read(DOCUMENT), "{DOCUMENT} does not match the record: cargo xtask codegen");
+        assert!(picture == read(PICTURE), "{PICTURE} does not match the record: cargo xtask codegen");
     }
 
     #[test]
-    fn a_document_without_a_place_for_a_table_is_an_error() {
+    fn a_document_without_the_marks_of_a_table_is_an_error() {
         let document = "<!-- goals, from the record -->\nold\n<!-- end of goals -->\nafter\n";
         let new = replace(document, "goals", "new\n").unwrap();
         assert_eq!(new, "<!-- goals, from the record -->\nnew\n<!-- end of goals -->\nafter\n");

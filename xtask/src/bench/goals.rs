@@ -1,66 +1,25 @@
-//! The goals: what is to be reached, in the ids of what `ratios` measures, and what proves the rest.
+//! The goals: for each measured ratio its limit, and for the rest the command that proves it.
 //!
-//! A ratio to a peer depends on the peer. Where the peer has other code for longer vectors, or where longer vectors read
-//! memory otherwise, the kernel has a goal of its own: see docs/performance.md.
+//! A ratio to a peer depends on the peer. Where the peer has different code for longer vectors, or longer vectors read
+//! memory differently, a kernel has its own goal: see docs/performance.md.
 
-use super::measurement::Measurement;
+use super::record::Measurement;
+use serde::Serialize;
 use std::fmt;
 
-/// A line of the table.
+/// A row of the table.
 #[derive(Debug)]
-pub(crate) struct Row {
-    pub(crate) what: &'static str,
-    pub(crate) proof: Proof,
+struct Row {
+    what: &'static str,
+    proof: Proof,
 }
 
-impl Row {
-    /// The goal of that measurement, if this row is about it.
-    pub(crate) fn goal_of(&self, measurement: &Measurement) -> Option<Goal> {
-        match &self.proof {
-            Proof::Measured { id, goals, .. } if *id == measurement.id => {
-                Some(goals.by_kernel(&measurement.kernel))
-            }
-            _ => None,
-        }
-    }
-
-    /// The same row, of which this number is the goal on one kernel.
-    const fn on(self, kernel: &'static str, number: f64) -> Self {
-        match self.proof {
-            Proof::Measured { id, goals, unit } => {
-                let goals = Goals { on: Some((kernel, goals.goal.with(number))), ..goals };
-                Self { what: self.what, proof: Proof::Measured { id, goals, unit } }
-            }
-            Proof::Proved { .. } => self,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Proof {
-    /// A measurement, and what it should be.
-    Measured { id: &'static str, goals: Goals, unit: &'static str },
-    /// A command that fails where it does not hold, or says so.
+#[derive(Debug)]
+enum Proof {
+    /// A measurement and its goal, with another number on [`AVX512`].
+    Measured { id: &'static str, goal: Goal, avx512: Option<f64>, unit: &'static str },
+    /// A command that fails where the goal does not hold, or reports that.
     Proved { goal: &'static str, by: &'static str },
-}
-
-/// A goal, and the kernel that has another one.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Goals {
-    goal: Goal,
-    on: Option<(&'static str, Goal)>,
-}
-
-impl Goals {
-    fn by_kernel(self, kernel: &str) -> Goal {
-        self.on.filter(|(name, _)| *name == kernel).map_or(self.goal, |(_, goal)| goal)
-    }
-
-    /// The kernel's goal as the table shows it, with the kernel's name where it matters.
-    fn show(self, kernel: &str, unit: &str) -> String {
-        let on = self.on.map_or_else(String::new, |_| format!(", {kernel}"));
-        format!("{} {unit}{on}", self.by_kernel(kernel))
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -70,96 +29,105 @@ pub(crate) enum Goal {
 }
 
 impl Goal {
-    /// The same direction with another number.
-    const fn with(self, number: f64) -> Self {
-        match self {
-            Self::AtLeast(_) => Self::AtLeast(number),
-            Self::AtMost(_) => Self::AtMost(number),
+    /// The goal on a kernel, whose number may differ.
+    fn on(self, kernel: &str, avx512: Option<f64>) -> Self {
+        match (self, avx512.filter(|_| kernel == AVX512)) {
+            (goal, None) => goal,
+            (Self::AtLeast(_), Some(number)) => Self::AtLeast(number),
+            (Self::AtMost(_), Some(number)) => Self::AtMost(number),
         }
     }
 
     pub(crate) fn number(self) -> f64 {
-        let (Self::AtLeast(goal) | Self::AtMost(goal)) = self;
-        goal
+        let (Self::AtLeast(number) | Self::AtMost(number)) = self;
+        number
     }
 
     pub(crate) fn holds(self, value: f64) -> bool {
         match self {
-            Self::AtLeast(goal) => value >= goal,
-            Self::AtMost(goal) => value <= goal,
+            Self::AtLeast(least) => value >= least,
+            Self::AtMost(most) => value <= most,
         }
     }
 }
 
 impl fmt::Display for Goal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (sign, goal) = match self {
-            Self::AtLeast(goal) => (">=", goal),
-            Self::AtMost(goal) => ("<=", goal),
-        };
-        write!(f, "{sign} {goal}")
+        let sign = if matches!(self, Self::AtLeast(_)) { ">=" } else { "<=" };
+        write!(f, "{sign} {}", self.number())
     }
 }
 
-const fn measured(what: &'static str, id: &'static str, goal: Goal, unit: &'static str) -> Row {
-    Row { what, proof: Proof::Measured { id, goals: Goals { goal, on: None }, unit } }
+const fn measured(what: &'static str, id: &'static str, goal: Goal) -> Row {
+    Row { what, proof: Proof::Measured { id, goal, avx512: None, unit: "x" } }
 }
 
-const fn at_least(what: &'static str, id: &'static str, goal: f64) -> Row {
-    measured(what, id, Goal::AtLeast(goal), "x")
-}
-
-const fn at_most(what: &'static str, id: &'static str, goal: f64) -> Row {
-    measured(what, id, Goal::AtMost(goal), "x")
+/// A row with another number on [`AVX512`].
+const fn differing(what: &'static str, id: &'static str, goal: Goal, avx512: f64) -> Row {
+    Row { what, proof: Proof::Measured { id, goal, avx512: Some(avx512), unit: "x" } }
 }
 
 const fn proved(what: &'static str, goal: &'static str, by: &'static str) -> Row {
     Row { what, proof: Proof::Proved { goal, by } }
 }
 
-/// The kernel on which a vector is as long as a line of the cache, and on which `simsimd` has code of its own.
+/// The kernel whose vectors are as long as a cache line, and for which `simsimd` has its own code.
 const AVX512: &str = "avx512";
 
-/// How many times a plain request one may take whose squares leave f32's range: each candidate's sums are computed once
-/// more, in f64.
-const EXACT: f64 = 6.0;
+/// The limit for requests whose squares leave f32's range: each candidate's sums are computed once more, in f64.
+const EXACT: Goal = Goal::AtMost(6.0);
 
-/// What is to be reached. Where a goal comes from, and what a prototype reached: docs/performance.md.
-pub(crate) const ROWS: &[Row] = &[
-    at_least("as fast as naive, 1 candidate, 128 dims", "naive/1x128", 6.0),
-    at_least("as fast as naive, 1 candidate, 384 dims", "naive/1x384", 6.0),
-    at_least("as fast as naive, 10 candidates, 128 dims", "naive/10x128", 18.0),
-    at_least("as fast as naive, 10 candidates, 384 dims", "naive/10x384", 18.0),
-    at_least("as fast as naive, 100 candidates, 128 dims", "naive/100x128", 24.0),
-    at_least("as fast as naive, 100 candidates, 384 dims", "naive/100x384", 24.0),
+/// All goals. The origin of each goal, and what a prototype reached: docs/performance.md.
+const ROWS: &[Row] = &[
+    measured("naive / router, 1 candidate, 128 dims", "naive/1x128", Goal::AtLeast(6.0)),
+    measured("naive / router, 1 candidate, 384 dims", "naive/1x384", Goal::AtLeast(6.0)),
+    measured("naive / router, 10 candidates, 128 dims", "naive/10x128", Goal::AtLeast(18.0)),
+    measured("naive / router, 10 candidates, 384 dims", "naive/10x384", Goal::AtLeast(18.0)),
+    measured("naive / router, 100 candidates, 128 dims", "naive/100x128", Goal::AtLeast(24.0)),
+    measured("naive / router, 100 candidates, 384 dims", "naive/100x384", Goal::AtLeast(24.0)),
     proved("the same in instructions, 1 / 10 / 100 candidates", ">= 6 / 18 / 20", "cargo xtask bench --ir"),
-    at_most("a candidate of 1000 over one of 10, 128 dims", "per-candidate/128", 1.2),
-    at_most("a candidate of 1000 over one of 10, 384 dims", "per-candidate/384", 1.2),
-    measured("a joint step of hidden 16", "joint-step", Goal::AtMost(32.0), "ns"),
-    at_least("a joint step, as fast as scalar libm", "joint-step/libm", 25.0).on(AVX512, 23.0),
-    at_least("as fast as simsimd, 100 x 384 cosines with norms", "cosine/100x384", 2.5).on(AVX512, 1.7),
-    at_most("search of 100,000 x 384 over one read of the bytes", "search/100000x384", 1.1).on(AVX512, 1.2),
-    at_most("search of 1,000,000 x 384, only with --full", "search/1000000x384", 1.1).on(AVX512, 1.2),
-    at_most("squares outside of f32's range / plain, 10 candidates, 384 dims", "exact/10x384", EXACT),
-    at_most("squares outside of f32's range / plain, 100 candidates, 384 dims", "exact/100x384", EXACT),
-    at_most("metrics on / off, 10 candidates, 384 dims", "metrics/10x384", 1.15),
-    at_most("metrics on / off, 100 candidates, 384 dims", "metrics/100x384", 1.06),
-    at_most("tracing at 1% on / off, 10 candidates, 384 dims", "tracing/10x384", 1.2),
-    at_most("tracing at 1% on / off, 100 candidates, 384 dims", "tracing/100x384", 1.03),
-    at_most("facade: metrics on / off, 10 candidates, 384 dims", "facade metrics/10x384", 1.15),
-    at_most("facade: metrics on / off, 100 candidates, 384 dims", "facade metrics/100x384", 1.06),
-    at_most("facade: tracing at 1% on / off, 10 candidates, 384 dims", "facade tracing/10x384", 1.2),
-    at_most("facade: tracing at 1% on / off, 100 candidates, 384 dims", "facade tracing/100x384", 1.03),
-    at_most("facade: both on / off, 10 candidates, 384 dims", "facade both/10x384", 1.38),
-    at_most("facade: both on / off, 100 candidates, 384 dims", "facade both/100x384", 1.09),
-    at_most("metrics by two threads / by one", "threads/metrics", 1.3),
-    at_most("breaker by two threads / by one", "threads/breaker", 1.3),
-    at_most("model handle by two threads / by one", "threads/handle", 1.3),
-    proved(
-        "a router nobody watches / the pipeline by hand",
-        "1.00 in instructions",
-        "cargo xtask bench --ir",
+    measured("a candidate of 1000 / one of 10, 128 dims", "per-candidate/128", Goal::AtMost(1.2)),
+    measured("a candidate of 1000 / one of 10, 384 dims", "per-candidate/384", Goal::AtMost(1.2)),
+    Row {
+        what: "a joint step of hidden 16",
+        proof: Proof::Measured { id: "joint-step", goal: Goal::AtMost(32.0), avx512: None, unit: "ns" },
+    },
+    differing("a step with scalar libm / a joint step", "joint-step/libm", Goal::AtLeast(25.0), 23.0),
+    differing("simsimd / router, 100 x 384 cosines with norms", "cosine/100x384", Goal::AtLeast(2.5), 1.7),
+    differing("search of 100,000 x 384 / one read of the bytes", "search/100000x384", Goal::AtMost(1.1), 1.2),
+    differing("search of 1,000,000 x 384, only with --full", "search/1000000x384", Goal::AtMost(1.1), 1.2),
+    measured("squares outside of f32's range / plain, 10 candidates, 384 dims", "exact/10x384", EXACT),
+    measured("squares outside of f32's range / plain, 100 candidates, 384 dims", "exact/100x384", EXACT),
+    measured("metrics on / off, 10 candidates, 384 dims", "metrics/10x384", Goal::AtMost(1.15)),
+    measured("metrics on / off, 100 candidates, 384 dims", "metrics/100x384", Goal::AtMost(1.06)),
+    measured("tracing at 1% on / off, 10 candidates, 384 dims", "tracing/10x384", Goal::AtMost(1.2)),
+    measured("tracing at 1% on / off, 100 candidates, 384 dims", "tracing/100x384", Goal::AtMost(1.03)),
+    measured(
+        "facade: metrics on / off, 10 candidates, 384 dims",
+        "facade metrics/10x384",
+        Goal::AtMost(1.15),
     ),
+    measured(
+        "facade: metrics on / off, 100 candidates, 384 dims",
+        "facade metrics/100x384",
+        Goal::AtMost(1.06),
+    ),
+    measured(
+        "facade: tracing at 1% on / off, 10 candidates, 384 dims",
+        "facade tracing/10x384",
+        Goal::AtMost(1.2),
+    ),
+    measured(
+        "facade: tracing at 1% on / off, 100 candidates, 384 dims",
+        "facade tracing/100x384",
+        Goal::AtMost(1.03),
+    ),
+    measured("facade: both on / off, 10 candidates, 384 dims", "facade both/10x384", Goal::AtMost(1.38)),
+    measured("facade: both on / off, 100 candidates, 384 dims", "facade both/100x384", Goal::AtMost(1.09)),
+    measured("metrics by two threads / by one", "threads/metrics", Goal::AtMost(1.3)),
+    measured("breaker by two threads / by one", "threads/breaker", Goal::AtMost(1.3)),
+    measured("model handle by two threads / by one", "threads/handle", Goal::AtMost(1.3)),
+    proved("no observer / the pipeline without the seam", "1.00 in instructions", "cargo xtask bench --ir"),
     proved(
         "allocations of route_into; of route",
         "0; at most 2",
@@ -167,71 +135,73 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     proved("activations against libm in f64", "<= 1e-6", "cargo test -p tiny-dancer-core --lib activation"),
     proved(
-        "APGR of the shipped model, over the mean of 100 nearest",
+        "APGR of the embedded model, over the mean of the 100 nearest",
         ">= 0",
         "cargo test -p tiny-dancer-train --test it real_rows",
     ),
     proved(
-        "promised risk broken, over resplits",
+        "share of resplits that break the promised risk",
         "<= delta",
         "cargo test -p tiny-dancer-train --lib -- resplits",
     ),
 ];
 
-/// The verdict on what is not measured here.
-pub(crate) const A_TEST: &str = "a test's to say";
+/// The verdict on rows that a command proves.
+pub(crate) const PROVED: &str = "proved by a command";
 
-/// A row as it is shown and kept.
-#[derive(Debug, PartialEq)]
+/// A row as the table shows it and the record keeps it.
+#[derive(Debug, PartialEq, Serialize)]
 pub(crate) struct Judged {
-    pub(crate) what: &'static str,
     pub(crate) goal: String,
-    /// What was measured, or the command that proves it.
+    /// The measured value, or the command that proves the row.
     pub(crate) measured: String,
     pub(crate) verdict: &'static str,
+    pub(crate) what: &'static str,
 }
 
-/// Puts beside each goal what was measured. A row of which nothing was measured is left out, unless `all` are wanted.
+/// Compares each goal with its measurement. Rows without a measurement are left out, unless `all` are requested.
 pub(crate) fn judge(measurements: &[Measurement], all: bool) -> Vec<Judged> {
-    // One machine measures all of them.
+    // All measurements are from one machine.
     let kernel = measurements.first().map_or("unknown", |it| it.kernel.as_str());
-    let judged = |Row { what, proof }: &Row| match proof {
-        Proof::Measured { id, goals, unit } => {
-            let measured = measurements.iter().find(|it| it.id == *id);
-            if measured.is_none() && !all {
-                return None;
-            }
+    let judged = |Row { what, proof }: &Row| match *proof {
+        Proof::Measured { id, goal, avx512, unit } => {
+            let measured = measurements.iter().find(|it| it.id == id);
+            let of_kernel = goal.on(kernel, avx512);
             let verdict = match measured {
-                None => "not measured",
-                Some(it) if goals.by_kernel(kernel).holds(it.value) => "holds",
+                None if all => "not measured",
+                None => return None,
+                Some(it) if of_kernel.holds(it.value) => "holds",
                 Some(_) => "misses",
             };
             let measured = measured.map_or_else(String::new, |it| format!("{:.2} {unit}", it.value));
-            Some(Judged { what, goal: goals.show(kernel, unit), measured, verdict })
+            let named = avx512.map_or_else(String::new, |_| format!(", {kernel}"));
+            Some(Judged { what, goal: format!("{of_kernel} {unit}{named}"), measured, verdict })
         }
-        Proof::Proved { goal, by } => all.then(|| Judged {
-            what,
-            goal: (*goal).to_owned(),
-            measured: (*by).to_owned(),
-            verdict: A_TEST,
-        }),
+        Proof::Proved { goal, by } => {
+            all.then(|| Judged { what, goal: goal.to_owned(), measured: by.to_owned(), verdict: PROVED })
+        }
     };
     ROWS.iter().filter_map(judged).collect()
 }
 
-/// The goals that differ by kernel: of what, on which kernel, there and elsewhere.
+/// The goals that differ by kernel: the row, the kernel, the goal on that kernel and on the others.
 pub(crate) fn by_kernel() -> impl Iterator<Item = (&'static str, &'static str, [Goal; 2])> {
-    ROWS.iter().filter_map(|Row { what, proof }| match proof {
-        Proof::Measured { goals: Goals { goal, on: Some((kernel, there)) }, .. } => {
-            Some((*what, *kernel, [*there, *goal]))
+    ROWS.iter().filter_map(|Row { what, proof }| match *proof {
+        Proof::Measured { goal, avx512: avx512 @ Some(_), .. } => {
+            Some((*what, AVX512, [goal.on(AVX512, avx512), goal]))
         }
         _ => None,
     })
 }
 
-/// Whether a goal is about this measurement.
-pub(crate) fn is_goal(measurement: &Measurement) -> bool {
-    ROWS.iter().any(|row| row.goal_of(measurement).is_some())
+/// The goal of a measurement.
+pub(crate) fn goal_of(measurement: &Measurement) -> Option<Goal> {
+    ROWS.iter().find_map(|row| match row.proof {
+        Proof::Measured { id, goal, avx512, .. } if id == measurement.id => {
+            Some(goal.on(&measurement.kernel, avx512))
+        }
+        _ => None,
+    })
 }
 
 #[cfg(test)]
@@ -239,17 +209,11 @@ mod tests {
     use super::*;
 
     fn measurement(id: &str, value: f64) -> Measurement {
-        Measurement {
-            id: id.to_owned(),
-            kernel: "avx2".to_owned(),
-            value,
-            quartiles: [value, value],
-            nanoseconds: Vec::new(),
-        }
+        Measurement::of(id, value, &[])
     }
 
     #[test]
-    fn a_goal_holds_from_its_number_on() {
+    fn a_goal_holds_at_its_number() {
         assert!(Goal::AtLeast(6.0).holds(6.0) && !Goal::AtLeast(6.0).holds(5.999));
         assert!(Goal::AtMost(1.2).holds(1.2) && !Goal::AtMost(1.2).holds(1.201));
         assert_eq!(
@@ -259,18 +223,18 @@ mod tests {
     }
 
     #[test]
-    fn a_miss_is_said_and_what_was_not_measured_does_not_hold() {
+    fn a_missed_goal_is_reported_and_a_row_without_a_measurement_does_not_hold() {
         let measurements = [measurement("naive/1x128", 5.0), measurement("metrics/10x384", 1.1)];
         let verdicts = |all| -> Vec<_> { judge(&measurements, all).iter().map(|it| it.verdict).collect() };
         assert_eq!(verdicts(false), ["misses", "holds"]);
         let all = verdicts(true);
         assert_eq!(all.len(), ROWS.len());
         assert_eq!(all.iter().filter(|verdict| **verdict == "holds").count(), 1);
-        assert!(all.contains(&"not measured") && all.contains(&A_TEST));
+        assert!(all.contains(&"not measured") && all.contains(&PROVED));
     }
 
     #[test]
-    fn a_measurement_is_judged_by_the_goal_of_its_kernel_and_the_table_names_that() {
+    fn a_measurement_is_judged_by_the_goal_of_its_kernel_which_the_table_names() {
         let judged = |id, kernel: &str, value| {
             let measurement = Measurement { kernel: kernel.to_owned(), ..measurement(id, value) };
             let row = judge(&[measurement], false).remove(0);
@@ -280,12 +244,12 @@ mod tests {
         assert_eq!(cosine("avx512", 1.8), (">= 1.7 x, avx512".to_owned(), "holds"));
         assert_eq!(cosine("avx512", 1.6).1, "misses");
         assert_eq!(cosine("avx2", 1.8), (">= 2.5 x, avx2".to_owned(), "misses"));
-        // Where all kernels have one goal, none is named.
+        // A goal of all kernels names none.
         assert_eq!(judged("naive/1x128", "avx512", 6.0), (">= 6 x".to_owned(), "holds"));
     }
 
     #[test]
-    fn no_two_rows_are_about_the_same() {
+    fn no_two_rows_have_the_same_measurement() {
         let mut ids: Vec<_> = ROWS
             .iter()
             .filter_map(|row| match row.proof {
@@ -297,7 +261,7 @@ mod tests {
         ids.sort_unstable();
         ids.dedup();
         assert_eq!(ids.len(), rows);
-        let has_goal = |id| is_goal(&measurement(id, 1.0));
+        let has_goal = |id| goal_of(&measurement(id, 1.0)).is_some();
         assert!(has_goal("naive/1x128") && !has_goal("bridge/1x128"));
     }
 }

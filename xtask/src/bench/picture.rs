@@ -1,108 +1,91 @@
-//! The picture of docs/performance.md: where the time of a request goes, and how that compares, drawn from the record.
+//! The picture of docs/performance.md, drawn from the record: parts of a request, and ratios beside their goals.
 
 use super::goals::{self, Goal};
-use super::measurement::Measurement;
+use super::record::{self, Measurement};
 use anyhow::{Context, Result};
 use std::fmt::Write as _;
 
-/// Parts of a request, by their names in a measurement, as they follow each other, with a colour each that people who see
-/// few colours can tell apart.
-const PARTS: [(&str, &str, &str); 7] = [
+/// The stages of a request in order: the name in a measurement, the label, and a colour that colour-blind readers
+/// distinguish.
+const PARTS: &[(&str, &str, &str)] = &[
     ("circuit_breaker_check", "circuits", "#000000"),
     ("feature_engineering", "features", "#0072b2"),
-    ("alone", "model: each alone", "#f0e442"),
+    ("per candidate", "model: per-candidate pass", "#f0e442"),
     ("order", "model: order", "#d55e00"),
-    ("together", "model: together", "#e69f00"),
+    ("joint", "model: joint pass", "#e69f00"),
     ("uncertainty_estimation", "uncertainties, sorted", "#009e73"),
-    ("rest", "rest", "#b0b0b0"),
 ];
+/// The label and colour of what is no stage.
+const REST: (&str, &str) = ("rest", "#b0b0b0");
 
-/// Requests that are taken apart, by the ends of their ids.
-const REQUESTS: [(&str, &str); 3] = [
-    ("stages/1x384", "1 candidate"),
-    ("stages/10x384", "10 candidates"),
-    ("stages/100x384", "100 candidates"),
-];
+/// Requests that are divided into their parts, by the ends of their ids.
+const REQUESTS: &[&str] = &["1x384", "10x384", "100x384"];
+/// Sizes at which the router is compared with the naive one.
+const SIZES: &[&str] = &["1x128", "1x384", "10x128", "10x384", "100x128", "100x384"];
+/// Observers, and sizes at which they are shown.
+const OBSERVERS: &[&str] =
+    &["metrics", "tracing", "facade metrics", "facade tracing", "facade both", "bridge"];
+const OBSERVED: &[&str] = &["10x384", "100x384"];
 
-/// Bars with a mark where the goal is: what they say, and of which measurements.
-const NAIVE: [(&str, &str); 6] = [
-    ("naive/1x128", "1 candidate, 128 dims"),
-    ("naive/1x384", "1 candidate, 384 dims"),
-    ("naive/10x128", "10 candidates, 128 dims"),
-    ("naive/10x384", "10 candidates, 384 dims"),
-    ("naive/100x128", "100 candidates, 128 dims"),
-    ("naive/100x384", "100 candidates, 384 dims"),
-];
-const OBSERVERS: [(&str, &str); 12] = [
-    ("metrics/10x384", "metrics, 10 candidates"),
-    ("metrics/100x384", "metrics, 100 candidates"),
-    ("tracing/10x384", "tracing at 1%, 10"),
-    ("tracing/100x384", "tracing at 1%, 100"),
-    ("facade metrics/10x384", "facade: metrics, 10"),
-    ("facade metrics/100x384", "facade: metrics, 100"),
-    ("facade tracing/10x384", "facade: tracing at 1%, 10"),
-    ("facade tracing/100x384", "facade: tracing at 1%, 100"),
-    ("facade both/10x384", "facade: both, 10"),
-    ("facade both/100x384", "facade: both, 100"),
-    ("bridge/10x384", "naive bridge, 10"),
-    ("bridge/100x384", "naive bridge, 100"),
-];
-
-const LEFT: f64 = 210.0;
-const WIDTH: f64 = 560.0;
-/// The longest bar, which has its number beside it.
-const LONGEST: f64 = 400.0;
+const LEFT: f64 = 170.0;
+const WIDTH: f64 = 600.0;
+/// The longest bar of a ratio, which has its number to the right.
+const LONGEST: f64 = 420.0;
 const ROW: f64 = 30.0;
 const BAR: f64 = 20.0;
 
-/// Draws what the record holds.
+/// Draws the picture as SVG.
 pub(crate) fn draw(measurements: &[Measurement]) -> Result<String> {
+    let find = |id: &str| measurements.iter().find(|it| it.id == id);
     let mut canvas = Canvas { body: String::new(), y: 34.0 };
-    canvas.title("Where the time of a request goes, 384 dims, nobody watching");
-    for (id, label) in REQUESTS {
-        let whole = measurements.iter().find(|it| it.id == id);
-        canvas.stacked(label, whole.with_context(|| format!("the record has no {id}"))?);
+    canvas.title("Where the time of a request goes, candidates x dimensions, no observer");
+    for size in REQUESTS {
+        let id = format!("stages/{size}");
+        canvas.stacked(size, find(&id).with_context(|| format!("the record has no {id}"))?);
     }
-    canvas.legend(measurements);
-    canvas.title("Times as fast as the naive router (more is better)");
-    canvas.bars(&NAIVE, measurements);
-    canvas.title("Time under an observer over time without, 384 dims (1 is free)");
-    canvas.bars(&OBSERVERS, measurements);
+    canvas.legend();
+    canvas.title("Time of the naive router over the router's (more is better)");
+    canvas.bars(SIZES.iter().filter_map(|size| Some(((*size).to_owned(), find(&format!("naive/{size}"))?))));
+    canvas.title("Time with an observer over time without (1 is free)");
+    let observers = OBSERVERS.iter().flat_map(|name| OBSERVED.iter().map(move |size| (name, size)));
+    canvas.bars(
+        observers
+            .filter_map(|(name, size)| Some((format!("{name} {size}"), find(&format!("{name}/{size}"))?))),
+    );
     Ok(canvas.finish())
 }
 
-/// The parts of a request with their nanoseconds: label, colour, time.
-pub(crate) fn parts(whole: &Measurement) -> Vec<(&'static str, &'static str, f64)> {
-    let mut parts: Vec<_> =
-        PARTS.iter().filter_map(|&(name, label, colour)| Some((label, colour, whole.time(name)?))).collect();
+/// The parts of a request: label, colour, nanoseconds.
+pub(crate) fn parts(request: &Measurement) -> Vec<(&'static str, &'static str, f64)> {
+    let part = |&(name, label, colour): &(&str, _, _)| Some((label, colour, *request.nanoseconds.get(name)?));
+    let mut parts: Vec<_> = PARTS.iter().filter_map(part).collect();
     let sum: f64 = parts.iter().map(|(.., time)| time).sum();
-    // What no stage is: starting, choosing, answering. Two runs may differ by more than that.
-    let [.., (_, rest, colour)] = PARTS;
-    parts.push((rest, colour, (whole.value - sum).max(0.0)));
+    // Parts and whole are from different requests, and may differ by more than the rest.
+    parts.push((REST.0, REST.1, (request.value - sum).max(0.0)));
     parts
 }
 
 struct Canvas {
     body: String,
-    /// Where the next line begins.
+    /// The top of the next row.
     y: f64,
 }
 
 impl Canvas {
     fn text(&mut self, x: f64, anchor: &str, style: &str, text: &str) {
-        let y = self.y + 15.0;
+        let (y, text) = (self.y + 15.0, text.replace('<', "&lt;"));
         let _ = writeln!(
             self.body,
-            r#"<text x="{x:.1}" y="{y:.1}" text-anchor="{anchor}" {style}>{}</text>"#,
-            text.replace('&', "&amp;").replace('<', "&lt;")
+            r#"<text x="{x:.1}" y="{y:.1}" text-anchor="{anchor}" {style}>{text}</text>"#
         );
     }
 
-    fn rect(&mut self, x: f64, width: f64, colour: &str) {
-        let y = self.y;
+    /// A rectangle `down` from the top of the row.
+    fn rect(&mut self, x: f64, down: f64, width: f64, height: f64, colour: &str) {
+        let y = self.y + down;
         let _ = writeln!(
             self.body,
-            r#"<rect x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{BAR}" fill="{colour}"/>"#
+            r#"<rect x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{height}" fill="{colour}"/>"#
         );
     }
 
@@ -112,85 +95,58 @@ impl Canvas {
         self.y += ROW;
     }
 
-    /// A bar of a request's parts, as shares of the whole.
-    fn stacked(&mut self, label: &str, whole: &Measurement) {
+    /// A bar of a request's parts, with their shares of the sum.
+    fn stacked(&mut self, label: &str, request: &Measurement) {
         self.text(LEFT - 10.0, "end", "", label);
-        let parts = parts(whole);
+        let parts = parts(request);
         let sum: f64 = parts.iter().map(|(.., time)| time).sum();
         let mut x = LEFT;
         for (_, colour, time) in parts {
-            let width = WIDTH * time / sum;
-            self.rect(x, width, colour);
-            let share = 100.0 * time / sum;
-            if width > 32.0 {
+            let share = time / sum;
+            self.rect(x, 0.0, WIDTH * share, BAR, colour);
+            if share > 0.055 {
                 let ink = if ["#0072b2", "#009e73", "#d55e00"].contains(&colour) { "#fff" } else { "#000" };
-                self.text(x + width / 2.0, "middle", &format!(r#"fill="{ink}""#), &format!("{share:.0}%"));
+                let middle = x + WIDTH * share / 2.0;
+                self.text(middle, "middle", &format!(r#"fill="{ink}""#), &format!("{:.0}%", 100.0 * share));
             }
-            x += width;
+            x += WIDTH * share;
         }
-        self.text(LEFT + WIDTH + 10.0, "start", "", &format!("{:.2} \u{b5}s", whole.value / 1000.0));
+        self.text(LEFT + WIDTH + 10.0, "start", "", &format!("{:.2} \u{b5}s", request.value / 1000.0));
         self.y += ROW;
     }
 
-    /// What the colours mean, of the parts that were measured.
-    fn legend(&mut self, measurements: &[Measurement]) {
-        let shown = measurements.iter().find(|it| it.id == REQUESTS[0].0).map(parts).unwrap_or_default();
-        let mut x = LEFT;
-        for (label, colour, _) in shown {
-            let width = 34.0 + 7.2 * label.len() as f64;
-            if x + width > LEFT + WIDTH + 80.0 {
-                x = LEFT;
+    /// The meaning of the colours.
+    fn legend(&mut self) {
+        let labels = PARTS.iter().map(|&(_, label, colour)| (label, colour)).chain([REST]);
+        for (at, (label, colour)) in labels.enumerate() {
+            let x = LEFT + WIDTH / 3.0 * (at % 3) as f64;
+            self.rect(x, 4.0, 12.0, 12.0, colour);
+            self.text(x + 18.0, "start", "", label);
+            if at % 3 == 2 {
                 self.y += ROW;
             }
-            let y = self.y + 4.0;
-            let _ = writeln!(
-                self.body,
-                r#"<rect x="{x:.1}" y="{y:.1}" width="12" height="12" fill="{colour}"/>"#
-            );
-            self.text(x + 18.0, "start", "", label);
-            x += width;
         }
         self.y += ROW;
     }
 
-    /// Bars with their values, and a line where a goal is. What was not measured has no bar.
-    fn bars(&mut self, rows: &[(&str, &str)], measurements: &[Measurement]) {
-        let bars: Vec<_> = rows
-            .iter()
-            .filter_map(|(id, label)| {
-                let measurement = measurements.iter().find(|it| it.id == *id)?;
-                let goal = goals::ROWS.iter().find_map(|row| row.goal_of(measurement));
-                Some((label, measurement.value, goal))
-            })
-            .collect();
-        let ends = bars
-            .iter()
-            .flat_map(|(_, value, goal)| [*value, goal.map_or(0.0, Goal::number)])
-            .fold(1.0, f64::max);
-        let scale = LONGEST / ends;
-        for (label, value, goal) in bars {
-            self.text(LEFT - 10.0, "end", "", label);
-            let colour = match goal {
-                None => "#b0b0b0",
-                Some(goal) if goal.holds(value) => "#0072b2",
-                Some(_) => "#d55e00",
+    /// Bars of ratios with their values, and a mark at each goal.
+    fn bars<'a>(&mut self, rows: impl Iterator<Item = (String, &'a Measurement)>) {
+        let rows: Vec<_> = rows.map(|(label, it)| (label, it.value, goals::goal_of(it))).collect();
+        let end = |value: f64, goal: Option<Goal>| goal.map_or(value, |goal| goal.number().max(value));
+        let scale = LONGEST / rows.iter().map(|(_, value, goal)| end(*value, *goal)).fold(1.0, f64::max);
+        for (label, value, goal) in rows {
+            self.text(LEFT - 10.0, "end", "", &label);
+            let (colour, note) = match goal {
+                None => ("#b0b0b0", String::new()),
+                Some(goal) if goal.holds(value) => ("#0072b2", format!(", goal {goal}")),
+                Some(goal) => ("#d55e00", format!(", goal {goal}: misses")),
             };
-            self.rect(LEFT, value * scale, colour);
-            let mut end = value * scale;
+            self.rect(LEFT, 0.0, value * scale, BAR, colour);
             if let Some(goal) = goal {
-                let (x, y) = (LEFT + goal.number() * scale, self.y);
-                let _ = writeln!(
-                    self.body,
-                    r##"<line x1="{x:.1}" x2="{x:.1}" y1="{:.1}" y2="{:.1}" stroke="#000" stroke-width="2"/>"##,
-                    y - 3.0,
-                    y + BAR + 3.0
-                );
-                end = end.max(goal.number() * scale);
+                self.rect(LEFT + goal.number() * scale - 1.0, -3.0, 2.0, BAR + 6.0, "#000");
             }
-            let said = goal.map_or_else(String::new, |goal| {
-                format!(", goal {goal}{}", if goal.holds(value) { "" } else { ": misses" })
-            });
-            self.text(LEFT + end + 8.0, "start", "", &format!("{value:.2}{said}"));
+            let text = format!("{value:.2}{note}");
+            self.text(LEFT + end(value, goal) * scale + 8.0, "start", "", &text);
             self.y += ROW;
         }
     }
@@ -198,13 +154,12 @@ impl Canvas {
     fn finish(self) -> String {
         let (width, height) = (LEFT + WIDTH + 110.0, self.y + 14.0);
         format!(
-            r##"<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0}" height="{height:.0}" viewBox="0 0 {width:.0} {height:.0}" font-family="sans-serif" font-size="13">
-<title>What routing costs</title>
+            r##"<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="13">
 <rect width="100%" height="100%" fill="#fff"/>
 <text x="20" y="26" font-size="12" fill="#555">From {}; drawn by cargo xtask bench</text>
 {}</svg>
 "##,
-            super::record::RATIOS,
+            record::RATIOS,
             self.body
         )
     }
@@ -214,41 +169,33 @@ impl Canvas {
 mod tests {
     use super::*;
 
-    fn measurement(id: &str, value: f64, times: &[(&str, f64)]) -> Measurement {
-        let nanoseconds = times.iter().map(|(name, time)| ((*name).to_owned(), *time)).collect();
-        Measurement {
-            id: id.to_owned(),
-            kernel: String::new(),
-            value,
-            quartiles: [value, value],
-            nanoseconds,
-        }
-    }
-
     fn measurements() -> Vec<Measurement> {
-        let stages = [("clock", 10.0), ("feature_engineering", 300.0), ("together", 500.0)];
-        let requests = REQUESTS.map(|(id, _)| measurement(id, 1000.0, &stages));
-        let bars = NAIVE.iter().chain(&OBSERVERS).map(|(id, _)| measurement(id, 5.0, &[]));
-        requests.into_iter().chain(bars).collect()
+        let stages = [("clock", 10.0), ("feature_engineering", 300.0), ("joint", 500.0)];
+        let requests =
+            REQUESTS.iter().map(|size| Measurement::of(&format!("stages/{size}"), 1000.0, &stages));
+        let naive = SIZES.iter().map(|size| format!("naive/{size}"));
+        let observers =
+            OBSERVERS.iter().flat_map(|name| OBSERVED.iter().map(move |size| format!("{name}/{size}")));
+        requests.chain(naive.chain(observers).map(|id| Measurement::of(&id, 5.0, &[]))).collect()
     }
 
     #[test]
-    fn a_request_is_its_stages_and_the_rest() {
+    fn a_request_has_its_stages_and_the_rest_as_parts() {
         let parts = parts(&measurements()[0]);
         let times: Vec<_> = parts.iter().map(|(label, _, time)| (*label, *time)).collect();
-        assert_eq!(times, [("features", 300.0), ("model: together", 500.0), ("rest", 200.0)]);
+        assert_eq!(times, [("features", 300.0), ("model: joint pass", 500.0), ("rest", 200.0)]);
     }
 
     #[test]
-    fn every_measurement_has_its_bar_and_a_missing_one_has_none() {
+    fn every_measurement_has_a_bar() {
         let mut measurements = measurements();
         let picture = draw(&measurements).unwrap();
-        for label in REQUESTS.iter().chain(&NAIVE).chain(&OBSERVERS).map(|(_, label)| label) {
+        for label in ["100x384", "1x128", "metrics 10x384", "facade both 100x384", "bridge 10x384"] {
             assert!(picture.contains(&format!(">{label}<")), "{label}");
         }
         assert!(picture.contains("goal &lt;= 1.15: misses"), "{picture}");
         measurements.retain(|it| it.id != "bridge/10x384");
-        assert!(!draw(&measurements).unwrap().contains("naive bridge, 10<"));
+        assert!(!draw(&measurements).unwrap().contains("bridge 10x384<"));
         measurements.retain(|it| it.id != "stages/1x384");
         assert!(draw(&measurements).unwrap_err().to_string().contains("stages/1x384"));
     }

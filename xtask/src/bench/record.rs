@@ -1,76 +1,67 @@
-//! The records under benches/record/: what was measured, on which machine, at which commit.
+//! The records under benches/record/: measurements with their machine and commit.
 
 use super::goals;
-use super::measurement::Measurement;
 use crate::workspace::output;
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// What has a goal, and what stands beside it.
+/// Ratios, with and without a goal.
 pub(crate) const RATIOS: &str = "benches/record/ratios.json";
 /// Criterion's times.
 pub(crate) const TIMES: &str = "benches/record/route.json";
 
-/// Keeps a whole run's ratios.
+/// A measurement, as the program `ratios` prints it and the record keeps it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Measurement {
+    pub(crate) id: String,
+    /// The vector instructions of the router.
+    pub(crate) kernel: String,
+    /// The medians of the measured times, by name.
+    pub(crate) nanoseconds: BTreeMap<String, f64>,
+    pub(crate) quartiles: [f64; 2],
+    /// The median over all rounds.
+    pub(crate) value: f64,
+}
+
+/// Writes the ratios of a whole run.
 pub(crate) fn write_ratios(root: &Path, command: &str, measurements: &[Measurement]) -> Result<()> {
-    let rows: Vec<_> = goals::judge(measurements, true)
-        .into_iter()
-        .map(|row| json!({ "what": row.what, "goal": row.goal, "measured": row.measured, "verdict": row.verdict }))
-        .collect();
-    let measurements: Vec<_> = measurements.iter().map(Measurement::to_json).collect();
-    write(root, RATIOS, command, "goals", &json!(rows), &json!(measurements))
+    let goals = goals::judge(measurements, true);
+    let record = json!({
+        "command": command, "goals": goals, "machine": machine(root)?, "measurements": measurements,
+    });
+    write(root, RATIOS, &record)
 }
 
-/// Keeps a whole run's times.
+/// Writes the times of a whole run.
 pub(crate) fn write_times(root: &Path, command: &str, times: &[Value]) -> Result<()> {
-    write(root, TIMES, command, "benchmarks", &json!(times), &Value::Null)
+    write(root, TIMES, &json!({ "benchmarks": times, "command": command, "machine": machine(root)? }))
 }
 
-fn write(
-    root: &Path,
-    file: &str,
-    command: &str,
-    name: &str,
-    rows: &Value,
-    measurements: &Value,
-) -> Result<()> {
-    let mut record = json!({ "command": command, "machine": machine(root)?, name: rows });
-    if !measurements.is_null() {
-        record["measurements"] = measurements.clone();
-    }
-    let path = root.join(file);
-    fs::create_dir_all(path.parent().unwrap_or(&path)).context(file.to_owned())?;
-    fs::write(path, serde_json::to_string_pretty(&record)? + "\n").context(file.to_owned())
+fn write(root: &Path, file: &str, record: &Value) -> Result<()> {
+    fs::write(root.join(file), serde_json::to_string_pretty(record)? + "\n").context(file.to_owned())
 }
 
-/// The measurements of the record.
+/// The record of the ratios, and its measurements.
 pub(crate) fn read_ratios(root: &Path) -> Result<(Value, Vec<Measurement>)> {
     let text = fs::read_to_string(root.join(RATIOS)).context(RATIOS)?;
     let record: Value = serde_json::from_str(&text).context(RATIOS)?;
-    let measurements =
-        record["measurements"].as_array().with_context(|| format!("{RATIOS}: no measurements"))?;
-    let measurements = measurements.iter().map(Measurement::parse).collect::<Result<_>>()?;
+    let measurements = Vec::deserialize(&record["measurements"]).context(RATIOS)?;
     Ok((record, measurements))
 }
 
-/// What was measured on, and what.
+/// The machine, the compiler and the measured commit.
 fn machine(root: &Path) -> Result<Value> {
-    let say = |program: &str, arguments: &[&str]| -> Result<String> {
+    let printed = |program: &str, arguments: &[&str]| -> Result<String> {
         Ok(output(Command::new(program).args(arguments).current_dir(root))?.trim().to_owned())
     };
-    // Records and what is made of them change with each run.
-    let status = [
-        "status",
-        "--porcelain",
-        "--untracked-files=no",
-        "--",
-        ".",
-        ":!benches/record",
-        ":!docs/performance*",
-    ];
+    // Each run changes the records and the documents made from them.
+    let not_made = [".", ":!benches/record", ":!docs/performance*"];
+    let status = [&["status", "--porcelain", "--untracked-files=no", "--"], &not_made[..]].concat();
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let cpu = |name: &str| {
         let value = cpu.lines().find_map(|line| line.strip_prefix(name)?.split_once(": "));
@@ -80,8 +71,48 @@ fn machine(root: &Path) -> Result<Value> {
         "cpu": cpu("model name"),
         "family_and_model": format!("{} and {}", cpu("cpu family"), cpu("model\t")),
         "cores": std::thread::available_parallelism()?.get(),
-        "rustc": say("rustc", &["--version"])?,
-        "commit": say("git", &["rev-parse", "HEAD"])?,
-        "uncommitted_changes": !say("git", &status)?.is_empty(),
+        "rustc": printed("rustc", &["--version"])?,
+        "commit": printed("git", &["rev-parse", "HEAD"])?,
+        "uncommitted_changes": !printed("git", &status)?.is_empty(),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Measurement {
+        pub(crate) fn of(id: &str, value: f64, times: &[(&str, f64)]) -> Self {
+            Self {
+                id: id.to_owned(),
+                kernel: "avx2".to_owned(),
+                nanoseconds: times.iter().map(|(name, time)| ((*name).to_owned(), *time)).collect(),
+                quartiles: [value, value],
+                value,
+            }
+        }
+    }
+
+    #[test]
+    fn a_measurement_without_a_number_is_an_error() {
+        let line = |time: Value| {
+            json!({
+                "id": "metrics/10x384", "kernel": "avx2", "value": 1.0864, "quartiles": [1.05, 1.15],
+                "nanoseconds": { "none": time, "observed": 1736.0 },
+            })
+        };
+        let measurement = Measurement::deserialize(line(1597.9.into())).unwrap();
+        assert_eq!(measurement.nanoseconds["observed"], 1736.0);
+        assert_eq!(json!(measurement), line(1597.9.into()));
+        assert!(Measurement::deserialize(line(Value::Null)).is_err());
+    }
+
+    #[test]
+    fn the_file_of_the_ratios_is_written_as_it_is_read() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let (mut record, measurements) = read_ratios(&root).unwrap();
+        record["measurements"] = json!(measurements);
+        let text = fs::read_to_string(root.join(RATIOS)).unwrap();
+        assert_eq!(serde_json::to_string_pretty(&record).unwrap() + "\n", text);
+    }
 }

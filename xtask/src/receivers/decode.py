@@ -1,6 +1,6 @@
-"""Reads one batch of spans as a Jaeger agent does, with Apache Thrift and the code it made from Jaeger's own IDL.
+"""Decodes one batch of spans as a Jaeger agent does, with Apache Thrift and the code generated from Jaeger's own IDL.
 
-Arguments: the folder of generated code, and that of the library. Prints the port it listens on, then the batch as JSON.
+Arguments: the folders of the generated code and of the library. Prints its port, then the batch as JSON.
 """
 
 import json

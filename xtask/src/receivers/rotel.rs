@@ -1,75 +1,46 @@
-//! rotel, an OpenTelemetry collector, and what it prints of the spans that it takes.
+//! rotel, an OpenTelemetry collector, and the spans that it prints.
 
 use super::Span;
-use crate::report::now;
-use anyhow::{Context, Result, bail};
-use std::fs::{self, File, Permissions};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use crate::services::process::{Running, free_address};
+use anyhow::Result;
+use std::fs::{self, Permissions};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
-/// The running collector. Dropped, it is ended.
+/// The running collector. Drop kills it.
 #[derive(Debug)]
 pub(crate) struct Rotel {
-    child: Child,
+    pub(crate) running: Running,
     address: SocketAddr,
-    log: PathBuf,
 }
 
 impl Rotel {
     /// Starts it and waits until it listens.
     pub(crate) fn start(program: &Path, log: &Path) -> Result<Self> {
-        // As data of a Python package it is no program yet.
+        // The Python package has it as data, which is not executable.
         fs::set_permissions(program, Permissions::from_mode(0o755))?;
-        let free = || TcpListener::bind("127.0.0.1:0")?.local_addr();
-        let (address, grpc) = (free()?, free()?);
-        let file = File::create(log)?;
-        let child = Command::new(program)
+        let (address, grpc) = (free_address()?, free_address()?);
+        let mut command = Command::new(program);
+        command
             .args(["start", "--exporter", "blackhole", "--debug-log", "traces"])
             .args(["--debug-log-verbosity", "detailed", "--batch-timeout", "100ms"])
             .args(["--otlp-http-endpoint", &address.to_string(), "--otlp-grpc-endpoint", &grpc.to_string()])
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file)
-            .spawn()
-            .with_context(|| program.display().to_string())?;
-        let mut rotel = Self { child, address, log: log.to_owned() };
-        let deadline = now() + Duration::from_secs(60);
-        while TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_err() {
-            if let Some(status) = rotel.child.try_wait()? {
-                bail!("rotel ended: {status}\n{}", fs::read_to_string(log)?);
-            }
-            if now() > deadline {
-                bail!("rotel does not listen at {address}\n{}", fs::read_to_string(log)?);
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Ok(rotel)
+            .env("NO_COLOR", "1");
+        let mut running = Running::start(&mut command, log)?;
+        running.wait(Duration::from_secs(60), "does not listen", |_| Ok(TcpStream::connect(address)?))?;
+        Ok(Self { running, address })
     }
 
     pub(crate) fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
-
-    /// The spans that it has printed so far.
-    pub(crate) fn spans(&mut self) -> Result<Vec<Span>> {
-        Ok(spans(&fs::read_to_string(&self.log)?))
-    }
 }
 
-impl Drop for Rotel {
-    fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing to do.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The spans in what it printed: those whose name has been printed, since that comes after the ids.
-fn spans(printed: &str) -> Vec<Span> {
+/// The spans in its output: those with a name, which is printed after the ids.
+pub(crate) fn spans(printed: &str) -> Vec<Span> {
     let mut spans = Vec::new();
     let (mut trace, mut parent, mut id) = (String::new(), None, String::new());
     let whole = printed.rfind('\n').map_or("", |end| &printed[..end]);

@@ -23,7 +23,7 @@ fn the_table_is_aligned_and_the_closing_line_counts() {
 }
 
 #[test]
-fn a_command_that_exits_with_one_is_a_failure_and_so_is_one_that_does_not_exist() {
+fn a_command_that_exits_with_one_or_does_not_exist_is_a_failure() {
     let mut report = report();
     report.root = std::env::temp_dir();
     report.command("false", &mut Command::new("false"));
@@ -33,7 +33,7 @@ fn a_command_that_exits_with_one_is_a_failure_and_so_is_one_that_does_not_exist(
 }
 
 #[test]
-fn a_command_is_shown_as_one_would_type_it() {
+fn a_command_is_shown_as_typed_in_the_root() {
     let mut command = Command::new("/somewhere/target/tool");
     command.args(["check", "two words"]).env("NAME", "a b");
     assert_eq!(shown(&command, Path::new("/somewhere")), "NAME='a b' target/tool check 'two words'");

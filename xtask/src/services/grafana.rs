@@ -1,7 +1,7 @@
-//! The dashboard against Grafana's own types, by `tsc`. Grafana itself is not run, so no rendering is claimed.
+//! The dashboard against Grafana's own types, by `tsc`. Grafana itself does not run, so rendering is not checked.
 //!
-//! Types come from npm's `@grafana/schema`: all of them from the oldest version that the dashboard is for, and what still
-//! has the same place from a recent one.
+//! The types come from npm's `@grafana/schema`: all of them from the oldest version that the dashboard supports, and from
+//! a recent version those that are still in the same file.
 
 use crate::workspace::output;
 use anyhow::{Context, Result, bail};
@@ -11,13 +11,13 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Exact versions, so that the check does not change by itself. The oldest needs its own name: its types import it.
-const PACKAGES: [&str; 3] =
-    ["@grafana/schema@10.4.19", "recent@npm:@grafana/schema@13.2.3", "typescript@5.9.3"];
+/// Exact versions, so that the check is reproducible. The oldest keeps its name, since its types import it.
+const PACKAGES: &[&str] =
+    &["@grafana/schema@10.4.19", "recent@npm:@grafana/schema@13.2.3", "typescript@5.9.3"];
 
 /// Fails unless the dashboard has the shape that Grafana's types give it.
 pub(crate) fn check(dashboard: &Value, folder: &Path) -> Result<()> {
-    install(folder)?;
+    install(folder, PACKAGES)?;
     fs::write(folder.join("oldest.ts"), program(dashboard, "@grafana/schema", true)?)?;
     fs::write(folder.join("recent.ts"), program(dashboard, "recent", false)?)?;
     let mut tsc = Command::new("node");
@@ -30,31 +30,28 @@ pub(crate) fn check(dashboard: &Value, folder: &Path) -> Result<()> {
         "esnext",
     ]);
     tsc.args(["--module", "esnext", "--moduleResolution", "bundler", "oldest.ts", "recent.ts"]);
-    let said = tsc.current_dir(folder).output().context("node")?;
-    if !said.status.success() {
-        bail!("tsc: {}\n{}", said.status, String::from_utf8_lossy(&said.stdout));
-    }
+    output(tsc.current_dir(folder))?;
     Ok(())
 }
 
-/// The packages, once.
-fn install(folder: &Path) -> Result<()> {
-    let (installed, wanted) = (folder.join("installed"), PACKAGES.join(" "));
+/// Installs packages of npm into a folder, once.
+pub(crate) fn install(folder: &Path, packages: &[&str]) -> Result<()> {
+    let (installed, wanted) = (folder.join("installed"), packages.join(" "));
     if fs::read_to_string(&installed).is_ok_and(|installed| installed == wanted) {
         return Ok(());
     }
-    // What an earlier try left may be half a package.
+    // An interrupted installation may have left half a package.
     let _ = fs::remove_dir_all(folder);
     fs::create_dir_all(folder)?;
     fs::write(folder.join("package.json"), "{ \"private\": true }\n")?;
     let mut npm = Command::new("npm");
-    npm.args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--save-exact"]).args(PACKAGES);
+    npm.args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--save-exact"]).args(packages);
     output(npm.current_dir(folder))?;
     fs::write(installed, wanted)?;
     Ok(())
 }
 
-/// What no package has types of, or has as enums, whose values JSON spells as strings.
+/// Types that no package has, and JSON's view of enums, which spells their values as strings.
 const HEAD: &str = "
 interface PrometheusAnnotation { expr: string; step: string; titleFormat: string }
 type Whole = Omit<Dashboard, 'annotations'> & { annotations: { list: (AnnotationQuery & PrometheusAnnotation)[] } };
@@ -64,7 +61,7 @@ type Json<T> =
     T extends object ? { [K in keyof T]: Json<T[K]> } : T;
 ";
 
-/// A program in TypeScript that is right if the dashboard is.
+/// A program in TypeScript whose types are correct if the dashboard is.
 fn program(dashboard: &Value, package: &str, with_queries: bool) -> Result<String> {
     let mut program = format!("import type {{ AnnotationQuery, Dashboard }} from '{package}';\n");
     let raw = format!("{package}/dist/esm/raw/composable");
@@ -90,7 +87,7 @@ fn program(dashboard: &Value, package: &str, with_queries: bool) -> Result<Strin
             "timeseries" => "TimeSeries",
             other => bail!("no types are known for panels of type {other}"),
         };
-        // Later versions have options more, all of them with defaults.
+        // Later versions have more options, all of them with defaults.
         let type_of_options =
             if with_queries { format!("{of}.Options") } else { format!("Partial<{of}.Options>") };
         writeln!(program, "export const options{id}: Json<{type_of_options}> = {options};")?;

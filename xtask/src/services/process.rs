@@ -1,14 +1,14 @@
-//! A program that runs for as long as a check needs it, and a port for it.
+//! Programs that run while a check needs them, and requests to them.
 
 use crate::report::now;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// A running program, which writes what it says to a log. Dropped, it is ended.
+/// A running program whose output goes to a log. Drop kills it.
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
@@ -27,12 +27,12 @@ impl Running {
         Ok(Self { child, log: log.to_owned() })
     }
 
-    /// What it has said so far.
-    pub(crate) fn said(&self) -> Result<String> {
+    /// Its output so far.
+    pub(crate) fn output(&self) -> Result<String> {
         fs::read_to_string(&self.log).with_context(|| self.log.display().to_string())
     }
 
-    /// Waits until something succeeds, but no longer than that, nor beyond the program's end.
+    /// Retries until an attempt succeeds, the patience ends or the program ends. `what` completes "after 60s it ...".
     pub(crate) fn wait<T>(
         &mut self,
         patience: Duration,
@@ -41,18 +41,16 @@ impl Running {
     ) -> Result<T> {
         let deadline = now() + patience;
         loop {
-            match attempt(self) {
+            let error = match attempt(self) {
                 Ok(value) => return Ok(value),
-                Err(error) => {
-                    let ended = self.child.try_wait()?;
-                    let said = self.said().unwrap_or_default();
-                    if let Some(status) = ended {
-                        bail!("it ended too early: {status}\n{said}");
-                    }
-                    if now() > deadline {
-                        return Err(error.context(format!("after {patience:?} it {what}\n{}", tail(&said))));
-                    }
-                }
+                Err(error) => error,
+            };
+            let output = self.output().unwrap_or_default();
+            if let Some(status) = self.child.try_wait()? {
+                bail!("it ended too early: {status}\n{output}");
+            }
+            if now() > deadline {
+                return Err(error.context(format!("after {patience:?} it {what}\n{}", tail(&output))));
             }
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -61,47 +59,59 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing to do.
+        // Both fail where it has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
 /// The last lines of a log.
-fn tail(said: &str) -> String {
-    let lines: Vec<_> = said.lines().collect();
+fn tail(log: &str) -> String {
+    let lines: Vec<_> = log.lines().collect();
     lines[lines.len().saturating_sub(20)..].join("\n")
 }
 
-/// A port of this machine that was free a moment ago.
-pub(crate) fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+/// An address of this machine whose port was free a moment ago.
+pub(crate) fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
+
+/// The body of a response with status 200.
+pub(crate) fn get(address: SocketAddr, path: &str, query: &[(&str, &str)]) -> Result<String> {
+    let request = ureq::get(format!("http://{address}{path}")).query_pairs(query.iter().copied()).config();
+    // The body of an error says what is wrong.
+    let request =
+        request.http_status_as_error(false).proxy(None).timeout_global(Some(Duration::from_secs(10)));
+    let mut response = request.build().call()?;
+    let body = response.body_mut().read_to_string()?;
+    ensure!(response.status() == 200, "GET {path}: {}\n{body}", response.status());
+    Ok(body)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Waits so long for what never comes.
+    /// The error of a wait that never succeeds.
     fn wait(program: &str, patience: Duration) -> String {
         let log =
             std::env::temp_dir().join(format!("xtask-running-{}-{}", std::process::id(), patience.as_secs()));
         let mut running = Running::start(Command::new("/bin/sh").args(["-c", program]), &log).unwrap();
-        let result = running.wait(patience, "does not do it", |_| -> Result<()> { bail!("not ready") });
+        let result = running.wait(patience, "is not ready", |_| -> Result<()> { bail!("not yet") });
         fs::remove_file(log).unwrap();
         format!("{:#}", result.unwrap_err())
     }
 
     #[test]
-    fn a_program_that_ends_is_reported_with_what_it_said() {
+    fn a_program_that_ends_is_reported_with_its_output() {
         let error = wait("echo no such option; exit 3", Duration::from_secs(60));
         assert!(error.starts_with("it ended too early: exit status: 3\nno such option"), "{error}");
     }
 
     #[test]
-    fn patience_ends_with_what_was_waited_for() {
+    fn the_end_of_patience_is_reported_with_the_last_error() {
         let error = wait("exec sleep 60", Duration::ZERO);
-        assert!(error.starts_with("after 0ns it does not do it"), "{error}");
-        assert!(error.ends_with("not ready"), "{error}");
+        assert!(error.starts_with("after 0ns it is not ready"), "{error}");
+        assert!(error.ends_with("not yet"), "{error}");
     }
 }

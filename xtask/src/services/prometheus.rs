@@ -1,12 +1,10 @@
-//! The product under a real Prometheus: what it scraped, what the dashboard's queries find there, and one alert all the
-//! way to a receiver and back.
+//! The product under a real Prometheus: scraped families, the dashboard's queries, and one alert that reaches a receiver
+//! through Alertmanager, firing and resolved.
 //!
-//! Everything is faster than in production: Prometheus scrapes and evaluates every second, a rate looks at ten seconds,
-//! and the alert on circuits waits for two seconds instead of a minute. Otherwise the rules are those that are shipped.
+//! It runs faster than production: Prometheus scrapes and evaluates every second, a rate covers ten seconds, and the alert
+//! on circuits waits for two seconds instead of a minute. Otherwise the rules are those of docs/alerts.
 
-use super::debian;
-use super::http::{self, encoded};
-use super::process::{Running, free_port};
+use super::process::{self, Running, free_address};
 use super::served::Served;
 use super::webhook::Webhook;
 use anyhow::{Context, Result, bail};
@@ -17,23 +15,21 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// How long anything may take. An outage of the example comes every 24 s.
+/// The longest time of one check. The example has an outage every 24 s.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// The example's arguments: the lightweight model fails for 12 s of every 24.
-pub(crate) const OUTAGES: [&str; 2] = ["--outages", "24"];
-/// The alert that goes all the way.
+pub(crate) const OUTAGES: &[&str] = &["--outages", "24"];
+/// The alert that is followed to the receiver.
 const ALERT: &str = "TinyDancerCircuitOpen";
 
-/// Prometheus, Alertmanager and a receiver, all of them watching a served example.
-#[derive(Debug)]
+/// Prometheus, which scrapes a served example, Alertmanager, and a receiver.
 pub(crate) struct Stack {
     prometheus: Running,
     address: SocketAddr,
-    /// Held for its end.
     _alertmanager: Running,
     webhook: Webhook,
-    /// How many alerts are shipped.
-    rules: usize,
+    /// The number of alerts in the rules.
+    alerts: usize,
 }
 
 /// The programs.
@@ -44,76 +40,94 @@ pub(crate) struct Programs {
 }
 
 impl Stack {
-    /// Starts all of them, in an empty folder, and waits until the example was scraped.
+    /// Starts them in an empty folder, and waits until the example was scraped.
     pub(crate) fn start(programs: &Programs, served: &Served, rules: &str, folder: &Path) -> Result<Self> {
         let webhook = Webhook::start()?;
-        let (port, alert_port) = (free_port()?, free_port()?);
+        let (address, alertmanager_address) = (free_address()?, free_address()?);
+        let receiver = webhook.address().context("the receiver has no address")?;
         fs::write(folder.join("rules.yml"), hastened(rules)?)?;
-        fs::write(folder.join("alertmanager.yml"), alertmanager_config(webhook.address))?;
-        fs::write(folder.join("prometheus.yml"), prometheus_config(served.address, http::local(alert_port)))?;
-        let mut command = Command::new(alertmanager(&programs.alertmanager, folder)?);
+        fs::write(folder.join("alertmanager.yml"), alertmanager_config(receiver))?;
+        fs::write(folder.join("prometheus.yml"), prometheus_config(served.address, alertmanager_address))?;
+        let mut command = alertmanager(&programs.alertmanager);
         command
             .arg("--config.file=alertmanager.yml")
             .arg("--storage.path=alertmanager")
-            .arg(format!("--web.listen-address=127.0.0.1:{alert_port}"))
+            .arg(format!("--web.listen-address={alertmanager_address}"))
             .arg("--cluster.listen-address=")
             .current_dir(folder);
         let mut alertmanager = Running::start(&mut command, &folder.join("alertmanager.log"))?;
-        alertmanager.wait(PATIENCE, "is not ready", |_| http::get(http::local(alert_port), "/-/ready"))?;
+        alertmanager
+            .wait(PATIENCE, "is not ready", |_| process::get(alertmanager_address, "/-/ready", &[]))?;
         let mut command = Command::new(&programs.prometheus);
         command
             .arg("--config.file=prometheus.yml")
             .arg("--storage.tsdb.path=prometheus")
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .arg(format!("--web.listen-address={address}"))
             .current_dir(folder);
         let prometheus = Running::start(&mut command, &folder.join("prometheus.log"))?;
-        let rules = rules.matches("- alert: ").count();
-        let mut stack =
-            Self { prometheus, address: http::local(port), _alertmanager: alertmanager, webhook, rules };
-        stack.wait("has not scraped the example", |stack| {
-            stack.query("up{job=\"tiny-dancer\"} == 1").and_then(|found| something(&found))
-        })?;
+        let alerts = rules.matches("- alert: ").count();
+        let mut stack = Self { prometheus, address, _alertmanager: alertmanager, webhook, alerts };
+        stack.wait_for("has not scraped the example", "up{job=\"tiny-dancer\"} == 1")?;
         Ok(stack)
     }
 
-    fn wait<T>(&mut self, what: &str, mut attempt: impl FnMut(&Asked<'_>) -> Result<T>) -> Result<T> {
-        let (address, webhook) = (self.address, &self.webhook);
-        self.prometheus.wait(PATIENCE, what, |_| attempt(&Asked { address, webhook }))
+    fn wait<T>(
+        &mut self,
+        what: &str,
+        mut attempt: impl FnMut(SocketAddr, &Webhook) -> Result<T>,
+    ) -> Result<T> {
+        self.prometheus.wait(PATIENCE, what, |_| {
+            self.webhook.receive()?;
+            attempt(self.address, &self.webhook)
+        })
     }
 
-    /// Fails unless each family has samples in Prometheus.
+    /// Waits until a query finds a number.
+    fn wait_for(&mut self, what: &str, query: &str) -> Result<()> {
+        self.wait(what, |address, _| {
+            check_found(&get(address, "/api/v1/query", &[("query", query)])?["data"]["result"])
+        })
+    }
+
+    /// Fails unless Prometheus has a sample of each family, and its counters and histograms have counted.
     pub(crate) fn check_families(&mut self, families: &[String]) -> Result<()> {
         for family in families {
-            let query = format!("{{__name__=~\"{family}(_count)?\"}}");
-            self.wait(&format!("has no sample of {family}"), |stack| something(&stack.query(&query)?))?;
+            let kind = self.wait(&format!("does not know {family}"), |address, _| {
+                let known = get(address, "/api/v1/metadata", &[("metric", family)])?;
+                known["data"][family][0]["type"].as_str().map(str::to_owned).context("no type")
+            })?;
+            let query = match &*kind {
+                "counter" => format!("sum({family}) > 0"),
+                "gauge" => family.clone(),
+                "histogram" => format!("sum({family}_count) > 0"),
+                _ => bail!("{family} is a {kind}"),
+            };
+            self.wait_for(&format!("finds nothing by {query}"), &query)?;
         }
         Ok(())
     }
 
-    /// Fails unless Prometheus understands each query and finds numbers for it.
+    /// Fails unless Prometheus finds a number by each query.
     pub(crate) fn check_queries(&mut self, queries: &[(String, String)]) -> Result<()> {
         for (title, query) in queries {
-            let concrete = concrete(query);
-            self.wait(&format!("has nothing for {title:?}: {query}"), |stack| {
-                something(&stack.query(&concrete)?)
-            })?;
+            self.wait_for(&format!("finds nothing for {title:?}: {query}"), &concrete(query))?;
         }
         Ok(())
     }
 
-    /// Fails unless Prometheus evaluates all rules well, and the alert on circuits reaches the receiver, first as firing
-    /// and then as resolved.
+    /// Fails unless Prometheus evaluates all rules without errors, and the alert on circuits reaches the receiver, first
+    /// as firing and then as resolved.
     pub(crate) fn check_alert(&mut self) -> Result<()> {
-        let expected = self.rules;
-        self.wait("has not evaluated all rules well", |stack| {
-            let groups = stack.get("/api/v1/rules?type=alert")?;
+        let expected = self.alerts;
+        self.wait("has not evaluated all rules without errors", |address, _| {
+            let groups = get(address, "/api/v1/rules", &[("type", "alert")])?;
             let rules = groups["data"]["groups"][0]["rules"].as_array().context("no rules")?;
             let healthy = rules.iter().filter(|rule| rule["health"] == "ok").count();
             if healthy == expected { Ok(()) } else { bail!("{healthy} of {expected} rules are healthy") }
         })?;
         for status in ["firing", "resolved"] {
-            let alert = self.wait(&format!("has sent no alert that is {status}"), |stack| {
-                stack.webhook.alert(ALERT, status).context("no such alert arrived")
+            let alert = self.wait(&format!("has sent no alert that is {status}"), |_, webhook| {
+                webhook.alert(ALERT, status).context("no such alert arrived")
             })?;
             if alert["labels"]["circuit"] != "lightweight" || alert["annotations"]["runbook"].is_null() {
                 bail!("{ALERT} arrived without its circuit or its runbook: {alert}");
@@ -123,42 +137,25 @@ impl Stack {
     }
 }
 
-/// Alertmanager as it can run from `folder`. Debian's insists on finding its templates where its package is installed.
-fn alertmanager(program: &Path, folder: &Path) -> Result<PathBuf> {
-    const TEMPLATES: &str = "/usr/share/prometheus/alertmanager";
-    let installed = Path::new(TEMPLATES);
-    let Some(unpacked) = program.ancestors().nth(3).filter(|_| program.is_absolute() && !installed.exists())
-    else {
-        return Ok(program.to_owned());
+/// Alertmanager. Debian's program opens its templates at an absolute path under `/usr/share`, which no option changes, so an
+/// unpacked one runs in a mount namespace with the package's `usr/share` at that path.
+fn alertmanager(program: &Path) -> Command {
+    let Some(unpacked) = program.ancestors().nth(3).filter(|_| program.is_absolute()) else {
+        return Command::new(program);
     };
-    for template in ["default.tmpl", "email.tmpl"] {
-        let path = unpacked.join(&TEMPLATES[1..]).join(template);
-        fs::copy(&path, folder.join(template)).with_context(|| path.display().to_string())?;
-    }
-    let copy = folder.join("alertmanager-relocated");
-    debian::relocated(program, TEMPLATES, &copy)?;
-    Ok(copy)
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--mount", "sh", "-c"]);
+    command.arg("mount --bind \"$0\" /usr/share && exec \"$@\"").arg(unpacked.join("usr/share")).arg(program);
+    command
 }
 
-/// What can be asked while one waits.
-struct Asked<'a> {
-    address: SocketAddr,
-    webhook: &'a Webhook,
+/// A response of Prometheus.
+fn get(address: SocketAddr, path: &str, query: &[(&str, &str)]) -> Result<Value> {
+    Ok(serde_json::from_str(&process::get(address, path, query)?)?)
 }
 
-impl Asked<'_> {
-    fn get(&self, path: &str) -> Result<Value> {
-        Ok(serde_json::from_str(&http::get(self.address, path)?)?)
-    }
-
-    /// The result of a query now.
-    fn query(&self, query: &str) -> Result<Value> {
-        Ok(self.get(&format!("/api/v1/query?query={}", encoded(query)))?["data"]["result"].take())
-    }
-}
-
-/// Fails unless there is a number among the series that a query found.
-fn something(found: &Value) -> Result<()> {
+/// Fails unless a query found a number.
+fn check_found(found: &Value) -> Result<()> {
     let numbers = found.as_array().context("no vector")?.iter().filter_map(|series| {
         let number: f64 = series["value"][1].as_str()?.parse().ok()?;
         number.is_finite().then_some(number)
@@ -169,7 +166,7 @@ fn something(found: &Value) -> Result<()> {
     Ok(())
 }
 
-/// A query of the dashboard's, with the values that Grafana substitutes for its variables.
+/// A query of the dashboard, with the values that Grafana substitutes for its variables.
 fn concrete(query: &str) -> String {
     query.replace("$__rate_interval", "10s").replace("$instance", ".+")
 }
@@ -203,11 +200,11 @@ pub(crate) fn queries(dashboard: &Value) -> Result<Vec<(String, String)>> {
     Ok(queries)
 }
 
-/// The rules that are shipped, but for the minute that the alert on circuits waits.
+/// The rules, with two seconds instead of the minute that the alert on circuits waits.
 fn hastened(rules: &str) -> Result<String> {
     let at = rules.find(&format!("- alert: {ALERT}\n")).with_context(|| format!("no {ALERT}"))?;
     let (before, rest) = rules.split_at(at);
-    // Other alerts may wait for a minute, too.
+    // Other alerts may wait for a minute too.
     let end = rest[1..].find("- alert: ").map_or(rest.len(), |end| 1 + end);
     let (rule, after) = rest.split_at(end);
     let hastened = rule.replacen("for: 1m\n", "for: 2s\n", 1);
@@ -239,14 +236,14 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn only_numbers_are_something() {
+    fn only_numbers_are_check_found() {
         let of = |values: &[&str]| {
             let series: Vec<_> = values.iter().map(|value| json!({ "value": [1.5, value] })).collect();
-            something(&Value::from(series)).is_ok()
+            check_found(&Value::from(series)).is_ok()
         };
         assert!(of(&["0"]) && of(&["NaN", "1e3"]));
         assert!(!of(&[]) && !of(&["NaN", "+Inf"]));
-        assert!(something(&Value::Null).is_err());
+        assert!(check_found(&Value::Null).is_err());
     }
 
     #[test]

@@ -34,6 +34,23 @@ fn postponed_work_is_found_in_files_that_people_write() {
 }
 
 #[test]
+fn riddles_are_found_in_comments_and_documents() {
+    for word in RIDDLES {
+        for (file, comment) in
+            [("a.rs", "    /// "), ("a.md", ""), ("a.toml", "# "), ("a.py", "# "), ("a.mjs", "// ")]
+        {
+            assert_eq!(
+                lines(file, &format!("\n{comment}It is {}'s.", word.to_uppercase())),
+                [2],
+                "{file}: {word}"
+            );
+        }
+        assert_eq!(lines("a.rs", &format!("let it = \"{word}\";\n// x{word}s")), [] as [usize; 0]);
+        assert_eq!(lines("a.jsonl", word), [] as [usize; 0]);
+    }
+}
+
+#[test]
 fn paths_of_one_machine_are_found() {
     for path in HOMES {
         assert_eq!(lines("a.json", &format!("a\n\"{path}me\"")), [2]);

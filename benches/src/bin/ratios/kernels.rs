@@ -1,4 +1,4 @@
-//! Kernels by themselves: cosines against the crate `simsimd`, the cell and its activations against libm.
+//! Kernels alone: cosines compared with the crate `simsimd`, the cell and its activations with libm.
 
 use crate::Run;
 use anyhow::Result;
@@ -19,10 +19,10 @@ pub(crate) fn measure(run: &Run) -> Result<()> {
     Ok(())
 }
 
-/// All cosines of a request, norms included. Ours also checks the embeddings.
+/// All cosines of a request, norms included. The router's also check the embeddings.
 fn cosine(run: &Run, candidates: usize, dimensions: usize) -> Result<()> {
     let id = format!("cosine/{candidates}x{dimensions}");
-    if !run.wants(&id) {
+    if !run.selects(&id) {
         return Ok(());
     }
     let case = Case::new(candidates, dimensions);
@@ -32,17 +32,17 @@ fn cosine(run: &Run, candidates: usize, dimensions: usize) -> Result<()> {
     turns.add("router", |times| {
         for _ in 0..times {
             let done = cosines(kernel, black_box(case.query()), case.candidates(), &mut similarities);
-            done.expect("the query is a good one");
+            done.expect("the query is valid");
             black_box(&similarities);
         }
     });
     turns.add("simsimd", peer(&case, |a, b| 1.0 - f32::cosine(a, b).unwrap_or(f64::NAN) as f32));
     turns.add("naive", peer(&case, naive::cosine));
-    run.tell_ratio(&id, &turns.measure(run.time()), "simsimd", "router");
+    run.report_ratio(&id, &turns.measure(run.time()), "simsimd", "router");
     Ok(())
 }
 
-/// All cosines of a request, by a peer's function.
+/// All cosines of a request by a peer's function.
 fn peer<'a>(case: &'a Case, cosine: impl Fn(&[f32], &[f32]) -> f32 + 'a) -> impl FnMut(u64) + 'a {
     let mut similarities = vec![0.0; case.candidates().len()];
     move |times| {
@@ -56,9 +56,9 @@ fn peer<'a>(case: &'a Case, cosine: impl Fn(&[f32], &[f32]) -> f32 + 'a) -> impl
     }
 }
 
-/// A step of the cell with a state, in nanoseconds and against the naive one.
+/// A step of the cell with a state, in nanoseconds and compared with the naive one.
 fn joint_step(run: &Run) -> Result<()> {
-    if !run.wants("joint-step") && !run.wants("joint-step/libm") {
+    if !run.selects("joint-step") && !run.selects("joint-step/libm") {
         return Ok(());
     }
     let case = Case::new(64, 128);
@@ -85,35 +85,35 @@ fn joint_step(run: &Run) -> Result<()> {
     });
     let (measured, steps) = (turns.measure(run.time()), order.len() as f64);
     let times = ["router", "naive"].map(|name| (name, measured.time(name).median / steps));
-    run.tell("joint-step", measured.time("router").times(steps.recip()), &times);
-    run.tell("joint-step/libm", measured.ratio("naive", "router"), &times);
+    run.report("joint-step", measured.time("router").times(steps.recip()), &times);
+    run.report("joint-step/libm", measured.ratio("naive", "router"), &times);
     Ok(())
 }
 
 fn activation(run: &Run) {
-    if !run.wants("sigmoid/libm") {
+    if !run.selects("sigmoid/libm") {
         return;
     }
     let kernel = Kernel::detect();
     let inputs: Vec<f32> = (0..1024).map(|i| (i - 512) as f32 / 64.0).collect();
-    let (mut ours, mut theirs) = (inputs.clone(), inputs.clone());
+    let (mut values, mut libm) = (inputs.clone(), inputs.clone());
     let mut turns = Turns::default();
     turns.add("router", |times| {
         for _ in 0..times {
-            ours.copy_from_slice(black_box(&inputs));
-            sigmoid(kernel, &mut ours);
-            black_box(&ours);
+            values.copy_from_slice(black_box(&inputs));
+            sigmoid(kernel, &mut values);
+            black_box(&values);
         }
     });
     turns.add("libm", |times| {
         for _ in 0..times {
-            for (value, x) in theirs.iter_mut().zip(black_box(&inputs)) {
+            for (value, x) in libm.iter_mut().zip(black_box(&inputs)) {
                 *value = naive::sigmoid(*x);
             }
-            black_box(&theirs);
+            black_box(&libm);
         }
     });
     let measured = turns.measure(run.time());
     let each = ["router", "libm"].map(|name| (name, measured.time(name).median / inputs.len() as f64));
-    run.tell("sigmoid/libm", measured.ratio("libm", "router"), &each);
+    run.report("sigmoid/libm", measured.ratio("libm", "router"), &each);
 }

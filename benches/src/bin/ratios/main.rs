@@ -1,9 +1,9 @@
-//! What has a goal, measured as a ratio: each contender and its peer in short turns, one after the other, and the median.
+//! Ratios of a contender's time to its peer's, measured in short turns, one after the other.
 //!
-//! Prints one JSON object a measurement, in which `value` is the median over all rounds and `quartiles` are the others;
-//! `nanoseconds` tells the medians of the times behind it. `ratios [--full] [FILTER]`: ten times as long, and only what
-//! has this in its name. What the goals are is for `cargo xtask bench` to know.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is what it is for")]
+//! `ratios [--full] [FILTER]` prints one JSON object for each measurement with FILTER in its id: `value` is the median over
+//! all rounds, `quartiles` are the other two, and `nanoseconds` are the medians of the times. `--full` measures ten times as
+//! long. `cargo xtask bench` has the goals.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it prints for cargo xtask bench")]
 
 mod kernels;
 mod naive;
@@ -36,40 +36,45 @@ fn main() -> Result<()> {
     observers::measure(&run)
 }
 
-/// What is to be measured, and how long.
+/// The options of the program.
 struct Run {
     full: bool,
     filter: String,
 }
 
 impl Run {
-    fn wants(&self, id: &str) -> bool {
+    fn selects(&self, id: &str) -> bool {
         id.contains(&self.filter)
     }
 
-    /// How long one comparison takes.
+    /// The time of one comparison.
     fn time(&self) -> Duration {
         Duration::from_millis(if self.full { 12_000 } else { 1_200 })
     }
 
-    fn tell(&self, id: &str, value: Quartiles, nanoseconds: &[(&str, f64)]) {
-        if self.wants(id) {
+    fn report(&self, id: &str, value: Quartiles, nanoseconds: &[(&str, f64)]) {
+        if self.selects(id) {
             let nanoseconds: Map<String, Value> =
-                nanoseconds.iter().map(|(name, time)| ((*name).to_owned(), json!(time))).collect();
+                nanoseconds.iter().map(|(name, time)| ((*name).to_owned(), json!(rounded(*time)))).collect();
             let line = json!({
                 "id": id,
                 "kernel": Kernel::detect().name(),
-                "value": value.median,
-                "quartiles": [value.low, value.high],
+                "value": rounded(value.median),
+                "quartiles": [rounded(value.low), rounded(value.high)],
                 "nanoseconds": nanoseconds,
             });
             println!("{line}");
         }
     }
 
-    /// Tells how much longer one contender takes than another.
-    fn tell_ratio(&self, id: &str, measured: &Measured, name: &str, to: &str) {
+    /// Reports the ratio of one contender's time to another's.
+    fn report_ratio(&self, id: &str, measured: &Measured, name: &str, to: &str) {
         let times: Vec<_> = measured.names().iter().map(|it| (*it, measured.time(it).median)).collect();
-        self.tell(id, measured.ratio(name, to), &times);
+        self.report(id, measured.ratio(name, to), &times);
     }
+}
+
+/// A number with five digits, which is more than the precision of a measurement.
+fn rounded(value: f64) -> f64 {
+    format!("{value:.4e}").parse().unwrap_or(value)
 }

@@ -1,16 +1,16 @@
-//! What observers cost: the router under each, and the facade's router, over core's router without an observer.
+//! The costs of observers: the router with each, and the facade's router, over core's router without an observer.
 
 use crate::Run;
 use anyhow::Result;
 use tiny_dancer_benches::bridge::{Bridge, Subscriber};
-use tiny_dancer_benches::{Case, Subject, Turns, scraped, subject_anywhere, subjects};
+use tiny_dancer_benches::{Case, Subject, Turns, facade_metrics, subject_at_places, subjects};
 
-/// Requests of a turn in which one in a hundred is recorded, so that each turn has its share of what those cost.
+/// Requests of a turn where one in a hundred is recorded, so that each turn has its share of recorded ones.
 const SAMPLED: u64 = 1000;
 
 pub(crate) fn measure(run: &Run) -> Result<()> {
-    // First, since from the next line on tracing is installed.
-    sizes(run, &mut *scraped()?, 1)?;
+    // First, since the next line installs tracing.
+    sizes(run, &mut *facade_metrics()?, 1)?;
     let (subjects, system) = subjects()?;
     for mut subject in subjects {
         match subject.name() {
@@ -20,13 +20,13 @@ pub(crate) fn measure(run: &Run) -> Result<()> {
         }
     }
     eprintln!("traces: {}", system.shutdown());
-    // Another subscriber beside the system's changes what all of `tracing` has to ask, so it comes last.
+    // Last, since a second subscriber makes every check of `tracing` slower.
     let subscriber = Subscriber::new();
-    let mut bridge = subject_anywhere("bridge", || Ok(Bridge))?;
+    let mut bridge = subject_at_places("bridge", || Ok(Bridge))?;
     subscriber.within(|| sizes(run, &mut *bridge, SAMPLED))
 }
 
-/// Compares it with none at each size, in turns of at least so many requests.
+/// Compares it with no observer at each size, in turns of `least` requests or more.
 fn sizes(run: &Run, subject: &mut dyn Subject, least: u64) -> Result<()> {
     for (size, case) in Case::all() {
         pair(run, &format!("{}/{size}", subject.name()), subject, &case, least)?;
@@ -34,15 +34,15 @@ fn sizes(run: &Run, subject: &mut dyn Subject, least: u64) -> Result<()> {
     Ok(())
 }
 
-fn pair(run: &Run, id: &str, watched: &mut dyn Subject, case: &Case, least: u64) -> Result<()> {
-    if run.wants(id) {
-        let mut alone = subject_anywhere("none", || Ok(()))?;
+fn pair(run: &Run, id: &str, observed: &mut dyn Subject, case: &Case, least: u64) -> Result<()> {
+    if run.selects(id) {
+        let mut plain = subject_at_places("none", || Ok(()))?;
         let mut turns = Turns::default();
-        turns.add("none", |times| alone.route(case, times));
-        turns.add_at_least("watched", least, |times| watched.route(case, times));
-        // Of many candidates an observer costs a few percent, which takes longer to tell.
+        turns.add("none", |times| plain.route(case, times));
+        turns.add_at_least("observed", least, |times| observed.route(case, times));
+        // With many candidates an observer costs a few percent, and measuring that takes longer.
         let time = if case.candidates().len() < 100 { run.time() } else { 4 * run.time() };
-        run.tell_ratio(id, &turns.measure(time), "watched", "none");
+        run.report_ratio(id, &turns.measure(time), "observed", "none");
     }
     Ok(())
 }

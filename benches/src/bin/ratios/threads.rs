@@ -1,4 +1,4 @@
-//! Two threads that share metrics, a breaker, a model handle, over two threads that share nothing.
+//! Two threads that share metrics, a breaker or a model handle, over two threads that share nothing.
 
 use crate::Run;
 use anyhow::Result;
@@ -12,14 +12,14 @@ use tiny_dancer_benches::repeated::Repeated;
 use tiny_dancer_benches::{Case, Shared};
 
 pub(crate) fn measure(run: &Run) -> Result<()> {
-    if run.wants("threads/metrics") {
+    if run.selects("threads/metrics") {
         metrics(run)?;
     }
     let routers = three(|| Ok(()))?;
     operation(run, "threads/breaker", &routers, |router, response: &mut RoutingResponse| {
-        // A request without candidates passes both circuits, reads the model's handle, and is done.
+        // A request without candidates only passes both circuits and reads the model's handle.
         let request = RoutingRequest { query: Query { now: Some(0), ..Query::new(&[1.0]) }, candidates: &[] };
-        router.route_into(black_box(request), response).expect("no evidence is no error");
+        router.route_into(black_box(request), response).expect("a request without candidates is valid");
     });
     operation(run, "threads/handle", &routers, |router, (): &mut ()| {
         black_box(router.thresholds());
@@ -34,18 +34,18 @@ pub(crate) fn measure(run: &Run) -> Result<()> {
     Ok(())
 }
 
-/// What the collector needs for a request of ten candidates: it is told of each as if it were many, so that the router's own
-/// time is a small part.
+/// The collector's cost for a request of ten candidates. It records each request many times, so that the router's own time is
+/// a small part.
 fn metrics(run: &Run) -> Result<()> {
     const MANY: usize = 32;
     let case = Case::new(10, 16);
     let routers = three(|| Ok(Repeated::<_, MANY>(MetricsCollector::with_registry(&Registry::new())?)))?;
     let shared = Shared::of(run.time(), routers.each_ref().map(|it| &**it), |router, response| {
-        router.route_into(black_box(case.request()), response).expect("the request is a good one");
+        router.route_into(black_box(case.request()), response).expect("the request is valid");
     });
     if let Some(shared) = shared {
         let each = shared.named_times().map(|(name, time)| (name, time / MANY as f64));
-        run.tell("threads/metrics", shared.ratio(), &each);
+        run.report("threads/metrics", shared.ratio(), &each);
     }
     Ok(())
 }
@@ -53,13 +53,13 @@ fn metrics(run: &Run) -> Result<()> {
 fn operation<T: Sync, S: Default + Send>(
     run: &Run,
     id: &str,
-    things: &[Box<T>; 3],
+    objects: &[Box<T>; 3],
     operation: impl Fn(&T, &mut S) + Sync,
 ) {
-    if run.wants(id)
-        && let Some(shared) = Shared::of(run.time(), things.each_ref().map(|it| &**it), operation)
+    if run.selects(id)
+        && let Some(shared) = Shared::of(run.time(), objects.each_ref().map(|it| &**it), operation)
     {
-        run.tell(id, shared.ratio(), &shared.named_times());
+        run.report(id, shared.ratio(), &shared.named_times());
     }
 }
 
