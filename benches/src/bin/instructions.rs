@@ -87,7 +87,7 @@ fn by_hand() -> Result<Route> {
     let router = Router::new(RouterConfig::default())?;
     let mut response = RoutingResponse::default();
     Ok(Box::new(move |case| {
-        router.route_by_hand(case.request(), &mut response).expect("the request is a good one");
+        router.route_baseline(case.request(), &mut response).expect("the request is a good one");
         black_box(&response);
     }))
 }

@@ -1,6 +1,6 @@
 //! The router: one request through four stages.
 
-use crate::breaker::{Breaker, Cause, Circuit, CircuitState, OnOpen, Permit, Transition, Trip};
+use crate::breaker::{Admission, Breaker, Cause, Circuit, CircuitState, OnOpen, Transition, Trip};
 use crate::config::{ConfigError, RouterConfig};
 use crate::fastgrnn::{FastGrnn, State};
 use crate::features::{self, Feature, Features, Scales, Setting};
@@ -18,7 +18,7 @@ use observed::{CANDIDATES, Observed, STAGES};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[cfg(any(test, feature = "testing"))]
-mod by_hand;
+mod baseline;
 mod observed;
 
 /// Decides for each request whether the lightweight model suffices.
@@ -410,8 +410,8 @@ impl<O: Observer> Router<O> {
         observed: &mut Observed<'_, O>,
         response: &mut RoutingResponse,
     ) -> Result<(), RouteError> {
-        let mut leases = Leases { router: self, inference: false, lightweight: false };
-        if !observed.stage::<DETAIL, _>(Stage::CircuitBreakerCheck, |_| self.check_circuits(&mut leases))? {
+        let mut permits = Permits { router: self, inference: false, lightweight: false };
+        if !observed.stage::<DETAIL, _>(Stage::CircuitBreakerCheck, |_| self.check_circuits(&mut permits))? {
             response.fall_back(Reason::CircuitOpen);
             return Ok(());
         }
@@ -439,7 +439,7 @@ impl<O: Observer> Router<O> {
                 },
             )
         });
-        leases.return_inference(inferred.is_ok());
+        permits.return_inference(inferred.is_ok());
         let evidence = inferred?;
         let (confidence, uncertainty) = (evidence.confidence, {
             observed.stage::<DETAIL, _>(Stage::UncertaintyEstimation, |_| {
@@ -448,7 +448,7 @@ impl<O: Observer> Router<O> {
         });
         let reason = serving.thresholds.reason(confidence, uncertainty);
         response.decide(reason, confidence, uncertainty);
-        leases.return_lightweight(reason.model());
+        permits.return_lightweight(reason.model());
         Ok(())
     }
 
@@ -478,13 +478,13 @@ impl<O: Observer> Router<O> {
 
     /// Checks both circuits. Returns false where one is open and the answer is the fallback.
     #[inline(always)]
-    fn check_circuits(&self, leases: &mut Leases<'_, O>) -> Result<bool, RouteError> {
+    fn check_circuits(&self, permits: &mut Permits<'_, O>) -> Result<bool, RouteError> {
         for circuit in Circuit::ALL {
-            let (permit, transition) = self.breaker(circuit).permit();
-            match permit {
-                Permit::Free => {}
-                Permit::Lease => *leases.of(circuit) = true,
-                Permit::Refused { retry_after } => {
+            let (admission, transition) = self.breaker(circuit).admit();
+            match admission {
+                Admission::Pass => {}
+                Admission::Probe => *permits.of(circuit) = true,
+                Admission::Refused { retry_after } => {
                     return match self.config.circuit_breaker.on_open {
                         OnOpen::Fallback => Ok(false),
                         OnOpen::Reject => Err(RouteError::CircuitOpen { circuit, retry_after }),
@@ -631,14 +631,14 @@ fn estimate(
     joint.uncertainty(evidence.confidence, evidence.top_similarity, evidence.candidates)
 }
 
-/// The leases that a request holds as a probe of half-open circuits. Unused leases are returned on drop.
-struct Leases<'a, O: Observer> {
+/// The permits that a request holds as a probe of half-open circuits. Unused permits are returned on drop.
+struct Permits<'a, O: Observer> {
     router: &'a Router<O>,
     inference: bool,
     lightweight: bool,
 }
 
-impl<O: Observer> Leases<'_, O> {
+impl<O: Observer> Permits<'_, O> {
     fn of(&mut self, circuit: Circuit) -> &mut bool {
         match circuit {
             Circuit::Inference => &mut self.inference,
@@ -657,7 +657,7 @@ impl<O: Observer> Leases<'_, O> {
         observed::transition(&self.router.observer, Circuit::Inference, transition);
     }
 
-    /// Keeps the lease in use if the lightweight model was chosen: its outcome returns the lease.
+    /// Keeps the permit in use if the lightweight model was chosen: its outcome returns the permit.
     fn return_lightweight(&mut self, chosen: ModelType) {
         if chosen == ModelType::Lightweight {
             self.lightweight = false;
@@ -665,7 +665,7 @@ impl<O: Observer> Leases<'_, O> {
     }
 }
 
-impl<O: Observer> Drop for Leases<'_, O> {
+impl<O: Observer> Drop for Permits<'_, O> {
     fn drop(&mut self) {
         if self.inference {
             self.router.inference.return_unused();

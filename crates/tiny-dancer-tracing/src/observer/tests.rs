@@ -396,14 +396,14 @@ fn a_double_reads_like_the_number_that_it_came_from() {
 
 /// Routes a request without candidates a thousand times, and once more in a later window. Returns the lines.
 fn outage(windows: u64) -> ((), Vec<Line>) {
-    let (clock, hand) = tiny_dancer_core::Clock::manual(0);
+    let (clock, manual) = tiny_dancer_core::Clock::manual(0);
     let observer = TracingObserver { repeats: Arc::new(Repeats::new(clock)), ..Default::default() };
     lines(|| {
         let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), observer);
         for _ in 0..1_000 {
             router.route(RoutingRequest::new(&[1.0, 0.0], &[])).unwrap();
         }
-        hand.advance(std::time::Duration::from_secs(10 * windows));
+        manual.advance(std::time::Duration::from_secs(10 * windows));
         router.route(RoutingRequest::new(&[1.0, 0.0], &[])).unwrap();
     })
 }
