@@ -11,7 +11,7 @@ use crate::order::{self, Tiebreak};
 use crate::promise::{self, PromiseMonitor, PromiseState};
 use crate::request::Candidates;
 use crate::response::{Outcome, OutcomeResult, RoutingDecision, RoutingResponse, Scratch, Thresholds};
-use crate::set::Nearest;
+use crate::set::{Nearest, engineer_nearest};
 use crate::{Candidate, CandidateSet, ModelType, Query, Reason, RouteError, RoutingRequest};
 use arc_swap::ArcSwap;
 use observed::{CANDIDATES, Observed, STAGES};
@@ -470,7 +470,7 @@ impl<O: Observer> Router<O> {
                 features::engineer(setting, &RoutingRequest { query: *query, candidates }, columns)?;
             }
             Source::Set(set, top_k) => {
-                features::engineer_nearest(setting, query, set, top_k, nearest, columns)?;
+                engineer_nearest(setting, query, set, top_k, nearest, columns)?;
             }
         }
         Ok(Tiebreak { metadata: query.metadata, now })
