@@ -1,4 +1,5 @@
 use super::*;
+use crate::system;
 use crate::testing::{Line, Recorder, lines};
 use crate::{TraceContext, TracingConfig};
 use opentelemetry::trace::{SpanId, SpanKind, TraceId};
