@@ -43,7 +43,7 @@ impl Clock {
         Self { source: Source::System(clock), scale }
     }
 
-    /// A clock that stands still, and the handle that advances it.
+    /// A manual clock, and the handle that advances it.
     ///
     /// ```
     /// use std::time::Duration;

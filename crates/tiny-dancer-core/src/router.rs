@@ -440,10 +440,10 @@ impl<O: Observer> Router<O> {
             )
         });
         permits.return_inference(inferred.is_ok());
-        let evidence = inferred?;
-        let (confidence, uncertainty) = (evidence.confidence, {
+        let joint_pass = inferred?;
+        let (confidence, uncertainty) = (joint_pass.confidence, {
             observed.stage::<DETAIL, _>(Stage::UncertaintyEstimation, |_| {
-                estimate(self.kernel, serving, &evidence, source, response)
+                estimate(self.kernel, serving, &joint_pass, source, response)
             })
         });
         let reason = serving.thresholds.reason(confidence, uncertainty);
@@ -534,7 +534,7 @@ fn load(config: &RouterConfig) -> Result<Model, LoadError> {
 }
 
 /// The result of the joint pass.
-struct Evidence {
+struct JointPass {
     confidence: f32,
     top_similarity: f32,
     /// How many candidates the joint pass read.
@@ -550,7 +550,7 @@ fn infer(
     tiebreak: Tiebreak<'_>,
     scratch: &mut Scratch,
     read: impl FnOnce(Features<'_>, &[u32], Candidates<'_>, &mut State),
-) -> Result<Evidence, RouteError> {
+) -> Result<JointPass, RouteError> {
     let Scratch { columns, joint, nearest } = scratch;
     let (features, confidences, _) = columns.split();
     cell.per_candidate(kernel, features, confidences)
@@ -563,7 +563,7 @@ fn infer(
         .confidence(kernel, &state)
         .map_err(|value| RouteError::NonFiniteOutput { candidate: None, value })?;
     let top_similarity = joint.positions().last().map_or(-1.0, |&nearest| similarity[nearest as usize]);
-    Ok(Evidence { confidence, top_similarity, candidates: joint.positions().len() })
+    Ok(JointPass { confidence, top_similarity, candidates: joint.positions().len() })
 }
 
 /// Reads the joint pass's candidates: each enabled step in a call of its own, the candidates between them in one call.
@@ -594,7 +594,7 @@ fn read_in_steps<O: Observer>(
 fn estimate(
     kernel: Kernel,
     serving: &Serving,
-    evidence: &Evidence,
+    joint_pass: &JointPass,
     source: Source<'_>,
     response: &mut RoutingResponse,
 ) -> f32 {
@@ -628,7 +628,7 @@ fn estimate(
             decision.candidate = candidates.place(decision.candidate);
         }
     }
-    joint.uncertainty(evidence.confidence, evidence.top_similarity, evidence.candidates)
+    joint.uncertainty(joint_pass.confidence, joint_pass.top_similarity, joint_pass.candidates)
 }
 
 /// The permits that a request holds as a probe of half-open circuits. Unused permits are returned on drop.

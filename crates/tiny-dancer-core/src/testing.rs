@@ -24,7 +24,7 @@ use std::time::Duration;
 
 pub mod kernels;
 
-/// The time at which the clock of [`router`] stands, in Unix seconds.
+/// The time of the clock of [`router`] at the start, in Unix seconds.
 pub const NOW: i64 = 1_700_000_000;
 
 /// A model whose confidence follows from the nearest candidate's success rate: 1 gives 0.98, one half gives 0.5, 0 gives

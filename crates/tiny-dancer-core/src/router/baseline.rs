@@ -44,10 +44,10 @@ impl Router {
                 cell.read(self.kernel, features, joint, state);
             });
         permits.return_inference(inferred.is_ok());
-        let evidence = inferred?;
-        let uncertainty = estimate(self.kernel, &serving, &evidence, source, response);
-        let reason = serving.thresholds.reason(evidence.confidence, uncertainty);
-        response.decide(reason, evidence.confidence, uncertainty);
+        let joint_pass = inferred?;
+        let uncertainty = estimate(self.kernel, &serving, &joint_pass, source, response);
+        let reason = serving.thresholds.reason(joint_pass.confidence, uncertainty);
+        response.decide(reason, joint_pass.confidence, uncertainty);
         permits.return_lightweight(reason.model());
         Ok(())
     }

@@ -189,7 +189,7 @@ fn the_shared_span_lasts_until_the_last_of_the_far_candidates() {
         }
     }
     let (recorder, began) = (recorder(1.0, 2), Began::default());
-    // Stages use the router's clock, which stands still in the other tests.
+    // Stages use the router's clock, which is never advanced in the other tests.
     let router =
         Router::with_observer(RouterConfig::default(), (recorder.observer(), began.clone())).unwrap();
     router.route(RoutingRequest::new(&[1.0, 0.0], &candidates(5))).unwrap();
@@ -577,8 +577,8 @@ fn a_batch_that_a_waiting_worker_steals_has_its_own_parent_or_none() {
 
 #[test]
 fn lines_and_spans_after_the_features_are_within_the_request_again() {
-    struct Looks(Arc<std::sync::Mutex<Vec<Option<TraceContext>>>>);
-    impl Observer for Looks {
+    struct Contexts(Arc<std::sync::Mutex<Vec<Option<TraceContext>>>>);
+    impl Observer for Contexts {
         type Request = ();
         type Stage = ();
         type Batch = ();
@@ -593,8 +593,11 @@ fn lines_and_spans_after_the_features_are_within_the_request_again() {
         }
     }
     let (recorder, seen) = (recorder(1.0, 0), Arc::default());
-    let (router, _) =
-        router(toy_model(), CircuitBreakerConfig::default(), (recorder.observer(), Looks(Arc::clone(&seen))));
+    let (router, _) = router(
+        toy_model(),
+        CircuitBreakerConfig::default(),
+        (recorder.observer(), Contexts(Arc::clone(&seen))),
+    );
     router.route(RoutingRequest::new(&[1.0, 0.0], &candidates(1))).unwrap();
     // A request whose features fail.
     router.route(RoutingRequest::new(&[1.0], &candidates(1))).unwrap_err();
