@@ -85,7 +85,7 @@ fn by_hand() -> Result<Route> {
     let router = Router::new(RouterConfig::default())?;
     let mut response = RoutingResponse::default();
     Ok(Box::new(move |case| {
-        router.route_by_hand(case.request(), &mut response).expect("the request is valid");
+        router.route_baseline(case.request(), &mut response).expect("the request is valid");
         black_box(&response);
     }))
 }

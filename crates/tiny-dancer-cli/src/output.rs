@@ -12,7 +12,7 @@ use tempfile::NamedTempFile;
 /// The maximum number of links that are followed, as in Linux.
 const MAX_LINKS: usize = 40;
 
-/// A file that can be written, as far as this can be checked beforehand.
+/// A file to write, checked before the work that makes its content.
 #[derive(Debug)]
 pub(crate) struct Output {
     path: PathBuf,

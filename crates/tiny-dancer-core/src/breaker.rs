@@ -15,7 +15,7 @@
 //! - `lightweight` counts the outcomes that callers report of the lightweight model. It opens at a failure ratio within
 //!   a window, once enough calls were reported.
 //!
-//! A half-open circuit hands out a few probes as *leases*. A lease is returned with a result, or unused. A lease that is
+//! A half-open circuit gives permits to a few probes. A permit is returned with a result, or unused. A permit that is
 //! lost expires after `probe_timeout`, so that the circuit cannot stay half-open forever. Each time the circuit opens
 //! again without having closed, it stays open twice as long, with jitter, so that a fleet does not probe in step.
 //!
@@ -102,7 +102,7 @@ pub struct CircuitBreakerConfig {
     pub max_open_for: Duration,
     /// How many probes a half-open circuit lets through at a time, and how many must succeed to close it. Default 3.
     pub probes: u32,
-    /// How long a half-open circuit waits for results of its probes before it hands out new ones. Default 30 s.
+    /// How long a half-open circuit waits for results of its probes before it gives out new permits. Default 30 s.
     pub probe_timeout: Duration,
     /// How a request is answered while a circuit is open. Default the powerful model.
     pub on_open: OnOpen,
@@ -166,11 +166,11 @@ pub(crate) struct Transition {
 
 /// Whether a request may pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Permit {
+pub(crate) enum Admission {
     /// The circuit is closed: the request passes.
-    Free,
-    /// The circuit is half-open: the request passes as a probe, and must return the lease.
-    Lease,
+    Pass,
+    /// The circuit is half-open: the request passes as a probe, and must return the permit.
+    Probe,
     /// The request does not pass. The next probe is due after `retry_after`, if that is known.
     Refused { retry_after: Option<Duration> },
 }
@@ -232,55 +232,55 @@ impl Breaker {
 
     /// Decides whether a request may pass. The closed path is one load.
     #[inline]
-    pub(crate) fn permit(&self) -> (Permit, Option<Transition>) {
+    pub(crate) fn admit(&self) -> (Admission, Option<Transition>) {
         if self.state() == CircuitState::Closed {
-            return (Permit::Free, None);
+            return (Admission::Pass, None);
         }
-        self.permit_unless_closed()
+        self.admit_unless_closed()
     }
 
     #[cold]
-    fn permit_unless_closed(&self) -> (Permit, Option<Transition>) {
+    fn admit_unless_closed(&self) -> (Admission, Option<Transition>) {
         self.update(|word, now| match word.state {
-            CircuitState::Closed => (None, Permit::Free, None),
-            CircuitState::Open if word.forced => (None, Permit::Refused { retry_after: None }, None),
+            CircuitState::Closed => (None, Admission::Pass, None),
+            CircuitState::Open if word.forced => (None, Admission::Refused { retry_after: None }, None),
             CircuitState::Open if now < word.deadline => {
                 let retry_after = Some(Duration::from_millis(word.deadline - now));
-                (None, Permit::Refused { retry_after }, None)
+                (None, Admission::Refused { retry_after }, None)
             }
             CircuitState::Open => {
                 let probing = Word {
                     state: CircuitState::HalfOpen,
-                    leases: 1,
+                    permits: 1,
                     successes: 0,
                     deadline: now + millis(self.probe_timeout),
                     ..word
                 };
-                (Some(probing), Permit::Lease, Some(Cause::OpenTimeElapsed))
+                (Some(probing), Admission::Probe, Some(Cause::OpenTimeElapsed))
             }
             CircuitState::HalfOpen => {
                 let given_up = now >= word.deadline;
-                let leases = if given_up { 0 } else { word.leases };
-                // A success uses up its probe, so that only the probes needed to close are handed out.
-                if leases + word.successes >= self.probes {
+                let permits = if given_up { 0 } else { word.permits };
+                // A success uses up its probe, so that only the probes needed to close get permits.
+                if permits + word.successes >= self.probes {
                     let retry_after = Some(Duration::from_millis(word.deadline.saturating_sub(now)));
-                    return (None, Permit::Refused { retry_after }, None);
+                    return (None, Admission::Refused { retry_after }, None);
                 }
                 let deadline = now + millis(self.probe_timeout);
-                (Some(Word { leases: leases + 1, deadline, ..word }), Permit::Lease, None)
+                (Some(Word { permits: permits + 1, deadline, ..word }), Admission::Probe, None)
             }
         })
     }
 
-    /// Returns a lease that was not used.
+    /// Returns a permit that was not used.
     pub(crate) fn return_unused(&self) {
         self.update(|word, _| {
-            let back = Word { leases: word.leases.saturating_sub(1), ..word };
+            let back = Word { permits: word.permits.saturating_sub(1), ..word };
             ((word.state == CircuitState::HalfOpen).then_some(back), (), None)
         });
     }
 
-    /// Records a success, which returns a lease if the circuit is half-open. `counted` adds it to the window, for a
+    /// Records a success, which returns a permit if the circuit is half-open. `counted` adds it to the window, for a
     /// ratio.
     pub(crate) fn succeeded(&self, counted: bool) -> Option<Transition> {
         if counted {
@@ -297,7 +297,7 @@ impl Breaker {
             if successes >= self.probes {
                 return (Some(Word::CLOSED), (), Some(Cause::ProbesSucceeded));
             }
-            (Some(Word { successes, leases: word.leases.saturating_sub(1), ..word }), (), None)
+            (Some(Word { successes, permits: word.permits.saturating_sub(1), ..word }), (), None)
         });
         if transition.is_some() {
             self.window.clear();
@@ -349,7 +349,7 @@ impl Breaker {
         Word {
             state: CircuitState::Open,
             openings: (word.openings + 1).min(Word::MAX_OPENINGS),
-            leases: 0,
+            permits: 0,
             successes: 0,
             forced: false,
             deadline,

@@ -43,15 +43,15 @@ impl Clock {
         Self { source: Source::System(clock), scale }
     }
 
-    /// A clock that stands still, and the hand that advances it.
+    /// A manual clock, and the handle that advances it.
     ///
     /// ```
     /// use std::time::Duration;
     /// use tiny_dancer_core::Clock;
     ///
-    /// let (clock, hand) = Clock::manual(1_700_000_000);
+    /// let (clock, manual) = Clock::manual(1_700_000_000);
     /// let start = clock.tick();
-    /// hand.advance(Duration::from_secs(3));
+    /// manual.advance(Duration::from_secs(3));
     /// assert_eq!(clock.since(start), Duration::from_secs(3));
     /// assert_eq!(clock.unix_seconds(), 1_700_000_003);
     /// ```

@@ -23,7 +23,7 @@ use std::time::Duration;
 )]
 pub struct RouterConfig {
     /// The least confidence for the lightweight model, 0 to 1. Default 0.85: at most one answer in seven is
-    /// insufficient, as far as the confidence is right, which the uncertainty measures.
+    /// insufficient, if the confidence is right. The uncertainty measures whether it is.
     pub confidence_threshold: f32,
     /// The largest uncertainty for the lightweight model, 0 to 1. Default 0.15, which is 1 minus the confidence
     /// threshold.

@@ -13,12 +13,9 @@
 
 use crate::activation::exp2;
 use crate::kernel::Kernel;
-use crate::model::Ties;
 use crate::names::names;
-use crate::order::Tiebreak;
-use crate::set::Nearest;
 use crate::similarity::{self, Cosine};
-use crate::{Candidate, CandidateSet, Metadata, Query, RouteError, RoutingRequest};
+use crate::{Candidate, Metadata, RouteError, RoutingRequest};
 use pulp::{Simd, WithSimd};
 use std::time::Duration;
 
@@ -49,6 +46,36 @@ names!(Feature, "feature", {
 impl Feature {
     /// The number of features.
     pub const COUNT: usize = Self::ALL.len();
+}
+
+/// How a model counts a tie: an answer of the lightweight model that is neither worse nor better than the powerful one's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Ties {
+    /// As one half: the model reads `(success_rate + win_rate) / 2`.
+    Half,
+    /// As a success: the model reads `success_rate`.
+    Whole,
+}
+
+names!(Ties, "coding of ties", {
+    Half => "half",
+    Whole => "whole",
+});
+
+impl Ties {
+    /// The one rate that a model reads, from a candidate's two.
+    ///
+    /// ```
+    /// use tiny_dancer_core::model::Ties;
+    ///
+    /// // A tie: never worse, and never better.
+    /// assert_eq!([Ties::Half.rate(1.0, 0.0), Ties::Whole.rate(1.0, 0.0)], [0.5, 1.0]);
+    /// ```
+    #[inline(always)]
+    pub fn rate(self, success_rate: f32, win_rate: f32) -> f32 {
+        let other = if self == Self::Half { win_rate } else { success_rate };
+        (success_rate + other) * 0.5
+    }
 }
 
 /// The features of `n` candidates as five slices of length `n`, borrowed.
@@ -228,28 +255,22 @@ pub(crate) fn engineer(
     }
 }
 
-/// Finds the `top_k` nearest candidates of a set and computes their features, in the order of the set.
-pub(crate) fn engineer_nearest(
+/// Computes the features of candidates whose similarities are known. Their embeddings may be empty.
+pub(crate) fn engineer_found<'c>(
     setting: Setting<'_>,
-    query: &Query<'_>,
-    set: &CandidateSet,
-    top_k: usize,
-    nearest: &mut Nearest,
+    cosine: Cosine<'_>,
+    metadata: Option<&Metadata>,
+    found: impl ExactSizeIterator<Item = (f32, &'c Candidate)> + Clone,
     columns: &mut Columns,
-) -> Result<(), RouteError> {
-    let cosine = Cosine::new(setting.kernel, query.embedding)?;
-    let tiebreak = Tiebreak { metadata: query.metadata, now: setting.now };
-    set.search(setting.kernel, &cosine, top_k, tiebreak, nearest)?;
-    let neighbours = nearest.neighbours();
-    columns.resize(neighbours.len());
+) {
+    columns.resize(found.len());
     let [similarities, others @ ..] = columns.features_mut();
-    for (similarity, neighbour) in similarities.iter_mut().zip(neighbours) {
-        *similarity = neighbour.similarity;
+    for (known, (similarity, _)) in similarities.iter_mut().zip(found.clone()) {
+        *known = similarity;
     }
-    let candidates = neighbours.iter().map(|neighbour| set.without_embedding(neighbour.candidate as usize));
-    let engineer = Engineer { cosine, metadata: query.metadata, setting };
+    let candidates = found.map(|(_, candidate)| candidate);
+    let engineer = Engineer { cosine, metadata, setting };
     setting.kernel.dispatch(FillOthers { engineer: &engineer, candidates, columns: others });
-    Ok(())
 }
 
 /// Fewer candidates take less time than waking a thread.

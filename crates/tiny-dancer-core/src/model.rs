@@ -10,7 +10,6 @@
 
 use crate::conformal::CalibrationTable;
 use crate::fastgrnn::{FastGrnn, FastGrnnWeights};
-use crate::names::names;
 use crate::promise::RiskStep;
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -18,41 +17,12 @@ use std::path::Path;
 
 mod file;
 
+pub use crate::features::Ties;
 pub use file::LoadError;
 pub(crate) use file::version as digest;
 
 /// Facts about a training, such as `rows` or `seed`: text by name.
 pub type TrainingFacts = BTreeMap<String, String>;
-
-/// How a model counts a tie: an answer of the lightweight model that is neither worse nor better than the powerful one's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Ties {
-    /// As one half: the model reads `(success_rate + win_rate) / 2`.
-    Half,
-    /// As a success: the model reads `success_rate`.
-    Whole,
-}
-
-names!(Ties, "coding of ties", {
-    Half => "half",
-    Whole => "whole",
-});
-
-impl Ties {
-    /// The one rate that a model reads, from a candidate's two.
-    ///
-    /// ```
-    /// use tiny_dancer_core::model::Ties;
-    ///
-    /// // A tie: never worse, and never better.
-    /// assert_eq!([Ties::Half.rate(1.0, 0.0), Ties::Whole.rate(1.0, 0.0)], [0.5, 1.0]);
-    /// ```
-    #[inline(always)]
-    pub fn rate(self, success_rate: f32, win_rate: f32) -> f32 {
-        let other = if self == Self::Half { win_rate } else { success_rate };
-        (success_rate + other) * 0.5
-    }
-}
 
 /// The largest file that is read. The weights of the largest hidden size take less than 20 kB; the rest is for tables.
 const MAX_BYTES: u64 = 16 << 20;

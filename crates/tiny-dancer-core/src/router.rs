@@ -1,6 +1,6 @@
 //! The router: one request through four stages.
 
-use crate::breaker::{Breaker, Cause, Circuit, CircuitState, OnOpen, Permit, Transition, Trip};
+use crate::breaker::{Admission, Breaker, Cause, Circuit, CircuitState, OnOpen, Transition, Trip};
 use crate::config::{ConfigError, RouterConfig};
 use crate::fastgrnn::{FastGrnn, State};
 use crate::features::{self, Feature, Features, Scales, Setting};
@@ -11,14 +11,14 @@ use crate::order::{self, Tiebreak};
 use crate::promise::{self, PromiseMonitor, PromiseState};
 use crate::request::Candidates;
 use crate::response::{Outcome, OutcomeResult, RoutingDecision, RoutingResponse, Scratch, Thresholds};
-use crate::set::Nearest;
+use crate::set::{Nearest, engineer_nearest};
 use crate::{Candidate, CandidateSet, ModelType, Query, Reason, RouteError, RoutingRequest};
 use arc_swap::ArcSwap;
 use observed::{CANDIDATES, Observed, STAGES};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[cfg(any(test, feature = "testing"))]
-mod by_hand;
+mod baseline;
 mod observed;
 
 /// Decides for each request whether the lightweight model suffices.
@@ -410,8 +410,8 @@ impl<O: Observer> Router<O> {
         observed: &mut Observed<'_, O>,
         response: &mut RoutingResponse,
     ) -> Result<(), RouteError> {
-        let mut leases = Leases { router: self, inference: false, lightweight: false };
-        if !observed.stage::<DETAIL, _>(Stage::CircuitBreakerCheck, |_| self.check_circuits(&mut leases))? {
+        let mut permits = Permits { router: self, inference: false, lightweight: false };
+        if !observed.stage::<DETAIL, _>(Stage::CircuitBreakerCheck, |_| self.check_circuits(&mut permits))? {
             response.fall_back(Reason::CircuitOpen);
             return Ok(());
         }
@@ -439,16 +439,16 @@ impl<O: Observer> Router<O> {
                 },
             )
         });
-        leases.return_inference(inferred.is_ok());
-        let evidence = inferred?;
-        let (confidence, uncertainty) = (evidence.confidence, {
+        permits.return_inference(inferred.is_ok());
+        let joint_pass = inferred?;
+        let (confidence, uncertainty) = (joint_pass.confidence, {
             observed.stage::<DETAIL, _>(Stage::UncertaintyEstimation, |_| {
-                estimate(self.kernel, serving, &evidence, source, response)
+                estimate(self.kernel, serving, &joint_pass, source, response)
             })
         });
         let reason = serving.thresholds.reason(confidence, uncertainty);
         response.decide(reason, confidence, uncertainty);
-        leases.return_lightweight(reason.model());
+        permits.return_lightweight(reason.model());
         Ok(())
     }
 
@@ -470,7 +470,7 @@ impl<O: Observer> Router<O> {
                 features::engineer(setting, &RoutingRequest { query: *query, candidates }, columns)?;
             }
             Source::Set(set, top_k) => {
-                features::engineer_nearest(setting, query, set, top_k, nearest, columns)?;
+                engineer_nearest(setting, query, set, top_k, nearest, columns)?;
             }
         }
         Ok(Tiebreak { metadata: query.metadata, now })
@@ -478,13 +478,13 @@ impl<O: Observer> Router<O> {
 
     /// Checks both circuits. Returns false where one is open and the answer is the fallback.
     #[inline(always)]
-    fn check_circuits(&self, leases: &mut Leases<'_, O>) -> Result<bool, RouteError> {
+    fn check_circuits(&self, permits: &mut Permits<'_, O>) -> Result<bool, RouteError> {
         for circuit in Circuit::ALL {
-            let (permit, transition) = self.breaker(circuit).permit();
-            match permit {
-                Permit::Free => {}
-                Permit::Lease => *leases.of(circuit) = true,
-                Permit::Refused { retry_after } => {
+            let (admission, transition) = self.breaker(circuit).admit();
+            match admission {
+                Admission::Pass => {}
+                Admission::Probe => *permits.of(circuit) = true,
+                Admission::Refused { retry_after } => {
                     return match self.config.circuit_breaker.on_open {
                         OnOpen::Fallback => Ok(false),
                         OnOpen::Reject => Err(RouteError::CircuitOpen { circuit, retry_after }),
@@ -534,7 +534,7 @@ fn load(config: &RouterConfig) -> Result<Model, LoadError> {
 }
 
 /// The result of the joint pass.
-struct Evidence {
+struct JointPass {
     confidence: f32,
     top_similarity: f32,
     /// How many candidates the joint pass read.
@@ -550,7 +550,7 @@ fn infer(
     tiebreak: Tiebreak<'_>,
     scratch: &mut Scratch,
     read: impl FnOnce(Features<'_>, &[u32], Candidates<'_>, &mut State),
-) -> Result<Evidence, RouteError> {
+) -> Result<JointPass, RouteError> {
     let Scratch { columns, joint, nearest } = scratch;
     let (features, confidences, _) = columns.split();
     cell.per_candidate(kernel, features, confidences)
@@ -563,7 +563,7 @@ fn infer(
         .confidence(kernel, &state)
         .map_err(|value| RouteError::NonFiniteOutput { candidate: None, value })?;
     let top_similarity = joint.positions().last().map_or(-1.0, |&nearest| similarity[nearest as usize]);
-    Ok(Evidence { confidence, top_similarity, candidates: joint.positions().len() })
+    Ok(JointPass { confidence, top_similarity, candidates: joint.positions().len() })
 }
 
 /// Reads the joint pass's candidates: each enabled step in a call of its own, the candidates between them in one call.
@@ -594,7 +594,7 @@ fn read_in_steps<O: Observer>(
 fn estimate(
     kernel: Kernel,
     serving: &Serving,
-    evidence: &Evidence,
+    joint_pass: &JointPass,
     source: Source<'_>,
     response: &mut RoutingResponse,
 ) -> f32 {
@@ -628,17 +628,17 @@ fn estimate(
             decision.candidate = candidates.place(decision.candidate);
         }
     }
-    joint.uncertainty(evidence.confidence, evidence.top_similarity, evidence.candidates)
+    joint.uncertainty(joint_pass.confidence, joint_pass.top_similarity, joint_pass.candidates)
 }
 
-/// The leases that a request holds as a probe of half-open circuits. Unused leases are returned on drop.
-struct Leases<'a, O: Observer> {
+/// The permits that a request holds as a probe of half-open circuits. Unused permits are returned on drop.
+struct Permits<'a, O: Observer> {
     router: &'a Router<O>,
     inference: bool,
     lightweight: bool,
 }
 
-impl<O: Observer> Leases<'_, O> {
+impl<O: Observer> Permits<'_, O> {
     fn of(&mut self, circuit: Circuit) -> &mut bool {
         match circuit {
             Circuit::Inference => &mut self.inference,
@@ -657,7 +657,7 @@ impl<O: Observer> Leases<'_, O> {
         observed::transition(&self.router.observer, Circuit::Inference, transition);
     }
 
-    /// Keeps the lease in use if the lightweight model was chosen: its outcome returns the lease.
+    /// Keeps the permit in use if the lightweight model was chosen: its outcome returns the permit.
     fn return_lightweight(&mut self, chosen: ModelType) {
         if chosen == ModelType::Lightweight {
             self.lightweight = false;
@@ -665,7 +665,7 @@ impl<O: Observer> Leases<'_, O> {
     }
 }
 
-impl<O: Observer> Drop for Leases<'_, O> {
+impl<O: Observer> Drop for Permits<'_, O> {
     fn drop(&mut self) {
         if self.inference {
             self.router.inference.return_unused();

@@ -7,11 +7,11 @@
 //! The search is exact: it compares the query with each candidate, without an index. Up to some millions of candidates
 //! the bandwidth of memory limits it. Feature `parallel` splits it over the current rayon pool.
 
-use crate::features;
+use crate::features::{self, Columns, Setting};
 use crate::kernel::Kernel;
 use crate::order::{self, Tiebreak};
 use crate::similarity::{self, Cosine};
-use crate::{Candidate, RouteError};
+use crate::{Candidate, Query, RouteError};
 use pulp::{Simd, WithSimd};
 use std::cmp::Ordering;
 
@@ -191,6 +191,26 @@ impl CandidateSet {
         });
         nearest.kept = shares.flatten_iter().collect();
     }
+}
+
+/// Finds the `top_k` nearest candidates of a set and computes their features, in the order of the set.
+pub(crate) fn engineer_nearest(
+    setting: Setting<'_>,
+    query: &Query<'_>,
+    set: &CandidateSet,
+    top_k: usize,
+    nearest: &mut Nearest,
+    columns: &mut Columns,
+) -> Result<(), RouteError> {
+    let cosine = Cosine::new(setting.kernel, query.embedding)?;
+    let tiebreak = Tiebreak { metadata: query.metadata, now: setting.now };
+    set.search(setting.kernel, &cosine, top_k, tiebreak, nearest)?;
+    let found = nearest
+        .neighbours()
+        .iter()
+        .map(|neighbour| (neighbour.similarity, set.without_embedding(neighbour.candidate as usize)));
+    features::engineer_found(setting, cosine, query.metadata, found, columns);
+    Ok(())
 }
 
 /// The number of rows that one thread searches at a time.

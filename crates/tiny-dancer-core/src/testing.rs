@@ -24,7 +24,7 @@ use std::time::Duration;
 
 pub mod kernels;
 
-/// The time at which the clock of [`router`] stands, in Unix seconds.
+/// The time of the clock of [`router`] at the start, in Unix seconds.
 pub const NOW: i64 = 1_700_000_000;
 
 /// A model whose confidence follows from the nearest candidate's success rate: 1 gives 0.98, one half gives 0.5, 0 gives
@@ -62,7 +62,7 @@ fn model(head_weight: f32, head_bias: f32) -> Model {
     Model::new(weights, Ties::Whole, table.clone(), table, TrainingFacts::new()).expect("the shapes agree")
 }
 
-/// A router with this model and a manual clock that stands at [`NOW`], and the hand that advances the clock.
+/// A router with this model and a manual clock at [`NOW`], and the handle that advances the clock.
 ///
 /// # Panics
 /// Never, since the configuration has no promise.
@@ -71,9 +71,9 @@ pub fn router<O: Observer>(
     circuits: CircuitBreakerConfig,
     observer: O,
 ) -> (Router<O>, ManualClock) {
-    let (clock, hand) = Clock::manual(NOW);
+    let (clock, manual) = Clock::manual(NOW);
     let config = RouterConfig { clock, circuit_breaker: circuits, ..Default::default() };
-    (Router::with_model(config, observer, model).expect("no risk is promised"), hand)
+    (Router::with_model(config, observer, model).expect("no risk is promised"), manual)
 }
 
 /// A candidate with an embedding of two dimensions, whose cosine with the query `[1, 0]` is `similarity`.
@@ -454,7 +454,7 @@ fn report<O: Observer>(router: &Router<O>, model: ModelType, result: OutcomeResu
 
 fn decide_everything<O: Observer>(observer: O) {
     let circuits = CircuitBreakerConfig { lightweight_min_calls: 4, probes: 1, ..Default::default() };
-    let (router, hand) = router(toy_model(), circuits, observer);
+    let (router, manual) = router(toy_model(), circuits, observer);
     let near = [candidate("near", 0.9, 1.0), candidate("nearer", 0.95, 1.0)];
     let doubtful = [candidate("doubtful", 0.9, 0.5)];
     let far = [candidate("far", 0.1, 1.0)];
@@ -478,7 +478,7 @@ fn decide_everything<O: Observer>(observer: O) {
     let state = || router.circuit_state(Circuit::Lightweight);
     assert_eq!(state(), crate::CircuitState::Open);
     router.route(request).expect("a fallback");
-    hand.advance(Duration::from_secs(600));
+    manual.advance(Duration::from_secs(600));
     router.route(request).expect("a probe");
     assert_eq!(state(), crate::CircuitState::HalfOpen);
     report(&router, ModelType::Lightweight, OutcomeResult::Sufficed);
@@ -487,7 +487,7 @@ fn decide_everything<O: Observer>(observer: O) {
 
 fn fail_everything<O: Observer>(observer: O) {
     let circuits = CircuitBreakerConfig { on_open: OnOpen::Reject, ..Default::default() };
-    let (router, hand) = router(broken_model(), circuits, observer);
+    let (router, manual) = router(broken_model(), circuits, observer);
     let good = candidate("good", 0.9, 1.0);
     let with = |change: fn(&mut Candidate)| {
         let mut candidate = good.clone();
@@ -512,7 +512,7 @@ fn fail_everything<O: Observer>(observer: O) {
     }
     assert_eq!(router.circuit_state(Circuit::Inference), crate::CircuitState::Open);
     router.route(request).expect_err("an open circuit");
-    hand.advance(Duration::from_secs(600));
+    manual.advance(Duration::from_secs(600));
     router.route(request).expect_err("a probe that fails");
     router.reset(Circuit::Inference);
 }

@@ -292,7 +292,7 @@ impl OneFamily {
             } else if is(PROMISE_INSUFFICIENT_RATIO) {
                 promise.insufficient as f64 / promise.reported.max(1) as f64
             } else if is(PROMISE_EVIDENCE) {
-                promise.wealth
+                promise.evidence
             } else {
                 debug_assert!(is(PROMISE_BROKEN), "{}", self.family.name);
                 f64::from(u8::from(promise.broken))

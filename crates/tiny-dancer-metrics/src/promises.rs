@@ -40,8 +40,9 @@ impl Promises {
 
     /// A broken promise, or else the one with the most evidence against it.
     pub(crate) fn worst(&self) -> Option<PromiseState> {
-        let worse =
-            |a: &PromiseState, b: &PromiseState| a.broken.cmp(&b.broken).then(a.wealth.total_cmp(&b.wealth));
+        let worse = |a: &PromiseState, b: &PromiseState| {
+            a.broken.cmp(&b.broken).then(a.evidence.total_cmp(&b.evidence))
+        };
         self.states(|states| states.by_key.values().copied().max_by(worse))
     }
 

@@ -12,9 +12,12 @@
 //! passed. The SDK logs dropped spans without counting them. So this module counts the slots of the SDK's
 //! queue, and a span without a free slot never reaches that queue.
 
-use crate::config::{Checked, InitError};
+use crate::checked::Checked;
+use crate::config::InitError;
+use crate::deadline::Deadline;
 use crate::fields::{self, TARGET};
 use crate::otlp::{self, Backoff, Target};
+use crate::reports::BatchReports;
 use crate::{jaeger, resource, sampler, scope, stages};
 use opentelemetry::trace::{SpanBuilder, SpanKind, TracerProvider};
 use opentelemetry::{Context, KeyValue};
@@ -25,9 +28,9 @@ use opentelemetry_sdk::trace::{
     SpanProcessor,
 };
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
-use tiny_dancer_core::{Clock, ModelType, Tick};
+use tiny_dancer_core::ModelType;
 
 /// The final counts of a tracing system's spans. With two exporters each span is counted twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,7 +105,20 @@ pub(crate) struct Pipeline {
     shutdown_timeout: Duration,
 }
 
+/// The pipeline that [`Pipeline::install`] installed. A process has at most one, as it has one global
+/// subscriber.
+static INSTALLED: OnceLock<Arc<Pipeline>> = OnceLock::new();
+
 impl Pipeline {
+    pub(crate) fn installed() -> Option<&'static Self> {
+        INSTALLED.get().map(|pipeline| &**pipeline)
+    }
+
+    /// Installs a pipeline for the whole process. An installed pipeline stays.
+    pub(crate) fn install(pipeline: Arc<Self>) {
+        let _ = INSTALLED.set(pipeline);
+    }
+
     pub(crate) fn start(checked: &Checked) -> Result<Self, InitError> {
         let mut exporters = Exporters::new(checked.queue_size, checked.batch_size, checked.schedule_delay);
         if checked.disabled {
@@ -111,14 +127,14 @@ impl Pipeline {
         let config = &checked.config;
         // Printing comes first, so that a slow collector can't delay it when both are shut down.
         if config.enable_stdout {
-            exporters.add(opentelemetry_stdout::SpanExporter::default(), Trouble::default());
+            exporters.add(opentelemetry_stdout::SpanExporter::default(), BatchReports::default());
         }
         if let Some(endpoint) = &config.jaeger_agent_endpoint {
-            let trouble = Trouble::default();
-            exporters.add(jaeger::Exporter::new(endpoint.clone(), trouble.clone()), trouble);
+            let reports = BatchReports::default();
+            exporters.add(jaeger::Exporter::new(endpoint.clone(), reports.clone()), reports);
         }
         if let Some(url) = &checked.traces_url {
-            let trouble = Trouble::default();
+            let reports = BatchReports::default();
             let target = Target {
                 url: url.clone(),
                 headers: &config.otlp_headers,
@@ -126,9 +142,9 @@ impl Pipeline {
                 timeout: config.export_timeout,
             };
             let deadline = exporters.deadline.clone();
-            let exporter = otlp::Exporter::new(target, trouble.clone(), deadline, Backoff::default())
+            let exporter = otlp::Exporter::new(target, reports.clone(), deadline, Backoff::default())
                 .map_err(|source| InitError::HttpClient { source })?;
-            exporters.add(exporter, trouble);
+            exporters.add(exporter, reports);
         }
         Ok(Self::new(checked, exporters))
     }
@@ -298,8 +314,8 @@ impl Exporters {
     }
 
     /// Adds an exporter, and its reports on batches besides their results.
-    pub(crate) fn add(&mut self, exporter: impl SpanExporter + 'static, trouble: Trouble) {
-        let ledger = Arc::new(Ledger { slots: self.queue_size as u64, trouble, ..Default::default() });
+    pub(crate) fn add(&mut self, exporter: impl SpanExporter + 'static, reports: BatchReports) {
+        let ledger = Arc::new(Ledger { slots: self.queue_size as u64, reports, ..Default::default() });
         let exporter =
             Unpacking { inner: exporter, batch_size: self.batch_size, ledger: Arc::clone(&ledger) };
         let batches = BatchConfigBuilder::default()
@@ -310,108 +326,6 @@ impl Exporters {
         let processor = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
         self.processors.push(Counted { inner: processor, ledger: Arc::clone(&ledger) });
         self.ledgers.push(ledger);
-    }
-}
-
-/// An exporter's reports on its batches besides their results. One line is logged when failures begin, and
-/// one when they end.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Trouble(Arc<Mutex<State>>);
-
-#[derive(Debug, Default)]
-struct State {
-    /// Whether the failures are logged.
-    is_logged: bool,
-    /// Spans of the current batch that were refused although others of it arrived, and why.
-    refused: u64,
-    why: String,
-}
-
-impl Trouble {
-    /// Counts spans of the current batch that were refused although others arrive.
-    pub(crate) fn refuse(&self, spans: u64, why: String) {
-        let mut state = self.state();
-        state.refused += spans;
-        if !why.is_empty() {
-            state.why = why;
-        }
-    }
-
-    /// How many were refused since the last call, and why.
-    pub(crate) fn take_refused(&self) -> (u64, String) {
-        let mut state = self.state();
-        (std::mem::take(&mut state.refused), std::mem::take(&mut state.why))
-    }
-
-    /// Logs a failed attempt or batch, unless the failures are already logged.
-    pub(crate) fn log_failure(&self, error: &str) {
-        if !std::mem::replace(&mut self.state().is_logged, true) {
-            tracing::warn!(target: TARGET, { { fields::ERROR_MESSAGE } = error }, "spans can't be exported");
-        }
-    }
-
-    /// Records that a whole batch arrived, and returns whether to log it.
-    fn end(&self) -> bool {
-        std::mem::take(&mut self.state().is_logged)
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// When the exporters must have ended, once a shutdown begins. Clones share it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Deadline(Arc<Shutdown>);
-
-#[derive(Debug, Default)]
-struct Shutdown {
-    clock: Clock,
-    /// When the shutdown began, and how long it may take.
-    begun: Mutex<Option<(Tick, Duration)>>,
-    begins: Condvar,
-}
-
-impl Deadline {
-    /// Begins the shutdown, which may take `timeout`.
-    pub(crate) fn set(&self, timeout: Duration) {
-        *self.begun() = Some((self.0.clock.tick(), timeout));
-        self.0.begins.notify_all();
-    }
-
-    pub(crate) fn has_passed(&self) -> bool {
-        let begun = *self.begun();
-        begun.is_some_and(|begun| self.left(begun).is_zero())
-    }
-
-    /// Waits before an attempt, and returns whether there is time for it. When a shutdown begins, the attempt
-    /// follows at once, unless the delay is the collector's `Retry-After`.
-    pub(crate) fn wait(&self, delay: Duration, is_retry_after: bool) -> bool {
-        let start = self.0.clock.tick();
-        let begun = self.begun();
-        let was_begun = begun.is_some();
-        let waited = self.0.begins.wait_timeout_while(begun, delay, |begun| begun.is_none());
-        let (begun, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-        let Some(shutdown) = *begun else { return timeout.timed_out() };
-        let left = self.left(shutdown);
-        if !was_begun && !is_retry_after {
-            return !left.is_zero();
-        }
-        let delay = delay.saturating_sub(self.0.clock.since(start));
-        if delay >= left {
-            return false;
-        }
-        drop(begun);
-        std::thread::sleep(delay);
-        true
-    }
-
-    fn left(&self, (begun, timeout): (Tick, Duration)) -> Duration {
-        timeout.saturating_sub(self.0.clock.since(begun))
-    }
-
-    fn begun(&self) -> MutexGuard<'_, Option<(Tick, Duration)>> {
-        self.0.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -428,7 +342,7 @@ struct Ledger {
     failed: AtomicU64,
     /// Spans that failed since the last batch without failures.
     failing: AtomicU64,
-    trouble: Trouble,
+    reports: BatchReports,
 }
 
 impl Ledger {
@@ -451,14 +365,14 @@ impl Ledger {
     /// Counts a batch by its result. Logs one line when failures begin and one when they end, and none for
     /// batches between.
     fn book(&self, spans: u64, result: &OTelSdkResult) {
-        let (refused, why) = self.trouble.take_refused();
+        let (refused, why) = self.reports.take_refused();
         let refused = refused.min(spans);
         let failed = if result.is_ok() { refused } else { spans };
         self.flushed.fetch_add(spans - failed, Ordering::SeqCst);
         self.failed.fetch_add(failed, Ordering::SeqCst);
         if failed == 0 {
             let lost = self.failing.swap(0, Ordering::SeqCst);
-            if self.trouble.end() {
+            if self.reports.end_failures() {
                 tracing::info!(
                     target: TARGET,
                     { { fields::SPANS_LOST } = lost as i64 },
@@ -467,7 +381,7 @@ impl Ledger {
             }
         } else {
             self.failing.fetch_add(failed, Ordering::SeqCst);
-            self.trouble.log_failure(&match result {
+            self.reports.log_failure(&match result {
                 Ok(()) if why.is_empty() => format!("{refused} of {spans} spans were refused"),
                 Ok(()) => format!("{refused} of {spans} spans were refused: {why}"),
                 Err(OTelSdkError::InternalFailure(why)) => why.clone(),

@@ -17,7 +17,7 @@
 //! [`agent.thrift`]: https://github.com/jaegertracing/jaeger-idl/blob/main/thrift/agent.thrift
 //! [`jaeger.thrift`]: https://github.com/jaegertracing/jaeger-idl/blob/main/thrift/jaeger.thrift
 
-use crate::export::Trouble;
+use crate::reports::BatchReports;
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status};
 use opentelemetry::{Array, KeyValue, Value};
 use opentelemetry_sdk::Resource;
@@ -40,14 +40,14 @@ const FRAME: usize = 16;
 pub(crate) struct Exporter {
     /// `host:port`, resolved with every batch, since an agent may move.
     endpoint: String,
-    trouble: Trouble,
+    reports: BatchReports,
     /// A message up to its spans.
     head: Vec<u8>,
 }
 
 impl Exporter {
-    pub(crate) fn new(endpoint: String, trouble: Trouble) -> Self {
-        Self { endpoint, trouble, head: head(&Resource::builder_empty().build()) }
+    pub(crate) fn new(endpoint: String, reports: BatchReports) -> Self {
+        Self { endpoint, reports, head: head(&Resource::builder_empty().build()) }
     }
 
     /// A socket, and the address that it sends to.
@@ -75,7 +75,7 @@ impl SpanExporter for Exporter {
         let (socket, address) = self.connect().map_err(failure)?;
         let (datagrams, too_large) = datagrams(&self.head, &batch);
         if too_large > 0 {
-            self.trouble.refuse(too_large, "too large for a datagram".to_owned());
+            self.reports.refuse(too_large, "too large for a datagram".to_owned());
         }
         let (mut sent, mut last_error) = (0, None);
         for (datagram, spans) in &datagrams {
@@ -84,14 +84,14 @@ impl SpanExporter for Exporter {
             match socket.send_to(datagram, address) {
                 Ok(_) => sent += spans,
                 Err(error) => {
-                    self.trouble.refuse(*spans, error.to_string());
+                    self.reports.refuse(*spans, error.to_string());
                     last_error = Some(error);
                 }
             }
         }
         match last_error {
             Some(error) if sent == 0 => {
-                self.trouble.take_refused(); // the whole batch failed
+                self.reports.take_refused(); // the whole batch failed
                 Err(failure(error))
             }
             _ => Ok(()),

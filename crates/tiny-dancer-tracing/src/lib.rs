@@ -52,8 +52,10 @@
 //! - `serde`: `Serialize` and `Deserialize` for `TracingConfig`.
 //! - `tls`: collectors at `https://` addresses, through rustls.
 
+mod checked;
 mod config;
 mod context;
+mod deadline;
 pub mod environment;
 mod export;
 pub mod fields;
@@ -62,6 +64,7 @@ mod log;
 mod observer;
 mod otlp;
 mod repeats;
+mod reports;
 mod resource;
 pub mod rows;
 mod sampler;

@@ -10,7 +10,6 @@ use crate::fields::{self, TARGET};
 use crate::repeats::{Repeated, Repeats};
 use crate::rows;
 use crate::stages::Stages;
-use crate::system;
 use opentelemetry::trace::{Status as SpanStatus, TraceContextExt};
 use opentelemetry::{Array, Context, ContextGuard, KeyValue, Value};
 use std::sync::Arc;
@@ -56,7 +55,7 @@ impl TracingObserver {
     fn system(&self) -> Option<&Pipeline> {
         match &self.pipeline {
             Some(own) => Some(own),
-            None => system::installed(),
+            None => Pipeline::installed(),
         }
     }
 

@@ -12,7 +12,8 @@
 //! growing from batch to batch until one arrives. Attempts end after [`Backoff::total`], or when the next one
 //! would come after the shutdown's [`Deadline`].
 
-use crate::export::{Deadline, Trouble};
+use crate::deadline::Deadline;
+use crate::reports::BatchReports;
 use crate::sampler::random;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -87,7 +88,7 @@ pub(crate) struct Exporter {
     headers: HeaderMap,
     gzip: bool,
     resource: ResourceAttributesWithSchema,
-    trouble: Trouble,
+    reports: BatchReports,
     deadline: Deadline,
     clock: Clock,
     backoff: Backoff,
@@ -108,7 +109,7 @@ pub(crate) struct Target<'a> {
 impl Exporter {
     pub(crate) fn new(
         target: Target<'_>,
-        trouble: Trouble,
+        reports: BatchReports,
         deadline: Deadline,
         backoff: Backoff,
     ) -> Result<Self, Box<dyn Error + Send + Sync>> {
@@ -141,7 +142,7 @@ impl Exporter {
             headers,
             gzip,
             resource: ResourceAttributesWithSchema::default(),
-            trouble,
+            reports,
             deadline,
             clock: Clock::system(),
             backoff,
@@ -172,7 +173,7 @@ impl Exporter {
             && let Some(partial) = answer.partial_success
         {
             let message = partial.error_message.chars().take(LONGEST_MESSAGE).collect();
-            self.trouble.refuse(u64::try_from(partial.rejected_spans).unwrap_or(0), message);
+            self.reports.refuse(u64::try_from(partial.rejected_spans).unwrap_or(0), message);
         }
         Ok(())
     }
@@ -199,7 +200,7 @@ impl SpanExporter for Exporter {
                 Again::After(delay) => (delay, true),
                 Again::Soon => (self.backoff.delay(failures, random()), false),
             };
-            self.trouble.log_failure(&format!("{}: {cause}", self.url));
+            self.reports.log_failure(&format!("{}: {cause}", self.url));
             if self.clock.since(start).saturating_add(delay) > self.backoff.total
                 || !self.deadline.wait(delay, is_retry_after)
             {

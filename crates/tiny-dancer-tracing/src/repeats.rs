@@ -91,13 +91,13 @@ mod tests {
 
     #[test]
     fn ten_lines_of_a_kind_are_written_and_the_rest_are_reported_later() {
-        let (clock, hand) = Clock::manual(0);
+        let (clock, manual) = Clock::manual(0);
         let repeats = Repeats::new(clock);
         assert_eq!(written(&repeats, LINE, 25), 10);
         assert_eq!(written(&repeats, OTHER, 1), 1, "another kind has a count of its own");
-        hand.advance(Duration::from_secs(9));
+        manual.advance(Duration::from_secs(9));
         assert_eq!(written(&repeats, LINE, 1), 0);
-        hand.advance(Duration::from_secs(1));
+        manual.advance(Duration::from_secs(1));
         assert_eq!(repeats.count(LINE), Verdict { write: true, left_out: 16 });
         assert_eq!(repeats.count(LINE), Verdict { write: true, left_out: 0 });
     }

@@ -3,7 +3,6 @@
 use crate::export::Pipeline;
 use crate::fields::{self, TARGET};
 use crate::observer::REDACTED;
-use crate::system;
 use tiny_dancer_core::observer::{RequestStart, Stage};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -52,7 +51,7 @@ impl RoutingSpan {
     /// `tracing` span, it is never part of the context in log lines. If the installed system has
     /// `redact_ids`, the attribute is "redacted".
     pub fn model_inference(candidate_id: &str) -> Span {
-        let redact = system::installed().is_some_and(Pipeline::redacts_ids);
+        let redact = Pipeline::installed().is_some_and(Pipeline::redacts_ids);
         let candidate_id = if redact { REDACTED } else { candidate_id };
         let span = tracing::info_span!(target: TARGET, Stage::ModelInference.name());
         span.set_attribute(fields::CANDIDATE_ID, candidate_id.to_owned());

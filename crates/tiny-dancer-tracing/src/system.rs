@@ -7,19 +7,11 @@ use crate::fields::{self, TARGET};
 use crate::log;
 use crate::observer::TracingObserver;
 use std::io::IsTerminal;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::{LookupSpan, Registry};
-
-/// The system that [`TracingSystem::init`] installed. A process has at most one, as it has one global
-/// subscriber.
-static INSTALLED: OnceLock<Arc<Pipeline>> = OnceLock::new();
-
-pub(crate) fn installed() -> Option<&'static Pipeline> {
-    INSTALLED.get().map(|pipeline| &**pipeline)
-}
 
 /// Traces and logs, from a configuration to the last flush.
 ///
@@ -75,7 +67,7 @@ impl TracingSystem {
     pub fn init(&self) -> Result<(), InitError> {
         static INIT: Mutex<()> = Mutex::new(());
         let _init = INIT.lock().unwrap_or_else(PoisonError::into_inner);
-        if INSTALLED.get().is_some() {
+        if Pipeline::installed().is_some() {
             return Err(InitError::SystemInstalled);
         }
         let filter = self.config.log_filter()?;
@@ -100,8 +92,7 @@ impl TracingSystem {
         }
         opentelemetry::global::set_tracer_provider(pipeline.provider().clone());
         pipeline.log_start();
-        // `INSTALLED` was empty above, and the lock keeps other threads out.
-        let _ = INSTALLED.set(pipeline);
+        Pipeline::install(pipeline);
         Ok(())
     }
 

@@ -1,8 +1,9 @@
 //! Spans and log lines kept in memory, for this crate's own tests.
 
 use crate::config::TracingConfig;
-use crate::export::{Exporters, Pipeline, Trouble};
+use crate::export::{Exporters, Pipeline};
 use crate::observer::TracingObserver;
+use crate::reports::BatchReports;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 use std::collections::BTreeMap;
@@ -42,7 +43,7 @@ pub(crate) struct Recorder {
 impl Recorder {
     pub(crate) fn new(config: TracingConfig) -> Self {
         let (memory, mut exporters) = (Memory::default(), Exporters::new(100_000, 512, WAIT));
-        exporters.add(memory.clone(), Trouble::default());
+        exporters.add(memory.clone(), BatchReports::default());
         Self { pipeline: Arc::new(Pipeline::new(&config.check().unwrap(), exporters)), memory }
     }
 

@@ -19,6 +19,7 @@ pub mod certify;
 pub mod coverage;
 pub mod curve;
 mod draw;
+mod error;
 pub mod evaluate;
 pub mod fields;
 pub mod fit;

@@ -1,7 +1,8 @@
 //! JSON lines, plain or zstd, each parsed and numbered, with limits on their length and number.
 
+use crate::error::ReadError;
 use crate::fields::{FieldError, Fields};
-use crate::rows::ReadError;
+
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -81,8 +82,13 @@ fn read_at_most(
     }
     drop(reader);
     let digest = file.into_inner().hash.finalize();
-    let digest = crate::rows::first_bits(&digest) >> 16;
+    let digest = first_bits(&digest) >> 16;
     Ok(Whole { digest: format!("{digest:012x}"), unread: unread.into_iter().collect() })
+}
+
+/// The first 64 bits of a digest.
+pub(crate) fn first_bits(digest: &[u8]) -> u64 {
+    digest.iter().take(8).fold(0, |bits, &byte| bits << 8 | u64::from(byte))
 }
 
 /// A reader that hashes what it reads.

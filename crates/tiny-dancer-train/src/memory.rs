@@ -7,7 +7,7 @@
 
 use crate::Target;
 use crate::cell::Step;
-use crate::profiles::Profiles;
+use crate::profiles::{Profiles, most_common};
 use crate::retrieval::{Nearest, Neighbour, by_block, keep_nearest};
 use crate::rows::Dataset;
 use ndarray::{ArrayRef1, ArrayView1};
@@ -132,13 +132,6 @@ impl Seen {
 pub(crate) fn subjects(data: &Dataset) -> Vec<Option<u32>> {
     let numbers: BTreeMap<&str, u32> = data.subjects().into_iter().zip(0..).collect();
     data.rows.iter().map(|row| row.subject.as_deref().map(|subject| numbers[subject])).collect()
-}
-
-/// The most common of the known values; the smallest of equally common ones.
-pub(crate) fn most_common<T: Copy + Ord>(values: impl Iterator<Item = Option<T>>) -> Option<T> {
-    let mut counts = BTreeMap::new();
-    values.flatten().for_each(|value| *counts.entry(value).or_insert(0_usize) += 1);
-    counts.into_iter().rev().max_by_key(|&(_, count)| count).map(|(value, _)| value)
 }
 
 /// The cosine of a row with a profile made without `copies` of it.

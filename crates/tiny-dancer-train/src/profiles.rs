@@ -9,13 +9,13 @@
 //! The same rows, count and seed give the same profiles on any number of threads: distances are computed
 //! independently in parallel, and sums in the order of the rows.
 
-use crate::memory::most_common;
 use crate::retrieval::{DUPLICATE, by_block};
 use crate::rows::{Dataset, Part};
 use ndarray::{Array1, Array2, ArrayRef2, Axis};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use tiny_dancer_core::Metadata;
 
 /// The maximum number of rounds. After so many, assignments are stable or change very little.
@@ -224,6 +224,13 @@ fn sums(rows: &ArrayRef2<f32>, assignment: &[u32], count: usize) -> Array2<f64> 
         sum.zip_mut_with(&row, |sum, &x| *sum += f64::from(x));
     }
     sums
+}
+
+/// The most common of the known values; the smallest of equally common ones.
+pub(crate) fn most_common<T: Copy + Ord>(values: impl Iterator<Item = Option<T>>) -> Option<T> {
+    let mut counts = BTreeMap::new();
+    values.flatten().for_each(|value| *counts.entry(value).or_insert(0_usize) += 1);
+    counts.into_iter().rev().max_by_key(|&(_, count)| count).map(|(value, _)| value)
 }
 
 #[cfg(test)]

@@ -3,109 +3,18 @@
 //! Rows are JSON lines, see the repository's `docs/bring-your-own-logs.md`. The embeddings are a safetensors file with one tensor
 //! `embeddings`, f16 or f32, of shape `n x d`, in the order of the lines.
 
+use crate::error::TENSOR;
 use crate::fields::{FieldError, Fields, unexpected};
-use crate::lines::{self, Whole};
+use crate::lines::{self, Whole, first_bits};
 use ndarray::{Array2, ArrayRef2, Axis};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeSet, HashMap};
-use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use tiny_dancer_core::{Metadata, names};
 
-/// The name of the tensor of embeddings.
-pub(crate) const TENSOR: &str = "embeddings";
-
-/// Why reading rows or embeddings failed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReadError {
-    /// The safetensors file is corrupt or truncated.
-    #[error("{}: not a whole safetensors file: {source}", path.display())]
-    Corrupt {
-        /// The file.
-        path: PathBuf,
-        /// The error of the safetensors crate.
-        source: Box<dyn Error + Send + Sync>,
-    },
-    /// The file cannot be opened or read.
-    #[error("cannot read {}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A line is not a row.
-    #[error("{}: line {line}: {source}", path.display())]
-    Line {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// The error in the line.
-        source: FieldError,
-    },
-    /// A line is too long.
-    #[error("{}: line {line} has more than {limit} bytes", path.display())]
-    LongLine {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// The maximum number of bytes.
-        limit: usize,
-    },
-    /// There are too many lines.
-    #[error("{}: more than {limit} rows", path.display())]
-    ManyRows {
-        /// The file.
-        path: PathBuf,
-        /// The maximum number of rows.
-        limit: usize,
-    },
-    /// The tensor `embeddings` is missing.
-    #[error("{}: tensor {TENSOR} is missing", path.display())]
-    MissingTensor {
-        /// The file.
-        path: PathBuf,
-    },
-    /// An embedding has no direction: an element is NaN or infinite, or all are zero.
-    #[error("{}: embedding {row} has norm {norm}", path.display())]
-    Norm {
-        /// The file.
-        path: PathBuf,
-        /// The embedding, from 0.
-        row: usize,
-        /// Its norm.
-        norm: f32,
-    },
-    /// The path of the embeddings is a pipe, a device or a folder.
-    #[error("{} is not a regular file", path.display())]
-    NotRegular {
-        /// The path.
-        path: PathBuf,
-    },
-    /// The numbers of rows and embeddings differ.
-    #[error("{rows} rows, but {embeddings} embeddings")]
-    RowCount {
-        /// The number of rows.
-        rows: usize,
-        /// The number of embeddings.
-        embeddings: usize,
-    },
-    /// The tensor has another element type or shape.
-    #[error("{}: tensor {TENSOR} is {dtype} of shape {shape:?}, expected F16 or F32 of shape n x d", path.display())]
-    Shape {
-        /// The file.
-        path: PathBuf,
-        /// The name of its element type.
-        dtype: String,
-        /// Its shape.
-        shape: Vec<usize>,
-    },
-}
+pub use crate::error::ReadError;
 
 /// The use of a row. Rows that are used for fitting or calibration never certify.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -287,11 +196,6 @@ fn fingerprint(path: &Path, digest: &str) -> String {
 /// row's split and part.
 pub(crate) fn id_hash(id: &str) -> u64 {
     first_bits(&Sha256::digest(id))
-}
-
-/// The first 64 bits of a digest.
-pub(crate) fn first_bits(digest: &[u8]) -> u64 {
-    digest.iter().take(8).fold(0, |bits, &byte| bits << 8 | u64::from(byte))
 }
 
 /// The part of a row. A missing split is the hash modulo 100, and the part within a split depends on the hash divided

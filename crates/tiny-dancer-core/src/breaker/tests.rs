@@ -7,28 +7,28 @@ fn config() -> CircuitBreakerConfig {
 }
 
 fn on_failures(limit: u32) -> (Breaker, ManualClock) {
-    let (clock, hand) = Clock::manual(0);
-    (Breaker::new(Trip::Failures(limit), Duration::from_mins(1), &config(), clock), hand)
+    let (clock, manual) = Clock::manual(0);
+    (Breaker::new(Trip::Failures(limit), Duration::from_mins(1), &config(), clock), manual)
 }
 
 fn on_ratio() -> (Breaker, ManualClock) {
-    let (clock, hand) = Clock::manual(0);
+    let (clock, manual) = Clock::manual(0);
     let trip = Trip::Ratio { failures: 0.5, min_calls: 4 };
-    (Breaker::new(trip, Duration::from_mins(1), &config(), clock), hand)
+    (Breaker::new(trip, Duration::from_mins(1), &config(), clock), manual)
 }
 
 fn opened() -> (Breaker, ManualClock) {
-    let (breaker, hand) = on_failures(1);
+    let (breaker, manual) = on_failures(1);
     breaker.failed().unwrap();
-    (breaker, hand)
+    (breaker, manual)
 }
 
-/// A half-open circuit that has handed out its first lease.
+/// A half-open circuit that has given its first permit to a probe.
 fn probing() -> (Breaker, ManualClock) {
-    let (breaker, hand) = opened();
-    hand.advance(Duration::from_secs(30));
-    assert_eq!(breaker.permit().0, Permit::Lease);
-    (breaker, hand)
+    let (breaker, manual) = opened();
+    manual.advance(Duration::from_secs(30));
+    assert_eq!(breaker.admit().0, Admission::Probe);
+    (breaker, manual)
 }
 
 fn transition(from: CircuitState, to: CircuitState, cause: Cause) -> Transition {
@@ -39,19 +39,19 @@ use CircuitState::{Closed, HalfOpen, Open};
 
 #[test]
 fn the_configured_number_of_failures_within_the_window_opens_it() {
-    let (breaker, hand) = on_failures(3);
+    let (breaker, manual) = on_failures(3);
     assert_eq!(breaker.failed(), None);
-    hand.advance(Duration::from_secs(59));
+    manual.advance(Duration::from_secs(59));
     assert_eq!(breaker.failed(), None);
     assert_eq!(breaker.failed(), Some(transition(Closed, Open, Cause::Failures)));
 }
 
 #[test]
 fn failures_further_apart_than_the_window_do_not_open_it() {
-    let (breaker, hand) = on_failures(2);
+    let (breaker, manual) = on_failures(2);
     for _ in 0..20 {
         assert_eq!(breaker.failed(), None);
-        hand.advance(Duration::from_secs(64));
+        manual.advance(Duration::from_secs(64));
     }
     assert_eq!(breaker.state(), Closed);
 }
@@ -77,94 +77,94 @@ fn a_ratio_below_the_limit_keeps_it_closed() {
 
 #[test]
 fn old_outcomes_expire() {
-    let (breaker, hand) = on_ratio();
+    let (breaker, manual) = on_ratio();
     for _ in 0..3 {
         assert_eq!(breaker.failed(), None);
     }
-    hand.advance(Duration::from_secs(64));
+    manual.advance(Duration::from_secs(64));
     assert_eq!(breaker.failed(), None, "one call in the window, three expired");
 }
 
 #[test]
 fn an_open_circuit_refuses_until_its_deadline_and_returns_the_wait() {
-    let (breaker, hand) = opened();
-    let (Permit::Refused { retry_after: Some(wait) }, None) = breaker.permit() else { panic!("it passed") };
+    let (breaker, manual) = opened();
+    let (Admission::Refused { retry_after: Some(wait) }, None) = breaker.admit() else { panic!("it passed") };
     assert!((15..=30).contains(&wait.as_secs()), "{wait:?}");
     let almost = Duration::from_nanos(wait.as_nanos() as u64 - 1);
-    hand.advance(almost);
-    assert!(matches!(breaker.permit().0, Permit::Refused { .. }));
-    hand.advance(Duration::from_nanos(1));
+    manual.advance(almost);
+    assert!(matches!(breaker.admit().0, Admission::Refused { .. }));
+    manual.advance(Duration::from_nanos(1));
     let expected = Some(transition(Open, HalfOpen, Cause::OpenTimeElapsed));
-    assert_eq!(breaker.permit(), (Permit::Lease, expected));
+    assert_eq!(breaker.admit(), (Admission::Probe, expected));
 }
 
 #[test]
-fn a_half_open_circuit_hands_out_no_more_leases_than_probes() {
+fn a_half_open_circuit_gives_no_more_permits_than_probes() {
     let (breaker, _) = probing();
-    assert_eq!(breaker.permit(), (Permit::Lease, None));
-    assert!(matches!(breaker.permit().0, Permit::Refused { retry_after: Some(_) }));
+    assert_eq!(breaker.admit(), (Admission::Probe, None));
+    assert!(matches!(breaker.admit().0, Admission::Refused { retry_after: Some(_) }));
 }
 
 #[test]
 fn all_probes_must_succeed_to_close_it() {
     let (breaker, _) = probing();
     assert_eq!(breaker.succeeded(false), None);
-    assert_eq!(breaker.permit(), (Permit::Lease, None));
-    assert!(matches!(breaker.permit().0, Permit::Refused { .. }), "one has succeeded, one is running");
+    assert_eq!(breaker.admit(), (Admission::Probe, None));
+    assert!(matches!(breaker.admit().0, Admission::Refused { .. }), "one has succeeded, one is running");
     assert_eq!(breaker.succeeded(false), Some(transition(HalfOpen, Closed, Cause::ProbesSucceeded)));
-    assert_eq!(breaker.permit(), (Permit::Free, None));
+    assert_eq!(breaker.admit(), (Admission::Pass, None));
 }
 
 #[test]
 fn one_failed_probe_opens_it_again_for_longer() {
-    let (breaker, hand) = probing();
+    let (breaker, manual) = probing();
     assert_eq!(breaker.failed(), Some(transition(HalfOpen, Open, Cause::ProbeFailed)));
-    hand.advance(Duration::from_millis(29_999));
-    assert!(matches!(breaker.permit().0, Permit::Refused { .. }), "at least half of twice 30 s");
-    hand.advance(Duration::from_secs(31));
-    assert_eq!(breaker.permit().0, Permit::Lease);
+    manual.advance(Duration::from_millis(29_999));
+    assert!(matches!(breaker.admit().0, Admission::Refused { .. }), "at least half of twice 30 s");
+    manual.advance(Duration::from_secs(31));
+    assert_eq!(breaker.admit().0, Admission::Probe);
 }
 
 #[test]
 fn the_open_time_never_exceeds_its_maximum() {
-    let (breaker, hand) = opened();
+    let (breaker, manual) = opened();
     for _ in 0..40 {
-        hand.advance(Duration::from_secs(600));
-        assert_eq!(breaker.permit().0, Permit::Lease);
+        manual.advance(Duration::from_secs(600));
+        assert_eq!(breaker.admit().0, Admission::Probe);
         breaker.failed().unwrap();
     }
 }
 
 #[test]
 fn the_open_time_is_reset_once_it_has_closed() {
-    let (breaker, hand) = probing();
+    let (breaker, manual) = probing();
     breaker.failed().unwrap();
-    hand.advance(Duration::from_secs(60));
-    assert_eq!(breaker.permit().0, Permit::Lease);
+    manual.advance(Duration::from_secs(60));
+    assert_eq!(breaker.admit().0, Admission::Probe);
     breaker.succeeded(false);
     breaker.succeeded(false).unwrap();
     breaker.failed().unwrap();
-    hand.advance(Duration::from_secs(30));
-    assert_eq!(breaker.permit().0, Permit::Lease);
+    manual.advance(Duration::from_secs(30));
+    assert_eq!(breaker.admit().0, Admission::Probe);
 }
 
 #[test]
-fn a_lease_that_is_returned_unused_is_handed_out_again() {
+fn a_permit_that_is_returned_unused_is_given_again() {
     let (breaker, _) = probing();
-    breaker.permit();
-    assert!(matches!(breaker.permit().0, Permit::Refused { .. }));
+    breaker.admit();
+    assert!(matches!(breaker.admit().0, Admission::Refused { .. }));
     breaker.return_unused();
-    assert_eq!(breaker.permit(), (Permit::Lease, None));
+    assert_eq!(breaker.admit(), (Admission::Probe, None));
 }
 
 #[test]
-fn lost_leases_expire_after_the_timeout() {
-    let (breaker, hand) = probing();
-    breaker.permit();
-    hand.advance(Duration::from_millis(29_999));
-    assert!(matches!(breaker.permit().0, Permit::Refused { .. }));
-    hand.advance(Duration::from_millis(1));
-    assert_eq!(breaker.permit(), (Permit::Lease, None));
+fn lost_permits_expire_after_the_timeout() {
+    let (breaker, manual) = probing();
+    breaker.admit();
+    manual.advance(Duration::from_millis(29_999));
+    assert!(matches!(breaker.admit().0, Admission::Refused { .. }));
+    manual.advance(Duration::from_millis(1));
+    assert_eq!(breaker.admit(), (Admission::Probe, None));
 }
 
 /// A year, the longest duration that a configuration may hold.
@@ -173,42 +173,45 @@ const YEAR: Duration = Duration::from_hours(24 * 365);
 #[test]
 fn a_circuit_that_opens_in_an_old_process_recovers() {
     for years in [1, 2, 4, 8, 16, 32] {
-        let (breaker, hand) = on_failures(1);
-        hand.advance(YEAR * years);
+        let (breaker, manual) = on_failures(1);
+        manual.advance(YEAR * years);
         breaker.failed().unwrap();
-        hand.advance(Duration::from_secs(14));
-        assert!(matches!(breaker.permit().0, Permit::Refused { .. }), "{years} years: at least half of 30 s");
-        hand.advance(Duration::from_secs(16));
-        assert_eq!(breaker.permit().0, Permit::Lease, "{years} years: the open time is over");
-        assert_eq!(breaker.permit().1, None);
+        manual.advance(Duration::from_secs(14));
         assert!(
-            matches!(breaker.permit().0, Permit::Refused { .. }),
-            "{years} years: both leases are in use"
+            matches!(breaker.admit().0, Admission::Refused { .. }),
+            "{years} years: at least half of 30 s"
         );
-        hand.advance(Duration::from_secs(30));
-        assert_eq!(breaker.permit().0, Permit::Lease, "{years} years: lost leases expire");
+        manual.advance(Duration::from_secs(16));
+        assert_eq!(breaker.admit().0, Admission::Probe, "{years} years: the open time is over");
+        assert_eq!(breaker.admit().1, None);
+        assert!(
+            matches!(breaker.admit().0, Admission::Refused { .. }),
+            "{years} years: both permits are in use"
+        );
+        manual.advance(Duration::from_secs(30));
+        assert_eq!(breaker.admit().0, Admission::Probe, "{years} years: lost permits expire");
     }
 }
 
 #[test]
 fn outcomes_expire_in_an_old_process() {
-    let (breaker, hand) = on_ratio();
-    hand.advance(YEAR * 3 / 2);
+    let (breaker, manual) = on_ratio();
+    manual.advance(YEAR * 3 / 2);
     for _ in 0..20 {
         assert_eq!(breaker.succeeded(true), None);
         assert_eq!(breaker.failed(), None, "one success and one failure a day never open the circuit");
-        hand.advance(Duration::from_hours(24));
+        manual.advance(Duration::from_hours(24));
     }
 }
 
 #[test]
 fn closing_clears_the_failures_that_opened_it() {
-    let (breaker, hand) = on_ratio();
+    let (breaker, manual) = on_ratio();
     for _ in 0..4 {
         breaker.failed();
     }
-    hand.advance(Duration::from_secs(30));
-    breaker.permit();
+    manual.advance(Duration::from_secs(30));
+    breaker.admit();
     breaker.succeeded(true);
     breaker.succeeded(true).unwrap();
     assert_eq!(breaker.failed(), None, "the window was cleared");
@@ -216,10 +219,10 @@ fn closing_clears_the_failures_that_opened_it() {
 
 #[test]
 fn forced_open_stays_open_until_reset() {
-    let (breaker, hand) = on_failures(1);
+    let (breaker, manual) = on_failures(1);
     assert_eq!(breaker.force_open(Cause::Forced), Some(transition(Closed, Open, Cause::Forced)));
-    hand.advance(Duration::from_hours(24 * 400));
-    assert_eq!(breaker.permit(), (Permit::Refused { retry_after: None }, None));
+    manual.advance(Duration::from_hours(24 * 400));
+    assert_eq!(breaker.admit(), (Admission::Refused { retry_after: None }, None));
     assert_eq!(breaker.reset(), Some(transition(Open, Closed, Cause::Reset)));
 }
 
@@ -230,39 +233,39 @@ fn forced_closed_ignores_failures_until_reset() {
     for _ in 0..10 {
         assert_eq!(breaker.failed(), None);
     }
-    assert_eq!(breaker.permit(), (Permit::Free, None));
+    assert_eq!(breaker.admit(), (Admission::Pass, None));
     assert_eq!(breaker.reset(), None, "closed already");
     assert_eq!(breaker.failed(), Some(transition(Closed, Open, Cause::Failures)));
 }
 
 #[test]
 fn the_closed_path_reads_no_clock() {
-    let (clock, hand) = Clock::manual(0);
+    let (clock, manual) = Clock::manual(0);
     let breaker = Breaker::new(Trip::Failures(1), Duration::from_mins(1), &config(), clock);
-    let before = hand.reads();
-    assert_eq!(breaker.permit(), (Permit::Free, None));
+    let before = manual.reads();
+    assert_eq!(breaker.admit(), (Admission::Pass, None));
     assert_eq!(breaker.succeeded(false), None);
-    assert_eq!(hand.reads(), before);
+    assert_eq!(manual.reads(), before);
 }
 
 #[test]
 fn each_transition_is_reported_once_with_several_threads() {
-    let (clock, hand) = Clock::manual(0);
+    let (clock, manual) = Clock::manual(0);
     let config = CircuitBreakerConfig { probes: 3, ..Default::default() };
     let breaker = Breaker::new(Trip::Failures(1), Duration::from_mins(1), &config, clock);
     // Fewer rounds under Miri, which is slow.
     for round in 0..if cfg!(miri) { 3 } else { 200 } {
         let reported = std::sync::Mutex::new(vec![]);
-        hand.advance(Duration::from_secs(700));
+        manual.advance(Duration::from_secs(700));
         std::thread::scope(|scope| {
             for thread in 0..4 {
                 let (breaker, reported) = (&breaker, &reported);
                 scope.spawn(move || {
                     for i in 0..20 {
-                        let (permit, transition) = breaker.permit();
-                        let after = match (permit, (thread + i + round) % 3) {
-                            (Permit::Refused { .. }, _) => None,
-                            (Permit::Lease, 0) => {
+                        let (admission, transition) = breaker.admit();
+                        let after = match (admission, (thread + i + round) % 3) {
+                            (Admission::Refused { .. }, _) => None,
+                            (Admission::Probe, 0) => {
                                 breaker.return_unused();
                                 None
                             }
@@ -289,7 +292,7 @@ fn each_transition_is_reported_once_with_several_threads() {
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Fail,
-    Permit,
+    Admit,
     Return,
     Succeed,
     Wait(u64),
@@ -297,7 +300,7 @@ enum Event {
 
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
-        Just(Event::Permit),
+        Just(Event::Admit),
         Just(Event::Fail),
         Just(Event::Return),
         Just(Event::Succeed),
@@ -308,11 +311,11 @@ fn event() -> impl Strategy<Value = Event> {
 proptest! {
     #[test]
     fn it_never_skips_half_open_on_its_way_to_closed(events in proptest::collection::vec(event(), 1..200)) {
-        let (breaker, hand) = on_failures(2);
+        let (breaker, manual) = on_failures(2);
         let mut state = Closed;
         for event in events {
             let transition = match event {
-                Event::Permit => breaker.permit().1,
+                Event::Admit => breaker.admit().1,
                 Event::Fail => breaker.failed(),
                 Event::Return => {
                     breaker.return_unused();
@@ -320,7 +323,7 @@ proptest! {
                 }
                 Event::Succeed => breaker.succeeded(true),
                 Event::Wait(seconds) => {
-                    hand.advance(Duration::from_secs(seconds));
+                    manual.advance(Duration::from_secs(seconds));
                     None
                 }
             };
@@ -338,19 +341,19 @@ proptest! {
 
     #[test]
     fn it_always_recovers_when_failures_stop(events in proptest::collection::vec(event(), 0..100)) {
-        let (breaker, hand) = on_failures(2);
+        let (breaker, manual) = on_failures(2);
         for event in events {
             match event {
-                Event::Permit => _ = breaker.permit(),
+                Event::Admit => _ = breaker.admit(),
                 Event::Fail => _ = breaker.failed(),
                 Event::Return => breaker.return_unused(),
                 Event::Succeed => _ = breaker.succeeded(true),
-                Event::Wait(seconds) => hand.advance(Duration::from_secs(seconds)),
+                Event::Wait(seconds) => manual.advance(Duration::from_secs(seconds)),
             }
         }
         for _ in 0..4 {
-            hand.advance(Duration::from_secs(601));
-            if breaker.permit().0 == Permit::Lease {
+            manual.advance(Duration::from_secs(601));
+            if breaker.admit().0 == Admission::Probe {
                 breaker.succeeded(true);
             }
         }

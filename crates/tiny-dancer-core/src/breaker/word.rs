@@ -4,12 +4,12 @@
 //! bits  0..2   state
 //! bit   2      forced
 //! bits  3..8   openings since it was last closed
-//! bits  8..16  leases handed out
+//! bits  8..16  permits in use
 //! bits 16..24  probes that succeeded
 //! bits 24..64  deadline, milliseconds since the circuit was made (40 bits: 34 years)
 //! ```
 //!
-//! At the deadline an open circuit lets a probe through, or a half-open one lets its leases expire.
+//! At the deadline an open circuit lets a probe through, or a half-open one lets its permits expire.
 
 use super::CircuitState;
 
@@ -18,7 +18,7 @@ pub(super) struct Word {
     pub(super) state: CircuitState,
     pub(super) forced: bool,
     pub(super) openings: u32,
-    pub(super) leases: u32,
+    pub(super) permits: u32,
     pub(super) successes: u32,
     pub(super) deadline: u64,
 }
@@ -28,13 +28,13 @@ impl Word {
         state: CircuitState::Closed,
         forced: false,
         openings: 0,
-        leases: 0,
+        permits: 0,
         successes: 0,
         deadline: 0,
     };
     /// The most openings that are counted. At this number the open time has reached its maximum.
     pub(super) const MAX_OPENINGS: u32 = (1 << 5) - 1;
-    /// The most leases, and the most successes, that a word holds.
+    /// The most permits, and the most successes, that a word holds.
     const MAX_COUNT: u32 = u8::MAX as u32;
     pub(super) const MAX_DEADLINE: u64 = (1 << 40) - 1;
 
@@ -48,7 +48,7 @@ impl Word {
         state
             | u64::from(self.forced) << 2
             | u64::from(self.openings.min(Self::MAX_OPENINGS)) << 3
-            | count(self.leases) << 8
+            | count(self.permits) << 8
             | count(self.successes) << 16
             | self.deadline.min(Self::MAX_DEADLINE) << 24
     }
@@ -69,7 +69,7 @@ impl Word {
             state: Self::state(bits),
             forced: (bits >> 2) & 1 == 1,
             openings: (bits >> 3) as u32 & Self::MAX_OPENINGS,
-            leases: count(8),
+            permits: count(8),
             successes: count(16),
             deadline: bits >> 24,
         }
@@ -84,11 +84,11 @@ mod tests {
     proptest! {
         #[test]
         fn unpacking_a_packed_word_gives_the_same_word(
-            state in 0..3_usize, forced: bool, openings in 0..=Word::MAX_OPENINGS, leases in 0..256_u32,
+            state in 0..3_usize, forced: bool, openings in 0..=Word::MAX_OPENINGS, permits in 0..256_u32,
             successes in 0..256_u32, deadline in 0..=Word::MAX_DEADLINE,
         ) {
             let state = CircuitState::ALL[state];
-            let word = Word { state, forced, openings, leases, successes, deadline };
+            let word = Word { state, forced, openings, permits, successes, deadline };
             prop_assert_eq!(Word::unpack(word.pack()), word);
             prop_assert_eq!(Word::state(word.pack()), word.state);
         }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::Query;
 use crate::testing::candidate;
 use proptest::prelude::*;
 use serde_json::Value;

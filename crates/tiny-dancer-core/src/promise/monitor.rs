@@ -1,27 +1,27 @@
 //! The promise monitor: an anytime-valid test of the promise, on the outcomes that callers report.
 
-/// The number of players, each with another bet: how far the failure rate exceeds `alpha` is unknown beforehand.
+/// The number of bets, of different sizes: how far the failure rate exceeds `alpha` is unknown beforehand.
 const BETS: usize = 8;
 
 /// Compares the share of insufficient answers of the lightweight model with the promised `alpha`.
 ///
-/// It is a game against the promise (Waudby-Smith and Ramdas, "Estimating means of bounded random variables by
-/// betting", 2024). A player bets that the next answer is insufficient, with the bet `lambda`. The odds are fair if
-/// exactly a share `alpha` of the answers is insufficient:
+/// It is a betting martingale (Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", 2024).
+/// A bet that the next answer is insufficient, of size `lambda`, multiplies the evidence against the promise. The odds are
+/// fair if exactly a share `alpha` of the answers is insufficient:
 ///
 /// ```text
-/// wealth' = wealth (1 + lambda (x - alpha))       x = 1 insufficient, 0 sufficed
+/// evidence' = evidence (1 + lambda (x - alpha))       x = 1 insufficient, 0 sufficed
 /// ```
 ///
-/// While the promise holds, the expected wealth does not grow. By Ville's inequality the probability that it ever reaches
-/// `1 / delta` is then at most `delta`, **at any number of looks**. The wealth is an e-value: evidence against the
-/// promise. Two mixtures make the test fast:
+/// While the promise holds, the expected evidence does not grow. By Ville's inequality the probability that it ever
+/// reaches `1 / delta` is then at most `delta`, **no matter how often it is compared**. The evidence is an e-value. Two
+/// mixtures make the test fast:
 ///
-/// - Over `lambda`: eight players with different bets share the first unit of wealth.
-/// - Over time, since a promise may hold for long and then break: of each player's unit a part `1 / (t (t + 1))` enters
-///   the game at outcome `t`, and the rest is kept until later.
+/// - Over `lambda`: the evidence is the mean of eight bets of different sizes, each with a unit at the start.
+/// - Over time, since a promise may hold for long and then break: of each bet's unit a part `1 / (t (t + 1))` is added at
+///   outcome `t`, and the rest is kept until later.
 ///
-/// A mixture of fair games is fair.
+/// A mixture of fair bets is fair.
 ///
 /// # When it is valid
 ///
@@ -45,10 +45,10 @@ const BETS: usize = 8;
 #[derive(Clone, Debug)]
 pub struct PromiseMonitor {
     alpha: f64,
-    /// `1 / delta`, the wealth that refutes the promise.
+    /// `1 / delta`, the evidence that refutes the promise.
     limit: f64,
-    /// Each player's wealth in the game.
-    wealth: [f64; BETS],
+    /// The evidence of each bet, without the part of its unit that is kept until later.
+    bets: [f64; BETS],
     reported: u64,
     insufficient: u64,
     broken: bool,
@@ -64,7 +64,7 @@ pub struct PromiseState {
     /// The number of insufficient ones among them.
     pub insufficient: u64,
     /// Evidence against the promise (an e-value): 1 is none, `1 / delta` refutes it.
-    pub wealth: f64,
+    pub evidence: f64,
     /// Whether the promise was ever refuted.
     pub broken: bool,
 }
@@ -75,7 +75,7 @@ impl PromiseMonitor {
         Self {
             alpha: budget.alpha,
             limit: budget.delta.recip(),
-            wealth: [0.0; BETS],
+            bets: [0.0; BETS],
             reported: 0,
             insufficient: 0,
             broken: false,
@@ -87,21 +87,21 @@ impl PromiseMonitor {
         self.reported += 1;
         self.insufficient += u64::from(insufficient);
         let t = self.reported as f64;
-        let entering = 1.0 / (t * (t + 1.0));
+        let added = 1.0 / (t * (t + 1.0));
         let x = f64::from(u8::from(insufficient));
-        for (bet, wealth) in self.wealth.iter_mut().enumerate() {
-            *wealth = (*wealth + entering) * (1.0 + lambda(bet, self.alpha) * (x - self.alpha));
-            // The wealth against a broken promise goes on growing, and must not overflow.
-            *wealth = wealth.min(f64::MAX / (2 * BETS) as f64);
+        for (bet, evidence) in self.bets.iter_mut().enumerate() {
+            *evidence = (*evidence + added) * (1.0 + lambda(bet, self.alpha) * (x - self.alpha));
+            // The evidence against a broken promise continues to grow, and must not overflow.
+            *evidence = evidence.min(f64::MAX / (2 * BETS) as f64);
         }
-        let first = !self.broken && self.wealth() >= self.limit;
+        let first = !self.broken && self.evidence() >= self.limit;
         self.broken |= first;
         first
     }
 
-    /// The players' mean wealth in the game, plus the part that has not entered it.
-    fn wealth(&self) -> f64 {
-        self.wealth.iter().sum::<f64>() / BETS as f64 + 1.0 / (self.reported as f64 + 1.0)
+    /// The mean evidence of the bets, plus the part that is kept until later.
+    fn evidence(&self) -> f64 {
+        self.bets.iter().sum::<f64>() / BETS as f64 + 1.0 / (self.reported as f64 + 1.0)
     }
 
     /// The state after all outcomes so far.
@@ -110,19 +110,19 @@ impl PromiseMonitor {
             alpha: self.alpha,
             reported: self.reported,
             insufficient: self.insufficient,
-            wealth: self.wealth(),
+            evidence: self.evidence(),
             broken: self.broken,
         }
     }
 
     /// Restarts the monitor without any outcome.
     pub fn reset(&mut self) {
-        (self.wealth, self.reported, self.insufficient, self.broken) = ([0.0; BETS], 0, 0, false);
+        (self.bets, self.reported, self.insufficient, self.broken) = ([0.0; BETS], 0, 0, false);
     }
 }
 
-/// A player's bet. A sufficient answer costs the players evenly spaced parts of their wealth, from 0 to one half. If a
-/// share `q` of the answers is insufficient, the wealth of the player with the part `(q - alpha) / (1 - alpha)` grows
+/// The size of a bet. A sufficient answer costs the bets evenly spaced parts of their evidence, from 0 to one half. If a
+/// share `q` of the answers is insufficient, the evidence of the bet with the part `(q - alpha) / (1 - alpha)` grows
 /// fastest.
 fn lambda(bet: usize, alpha: f64) -> f64 {
     (bet as f64 + 0.5) / BETS as f64 / 2.0 / alpha

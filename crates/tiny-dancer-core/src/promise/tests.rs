@@ -144,7 +144,7 @@ fn a_broken_promise_stays_broken_until_it_is_reset() {
     assert!(monitor.state().broken);
     monitor.reset();
     let state = monitor.state();
-    assert_eq!((state.broken, state.reported, state.insufficient, state.wealth), (false, 0, 0, 1.0));
+    assert_eq!((state.broken, state.reported, state.insufficient, state.evidence), (false, 0, 0, 1.0));
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn a_promise_that_is_just_kept_is_refuted_in_at_most_delta_of_all_runs() {
         let mut monitor = PromiseMonitor::new(RiskBudget { alpha: 0.15, delta });
         alarms += u32::from((0..length).any(|_| monitor.record(chance.happens(0.15))));
     }
-    // The test looks after each outcome. Three standard deviations of 1000 runs at delta.
+    // The test compares after each outcome. Three standard deviations of 1000 runs at delta.
     let limit = f64::from(runs) * delta + 3.0 * (f64::from(runs) * delta * (1.0 - delta)).sqrt();
     assert!(f64::from(alarms) <= limit, "{alarms} alarms in {runs} runs");
 }

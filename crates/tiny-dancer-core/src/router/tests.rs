@@ -214,20 +214,20 @@ impl Observer for Sampler {
 fn a_tuple_times_only_the_stages_that_a_member_enables() {
     let candidates = [candidate("a", 0.9, 1.0)];
     let reads = |observer: (Selective, Option<Sampler>), requests: usize| {
-        let (router, hand) = router(toy_model(), CircuitBreakerConfig::default(), observer);
+        let (router, manual) = router(toy_model(), CircuitBreakerConfig::default(), observer);
         (0..requests)
             .map(|_| {
-                let before = hand.reads();
+                let before = manual.reads();
                 let query = Query { now: Some(NOW), ..Query::new(&QUERY) };
                 router.route(RoutingRequest { query, candidates: &candidates }).unwrap();
-                hand.reads() - before
+                manual.reads() - before
             })
             .collect::<Vec<_>>()
     };
     let inference = || {
-        let (_, hand) = Clock::manual(NOW);
+        let (_, manual) = Clock::manual(NOW);
         let (detail, stage) = (Detail::Stages, Stage::ModelInference);
-        Selective { detail, stage, ranks: 0..0, hand, received: Mutex::default() }
+        Selective { detail, stage, ranks: 0..0, manual, received: Mutex::default() }
     };
     let single = reads((inference(), None), 1);
     assert_eq!(single, [3], "the start, the end of one stage, the end");
@@ -254,7 +254,7 @@ fn decisions_are_sorted_by_descending_confidence_and_ties_by_place() {
 
 #[test]
 fn recency_is_measured_from_the_request_or_else_from_the_clock() {
-    let (clock, hand) = Clock::manual(NOW);
+    let (clock, manual) = Clock::manual(NOW);
     let config = RouterConfig { clock, ..Default::default() };
     let router = Router::with_model(config, (), toy_model()).unwrap();
     let candidates = [candidate("a", 0.9, 1.0)];
@@ -267,33 +267,34 @@ fn recency_is_measured_from_the_request_or_else_from_the_clock() {
     assert!((recency(Some(NOW)) - 1.0).abs() < 1e-6);
     assert!((recency(Some(NOW + 7 * 86400)) - 0.5).abs() < 1e-6);
     assert!((recency(None) - 1.0).abs() < 1e-6);
-    hand.advance(Duration::from_secs(7 * 86400));
+    manual.advance(Duration::from_secs(7 * 86400));
     assert!((recency(None) - 0.5).abs() < 1e-6);
     assert!((recency(Some(NOW - 1)) - 1.0).abs() < 1e-6, "a time in the future counts as now");
 }
 
 #[test]
 fn an_unobserved_router_reads_no_clock_when_now_is_given() {
-    let (router, hand) = router(toy_model(), CircuitBreakerConfig::default(), ());
+    let (router, manual) = router(toy_model(), CircuitBreakerConfig::default(), ());
     let candidates = [candidate("a", 0.9, 1.0)];
     let request =
         RoutingRequest { query: Query { now: Some(NOW), ..Query::new(&QUERY) }, candidates: &candidates };
-    let before = hand.reads();
+    let before = manual.reads();
     router.route(request).unwrap();
-    assert_eq!(hand.reads(), before);
+    assert_eq!(manual.reads(), before);
     router.route(RoutingRequest { query: Query { now: None, ..request.query }, ..request }).unwrap();
-    assert_eq!(hand.reads(), before + 1);
+    assert_eq!(manual.reads(), before + 1);
 }
 
 #[test]
 fn a_router_with_enabled_stages_reads_five_ticks() {
-    let (router, hand) = router(toy_model(), CircuitBreakerConfig::default(), Recorder::new(Detail::Stages));
+    let (router, manual) =
+        router(toy_model(), CircuitBreakerConfig::default(), Recorder::new(Detail::Stages));
     let candidates = [candidate("a", 0.9, 1.0)];
     let request =
         RoutingRequest { query: Query { now: Some(NOW), ..Query::new(&QUERY) }, candidates: &candidates };
-    let before = hand.reads();
+    let before = manual.reads();
     router.route(request).unwrap();
-    assert_eq!(hand.reads(), before + 5, "the request's start, and the end of each stage");
+    assert_eq!(manual.reads(), before + 5, "the request's start, and the end of each stage");
 }
 
 #[test]
@@ -340,7 +341,7 @@ fn the_same_request_gives_the_same_bits_on_any_number_of_threads() {
 
 #[test]
 fn a_broken_model_is_the_routers_own_failure_and_opens_the_inference_circuit() {
-    let (router, hand) = router(broken_model(), CircuitBreakerConfig::default(), ());
+    let (router, manual) = router(broken_model(), CircuitBreakerConfig::default(), ());
     let candidates = [candidate("a", 0.9, 1.0)];
     let request = RoutingRequest::new(&QUERY, &candidates);
     for _ in 0..5 {
@@ -351,7 +352,7 @@ fn a_broken_model_is_the_routers_own_failure_and_opens_the_inference_circuit() {
     assert_eq!(router.circuit_state(Circuit::Inference), CircuitState::Open);
     let response = router.route(request).unwrap();
     assert_eq!((response.model, response.reason), (ModelType::Powerful, Reason::CircuitOpen));
-    hand.advance(Duration::from_secs(30));
+    manual.advance(Duration::from_secs(30));
     router.route(request).unwrap_err();
     assert_eq!(router.circuit_state(Circuit::Inference), CircuitState::Open, "the probe failed");
 }
@@ -367,11 +368,11 @@ fn bad_input_never_opens_a_circuit() {
 
 #[test]
 fn the_inference_circuit_recovers_by_probes() {
-    let (router, hand) = router(toy_model(), CircuitBreakerConfig::default(), ());
+    let (router, manual) = router(toy_model(), CircuitBreakerConfig::default(), ());
     for _ in 0..5 {
         router.inference.failed();
     }
-    hand.advance(Duration::from_secs(30));
+    manual.advance(Duration::from_secs(30));
     let candidates = [candidate("a", 0.9, 1.0)];
     let request = RoutingRequest::new(&QUERY, &candidates);
     for state in [CircuitState::HalfOpen, CircuitState::HalfOpen, CircuitState::Closed] {
@@ -383,12 +384,12 @@ fn the_inference_circuit_recovers_by_probes() {
 /// A router whose lightweight circuit becomes half-open at the next request, with one probe.
 fn one_probe() -> Router {
     let circuits = CircuitBreakerConfig { probes: 1, ..Default::default() };
-    let (router, hand) = router(toy_model(), circuits, ());
+    let (router, manual) = router(toy_model(), circuits, ());
     for _ in 0..20 {
         router.record_outcome(Outcome::new(ModelType::Lightweight, OutcomeResult::CallFailed));
     }
     assert_eq!(router.circuit_state(Circuit::Lightweight), CircuitState::Open);
-    hand.advance(Duration::from_secs(30));
+    manual.advance(Duration::from_secs(30));
     router
 }
 
@@ -406,7 +407,7 @@ fn an_outcome_ends_a_probe_of_the_lightweight_circuit() {
 }
 
 #[test]
-fn a_probe_that_is_not_sent_to_the_lightweight_model_returns_its_lease() {
+fn a_probe_that_is_not_sent_to_the_lightweight_model_returns_its_permit() {
     let router = one_probe();
     for bad in [candidate("a", 0.9, 0.0), candidate("a", 0.1, 1.0)] {
         assert!(!router.route(RoutingRequest::new(&QUERY, &[bad])).unwrap().reason.is_fallback());
@@ -591,7 +592,7 @@ struct Selective {
     detail: Detail,
     stage: Stage,
     ranks: Range<usize>,
-    hand: ManualClock,
+    manual: ManualClock,
     received: Mutex<Vec<(&'static str, Duration)>>,
 }
 
@@ -611,12 +612,12 @@ impl Observer for Selective {
     }
 
     fn on_stage_start(&self, (): &mut (), _: &StageStart<'_>) {
-        self.hand.advance(Duration::from_secs(1));
+        self.manual.advance(Duration::from_secs(1));
     }
 
     fn on_stage_end(&self, (): &mut (), (): (), event: &StageEnd) {
         self.received.lock().unwrap().push((event.stage.name(), event.duration));
-        self.hand.advance(Duration::from_secs(2));
+        self.manual.advance(Duration::from_secs(2));
     }
 
     fn on_request_end(&self, (): (), event: &RequestEnd) {
@@ -626,16 +627,17 @@ impl Observer for Selective {
 
 /// The ends that a selective observer of a request receives, and how often the router reads the clock.
 fn selective(detail: Detail, stage: Stage, candidates: &[Candidate]) -> (Vec<(&'static str, Duration)>, u64) {
-    let (clock, hand) = Clock::manual(NOW);
-    let observer = Selective { detail, stage, ranks: 0..2, hand: hand.clone(), received: Mutex::default() };
+    let (clock, manual) = Clock::manual(NOW);
+    let observer =
+        Selective { detail, stage, ranks: 0..2, manual: manual.clone(), received: Mutex::default() };
     let config = RouterConfig { clock, ..Default::default() };
     let router = Router::with_observer(config, observer).unwrap();
-    let before = hand.reads();
+    let before = manual.reads();
     router
         .route(RoutingRequest { query: Query { now: Some(NOW), ..Query::new(&QUERY) }, candidates })
         .unwrap();
     let received = std::mem::take(&mut *router.observer().received.lock().unwrap());
-    (received, hand.reads() - before)
+    (received, manual.reads() - before)
 }
 
 #[test]
@@ -656,10 +658,10 @@ fn only_enabled_candidates_have_a_step() {
         (0..70_u8).map(|i| candidate("", f32::from(i) / 70.0, f32::from(i % 3) / 2.0)).collect();
     // The nearest two, and two from among the others.
     for ranks in [0..2, 5..7] {
-        let (clock, hand) = Clock::manual(NOW);
+        let (clock, manual) = Clock::manual(NOW);
         let (detail, stage, received) = (Detail::Candidates, Stage::ModelInference, Mutex::default());
         let config = RouterConfig { clock, ..Default::default() };
-        let observer = Selective { detail, stage, ranks, hand, received };
+        let observer = Selective { detail, stage, ranks, manual, received };
         let router = Router::with_observer(config.clone(), observer).unwrap();
         let request =
             RoutingRequest { query: Query { now: Some(NOW), ..Query::new(&QUERY) }, candidates: &candidates };
@@ -698,9 +700,9 @@ impl Observer for Slow {
 
 #[test]
 fn the_end_of_a_stage_has_its_start_relative_to_the_request() {
-    let (clock, hand) = Clock::manual(NOW);
+    let (clock, manual) = Clock::manual(NOW);
     let config = RouterConfig { clock, ..Default::default() };
-    let router = Router::with_observer(config, Slow(hand, Mutex::default())).unwrap();
+    let router = Router::with_observer(config, Slow(manual, Mutex::default())).unwrap();
     router.route(RoutingRequest::new(&QUERY, &[candidate("a", 0.9, 1.0)])).unwrap();
     let seconds = Duration::from_secs;
     assert_eq!(
@@ -854,20 +856,20 @@ impl Observer for PanicsInStage<'static> {
 }
 
 #[test]
-fn contexts_are_dropped_and_leases_returned_when_the_router_unwinds() {
+fn contexts_are_dropped_and_permits_returned_when_the_router_unwinds() {
     static DROPPED: Mutex<u32> = Mutex::new(0);
     let circuits = CircuitBreakerConfig { probes: 1, ..Default::default() };
-    let (router, hand) = router(toy_model(), circuits, PanicsInStage(&DROPPED));
+    let (router, manual) = router(toy_model(), circuits, PanicsInStage(&DROPPED));
     for _ in 0..20 {
         router.record_outcome(Outcome::new(ModelType::Lightweight, OutcomeResult::CallFailed));
     }
-    hand.advance(Duration::from_secs(30));
+    manual.advance(Duration::from_secs(30));
     let candidates = [candidate("a", 0.9, 1.0)];
     for _ in 0..2 {
         let request = std::panic::AssertUnwindSafe(|| router.route(RoutingRequest::new(&QUERY, &candidates)));
         std::panic::catch_unwind(request).unwrap_err();
     }
-    // Three stages and the request, twice. The second request is a probe again, so the first returned its lease.
+    // Three stages and the request, twice. The second request is a probe again, so the first returned its permit.
     assert_eq!(*DROPPED.lock().unwrap(), 8);
 }
 
@@ -993,11 +995,11 @@ fn each_request_of_a_batch_is_routed_within_the_callers_context() {
 
 #[test]
 fn the_stages_by_hand_decide_the_same() {
-    let (mut expected, mut by_hand) = (RoutingResponse::default(), RoutingResponse::default());
+    let (mut expected, mut baseline) = (RoutingResponse::default(), RoutingResponse::default());
     let mut same = |[a, b]: [&Router; 2], candidates: &[Candidate]| {
         let request = RoutingRequest { query: Query { now: Some(NOW), ..Query::new(&QUERY) }, candidates };
-        assert_eq!(b.route_by_hand(request, &mut by_hand), a.route_into(request, &mut expected));
-        assert_eq!(by_hand, expected);
+        assert_eq!(b.route_baseline(request, &mut baseline), a.route_into(request, &mut expected));
+        assert_eq!(baseline, expected);
         let states = |router: &Router| Circuit::ALL.map(|circuit| router.circuit_state(circuit));
         assert_eq!(states(a), states(b));
     };
@@ -1012,7 +1014,7 @@ fn the_stages_by_hand_decide_the_same() {
             same(routers, &candidates);
         }
         same(routers, &[candidate("", 0.9, 2.0)]);
-        // Open, then half-open: probes until all leases are in use, since no outcome returns one.
+        // Open, then half-open: probes until all permits are in use, since no outcome returns one.
         for _ in 0..config.lightweight_min_calls {
             let failed = Outcome::new(ModelType::Lightweight, OutcomeResult::CallFailed);
             for router in routers {

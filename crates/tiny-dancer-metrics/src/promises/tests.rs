@@ -1,7 +1,7 @@
 use super::*;
 
-fn promise(wealth: f64, broken: bool) -> PromiseState {
-    PromiseState { alpha: 0.1, reported: 10, insufficient: 3, wealth, broken }
+fn promise(evidence: f64, broken: bool) -> PromiseState {
+    PromiseState { alpha: 0.1, reported: 10, insufficient: 3, evidence, broken }
 }
 
 #[test]
@@ -11,11 +11,11 @@ fn a_broken_promise_is_worse_than_any_evidence() {
     assert_eq!(promises.worst(), None);
     promises.report(one, promise(15.0, false));
     promises.report(other, promise(2.0, false));
-    assert_eq!(promises.worst().unwrap().wealth, 15.0);
+    assert_eq!(promises.worst().unwrap().evidence, 15.0);
     promises.report(other, promise(2.0, true));
     assert!(promises.worst().unwrap().broken);
     promises.forget(other);
-    assert_eq!(promises.worst().unwrap().wealth, 15.0, "the promise of a dropped router is gone");
+    assert_eq!(promises.worst().unwrap().evidence, 15.0, "the promise of a dropped router is gone");
 }
 
 /// Requests read the fields beside them.

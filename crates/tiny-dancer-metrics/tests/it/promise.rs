@@ -19,7 +19,7 @@ fn failures_are_shown_against_the_promise() {
         outcome(&router, result);
     }
     let promise = router.promise().unwrap();
-    assert_eq!(shown(&metrics), [0.1, 0.25, promise.wealth, 0.0]);
+    assert_eq!(shown(&metrics), [0.1, 0.25, promise.evidence, 0.0]);
 }
 
 #[test]

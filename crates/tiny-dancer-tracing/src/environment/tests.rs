@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::Checked;
+use crate::checked::Checked;
 
 /// Checks the default configuration after `change`, in an environment of these variables alone.
 fn check(variables: &[(&str, &str)], change: impl FnOnce(&mut TracingConfig)) -> Result<Checked, InitError> {

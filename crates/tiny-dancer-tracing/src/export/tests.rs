@@ -94,10 +94,10 @@ fn an_attempt_after_the_deadline_is_not_made() {
 #[test]
 fn refused_spans_and_the_reason_are_logged_once() {
     let ((), lines) = lines(|| {
-        let trouble = Trouble::default();
-        let ledger = Ledger { trouble: trouble.clone(), ..Default::default() };
+        let reports = BatchReports::default();
+        let ledger = Ledger { reports: reports.clone(), ..Default::default() };
         for _ in 0..2 {
-            trouble.refuse(3, "too old".to_owned());
+            reports.refuse(3, "too old".to_owned());
             ledger.book(5, &Ok(()));
         }
     });
@@ -118,7 +118,7 @@ fn spans_that_arrive_are_flushed() {
 #[test]
 fn spans_that_are_refused_count_as_failed() {
     let mut exporters = Exporters::new(2048, 512, WAIT);
-    exporters.add(Refuses, Trouble::default());
+    exporters.add(Refuses, BatchReports::default());
     let pipeline = Pipeline::new(&checked(Duration::from_secs(60)), exporters);
     open_spans(&pipeline, 3);
     assert_eq!(pipeline.shutdown(), ShutdownReport { failed: 3, ..Default::default() });
@@ -128,7 +128,7 @@ fn spans_that_are_refused_count_as_failed() {
 fn hanging() -> (mpsc::Sender<()>, Pipeline) {
     let (release, held) = mpsc::channel();
     let mut exporters = Exporters::new(2048, 512, WAIT);
-    exporters.add(Hangs(Mutex::new(held)), Trouble::default());
+    exporters.add(Hangs(Mutex::new(held)), BatchReports::default());
     (release, Pipeline::new(&checked(Duration::from_millis(50)), exporters))
 }
 
@@ -164,7 +164,7 @@ fn a_request_without_a_free_slot_is_lost_as_a_whole() {
     const SPANS: u64 = 5;
     let (release, held) = mpsc::channel();
     let mut exporters = Exporters::new(1, 512, WAIT);
-    exporters.add(Hangs(Mutex::new(held)), Trouble::default());
+    exporters.add(Hangs(Mutex::new(held)), BatchReports::default());
     let pipeline = Arc::new(Pipeline::new(&checked(Duration::from_secs(60)), exporters));
     let observer = TracingObserver::of(Arc::clone(&pipeline));
     let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), observer);
@@ -202,7 +202,7 @@ impl Drop for BlocksOnDrop {
 fn an_exporter_that_blocks_on_drop_delays_a_shutdown_only_until_the_deadline() {
     let (release, held) = mpsc::channel();
     let mut exporters = Exporters::new(2048, 512, WAIT);
-    exporters.add(BlocksOnDrop(Mutex::new(held)), Trouble::default());
+    exporters.add(BlocksOnDrop(Mutex::new(held)), BatchReports::default());
     let pipeline = Pipeline::new(&checked(Duration::from_millis(500)), exporters);
     open_spans(&pipeline, 1);
     assert!(pipeline.shutdown().timed_out);
@@ -214,8 +214,8 @@ fn a_hanging_exporter_delays_no_other() {
     let (release, held) = mpsc::channel();
     let mut exporters = Exporters::new(2048, 512, WAIT);
     let memory = crate::testing::Memory::default();
-    exporters.add(memory, Trouble::default());
-    exporters.add(Hangs(Mutex::new(held)), Trouble::default());
+    exporters.add(memory, BatchReports::default());
+    exporters.add(Hangs(Mutex::new(held)), BatchReports::default());
     let pipeline = Pipeline::new(&checked(Duration::from_secs(2)), exporters);
     open_spans(&pipeline, 2);
     let report = pipeline.shutdown();

@@ -1,4 +1,5 @@
 use super::*;
+use crate::system;
 use crate::testing::{Line, Recorder, lines};
 use crate::{TraceContext, TracingConfig};
 use opentelemetry::trace::{SpanId, SpanKind, TraceId};
@@ -188,7 +189,7 @@ fn the_shared_span_lasts_until_the_last_of_the_far_candidates() {
         }
     }
     let (recorder, began) = (recorder(1.0, 2), Began::default());
-    // Stages use the router's clock, which stands still in the other tests.
+    // Stages use the router's clock, which is never advanced in the other tests.
     let router =
         Router::with_observer(RouterConfig::default(), (recorder.observer(), began.clone())).unwrap();
     router.route(RoutingRequest::new(&[1.0, 0.0], &candidates(5))).unwrap();
@@ -396,14 +397,14 @@ fn a_double_reads_like_the_number_that_it_came_from() {
 
 /// Routes a request without candidates a thousand times, and once more in a later window. Returns the lines.
 fn outage(windows: u64) -> ((), Vec<Line>) {
-    let (clock, hand) = tiny_dancer_core::Clock::manual(0);
+    let (clock, manual) = tiny_dancer_core::Clock::manual(0);
     let observer = TracingObserver { repeats: Arc::new(Repeats::new(clock)), ..Default::default() };
     lines(|| {
         let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), observer);
         for _ in 0..1_000 {
             router.route(RoutingRequest::new(&[1.0, 0.0], &[])).unwrap();
         }
-        hand.advance(std::time::Duration::from_secs(10 * windows));
+        manual.advance(std::time::Duration::from_secs(10 * windows));
         router.route(RoutingRequest::new(&[1.0, 0.0], &[])).unwrap();
     })
 }
@@ -576,8 +577,8 @@ fn a_batch_that_a_waiting_worker_steals_has_its_own_parent_or_none() {
 
 #[test]
 fn lines_and_spans_after_the_features_are_within_the_request_again() {
-    struct Looks(Arc<std::sync::Mutex<Vec<Option<TraceContext>>>>);
-    impl Observer for Looks {
+    struct Contexts(Arc<std::sync::Mutex<Vec<Option<TraceContext>>>>);
+    impl Observer for Contexts {
         type Request = ();
         type Stage = ();
         type Batch = ();
@@ -592,8 +593,11 @@ fn lines_and_spans_after_the_features_are_within_the_request_again() {
         }
     }
     let (recorder, seen) = (recorder(1.0, 0), Arc::default());
-    let (router, _) =
-        router(toy_model(), CircuitBreakerConfig::default(), (recorder.observer(), Looks(Arc::clone(&seen))));
+    let (router, _) = router(
+        toy_model(),
+        CircuitBreakerConfig::default(),
+        (recorder.observer(), Contexts(Arc::clone(&seen))),
+    );
     router.route(RoutingRequest::new(&[1.0, 0.0], &candidates(1))).unwrap();
     // A request whose features fail.
     router.route(RoutingRequest::new(&[1.0], &candidates(1))).unwrap_err();

@@ -84,7 +84,7 @@ fn no_value_of_a_header_is_shown_by_debug() {
     let url = Url::parse("http://localhost:4318/v1/traces").unwrap();
     let target = Target { url, headers: &headers, gzip: false, timeout: Duration::from_secs(1) };
     let exporter =
-        Exporter::new(target, Trouble::default(), Deadline::default(), Backoff::default()).unwrap();
+        Exporter::new(target, BatchReports::default(), Deadline::default(), Backoff::default()).unwrap();
     let shown = format!("{exporter:?}");
     assert!(shown.contains("authorization") && !shown.contains("secret"), "{shown}");
 }
@@ -93,7 +93,7 @@ fn no_value_of_a_header_is_shown_by_debug() {
 fn to_nowhere(backoff: Backoff, deadline: Deadline) -> Exporter {
     let url = Url::parse("http://127.0.0.1:1/v1/traces").unwrap();
     let target = Target { url, headers: &BTreeMap::new(), gzip: false, timeout: Duration::from_secs(60) };
-    Exporter::new(target, Trouble::default(), deadline, backoff).unwrap()
+    Exporter::new(target, BatchReports::default(), deadline, backoff).unwrap()
 }
 
 /// Exports an empty batch, and returns the error and the number of attempts.

@@ -1,7 +1,8 @@
 use super::*;
 use crate::TracingConfig;
-use crate::export::{Exporters, Pipeline, Trouble};
+use crate::export::{Exporters, Pipeline};
 use crate::observer::TracingObserver;
+use crate::reports::BatchReports;
 use crate::testing::{Memory, Recorder, WAIT};
 use opentelemetry::Context;
 use std::collections::BTreeSet;
@@ -34,8 +35,8 @@ fn exported(attributes: Vec<KeyValue>) -> SpanData {
 fn each_exporter_sends_the_same_spans() {
     let (first, second, mut exporters) =
         (Memory::default(), Memory::default(), Exporters::new(10, 512, WAIT));
-    exporters.add(first.clone(), Trouble::default());
-    exporters.add(second.clone(), Trouble::default());
+    exporters.add(first.clone(), BatchReports::default());
+    exporters.add(second.clone(), BatchReports::default());
     let pipeline = Arc::new(Pipeline::new(&two_candidates().check().unwrap(), exporters));
     route(TracingObserver::of(Arc::clone(&pipeline)));
     assert_eq!(pipeline.shutdown().flushed, 14);

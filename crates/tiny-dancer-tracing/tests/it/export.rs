@@ -1,7 +1,7 @@
 //! The spans that reach a collector, and the losses without one.
 
-use crate::alone::alone;
 use crate::collector::{Collector, attribute, dead, silent, spans_of};
+use crate::process::in_own_process;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -100,7 +100,7 @@ fn collector_spans(requests: &[ExportTraceServiceRequest]) -> Vec<Span> {
 fn a_resource_has_the_environment_s_values_unless_the_configuration_sets_them() {
     let name = "a_resource_has_the_environment_s_values_unless_the_configuration_sets_them";
     let attributes_outside = "service.instance.id=theirs,service.version=1,host.name=there";
-    alone(module_path!(), name, &[("OTEL_RESOURCE_ATTRIBUTES", attributes_outside)], || {
+    in_own_process(module_path!(), name, &[("OTEL_RESOURCE_ATTRIBUTES", attributes_outside)], || {
         let collector = Collector::start();
         let service_version = Some("2".to_owned());
         let system = TracingSystem::new(TracingConfig { service_version, ..collector.config() });

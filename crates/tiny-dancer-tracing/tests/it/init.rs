@@ -1,8 +1,8 @@
 //! What `init` installs, and when it refuses to.
 
-use crate::alone::alone;
 use crate::collector::{Collector, attribute, dead};
 use crate::export::{assert_trees, candidates, route};
+use crate::process::in_own_process;
 use opentelemetry::trace::{TraceContextExt, Tracer};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use tiny_dancer_core::testing::{router, toy_model};
@@ -14,7 +14,7 @@ use tiny_dancer_tracing::{
 
 #[test]
 fn a_router_made_before_init_uses_the_system() {
-    alone(module_path!(), "a_router_made_before_init_uses_the_system", &[], || {
+    in_own_process(module_path!(), "a_router_made_before_init_uses_the_system", &[], || {
         let collector = Collector::start();
         let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), TracingObserver::global());
         let candidates = candidates();
@@ -31,7 +31,7 @@ fn a_router_made_before_init_uses_the_system() {
 
 #[test]
 fn a_second_init_is_an_error_and_the_first_system_continues() {
-    alone(module_path!(), "a_second_init_is_an_error_and_the_first_system_continues", &[], || {
+    in_own_process(module_path!(), "a_second_init_is_an_error_and_the_first_system_continues", &[], || {
         let collector = Collector::start();
         let system = TracingSystem::new(collector.config());
         system.init().unwrap();
@@ -46,7 +46,7 @@ fn a_second_init_is_an_error_and_the_first_system_continues() {
 #[test]
 fn an_installed_subscriber_stays_and_nothing_else_is_installed() {
     let name = "an_installed_subscriber_stays_and_nothing_else_is_installed";
-    alone(module_path!(), name, &[], || {
+    in_own_process(module_path!(), name, &[], || {
         tracing::subscriber::set_global_default(tracing_subscriber::registry()).unwrap();
         let collector = Collector::start();
         let system = TracingSystem::new(collector.config());
@@ -63,7 +63,7 @@ fn an_installed_subscriber_stays_and_nothing_else_is_installed() {
 
 #[test]
 fn a_bad_configuration_installs_nothing() {
-    alone(module_path!(), "a_bad_configuration_installs_nothing", &[("RUST_LOG", "a=b=c")], || {
+    in_own_process(module_path!(), "a_bad_configuration_installs_nothing", &[("RUST_LOG", "a=b=c")], || {
         let bad = TracingSystem::new(TracingConfig::default());
         assert!(matches!(bad.init(), Err(InitError::LogFilter { origin: "RUST_LOG", .. })));
         let bad =
@@ -75,7 +75,7 @@ fn a_bad_configuration_installs_nothing() {
 
 #[test]
 fn the_w3c_propagator_is_installed() {
-    alone(module_path!(), "the_w3c_propagator_is_installed", &[], || {
+    in_own_process(module_path!(), "the_w3c_propagator_is_installed", &[], || {
         let system = TracingSystem::new(TracingConfig::default());
         system.init().unwrap();
         let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -88,27 +88,32 @@ fn the_w3c_propagator_is_installed() {
 
 #[test]
 fn names_in_a_program_s_own_pipeline_are_redacted_with_redact_ids() {
-    alone(module_path!(), "names_in_a_program_s_own_pipeline_are_redacted_with_redact_ids", &[], || {
-        let collector = Collector::start();
-        let system = TracingSystem::new(TracingConfig { redact_ids: true, ..collector.config() });
-        system.init().unwrap();
-        RoutingSpan::model_inference("a customer").in_scope(|| ());
-        assert_eq!(system.shutdown().flushed, 1);
-        let id = Value::StringValue("redacted".to_owned());
-        assert_eq!(attribute(&collector.spans()[0], fields::CANDIDATE_ID), Some(&id));
-    });
+    in_own_process(
+        module_path!(),
+        "names_in_a_program_s_own_pipeline_are_redacted_with_redact_ids",
+        &[],
+        || {
+            let collector = Collector::start();
+            let system = TracingSystem::new(TracingConfig { redact_ids: true, ..collector.config() });
+            system.init().unwrap();
+            RoutingSpan::model_inference("a customer").in_scope(|| ());
+            assert_eq!(system.shutdown().flushed, 1);
+            let id = Value::StringValue("redacted".to_owned());
+            assert_eq!(attribute(&collector.spans()[0], fields::CANDIDATE_ID), Some(&id));
+        },
+    );
 }
 
 #[test]
 fn a_system_works_inside_a_runtime_of_one_thread() {
-    alone(module_path!(), "a_system_works_inside_a_runtime_of_one_thread", &[], || {
+    in_own_process(module_path!(), "a_system_works_inside_a_runtime_of_one_thread", &[], || {
         from_start_to_end(tokio::runtime::Builder::new_current_thread());
     });
 }
 
 #[test]
 fn a_system_works_inside_a_runtime_of_many_threads() {
-    alone(module_path!(), "a_system_works_inside_a_runtime_of_many_threads", &[], || {
+    in_own_process(module_path!(), "a_system_works_inside_a_runtime_of_many_threads", &[], || {
         from_start_to_end(tokio::runtime::Builder::new_multi_thread());
     });
 }
@@ -137,7 +142,7 @@ fn from_start_to_end(mut runtime: tokio::runtime::Builder) {
 
 #[test]
 fn spans_are_printed_with_enable_stdout() {
-    let output = alone(module_path!(), "spans_are_printed_with_enable_stdout", &[], || {
+    let output = in_own_process(module_path!(), "spans_are_printed_with_enable_stdout", &[], || {
         let system = TracingSystem::new(TracingConfig { enable_stdout: true, ..Default::default() });
         system.init().unwrap();
         route(TracingObserver::global(), 1);
@@ -153,7 +158,7 @@ fn spans_are_printed_with_enable_stdout() {
 #[test]
 fn a_dead_collector_is_logged_once_and_losses_when_the_system_is_dropped() {
     let name = "a_dead_collector_is_logged_once_and_losses_when_the_system_is_dropped";
-    let output = alone(module_path!(), name, &[], || {
+    let output = in_own_process(module_path!(), name, &[], || {
         let system = TracingSystem::new(dead());
         system.init().unwrap();
         // A little more than two batches.

@@ -177,7 +177,7 @@ fn the_same_request_has_the_same_five_spans_with_otlp_with_jaeger_and_on_standar
         names.sort_unstable();
         names
     };
-    let printed = crate::alone::alone(module_path!(), name, &[], || {
+    let printed = crate::process::in_own_process(module_path!(), name, &[], || {
         let system = TracingSystem::new(TracingConfig { enable_stdout: true, ..patient() });
         route(system.observer().unwrap(), 1);
         system.shutdown();

@@ -1,8 +1,8 @@
 //! The lines on the standard error.
 
-use crate::alone::{Output, alone};
 use crate::collector::Collector;
 use crate::export::route;
+use crate::process::{Output, in_own_process};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use tiny_dancer_core::testing::{broken_model, candidate, router};
 use tiny_dancer_core::{CircuitBreakerConfig, RoutingRequest};
@@ -14,13 +14,14 @@ const ENDPOINT: &str = "TINY_DANCER_TEST_ENDPOINT";
 fn run(name: &str, rust_log: &str, config: TracingConfig, body: fn()) -> Option<(Output, Vec<Span>)> {
     let collector = Collector::start();
     let endpoint = collector.config().otlp_endpoint.unwrap();
-    let output = alone(module_path!(), name, &[("RUST_LOG", rust_log), (ENDPOINT, &endpoint)], || {
-        let otlp_endpoint = std::env::var(ENDPOINT).ok();
-        let system = TracingSystem::new(TracingConfig { otlp_endpoint, ..config });
-        system.init().unwrap();
-        body();
-        assert_eq!(system.shutdown().lost(), 0);
-    })?;
+    let output =
+        in_own_process(module_path!(), name, &[("RUST_LOG", rust_log), (ENDPOINT, &endpoint)], || {
+            let otlp_endpoint = std::env::var(ENDPOINT).ok();
+            let system = TracingSystem::new(TracingConfig { otlp_endpoint, ..config });
+            system.init().unwrap();
+            body();
+            assert_eq!(system.shutdown().lost(), 0);
+        })?;
     Some((output, collector.spans()))
 }
 

@@ -3,14 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "in a helper of a test it fails the test, as it should")]
 
 mod allocations;
-mod alone;
 mod collector;
 mod export;
+mod failures;
 mod init;
 mod jaeger;
 mod logs;
 mod otlp;
 mod parents;
+mod process;
 mod sampling;
 mod thrift;
-mod trouble;

@@ -1,9 +1,9 @@
 //! The exporter's reaction to each answer of a collector: its attempts, its log lines, and its connections.
 
-use crate::alone::alone;
 use crate::collector::{Collector, dead, patient};
 use crate::export::route;
-use crate::trouble::{MORE_THAN_A_BATCH, SPANS, answers, serve};
+use crate::failures::{MORE_THAN_A_BATCH, SPANS, answers, serve};
+use crate::process::in_own_process;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::Mutex;
@@ -58,26 +58,31 @@ fn failure_line_of(endpoint: &str, lines: &Receiver<String>) -> String {
 
 #[test]
 fn a_redirect_is_an_error_that_names_the_location_and_is_not_followed() {
-    alone(module_path!(), "a_redirect_is_an_error_that_names_the_location_and_is_not_followed", &[], || {
-        let (lines, elsewhere) = (lines(), Collector::start());
-        let target = format!("{}/v1/traces", elsewhere.config().otlp_endpoint.unwrap());
-        for status in ["301", "302", "303", "307", "308"] {
-            let head = format!("{status} Elsewhere\r\nlocation: {target}");
-            let address = serve(move |stream| answers(stream, &head));
-            let system = TracingSystem::new(TracingConfig {
-                otlp_endpoint: Some(format!("http://{address}")),
-                otlp_headers: [("authorization".to_owned(), "secret".to_owned())].into(),
-                ..patient()
-            });
-            route(system.observer().unwrap(), 1);
-            let report = system.shutdown();
-            assert_eq!((report.flushed, report.failed), (0, SPANS), "{status}");
-            let failure_line = failure_line(&lines);
-            assert!(failure_line.contains(status) && failure_line.contains(&target), "{failure_line}");
-            assert!(failure_line.contains(&address.to_string()), "{failure_line}");
-        }
-        assert_eq!(elsewhere.received().len(), 0);
-    });
+    in_own_process(
+        module_path!(),
+        "a_redirect_is_an_error_that_names_the_location_and_is_not_followed",
+        &[],
+        || {
+            let (lines, elsewhere) = (lines(), Collector::start());
+            let target = format!("{}/v1/traces", elsewhere.config().otlp_endpoint.unwrap());
+            for status in ["301", "302", "303", "307", "308"] {
+                let head = format!("{status} Elsewhere\r\nlocation: {target}");
+                let address = serve(move |stream| answers(stream, &head));
+                let system = TracingSystem::new(TracingConfig {
+                    otlp_endpoint: Some(format!("http://{address}")),
+                    otlp_headers: [("authorization".to_owned(), "secret".to_owned())].into(),
+                    ..patient()
+                });
+                route(system.observer().unwrap(), 1);
+                let report = system.shutdown();
+                assert_eq!((report.flushed, report.failed), (0, SPANS), "{status}");
+                let failure_line = failure_line(&lines);
+                assert!(failure_line.contains(status) && failure_line.contains(&target), "{failure_line}");
+                assert!(failure_line.contains(&address.to_string()), "{failure_line}");
+            }
+            assert_eq!(elsewhere.received().len(), 0);
+        },
+    );
 }
 
 #[test]
@@ -109,7 +114,7 @@ fn spans_that_a_collector_refuses_are_sent_once() {
 #[test]
 fn a_collector_that_starts_late_gets_all_spans_of_the_queue() {
     let name = "a_collector_that_starts_late_gets_all_spans_of_the_queue";
-    alone(module_path!(), name, &[], || {
+    in_own_process(module_path!(), name, &[], || {
         let lines = lines();
         // No other process listens on this address, so that the port stays free until it is taken again.
         let address = TcpListener::bind("127.0.0.3:0").unwrap().local_addr().unwrap();
@@ -134,7 +139,7 @@ fn a_collector_that_starts_late_gets_all_spans_of_the_queue() {
 #[test]
 fn an_export_to_a_port_of_grpc_names_grpc() {
     let name = "an_export_to_a_port_of_grpc_names_grpc";
-    alone(module_path!(), name, &[], || {
+    in_own_process(module_path!(), name, &[], || {
         let lines = lines();
         // Such a server may send before the client or after it. It sends HTTP/2's frame SETTINGS, here
         // without settings.
@@ -156,7 +161,7 @@ fn an_export_to_a_port_of_grpc_names_grpc() {
 #[test]
 fn a_host_that_does_not_resolve_is_named() {
     let name = "a_host_that_does_not_resolve_is_named";
-    alone(module_path!(), name, &[], || {
+    in_own_process(module_path!(), name, &[], || {
         let failure_line = failure_line_of("http://collector.invalid:4318", &lines());
         assert!(failure_line.contains("http://collector.invalid:4318/v1/traces: "), "{failure_line}");
         assert!(failure_line.contains("failed to lookup address"), "{failure_line}");
@@ -168,7 +173,7 @@ fn a_collector_on_a_loopback_address_is_reached_without_the_proxy() {
     const PROXY: &str = "http://127.0.0.1:1";
     let name = "a_collector_on_a_loopback_address_is_reached_without_the_proxy";
     let proxies = [("HTTP_PROXY", PROXY), ("http_proxy", PROXY), ("ALL_PROXY", PROXY)];
-    alone(module_path!(), name, &proxies, || {
+    in_own_process(module_path!(), name, &proxies, || {
         let collector = Collector::start();
         let port = collector.config().otlp_endpoint.unwrap();
         let port = port.rsplit(':').next().unwrap();
@@ -186,7 +191,7 @@ fn a_collector_elsewhere_is_reached_through_the_proxy() {
     let name = "a_collector_elsewhere_is_reached_through_the_proxy";
     let proxy = Collector::start();
     let address = proxy.config().otlp_endpoint.unwrap();
-    let done = alone(module_path!(), name, &[("HTTP_PROXY", &*address)], || {
+    let done = in_own_process(module_path!(), name, &[("HTTP_PROXY", &*address)], || {
         let otlp_endpoint = Some("http://collector.invalid:4318".to_owned());
         let system = TracingSystem::new(TracingConfig { otlp_endpoint, ..patient() });
         route(system.observer().unwrap(), 1);
@@ -200,7 +205,7 @@ fn the_variable_no_proxy_applies() {
     let proxy = Collector::start();
     let address = proxy.config().otlp_endpoint.unwrap();
     let proxies = [("HTTP_PROXY", &*address), ("NO_PROXY", "collector.invalid")];
-    let done = alone(module_path!(), "the_variable_no_proxy_applies", &proxies, || {
+    let done = in_own_process(module_path!(), "the_variable_no_proxy_applies", &proxies, || {
         assert!(
             failure_line_of("http://collector.invalid:4318", &lines()).contains("failed to lookup address")
         );

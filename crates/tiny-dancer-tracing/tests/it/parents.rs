@@ -1,8 +1,8 @@
 //! Parents of work on other threads, in a rayon pool and in tasks.
 
-use crate::alone::alone;
 use crate::collector::Collector;
 use crate::export::{assert_trees, route};
+use crate::process::in_own_process;
 use opentelemetry::trace::Tracer;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use tiny_dancer_core::testing::candidate;
@@ -101,7 +101,7 @@ fn tasks_keep_their_context_when_they_move_between_threads() {
 
 #[test]
 fn a_span_of_opentelemetry_s_own_interface_is_the_parent() {
-    alone(module_path!(), "a_span_of_opentelemetry_s_own_interface_is_the_parent", &[], || {
+    in_own_process(module_path!(), "a_span_of_opentelemetry_s_own_interface_is_the_parent", &[], || {
         let collector = Collector::start();
         let system = TracingSystem::new(collector.config());
         system.init().unwrap();

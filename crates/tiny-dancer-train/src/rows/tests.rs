@@ -1,6 +1,7 @@
 use super::*;
 use safetensors::tensor::TensorView;
 use std::io::Write;
+use std::path::PathBuf;
 use tempfile::TempDir;
 
 const GOOD: &str = r#"{"id": "a", "subject": "law", "split": "test", "lightweight_correct": 1, "powerful_correct": 0, "more": 3}

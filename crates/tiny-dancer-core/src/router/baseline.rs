@@ -1,6 +1,6 @@
 //! The stages written out without an observer: the baseline for the cost of `Router<()>`.
 
-use super::{Leases, Router, Source, estimate, infer};
+use super::{Permits, Router, Source, estimate, infer};
 use crate::{Reason, RouteError, RoutingRequest, RoutingResponse};
 
 impl Router {
@@ -8,12 +8,12 @@ impl Router {
     ///
     /// # Errors
     /// As [`route`](Self::route).
-    pub fn route_by_hand(
+    pub fn route_baseline(
         &self,
         request: RoutingRequest<'_>,
         response: &mut RoutingResponse,
     ) -> Result<(), RouteError> {
-        let result = self.decide_by_hand(&request, response);
+        let result = self.decide_baseline(&request, response);
         if result.is_err() {
             response.fall_back(Reason::NoEvidence);
         }
@@ -21,14 +21,14 @@ impl Router {
     }
 
     #[inline(always)]
-    fn decide_by_hand(
+    fn decide_baseline(
         &self,
         request: &RoutingRequest<'_>,
         response: &mut RoutingResponse,
     ) -> Result<(), RouteError> {
         let serving = self.serving.load();
-        let mut leases = Leases { router: self, inference: false, lightweight: false };
-        if !self.check_circuits(&mut leases)? {
+        let mut permits = Permits { router: self, inference: false, lightweight: false };
+        if !self.check_circuits(&mut permits)? {
             response.fall_back(Reason::CircuitOpen);
             return Ok(());
         }
@@ -43,12 +43,12 @@ impl Router {
             infer(self.kernel, cell, source, tiebreak, &mut response.scratch, |features, joint, _, state| {
                 cell.read(self.kernel, features, joint, state);
             });
-        leases.return_inference(inferred.is_ok());
-        let evidence = inferred?;
-        let uncertainty = estimate(self.kernel, &serving, &evidence, source, response);
-        let reason = serving.thresholds.reason(evidence.confidence, uncertainty);
-        response.decide(reason, evidence.confidence, uncertainty);
-        leases.return_lightweight(reason.model());
+        permits.return_inference(inferred.is_ok());
+        let joint_pass = inferred?;
+        let uncertainty = estimate(self.kernel, &serving, &joint_pass, source, response);
+        let reason = serving.thresholds.reason(joint_pass.confidence, uncertainty);
+        response.decide(reason, joint_pass.confidence, uncertainty);
+        permits.return_lightweight(reason.model());
         Ok(())
     }
 }

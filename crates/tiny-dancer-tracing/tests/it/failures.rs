@@ -1,9 +1,9 @@
 //! Failing collectors on real sockets: routing is unaffected, memory is limited to the queue, and one line is
 //! logged.
 
-use crate::alone::alone;
 use crate::collector::{Collector, dead, patient, spans_of};
 use crate::export::{candidates, route};
+use crate::process::in_own_process;
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceResponse,
 };
@@ -116,7 +116,7 @@ fn to(address: SocketAddr) -> TracingConfig {
 /// Routes in a process of its own, and checks that each request is answered, that no more requests wait than
 /// the queue holds, that each span is counted, and that one line reports the failures.
 fn routing_is_unaffected(name: &str, config: fn() -> TracingConfig) {
-    let output = alone(module_path!(), name, &[], || {
+    let output = in_own_process(module_path!(), name, &[], || {
         let system = TracingSystem::new(config());
         system.init().unwrap();
         let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), TracingObserver::global());
@@ -205,7 +205,7 @@ fn a_request_never_waits_for_an_export() {
 #[test]
 fn spans_arrive_again_after_a_collector_recovers() {
     let name = "spans_arrive_again_after_a_collector_recovers";
-    let output = alone(module_path!(), name, &[], || {
+    let output = in_own_process(module_path!(), name, &[], || {
         let collector = Collector::start();
         collector.answer(500);
         let system = TracingSystem::new(collector.config());
@@ -286,7 +286,7 @@ fn headers_of_the_configuration_and_of_the_environment_reach_the_collector() {
         ("OTEL_SERVICE_NAME", "named-outside"),
         ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test"),
     ];
-    let output = alone(module_path!(), name, &variables, || {
+    let output = in_own_process(module_path!(), name, &variables, || {
         let otlp_headers = [("authorization".to_owned(), "Bearer me".to_owned())].into();
         let system = TracingSystem::new(TracingConfig { otlp_headers, ..patient() });
         route(system.observer().unwrap(), 1);
@@ -307,7 +307,7 @@ fn headers_of_the_configuration_and_of_the_environment_reach_the_collector() {
 #[test]
 fn the_environment_sets_the_size_of_batches() {
     let name = "the_environment_sets_the_size_of_batches";
-    alone(module_path!(), name, &[("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "3")], || {
+    in_own_process(module_path!(), name, &[("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "3")], || {
         let collector = Collector::start();
         let system = TracingSystem::new(collector.config());
         route(system.observer().unwrap(), 1);
@@ -321,7 +321,7 @@ fn the_environment_sets_the_size_of_batches() {
 #[test]
 fn a_limit_of_attributes_removes_no_stage() {
     let name = "a_limit_of_attributes_removes_no_stage";
-    alone(module_path!(), name, &[("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "1")], || {
+    in_own_process(module_path!(), name, &[("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "1")], || {
         let collector = Collector::start();
         let system = TracingSystem::new(collector.config());
         route(system.observer().unwrap(), 1);
@@ -333,7 +333,7 @@ fn a_limit_of_attributes_removes_no_stage() {
 #[test]
 fn a_disabled_sdk_makes_no_spans_although_an_endpoint_is_set() {
     let name = "a_disabled_sdk_makes_no_spans_although_an_endpoint_is_set";
-    alone(module_path!(), name, &[("OTEL_SDK_DISABLED", "true")], || {
+    in_own_process(module_path!(), name, &[("OTEL_SDK_DISABLED", "true")], || {
         let collector = Collector::start();
         let system = TracingSystem::new(collector.config());
         // A caller's sampled trace does not enable it either.

@@ -9,12 +9,12 @@ pub(crate) struct Output {
 }
 
 /// Set in the process that runs a test's body.
-const MARK: &str = "TINY_DANCER_TEST_ALONE";
+const MARK: &str = "TINY_DANCER_TEST_PROCESS";
 
 /// Runs `body`, a part of the test `module::name`, in a process of its own, with these variables in its
 /// environment. In that process it returns `None`. In the test's process it checks that that process
 /// succeeded, and returns its output.
-pub(crate) fn alone(
+pub(crate) fn in_own_process(
     module: &str,
     name: &str,
     variables: &[(&str, &str)],
