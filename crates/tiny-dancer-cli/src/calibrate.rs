@@ -105,7 +105,7 @@ fn rounded_up(alpha: f64) -> f64 {
 
 /// The promises of a path: the smallest alpha and some larger ones, each with its share of lightweight calls.
 fn promises(path: &[RiskStep], certifying: usize) -> String {
-    const ALPHAS: [f64; 7] = [0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3];
+    const ALPHAS: &[f64] = &[0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3];
     let Some(smallest) = smallest_alpha(path) else {
         let (n, failures) = path.first().map_or((0, 0), |step| (step.n, step.failures));
         return format!(
@@ -121,7 +121,7 @@ fn promises(path: &[RiskStep], certifying: usize) -> String {
         "lightweight",
         "confidence"
     );
-    let larger = ALPHAS.into_iter().filter(|&alpha| alpha > smallest);
+    let larger = ALPHAS.iter().copied().filter(|&alpha| alpha > smallest);
     for alpha in std::iter::once(smallest).chain(larger) {
         // The bound of the first step is at most alpha, so `resolve` finds a step.
         let Ok(step) = resolve(path, RiskBudget { alpha, delta: DELTA }) else { continue };

@@ -33,7 +33,7 @@ pub(crate) struct RouteArgs {
 }
 
 /// The keys of a request.
-const KEYS: [&str; 5] = ["embedding", "id", "metadata", "now", "subject"];
+const KEYS: &[&str] = &["embedding", "id", "metadata", "now", "subject"];
 /// The maximum number of unknown keys that are reported.
 const MAX_UNREAD: usize = 8;
 
@@ -51,7 +51,7 @@ impl Request {
     /// Reads a request, see docs/bring-your-own-logs.md.
     pub(crate) fn read(text: &[u8]) -> Result<Self, FieldError> {
         let missing = |field, expected| FieldError::Missing { field, expected };
-        let mut fields = Fields::parse(text, &KEYS)?;
+        let mut fields = Fields::parse(text, KEYS)?;
         Ok(Self {
             id: fields.any("id").ok_or_else(|| missing("id", "any value"))?,
             embedding: fields

@@ -77,13 +77,13 @@ pub struct CalibrationTable {
     pub(crate) lookup: Lookup,
 }
 
-/// P-values by score. Each comparison of a binary search waits for the one before. From the start of a [`cell`] the
+/// P-values by score. Each comparison of a binary search waits for the one before. From the start of an [`interval`] the
 /// search is one or two comparisons.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Lookup {
     /// For each bin its scores, then infinity. Only infinity for a bin with too few rows.
     steps: Vec<Step>,
-    /// For each bin and each [`cell`], the index in `steps` of the first score in that cell or a later one.
+    /// For each bin and each [`interval`], the index in `steps` of the first score in that interval or a later one.
     starts: Vec<u32>,
 }
 
@@ -94,19 +94,19 @@ struct Step {
     p_value: f32,
 }
 
-/// The number of cells: one for each 256th of the range 0 to 1, and one for 1.
-const CELLS: usize = 257;
+/// The number of intervals: one for each 256th of the range 0 to 1, and one for 1.
+const INTERVALS: usize = 257;
 
-/// The low bits of a float between 1 and 2 that do not determine its cell.
-const CELL_BITS: u32 = 23 - 8;
+/// The low bits of a float between 1 and 2 that do not determine its interval.
+const INTERVAL_BITS: u32 = 23 - 8;
 /// The remaining bits of 1.
-const ONE: u32 = 1.0_f32.to_bits() >> CELL_BITS;
+const ONE: u32 = 1.0_f32.to_bits() >> INTERVAL_BITS;
 
-/// The cell of a score from 0 to 1: the first eight bits of the mantissa of `score + 1`. The sum may round up, but the
-/// cells of ascending scores ascend. Any other value is in the last cell.
+/// The interval of a score from 0 to 1: the first eight bits of the mantissa of `score + 1`. The sum may round up, but the
+/// intervals of ascending scores ascend. Any other value is in the last interval.
 #[inline(always)]
-fn cell(score: f32) -> usize {
-    (((score + 1.0).to_bits() >> CELL_BITS).wrapping_sub(ONE) as usize).min(CELLS - 1)
+fn interval(score: f32) -> usize {
+    (((score + 1.0).to_bits() >> INTERVAL_BITS).wrapping_sub(ONE) as usize).min(INTERVALS - 1)
 }
 
 impl Lookup {
@@ -116,8 +116,8 @@ impl Lookup {
             let first = lookup.steps.len();
             let all = table.scores(bin);
             let scores = if all.len() < MIN_BIN_ROWS { &[] } else { all };
-            let start = |at| (first + scores.partition_point(|&score| cell(score) < at)) as u32;
-            lookup.starts.extend((0..CELLS).map(start));
+            let start = |at| (first + scores.partition_point(|&score| interval(score) < at)) as u32;
+            lookup.starts.extend((0..INTERVALS).map(start));
             let step =
                 |(below, score)| Step { score, p_value: ratio(scores.len() - below + 1, scores.len() + 1) };
             lookup.steps.extend(scores.iter().copied().chain([f32::INFINITY]).enumerate().map(step));
@@ -125,7 +125,7 @@ impl Lookup {
         lookup
     }
 
-    /// The p-value of a score from 0 to 1. `start` is the index in `starts` of its bin and cell.
+    /// The p-value of a score from 0 to 1. `start` is the index in `starts` of its bin and interval.
     #[inline(always)]
     fn p_value(&self, start: usize, score: f32) -> f32 {
         let mut at = self.starts[start] as usize;
@@ -208,7 +208,7 @@ impl CalibrationTable {
     #[inline(always)]
     fn uncertainty_in(&self, bin: usize, confidence: f32) -> f32 {
         let score = larger_score(confidence);
-        self.lookup.p_value(bin * CELLS + cell(score), score)
+        self.lookup.p_value(bin * INTERVALS + interval(score), score)
     }
 
     /// The [`uncertainty`](Self::uncertainty) of each confidence, with its own similarity and a common number of
@@ -235,7 +235,7 @@ impl CalibrationTable {
     }
 
     /// The index in the lookup's `starts` for each of a vector of confidences: the same as by [`bin`](Self::bin) and
-    /// [`cell`].
+    /// [`interval`].
     #[inline(always)]
     fn starts<S: Simd>(
         &self,
@@ -246,13 +246,13 @@ impl CalibrationTable {
         let one = simd.splat_f32s(1.0);
         let score = simd.max_f32s(simd.sub_f32s(one, confidences), confidences);
         let bits = simd.transmute_u32s_f32s(simd.add_f32s(score, one));
-        let cell = simd.wrapping_dyn_shr_u32s(bits, simd.splat_u32s(CELL_BITS));
-        let cell = simd.sub_u32s(cell, simd.splat_u32s(ONE));
-        let last = simd.splat_u32s(CELLS as u32 - 1);
-        let cell = simd.select_u32s(simd.less_than_u32s(cell, last), cell, last);
-        let mut starts = simd.add_u32s(cell, simd.splat_u32s((count_bin * CELLS) as u32));
+        let interval = simd.wrapping_dyn_shr_u32s(bits, simd.splat_u32s(INTERVAL_BITS));
+        let interval = simd.sub_u32s(interval, simd.splat_u32s(ONE));
+        let last = simd.splat_u32s(INTERVALS as u32 - 1);
+        let interval = simd.select_u32s(simd.less_than_u32s(interval, last), interval, last);
+        let mut starts = simd.add_u32s(interval, simd.splat_u32s((count_bin * INTERVALS) as u32));
         let (none, next) =
-            (simd.splat_u32s(0), simd.splat_u32s(((self.count_edges.len() + 1) * CELLS) as u32));
+            (simd.splat_u32s(0), simd.splat_u32s(((self.count_edges.len() + 1) * INTERVALS) as u32));
         for &edge in &self.similarity_edges {
             let above = simd.less_than_or_equal_f32s(simd.splat_f32s(edge), similarity);
             starts = simd.add_u32s(starts, simd.select_u32s(above, next, none));

@@ -343,7 +343,7 @@ pub enum TraceStateError {
 }
 
 /// The white space that may surround a header's value and a member of a list.
-const WHITE: [char; 2] = [' ', '\t'];
+const WHITE: &[char] = &[' ', '\t'];
 
 /// The most members of a `tracestate`.
 const MEMBERS: usize = 32;

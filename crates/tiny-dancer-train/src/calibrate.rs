@@ -27,7 +27,7 @@ const BIN_ROWS: usize = 60;
 /// The maximum number of similarity bins. Fewer rows give fewer bins.
 const SIMILARITY_BINS: usize = 3;
 /// The edges of the bins by number of candidates: few, several, and as many as the joint pass reads.
-const COUNT_EDGES: [u32; 2] = [8, JOINT_CANDIDATES as u32];
+const COUNT_EDGES: &[u32] = &[8, JOINT_CANDIDATES as u32];
 
 /// The logit of each sequence. An empty sequence has minus infinity, since the router's confidence without candidates
 /// is 0.

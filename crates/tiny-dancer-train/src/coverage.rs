@@ -9,7 +9,7 @@ use crate::judge::Judgement;
 use tiny_dancer_core::conformal::{CalibrationTable, MIN_BIN_ROWS, nonconformity, p_value};
 
 /// Levels at which coverage is reported.
-pub const LEVELS: [f64; 2] = [0.80, 0.90];
+pub const LEVELS: &[f64] = &[0.80, 0.90];
 /// The probability that chance alone brings one of a level's counts below its limit.
 const CHANCE: f64 = 0.05;
 
@@ -52,7 +52,7 @@ pub fn coverage(table: &CalibrationTable, tried: &[(Judgement, bool)]) -> Vec<Co
         return vec![];
     }
     let mut coverages = vec![];
-    for level in LEVELS {
+    for &level in LEVELS {
         let mut all = vec![1.0];
         let mut overall = Coverage { bin: None, level, calibration: 0, rows: 0, covered: 0, at_least: 0 };
         let mut bins = vec![];

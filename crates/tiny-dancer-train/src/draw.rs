@@ -26,7 +26,7 @@ use rand_chacha::ChaCha8Rng;
 use tiny_dancer_core::fastgrnn::JOINT_CANDIDATES;
 
 /// Sizes of the profile memories.
-pub(crate) const PROFILES: [usize; 3] = [64, 256, 1024];
+pub(crate) const PROFILES: &[usize] = &[64, 256, 1024];
 /// The probability that the memory consists of past rows. With 0.5, the ranking of early-stopping rows by past rows
 /// was worse, and by profiles no better.
 const PAST_ROWS: f64 = 0.8;
@@ -71,7 +71,7 @@ impl Memories {
         };
         Self {
             rows: Memory::of_rows(data, &train, &retrieved, target),
-            profiles: PROFILES.into_iter().filter_map(of_profiles).collect(),
+            profiles: PROFILES.iter().copied().filter_map(of_profiles).collect(),
             subjects: subjects(data),
         }
     }

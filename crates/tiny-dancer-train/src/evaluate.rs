@@ -32,7 +32,7 @@ use tiny_dancer_core::{RouteError, Router, names};
 /// The number of bootstrap resamples.
 pub const RESAMPLES: usize = 1000;
 /// The numbers of neighbours of the `nearest` baselines.
-const NEIGHBOURS: [usize; 2] = [20, 100];
+const NEIGHBOURS: &[usize] = &[20, 100];
 /// The number of profiles of the `profiles` baseline.
 const PROFILES: usize = 256;
 const METRICS: usize = Metric::ALL.len();
@@ -208,7 +208,7 @@ pub fn evaluate(router: &Router, rows: &Past, memory: &Past, k: usize) -> Result
     }
 
     let queries = &rows.embeddings;
-    let deepest = NEIGHBOURS.into_iter().fold(k, usize::max);
+    let deepest = NEIGHBOURS.iter().copied().fold(k, usize::max);
     let retrieved = nearest(queries, &memory.embeddings, deepest);
     let judgements = judge_retrieved(router, queries, &memory.candidates(), &retrieved, k)?;
     let mut rankings = vec![Ranked {
@@ -243,8 +243,8 @@ fn baselines(rows: &Past, memory: &Past, retrieved: &[Nearest], outcomes: &[Outc
         if n > 0.0 { sum / n } else { base_rate }
     };
     let mut rankings: Vec<Ranked> = NEIGHBOURS
-        .into_iter()
-        .map(|count| Ranked {
+        .iter()
+        .map(|&count| Ranked {
             name: format!("nearest-{count}"),
             confidences: retrieved
                 .iter()

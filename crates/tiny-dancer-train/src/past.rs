@@ -126,7 +126,7 @@ impl Past {
         keeps: impl Fn(&Item) -> bool,
     ) -> Result<Self, PastError> {
         let (mut items, mut kept, mut count) = (vec![], vec![], 0);
-        let Whole { unread, .. } = lines::read(rows, &KEYS, |fields| {
+        let Whole { unread, .. } = lines::read(rows, KEYS, |fields| {
             let item = item(fields, split)?;
             if keeps(&item) {
                 kept.push(count);

@@ -14,6 +14,8 @@ use std::fmt;
 use tiny_dancer_core::conformal::{CalibrationTable, MIN_BIN_ROWS, nonconformity, p_value};
 use tiny_dancer_core::{Feature, Model, RouterConfig};
 
+pub use crate::coverage::LEVELS;
+
 /// The number of neighbours of the baseline.
 const BASELINE: usize = 100;
 
@@ -79,9 +81,6 @@ pub struct Bin {
     /// For each level, the number of test rows whose true label is in the prediction set.
     pub covered: Vec<usize>,
 }
-
-/// Levels at which coverage is reported.
-pub const LEVELS: [f64; 2] = [0.8, 0.9];
 
 /// The input of a report.
 pub(crate) struct Judged<'a> {

@@ -111,7 +111,7 @@ impl Row {
 }
 
 /// The keys of a row or a profile.
-pub(crate) const KEYS: [&str; 10] = [
+pub(crate) const KEYS: &[&str] = &[
     "access_count",
     "created_at",
     "id",
@@ -215,7 +215,7 @@ fn part(id: &str, split: Option<Split>) -> Part {
 fn read_rows(path: &Path) -> Result<Dataset, ReadError> {
     let (mut rows, mut lines) = (vec![], HashMap::new());
     let (mut split_by_hash, mut without_powerful) = (0, 0);
-    let Whole { digest, unread } = lines::read(path, &KEYS, |mut fields| {
+    let Whole { digest, unread } = lines::read(path, KEYS, |mut fields| {
         let Named { id, split, mut metadata } = Named::take(&mut fields)?;
         let split = match split {
             Some(name) => Some(name.parse().map_err(|_| Split::unknown(name))?),

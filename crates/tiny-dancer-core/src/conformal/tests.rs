@@ -89,7 +89,7 @@ proptest! {
 proptest! {
     #[test]
     fn the_lookup_gives_the_p_value_of_the_definition(
-        // On a grid that has both ends, so that ties with edges of cells are common.
+        // On a grid that has both ends, so that ties with edges of intervals are common.
         scores in proptest::collection::vec((0..=512_u16).prop_map(|x| f32::from(x) / 512.0), 40..300),
         confidences in proptest::collection::vec(
             prop_oneof![0.0..=1.0_f32, (0..=512_u16).prop_map(|x| f32::from(x) / 512.0)], 50,

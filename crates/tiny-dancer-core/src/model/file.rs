@@ -209,8 +209,20 @@ struct TableNames {
     scores: &'static str,
 }
 
-/// The tensors of the risk path. A file has all of them, or none.
-const RISK: [&str; 4] = ["risk.confidence_threshold", "risk.max_uncertainty", "risk.n", "risk.failures"];
+/// The names of the risk path's four tensors. A file has all of them, or none.
+struct RiskNames {
+    confidence_threshold: &'static str,
+    max_uncertainty: &'static str,
+    n: &'static str,
+    failures: &'static str,
+}
+
+const RISK: RiskNames = RiskNames {
+    confidence_threshold: "risk.confidence_threshold",
+    max_uncertainty: "risk.max_uncertainty",
+    n: "risk.n",
+    failures: "risk.failures",
+};
 
 /// In files the per-candidate pass is `alone`, and the joint pass is `together`.
 const PER_CANDIDATE: TableNames = TableNames {
@@ -286,10 +298,10 @@ impl Parts {
             let counts = |part: fn(&RiskStep) -> u32| risk_path.iter().map(part).collect::<Vec<_>>();
             let shape = [risk_path.len()];
             tensors.extend([
-                Tensor::f32(RISK[0], &shape, &floats(|step| step.confidence_threshold)),
-                Tensor::f32(RISK[1], &shape, &floats(|step| step.max_uncertainty)),
-                Tensor::u32(RISK[2], &counts(|step| step.n)),
-                Tensor::u32(RISK[3], &counts(|step| step.failures)),
+                Tensor::f32(RISK.confidence_threshold, &shape, &floats(|step| step.confidence_threshold)),
+                Tensor::f32(RISK.max_uncertainty, &shape, &floats(|step| step.max_uncertainty)),
+                Tensor::u32(RISK.n, &counts(|step| step.n)),
+                Tensor::u32(RISK.failures, &counts(|step| step.failures)),
             ]);
         }
         tensors
@@ -436,20 +448,27 @@ impl<'a> Reader<'a> {
     }
 
     fn risk_path(&mut self) -> Result<Vec<RiskStep>, LoadError> {
-        if RISK.iter().all(|name| self.file.tensor(name).is_err()) {
+        if [RISK.confidence_threshold, RISK.max_uncertainty, RISK.n, RISK.failures]
+            .iter()
+            .all(|name| self.file.tensor(name).is_err())
+        {
             return Ok(vec![]);
         }
-        let confidences: Vec<f32> = self.tensor(RISK[0], Dtype::F32, None)?.map(f32::from_le_bytes).collect();
-        at_most(RISK[0], MAX_STEPS, confidences.len())?;
+        let confidences: Vec<f32> =
+            self.tensor(RISK.confidence_threshold, Dtype::F32, None)?.map(f32::from_le_bytes).collect();
+        at_most(RISK.confidence_threshold, MAX_STEPS, confidences.len())?;
         let steps = Some(vec![confidences.len()]);
         let uncertainties: Vec<f32> =
-            self.tensor(RISK[1], Dtype::F32, steps.clone())?.map(f32::from_le_bytes).collect();
+            self.tensor(RISK.max_uncertainty, Dtype::F32, steps.clone())?.map(f32::from_le_bytes).collect();
         let rows: Vec<u32> =
-            self.tensor(RISK[2], Dtype::U32, steps.clone())?.map(u32::from_le_bytes).collect();
-        let failures: Vec<u32> = self.tensor(RISK[3], Dtype::U32, steps)?.map(u32::from_le_bytes).collect();
-        require(RISK[0], &confidences, "0 to 1", |i| (0.0..=1.0).contains(&confidences[i]))?;
-        require(RISK[1], &uncertainties, "0 to 1", |i| (0.0..=1.0).contains(&uncertainties[i]))?;
-        require(RISK[3], &failures, "at most risk.n", |i| failures[i] <= rows[i])?;
+            self.tensor(RISK.n, Dtype::U32, steps.clone())?.map(u32::from_le_bytes).collect();
+        let failures: Vec<u32> =
+            self.tensor(RISK.failures, Dtype::U32, steps)?.map(u32::from_le_bytes).collect();
+        require(RISK.confidence_threshold, &confidences, "0 to 1", |i| {
+            (0.0..=1.0).contains(&confidences[i])
+        })?;
+        require(RISK.max_uncertainty, &uncertainties, "0 to 1", |i| (0.0..=1.0).contains(&uncertainties[i]))?;
+        require(RISK.failures, &failures, "at most risk.n", |i| failures[i] <= rows[i])?;
         let step = |i| RiskStep {
             confidence_threshold: confidences[i],
             max_uncertainty: uncertainties[i],

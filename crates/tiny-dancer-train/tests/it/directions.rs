@@ -7,13 +7,13 @@ use tiny_dancer_core::{Candidate, Feature, Metadata, Query, Router, RouterConfig
 const NOW: i64 = 1_700_000_000;
 const DAY: i64 = 86_400;
 
-const SIMILARITIES: [f32; 11] = [-1.0, -0.8, -0.5, -0.2, 0.0, 0.2, 0.4, 0.6, 0.8, 0.95, 1.0];
+const SIMILARITIES: &[f32] = &[-1.0, -0.8, -0.5, -0.2, 0.0, 0.2, 0.4, 0.6, 0.8, 0.95, 1.0];
 /// Days, from two years to 0.
-const AGES: [i64; 7] = [730, 70, 28, 14, 7, 2, 0];
-const COUNTS: [u64; 7] = [0, 1, 4, 20, 100, 400, 1000];
-const RATES: [f32; 7] = [0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0];
+const AGES: &[i64] = &[730, 70, 28, 14, 7, 2, 0];
+const COUNTS: &[u64] = &[0, 1, 4, 20, 100, 400, 1000];
+const RATES: &[f32] = &[0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0];
 /// How many of three metadata pairs the query shares.
-const SHARED: [usize; 4] = [0, 1, 2, 3];
+const SHARED: &[usize] = &[0, 1, 2, 3];
 
 const LENGTHS: [usize; Feature::COUNT] =
     [SIMILARITIES.len(), AGES.len(), COUNTS.len(), RATES.len(), SHARED.len()];

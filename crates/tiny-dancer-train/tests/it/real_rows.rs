@@ -36,8 +36,8 @@ fn on_the_real_rows_the_default_training_beats_the_nearest_rows_and_keeps_its_co
     });
     parts.push(&all);
     for bin in parts {
-        for (level, &covered) in LEVELS.into_iter().zip(&bin.covered) {
-            let least = least_coverage(level, bin.calibration, bin.rows);
+        for (level, &covered) in LEVELS.iter().zip(&bin.covered) {
+            let least = least_coverage(*level, bin.calibration, bin.rows);
             eprintln!("level {level}: {covered} of {} covered, {least:.1} is the least, {bin:?}", bin.rows);
             assert!(covered as f64 >= least);
         }
