@@ -8,7 +8,7 @@
 //!
 //! There are four callers: one without a trace, one within a sampled trace, one within a trace that is not sampled, and one
 //! whose header is broken. The service routes each request and calls the chosen model, which is a second server here, on a
-//! port of its own; the two share nothing but HTTP. The answers come from no language model: they name the chosen one.
+//! port of its own; the two share only HTTP. The answers come from no language model: they name the chosen one.
 //!
 //! With the variable set, spans go to that collector. Without it, a collector within this process receives and draws them.
 //!

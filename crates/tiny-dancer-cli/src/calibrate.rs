@@ -79,7 +79,7 @@ pub(crate) fn certify_trained(model: Model, data: &Dataset, out: &Output) -> any
     let mut file = out.temporary()?;
     file.write_all(&model.to_bytes()).with_context(|| format!("cannot write {}", file.path().display()))?;
     let router = router(Some(file.path()))?;
-    let risk_path = match certify(&router, data, &Past::remembered(data)) {
+    let risk_path = match certify(&router, data, &Past::memory(data)) {
         Err(CertifyError::Unknown) => {
             let text = "this model can promise no risk: too few rows of the split cal to calibrate with";
             return Ok((model, text.to_owned()));

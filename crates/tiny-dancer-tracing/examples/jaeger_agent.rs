@@ -17,12 +17,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
     system.init()?;
     let router = Router::with_observer(RouterConfig::default(), TracingObserver::global())?;
-    let remembered = [[0.6, 0.8], [0.8, 0.6], [1.0, 0.0]].map(|embedding| Candidate {
+    let candidates = [[0.6, 0.8], [0.8, 0.6], [1.0, 0.0]].map(|embedding| Candidate {
         embedding: embedding.to_vec(),
         success_rate: 1.0,
         ..Default::default()
     });
-    router.route(RoutingRequest::new(&[0.7, 0.7], &remembered))?;
+    router.route(RoutingRequest::new(&[0.7, 0.7], &candidates))?;
     println!("spans: {}", system.shutdown());
     Ok(())
 }

@@ -37,7 +37,7 @@ const DELTA: f64 = 0.05;
 #[non_exhaustive]
 pub enum CertifyError {
     /// The embeddings of the rows and of the memory have different dimensions.
-    #[error("the rows' embeddings have {rows} dimensions, the remembered ones {memory}")]
+    #[error("the rows' embeddings have {rows} dimensions, the memory's {memory}")]
     Dimension {
         /// The rows' dimension.
         rows: usize,

@@ -44,7 +44,7 @@ const SEED: u64 = 1;
 #[non_exhaustive]
 pub enum EvaluateError {
     /// The embeddings of the rows and of the memory have different dimensions.
-    #[error("the rows' embeddings have {rows} dimensions, the remembered ones {memory}")]
+    #[error("the rows' embeddings have {rows} dimensions, the memory's {memory}")]
     Dimension {
         /// The rows' dimension.
         rows: usize,
@@ -52,7 +52,7 @@ pub enum EvaluateError {
         memory: usize,
     },
     /// There are no rows to judge by, or the memory is empty.
-    #[error("{rows} rows to judge by and {memory} remembered, expected 1 or more of each")]
+    #[error("{rows} rows to judge by and {memory} in memory, expected 1 or more of each")]
     Empty {
         /// Rows to judge by.
         rows: usize,

@@ -146,7 +146,7 @@ impl Past {
     }
 
     /// The rows of the split `train` of a dataset, which are the memory of the other rows.
-    pub fn remembered(data: &Dataset) -> Self {
+    pub fn memory(data: &Dataset) -> Self {
         let train = data.select(Part::is_train);
         let item = |&row: &usize| {
             let Row { id, subject, lightweight, powerful, .. } = &data.rows[row];

@@ -435,18 +435,18 @@ fn redacted_names_are_in_no_line() {
 #[test]
 fn spans_and_lines_contain_no_embeddings_and_no_metadata() {
     let metadata = tiny_dancer_core::Metadata::from([("prompt".to_owned(), "a secret question".to_owned())]);
-    let remembered = Candidate {
+    let candidate = Candidate {
         id: "its name".to_owned(),
         embedding: vec![31.4159, 27.1828],
         metadata: metadata.clone(),
         success_rate: 1.0,
         ..Default::default()
     };
-    let short = Candidate { embedding: vec![57.7215], ..remembered.clone() };
+    let short = Candidate { embedding: vec![57.7215], ..candidate.clone() };
     let recorder = recorder(1.0, 8);
     let ((), lines) = lines(|| {
         let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), recorder.observer());
-        for candidates in [&[remembered][..], &[short]] {
+        for candidates in [&[candidate][..], &[short]] {
             let query = Query { metadata: Some(&metadata), ..Query::new(&[16.1803, 14.1421]) };
             let _ = router.route(RoutingRequest { query, candidates });
         }

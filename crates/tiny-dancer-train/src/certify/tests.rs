@@ -118,7 +118,7 @@ fn few_certifying_rows_give_one_step_and_uncertain_rows_give_none() {
 fn a_memory_of_another_dimension_is_refused() {
     let router = Router::new(RouterConfig::default()).unwrap();
     let mut data = crate::tests::synthetic(100);
-    let memory = Past::remembered(&data);
+    let memory = Past::memory(&data);
     data.embeddings = crate::retrieval::tests::unit_rows(100, 5, 1);
     let refused = certify(&router, &data, &memory);
     assert!(matches!(refused, Err(CertifyError::Dimension { rows: 5, memory: 12 })), "{refused:?}");

@@ -106,8 +106,8 @@ fn the_memory_of_a_dataset_equals_the_split_train_of_its_file() {
 "#;
     std::fs::write(&rows, text).unwrap();
     std::fs::write(&vectors, crate::rows::embeddings_to_bytes(&Array2::eye(3))).unwrap();
-    let remembered = Past::remembered(&Dataset::read(&rows, &vectors).unwrap());
+    let memory = Past::memory(&Dataset::read(&rows, &vectors).unwrap());
     let read = Past::read(&rows, &vectors, "train").unwrap();
-    assert_eq!(remembered.candidates(), read.candidates());
-    assert_eq!(remembered.items.len(), 2);
+    assert_eq!(memory.candidates(), read.candidates());
+    assert_eq!(memory.items.len(), 2);
 }
