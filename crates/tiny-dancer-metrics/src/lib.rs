@@ -136,7 +136,7 @@ mod grid;
 #[cfg(feature = "axum")]
 pub mod http;
 mod process;
-mod promises;
+mod routers;
 mod shard;
 mod slot;
 mod spans;

@@ -102,8 +102,11 @@ const HEAD: &str = "\
 <!-- Generated from the catalogue in crates/tiny-dancer-metrics/src/catalogue.rs. Change it there, then run `cargo xtask codegen`. -->
 
 The families of `/metrics`. Labels have these values only. A family that is always shown has all of its series from the
-first scrape on, at 0, so that a rate does not wait for the first event. The one exception is the `version` of
-`tiny_dancer_model_info`: it has one series, which a reload replaces.
+first scrape on, at 0, so that a rate does not wait for the first event. The exceptions are `tiny_dancer_model_info`, which
+has one series that a reload replaces, and `tiny_dancer_build_info`, which has one series for good.
+
+`revision` is the value of the environment variable `TINY_DANCER_REVISION` when the library is compiled, or `unknown`:
+`TINY_DANCER_REVISION=$(git rev-parse HEAD) cargo build --release`.
 
 Routers that share families add up, and a shared state is the worst one. To distinguish routers, give each a constant
 label `router` (`RouterBuilder::label`, or `MetricsCollector::with_const_labels` without the facade).
@@ -228,13 +231,19 @@ How strong is the evidence against the promise? 1 is none; `1 / delta`, which is
 max(tiny_dancer_promise_evidence)
 ```
 
-Do all instances serve the same model, and did a reload fail?
+Do all instances serve the same model, and did the last reload fail?
 
 ```promql
 count by (version) (tiny_dancer_model_info)
 ```
 
 ```promql
-sum(increase(tiny_dancer_model_reloads_total{result="failure"}[15m])) > 0
+min by (instance) (tiny_dancer_model_last_reload_successful) == 0
+```
+
+How long ago was each instance's model loaded?
+
+```promql
+time() - tiny_dancer_model_last_reload_timestamp_seconds
 ```
 "#;
