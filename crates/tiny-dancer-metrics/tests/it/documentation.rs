@@ -2,9 +2,8 @@
 //!
 //! `BLESS=1 cargo test -p tiny-dancer-metrics` writes it; without `BLESS`, the test compares.
 
-use crate::{queries, stored};
+use crate::{queries, stored, stored_in_the_guide};
 use std::fmt::Write;
-use std::path::Path;
 use tiny_dancer_metrics::catalogue::{CATALOGUE, Family, Kind, Label, Unit};
 
 #[test]
@@ -18,17 +17,12 @@ const MARKS: [&str; 2] =
 
 #[test]
 fn the_guide_lists_every_family() {
-    let file = "docs/OBSERVABILITY.md";
-    let guide =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file)).unwrap();
-    let (head, rest) = guide.split_once(MARKS[0]).unwrap();
-    let (_, tail) = rest.split_once(MARKS[1]).unwrap();
     let mut table = "\n| family | kind | labels | meaning |\n| --- | --- | --- | --- |\n".to_owned();
     for Family { name, kind, labels, help, .. } in CATALOGUE {
         let labels: Vec<_> = labels.iter().map(|label| format!("`{}`", label.name)).collect();
         writeln!(table, "| `{name}` | {} | {} | {help} |", kind.name(), labels.join(", ")).unwrap();
     }
-    stored(file, &[head, MARKS[0], &table, "\n", MARKS[1], tail].concat());
+    stored_in_the_guide(MARKS, &(table + "\n"));
 }
 
 /// A query with a wrong name finds nothing, without an error.
