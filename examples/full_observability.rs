@@ -5,8 +5,8 @@
 //! cargo run --release --example full_observability -- --serve 127.0.0.1:9898
 //! ```
 //!
-//! The second command keeps routing, and serves `/metrics` and `/healthz` until Ctrl-C or SIGTERM. With `--outages 30` the
-//! lightweight model fails for the second half of every 30 s.
+//! The second command keeps routing, and serves `/metrics`, `/healthz` and `/readyz` until Ctrl-C or SIGTERM. With
+//! `--outages 30` the lightweight model fails for the second half of every 30 s.
 //!
 //! No language model is called. Whether an answer suffices is random, with the router's confidence as its probability;
 //! prices are invented; and an outage of the lightweight model is simulated, so that a circuit opens and closes again.

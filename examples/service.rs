@@ -39,6 +39,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .route("/outcome", post(outcome))
         .layer(middleware::from_fn(in_a_span))
         .with_state(Arc::new(router))
+        .route("/readyz", http::ready(registry.clone()))
         .route("/metrics", http::metrics(registry)); // outside of the layer: a scrape opens no span
 
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);

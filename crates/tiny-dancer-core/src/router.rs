@@ -342,6 +342,7 @@ impl<O: Observer> Router<O> {
                 previous,
                 thresholds: serving.thresholds,
                 kernel: self.kernel,
+                unix_seconds: self.config.clock.unix_seconds(),
                 promise: self.promise(),
             },
         );

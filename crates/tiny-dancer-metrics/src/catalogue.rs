@@ -3,8 +3,8 @@
 //! [`CATALOGUE`] determines everything else: what is registered, where each series is kept, the documentation, and the
 //! checks of dashboards and alert rules. Names are written only here.
 //!
-//! Label values come from closed enums, so the number of series is fixed at compile time. The one exception is the
-//! `version` of `tiny_dancer_model_info`, which has one series at a time.
+//! Label values come from closed enums, so the number of series is fixed at compile time. The exceptions are
+//! `tiny_dancer_model_info` and `tiny_dancer_build_info`, which have one series at a time.
 
 use tiny_dancer_core::observer::{Operation, Status};
 use tiny_dancer_core::{Circuit, CircuitState, ErrorKind, ModelType, OutcomeResult, Reason, names};
@@ -121,12 +121,16 @@ pub enum Unit {
     Reloads,
     /// Requests.
     Requests,
+    /// 0 failed, 1 succeeded.
+    Result,
     /// Time, in Prometheus' base unit.
     Seconds,
     /// Spans of traces.
     Spans,
     /// 0 closed, 1 half-open, 2 open.
     State,
+    /// Seconds since 1970.
+    Timestamp,
     /// Changes of a state.
     Transitions,
 }
@@ -141,9 +145,11 @@ names!(Unit, "unit", {
     Promise => "0 kept, 1 broken",
     Reloads => "reloads",
     Requests => "requests",
+    Result => "0 failed, 1 succeeded",
     Seconds => "seconds",
     Spans => "spans",
     State => "0 closed, 1 half-open, 2 open",
+    Timestamp => "seconds since 1970",
     Transitions => "transitions",
 });
 
@@ -162,7 +168,10 @@ pub const CATALOGUE: &[Family] = &[
     ERRORS,
     OUTCOMES,
     MODEL_RELOADS,
+    MODEL_LAST_RELOAD_SUCCESSFUL,
+    MODEL_LAST_RELOAD_TIMESTAMP,
     MODEL_INFO,
+    BUILD_INFO,
     REQUESTS_IN_FLIGHT,
     PROMISED_ALPHA,
     PROMISE_INSUFFICIENT_RATIO,
@@ -331,6 +340,24 @@ pub(crate) const MODEL_RELOADS: Family = Family {
     presence: Presence::Always,
 };
 
+pub(crate) const MODEL_LAST_RELOAD_SUCCESSFUL: Family = Family {
+    name: "tiny_dancer_model_last_reload_successful",
+    kind: Kind::Gauge,
+    unit: Unit::Result,
+    help: "Whether the last load of a router's model succeeded, the first load included; of all routers that share it, the worst.",
+    labels: &[],
+    presence: Presence::WithModel,
+};
+
+pub(crate) const MODEL_LAST_RELOAD_TIMESTAMP: Family = Family {
+    name: "tiny_dancer_model_last_reload_timestamp_seconds",
+    kind: Kind::Gauge,
+    unit: Unit::Timestamp,
+    help: "When a router's model was last loaded successfully, the first load included; of all routers that share it, the earliest.",
+    labels: &[],
+    presence: Presence::WithModel,
+};
+
 pub(crate) const MODEL_INFO: Family = Family {
     name: "tiny_dancer_model_info",
     kind: Kind::Gauge,
@@ -338,6 +365,19 @@ pub(crate) const MODEL_INFO: Family = Family {
     help: "The version of the router's model that was loaded last.",
     labels: &[Label { name: "version", values: &[] }],
     presence: Presence::WithModel,
+};
+
+pub(crate) const BUILD_INFO: Family = Family {
+    name: "tiny_dancer_build_info",
+    kind: Kind::Gauge,
+    unit: Unit::One,
+    help: "The version and the git revision of the library, and the vector instructions that it uses on this machine.",
+    labels: &[
+        Label { name: "version", values: &[] },
+        Label { name: "revision", values: &[] },
+        Label { name: "kernel", values: &[] },
+    ],
+    presence: Presence::Always,
 };
 
 pub(crate) const REQUESTS_IN_FLIGHT: Family = Family {

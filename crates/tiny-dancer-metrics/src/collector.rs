@@ -10,7 +10,7 @@ use crate::error::{ExportError, RegisterError};
 use crate::exemplars::{Exemplar, Slots};
 use crate::exposition::{self, Format};
 use crate::families::{Circuits, DECISIONS, Families, REPORTS};
-use crate::promises::PromiseKey;
+use crate::routers::RouterKey;
 use crate::shard::{Counters, Histograms, Writer};
 use crate::spans::Spans;
 use prometheus::Registry;
@@ -45,8 +45,8 @@ pub struct MetricsCollector {
     registry: Registry,
     /// This clone's part of `families.circuits`.
     circuits: Circuits,
-    /// This clone's key in `families.promises`.
-    promise: PromiseKey,
+    /// This clone's key in `families.routers`.
+    key: RouterKey,
 }
 
 impl MetricsCollector {
@@ -160,8 +160,8 @@ impl MetricsCollector {
     }
 
     fn counting(families: Arc<Families>, registry: &Registry) -> Self {
-        let promise = families.promises.key();
-        Self { families, registry: registry.clone(), circuits: Circuits::default(), promise }
+        let key = families.routers.key();
+        Self { families, registry: registry.clone(), circuits: Circuits::default(), key }
     }
 
     /// Shows the counts that `read` returns at each scrape, as `tiny_dancer_spans_total`. While it returns `None`, the
@@ -229,7 +229,7 @@ impl Clone for MetricsCollector {
 impl Drop for MetricsCollector {
     fn drop(&mut self) {
         self.families.circuits.subtract(&self.circuits);
-        self.families.promises.forget(self.promise);
+        self.families.routers.forget(self.key);
     }
 }
 
@@ -328,7 +328,7 @@ impl Observer for MetricsCollector {
         let series = event.outcome.model as usize * OutcomeResult::ALL.len() + event.outcome.result as usize;
         self.writer().increment(REPORTS, series, 1);
         if let Some(promise) = event.promise {
-            self.families.promises.report(self.promise, promise);
+            self.families.routers.report_promise(self.key, promise);
         }
     }
 
@@ -344,9 +344,10 @@ impl Observer for MetricsCollector {
         if let Ok(model) = event.result {
             self.families.set_model_version(model.version());
             if let Some(promise) = event.promise {
-                self.families.promises.report(self.promise, promise);
+                self.families.routers.report_promise(self.key, promise);
             }
         }
+        self.families.routers.report_load(self.key, event.result.is_ok(), event.unix_seconds);
         if event.previous.is_some() {
             let result = if event.result.is_ok() { ReloadResult::Success } else { ReloadResult::Failure };
             self.writer().increment(RELOADS, result as usize, 1);

@@ -1,16 +1,17 @@
 //! The families in a registry: made from the catalogue, registered all or none, read at each scrape.
 
 use crate::catalogue::{
-    BASELINE_COST, CATALOGUE, CIRCUIT_BREAKER_STATE, COST, Family, Kind, MODEL_INFO, OUTCOMES,
-    PROMISE_BROKEN, PROMISE_EVIDENCE, PROMISE_INSUFFICIENT_RATIO, PROMISED_ALPHA, Presence,
-    REQUESTS_IN_FLIGHT, ROUTING_DECISIONS, SpanResult, Unit,
+    BASELINE_COST, BUILD_INFO, CATALOGUE, CIRCUIT_BREAKER_STATE, COST, Family, Kind, MODEL_INFO,
+    MODEL_LAST_RELOAD_SUCCESSFUL, MODEL_LAST_RELOAD_TIMESTAMP, OUTCOMES, PROMISE_BROKEN, PROMISE_EVIDENCE,
+    PROMISE_INSUFFICIENT_RATIO, PROMISED_ALPHA, Presence, REQUESTS_IN_FLIGHT, ROUTING_DECISIONS, SpanResult,
+    Unit,
 };
 use crate::config::{MetricsConfig, Prices};
 use crate::distribution::Distributions;
 use crate::error::RegisterError;
 use crate::exemplars::Exemplars;
 use crate::exposition::{self, Details};
-use crate::promises::Promises;
+use crate::routers::{Load, Routers};
 use crate::shard::{Counters, Shards};
 use crate::spans::{Spans, Watched};
 use prometheus::Registry;
@@ -21,19 +22,25 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tiny_dancer_core::promise::PromiseState;
-use tiny_dancer_core::{Circuit, CircuitState, Clock, ModelType, OutcomeResult, Reason};
+use tiny_dancer_core::{Circuit, CircuitState, Clock, Kernel, ModelType, OutcomeResult, Reason};
 
 /// Decisions by their reason. The collector counts them, and costs are computed from them.
 pub(crate) const DECISIONS: Counters = Counters::of(&ROUTING_DECISIONS);
 /// Outcomes by model and result. The collector counts them, and costs are computed from them.
 pub(crate) const REPORTS: Counters = Counters::of(&OUTCOMES);
 
+/// The git revision that was built. The variable is set by the build, since a package has no repository.
+const REVISION: &str = match option_env!("TINY_DANCER_REVISION") {
+    Some(revision) if !revision.is_empty() => revision,
+    _ => "unknown",
+};
+
 /// All counts of one registry and one set of constant labels.
 #[derive(Debug)]
 pub(crate) struct Families {
     pub(crate) shards: Shards,
     pub(crate) circuits: Circuits,
-    pub(crate) promises: Promises,
+    pub(crate) routers: Routers,
     pub(crate) distributions: Distributions,
     pub(crate) exemplars: Exemplars,
     /// The time of exemplars.
@@ -59,7 +66,7 @@ impl Families {
             created: clock.unix_milliseconds(),
             clock,
             circuits: Circuits::default(),
-            promises: Promises::default(),
+            routers: Routers::default(),
             distributions,
             arch: Arch::new(),
             spans: Watched::default(),
@@ -286,6 +293,22 @@ impl OneFamily {
             let version = self.families.model_version();
             return version.map(|version| gauge(labels(&version), 1.0)).into_iter().collect();
         }
+        if is(BUILD_INFO) {
+            let values = [env!("CARGO_PKG_VERSION"), REVISION, Kernel::detect().name()];
+            let labels = self.family.labels.iter().map(|label| label.name).zip(values);
+            return vec![gauge(self.with_const_labels(labels), 1.0)];
+        }
+        if is(MODEL_LAST_RELOAD_SUCCESSFUL) || is(MODEL_LAST_RELOAD_TIMESTAMP) {
+            let value = |load: Load| {
+                if is(MODEL_LAST_RELOAD_TIMESTAMP) {
+                    load.last_success as f64
+                } else {
+                    f64::from(u8::from(load.successful))
+                }
+            };
+            let load = self.families.routers.worst_load();
+            return load.map(|load| gauge(self.labels(0), value(load))).into_iter().collect();
+        }
         let value = |promise: PromiseState| {
             if is(PROMISED_ALPHA) {
                 promise.alpha
@@ -298,7 +321,7 @@ impl OneFamily {
                 f64::from(u8::from(promise.broken))
             }
         };
-        let promise = self.families.promises.worst();
+        let promise = self.families.routers.worst_promise();
         promise.map(|promise| gauge(self.labels(0), value(promise))).into_iter().collect()
     }
 

@@ -1,6 +1,7 @@
-//! `/metrics` over HTTP: a handler for programs that use `axum`, and a small server for programs without a web framework.
+//! `/metrics` and `/readyz` over HTTP: handlers for programs that use `axum`, and a small server for programs without a web
+//! framework.
 //!
-//! The handler is [`metrics`]. With the feature `http` there is also `MetricsServer`.
+//! The handlers are [`metrics`] and [`ready`]. With the feature `http` there is also `MetricsServer`.
 //!
 //! # Answers
 //!
@@ -8,7 +9,8 @@
 //! answers in the text format 0.0.4, also if the client requests another version, as Prometheus permits. With
 //! `?created=true`, OpenMetrics has a `_created` series for each counter and histogram. The answer is compressed if the client
 //! accepts gzip. The status is 406 if the client accepts neither format, and 500 with the cause if the registry cannot be
-//! written. The server also answers `GET /healthz` with `ok`. It has no passwords and no
+//! written. `GET /readyz` answers 200 if the routers can decide, else 503, and says why as JSON. The server also answers
+//! `GET /healthz` with `ok` while it runs. It has no passwords and no
 //! TLS, and each client that reaches it can read the metrics, so let it listen where only Prometheus reaches it.
 //!
 //! # Limits of the server
@@ -26,15 +28,20 @@ use flate2::{Compression, write::GzEncoder};
 use prometheus::Registry;
 use std::io::Write as _;
 
+mod ready;
 #[cfg(feature = "http")]
 mod server;
 
+pub use ready::Readiness;
 #[cfg(feature = "http")]
 pub use server::{MetricsServer, ServeError, ServerConfig};
 
-/// `/metrics` and `/healthz`.
+/// `/metrics`, `/healthz` and `/readyz`.
 pub fn router(registry: Registry) -> axum::Router {
-    axum::Router::new().route("/metrics", metrics(registry)).route("/healthz", get(|| async { "ok\n" }))
+    axum::Router::new()
+        .route("/metrics", metrics(registry.clone()))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", ready(registry))
 }
 
 /// The handler of `/metrics`, for any path and any state of an `axum::Router`.
@@ -49,6 +56,29 @@ pub fn router(registry: Registry) -> axum::Router {
 pub fn metrics<S: Clone + Send + Sync + 'static>(registry: Registry) -> MethodRouter<S> {
     get(move |uri: Uri, headers: HeaderMap| {
         let response = answer(&registry, &uri, &headers);
+        async move { response }
+    })
+}
+
+/// The handler of `/readyz`, for any path and any state of an `axum::Router`.
+///
+/// It answers 200 if each collector of the registry has a router with a model and no `inference` circuit is open, else
+/// 503. The body has each condition, for example `{"ready":false,"model":true,"inference_circuit":"open"}`.
+///
+/// An open circuit waits for a request, which it lets through as a probe. An instance that receives no requests while it is
+/// not ready therefore stays open until `Router::reset`. With `OnOpen::Fallback` it can answer: a load balancer that must
+/// keep it uses `/healthz`.
+///
+/// ```
+/// use tiny_dancer_metrics::{MetricsCollector, http};
+///
+/// let metrics = MetricsCollector::new()?;
+/// let app: axum::Router = axum::Router::new().route("/readyz", http::ready(metrics.registry().clone()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn ready<S: Clone + Send + Sync + 'static>(registry: Registry) -> MethodRouter<S> {
+    get(move || {
+        let response = Readiness::of(&registry).answer();
         async move { response }
     })
 }

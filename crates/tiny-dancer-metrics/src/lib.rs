@@ -108,15 +108,15 @@
 //!
 //! # Serving
 //!
-//! With the feature `axum` there is a handler, `http::metrics`. With the feature `http` there is also a server for programs
+//! With the feature `axum` there are handlers, `http::metrics` and `http::ready`. With the feature `http` there is also a server for programs
 //! without a web framework, `MetricsServer::bind("127.0.0.1:9898")`. A handler in another framework answers with the text of
 //! [`export_metrics`](MetricsCollector::export_metrics) as `text/plain; version=0.0.4`, and with 500 on an error.
 //! [`ProcessCollector`] adds the memory, the processor time and the files of the process.
 //!
 //! # Features
 //!
-//! - `axum`: the handler of `/metrics` for programs that use `axum`.
-//! - `http`: a small server of `/metrics`, and `axum`.
+//! - `axum`: the handlers of `/metrics` and `/readyz` for programs that use `axum`.
+//! - `http`: a small server of `/metrics`, `/healthz` and `/readyz`, and `axum`.
 //! - `serde`: `Serialize` and `Deserialize` for the configurations.
 //!
 //! # What it lacks
@@ -136,7 +136,7 @@ mod grid;
 #[cfg(feature = "axum")]
 pub mod http;
 mod process;
-mod promises;
+mod routers;
 mod shard;
 mod slot;
 mod spans;

@@ -88,8 +88,8 @@
 //! | --- | --- | --- |
 //! | `metrics` | Prometheus metrics of every router | yes |
 //! | `tracing` | traces and logs, once `TracingSystem::init` is called | yes |
-//! | `axum` | the handler of `/metrics` for programs that use `axum`; and `metrics` | no |
-//! | `http` | a small server of `/metrics` for programs without a web framework; and `axum` | no |
+//! | `axum` | the handlers of `/metrics` and `/readyz` for programs that use `axum`; and `metrics` | no |
+//! | `http` | a small server of `/metrics`, `/healthz` and `/readyz` for programs without a web framework; and `axum` | no |
 //! | `gzip` | compressed exports of traces, `TracingConfig::otlp_gzip`; and `tracing` | no |
 //! | `tls` | collectors of traces at `https://` addresses, through rustls; and `tracing` | no |
 //! | `parallel` | requests of very many candidates are prepared in the current rayon pool | no |

@@ -89,6 +89,8 @@ fn the_service_of_the_guide_shows_a_metric_a_trace_and_a_line_of_the_same_trace(
     assert!(refused.ends_with("query: embedding has 1 dimensions, expected 2"), "{refused}");
     post(address, "/outcome", "", r#"{"model": "lightweight", "result": "sufficed"}"#);
 
+    let ready = get(address, "/readyz");
+    assert_eq!(ready, "{\"ready\":true,\"model\":true,\"inference_circuit\":\"closed\"}\n");
     let text = get(address, "/metrics");
     let value = |name, labels| series(&text, &format!("tiny_dancer_{name}{{{labels}}}"));
     assert_eq!(value("routing_requests_total", r#"router="support",status="success""#), 1.0);

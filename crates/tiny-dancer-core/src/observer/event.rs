@@ -347,6 +347,8 @@ pub struct ModelReload<'a> {
     pub thresholds: Thresholds,
     /// The kernel that decides.
     pub kernel: Kernel,
+    /// When it happened, by the router's clock, in Unix seconds.
+    pub unix_seconds: i64,
     /// The state of the promise; `None` where no risk is promised.
     pub promise: Option<PromiseState>,
 }

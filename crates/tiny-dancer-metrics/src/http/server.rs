@@ -85,7 +85,7 @@ pub enum ServeError {
     },
 }
 
-/// Answers `/metrics` and `/healthz` on a thread of its own, until it is shut down or dropped.
+/// Answers `/metrics`, `/healthz` and `/readyz` on a thread of its own, until it is shut down or dropped.
 #[derive(Debug)]
 pub struct MetricsServer {
     address: SocketAddr,

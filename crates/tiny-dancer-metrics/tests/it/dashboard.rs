@@ -438,6 +438,36 @@ fn circuits() -> Vec<Panel> {
                 ("sum by (result) (increase(tiny_dancer_model_reloads_total{$}[@]))", "reload {{result}}"),
             ],
         ),
+        panel(
+            "Failed reloads",
+            "Instances whose last reload failed: the model from before it serves. An alert fires from one on.",
+            Look::TimeSeries,
+            "short",
+            8,
+            &[("sum(1 - tiny_dancer_model_last_reload_successful{$})", "failed")],
+        ),
+        panel(
+            "Age of the model",
+            "The time since each instance last loaded a model successfully.",
+            Look::TimeSeries,
+            "s",
+            8,
+            &[(
+                "max by (instance) (time() - tiny_dancer_model_last_reload_timestamp_seconds{$})",
+                "{{instance}}",
+            )],
+        ),
+        panel(
+            "Builds",
+            "Instances by the version and the revision of the library, and by their vector instructions.",
+            Look::TimeSeries,
+            "short",
+            8,
+            &[(
+                "count by (version, revision, kernel) (tiny_dancer_build_info{$})",
+                "{{version}} {{revision}} {{kernel}}",
+            )],
+        ),
     ]
 }
 

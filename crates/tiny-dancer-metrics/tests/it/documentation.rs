@@ -2,9 +2,8 @@
 //!
 //! `BLESS=1 cargo test -p tiny-dancer-metrics` writes it; without `BLESS`, the test compares.
 
-use crate::{queries, stored};
+use crate::{queries, stored, stored_in_the_guide};
 use std::fmt::Write;
-use std::path::Path;
 use tiny_dancer_metrics::catalogue::{CATALOGUE, Family, Kind, Label, Unit};
 
 #[test]
@@ -18,17 +17,12 @@ const MARKS: [&str; 2] =
 
 #[test]
 fn the_guide_lists_every_family() {
-    let file = "docs/OBSERVABILITY.md";
-    let guide =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file)).unwrap();
-    let (head, rest) = guide.split_once(MARKS[0]).unwrap();
-    let (_, tail) = rest.split_once(MARKS[1]).unwrap();
     let mut table = "\n| family | kind | labels | meaning |\n| --- | --- | --- | --- |\n".to_owned();
     for Family { name, kind, labels, help, .. } in CATALOGUE {
         let labels: Vec<_> = labels.iter().map(|label| format!("`{}`", label.name)).collect();
         writeln!(table, "| `{name}` | {} | {} | {help} |", kind.name(), labels.join(", ")).unwrap();
     }
-    stored(file, &[head, MARKS[0], &table, "\n", MARKS[1], tail].concat());
+    stored_in_the_guide(MARKS, &(table + "\n"));
 }
 
 /// A query with a wrong name finds nothing, without an error.
@@ -102,8 +96,11 @@ const HEAD: &str = "\
 <!-- Generated from the catalogue in crates/tiny-dancer-metrics/src/catalogue.rs. Change it there, then run `cargo xtask codegen`. -->
 
 The families of `/metrics`. Labels have these values only. A family that is always shown has all of its series from the
-first scrape on, at 0, so that a rate does not wait for the first event. The one exception is the `version` of
-`tiny_dancer_model_info`: it has one series, which a reload replaces.
+first scrape on, at 0, so that a rate does not wait for the first event. The exceptions are `tiny_dancer_model_info`, which
+has one series that a reload replaces, and `tiny_dancer_build_info`, which has one series for good.
+
+`revision` is the value of the environment variable `TINY_DANCER_REVISION` when the library is compiled, or `unknown`:
+`TINY_DANCER_REVISION=$(git rev-parse HEAD) cargo build --release`.
 
 Routers that share families add up, and a shared state is the worst one. To distinguish routers, give each a constant
 label `router` (`RouterBuilder::label`, or `MetricsCollector::with_const_labels` without the facade).
@@ -228,13 +225,19 @@ How strong is the evidence against the promise? 1 is none; `1 / delta`, which is
 max(tiny_dancer_promise_evidence)
 ```
 
-Do all instances serve the same model, and did a reload fail?
+Do all instances serve the same model, and did the last reload fail?
 
 ```promql
 count by (version) (tiny_dancer_model_info)
 ```
 
 ```promql
-sum(increase(tiny_dancer_model_reloads_total{result="failure"}[15m])) > 0
+min by (instance) (tiny_dancer_model_last_reload_successful) == 0
+```
+
+How long ago was each instance's model loaded?
+
+```promql
+time() - tiny_dancer_model_last_reload_timestamp_seconds
 ```
 "#;

@@ -6,6 +6,8 @@ use flate2::read::GzDecoder;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
+use tiny_dancer_core::breaker::CircuitBreakerConfig;
+use tiny_dancer_core::{Circuit, CircuitState, RoutingRequest, testing};
 use tiny_dancer_metrics::prometheus::core::{Collector, Desc};
 use tiny_dancer_metrics::prometheus::proto::{Metric, MetricFamily};
 use tiny_dancer_metrics::prometheus::{IntGauge, Registry};
@@ -138,6 +140,64 @@ fn health_and_other_paths_and_methods() {
     assert_eq!(["GET /metrics", "HEAD /metrics", "GET /healthz"].map(status), ["200"; 3]);
     assert_eq!(["GET /", "POST /metrics", "DELETE /healthz"].map(status), ["404", "405", "405"]);
     assert_eq!(send(server.address(), "GET /metrics", "Accept: application/json\r\n").status, "406");
+}
+
+/// The status and the body of `/readyz`.
+fn readiness(server: &MetricsServer) -> (String, String) {
+    let answer = send(server.address(), "GET /readyz", "");
+    assert!(answer.head.contains("content-type: application/json"), "{}", answer.head);
+    (answer.status, String::from_utf8(answer.body).unwrap())
+}
+
+fn answered(status: &str, model: bool, circuit: &str) -> (String, String) {
+    let ready = status == "200";
+    let body = format!(r#"{{"ready":{ready},"model":{model},"inference_circuit":"{circuit}"}}"#);
+    (status.to_owned(), body + "\n")
+}
+
+#[test]
+fn a_program_is_ready_while_it_has_a_model_and_its_inference_circuit_is_not_open() {
+    let registry = Registry::new();
+    let mut config = ServerConfig { registry: registry.clone(), ..Default::default() };
+    config.address.set_port(0);
+    let server = MetricsServer::start(config).unwrap();
+    assert_eq!(readiness(&server), answered("503", false, "closed"), "no collector");
+    let metrics = MetricsCollector::with_registry(&registry).unwrap();
+    assert_eq!(readiness(&server), answered("503", false, "closed"), "no router");
+    let (router, hand) =
+        testing::router(testing::broken_model(), CircuitBreakerConfig::default(), metrics.clone());
+    assert_eq!(readiness(&server), answered("200", true, "closed"));
+    router.force_open(Circuit::Lightweight);
+    assert_eq!(readiness(&server), answered("200", true, "closed"), "the other circuit");
+    router.reset(Circuit::Lightweight);
+    let ask = || router.route(RoutingRequest::new(&[1.0, 0.0], &[near()]));
+    for _ in 0..5 {
+        ask().unwrap_err();
+    }
+    assert_eq!(readiness(&server), answered("503", true, "open"));
+    hand.advance(Duration::from_secs(60));
+    // A success rate of one half is the one for which this model gives a number.
+    let good = [testing::candidate("good", 0.9, 0.5)];
+    router.route(RoutingRequest::new(&[1.0, 0.0], &good)).unwrap();
+    assert_eq!(readiness(&server), answered("200", true, "half_open"), "it probes");
+    drop(router);
+    assert_eq!(readiness(&server), answered("503", false, "closed"), "the router is dropped");
+}
+
+#[test]
+fn all_routers_of_a_registry_must_be_ready() {
+    let registry = Registry::new();
+    let of = |name| MetricsCollector::with_const_labels(&registry, &[("router", name)]).unwrap();
+    let (blue, green) = (of("blue"), of("green"));
+    let one = router(blue);
+    assert!(!http::Readiness::of(&registry).is_ready(), "green has no model");
+    let other = router(green);
+    assert!(http::Readiness::of(&registry).is_ready());
+    other.force_open(Circuit::Inference);
+    let readiness = http::Readiness::of(&registry);
+    assert_eq!((readiness.model, readiness.inference_circuit), (true, CircuitState::Open));
+    assert!(!readiness.is_ready());
+    drop(one);
 }
 
 #[test]

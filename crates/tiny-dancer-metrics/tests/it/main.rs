@@ -22,6 +22,7 @@ mod snapshot;
 
 use exposition::Scrape;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use tiny_dancer_core::breaker::CircuitBreakerConfig;
 use tiny_dancer_core::promise::RiskStep;
 use tiny_dancer_core::{
@@ -70,6 +71,22 @@ fn promising<O: Observer>(observer: O) -> Router<O> {
 /// Reports an outcome of the lightweight model.
 fn outcome<O: Observer>(router: &Router<O>, result: OutcomeResult) {
     router.record_outcome(Outcome::new(ModelType::Lightweight, result));
+}
+
+const GUIDE: &str = "docs/OBSERVABILITY.md";
+
+/// Fails if the part of the guide between two lines differs from `text`. With `BLESS` set, writes it. Returns the rest of the
+/// guide.
+fn stored_in_the_guide(marks: [&str; 2], text: &str) -> String {
+    /// Tests that run at the same time write different parts of one file.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let guide =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(GUIDE)).unwrap();
+    let (head, rest) = guide.split_once(marks[0]).unwrap();
+    let (_, tail) = rest.split_once(marks[1]).unwrap();
+    stored(GUIDE, &[head, marks[0], text, marks[1], tail].concat());
+    [head, tail].concat()
 }
 
 /// Fails if a file of the repository differs from `text`. With `BLESS` set, writes it.

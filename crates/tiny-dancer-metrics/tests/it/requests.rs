@@ -10,7 +10,7 @@ use tiny_dancer_core::observer::{
     Decided, Detail, ModelReload, Observer, RequestStart, Stage, StageEnd, StageStart,
 };
 use tiny_dancer_core::{
-    CandidateSet, Clock, ManualClock, ModelType, Outcome, OutcomeResult, Query, Router, RouterConfig,
+    CandidateSet, Clock, Kernel, ManualClock, ModelType, Outcome, OutcomeResult, Query, Router, RouterConfig,
     RoutingDecision, RoutingRequest, RoutingResponse, testing,
 };
 use tiny_dancer_metrics::MetricsCollector;
@@ -287,6 +287,47 @@ fn the_first_model_is_shown_and_is_no_reload() {
         1.0
     );
     assert_eq!(shown.total("tiny_dancer_model_reloads_total"), 0.0);
+    assert_eq!(last_reload(&metrics), [1.0, testing::NOW as f64]);
+}
+
+/// Whether the last reload was successful, and when a reload was.
+fn last_reload(metrics: &MetricsCollector) -> [f64; 2] {
+    let shown = scrape(metrics);
+    ["successful", "timestamp_seconds"]
+        .map(|suffix| shown.value(&format!("tiny_dancer_model_last_reload_{suffix}")))
+}
+
+#[test]
+fn a_failed_reload_is_shown_until_one_succeeds() {
+    let metrics = collector();
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("a_failed_reload_is_shown.safetensors");
+    let store = |bytes: &[u8]| std::fs::write(&path, bytes).unwrap();
+    store(&testing::toy_model().to_bytes());
+    let (clock, hand) = Clock::manual(1_000);
+    let config = RouterConfig { model_path: Some(path.clone()), clock, ..Default::default() };
+    let router = Router::with_observer(config, metrics.clone()).unwrap();
+    assert_eq!(last_reload(&metrics), [1.0, 1_000.0]);
+    store(b"not a model");
+    hand.advance(Duration::from_secs(10));
+    router.reload_model().unwrap_err();
+    assert_eq!(last_reload(&metrics), [0.0, 1_000.0]);
+    store(&testing::broken_model().to_bytes());
+    hand.advance(Duration::from_secs(10));
+    router.reload_model().unwrap();
+    assert_eq!(last_reload(&metrics), [1.0, 1_020.0]);
+    drop(router);
+    assert!(!scrape(&metrics).families.contains_key("tiny_dancer_model_last_reload_successful"));
+}
+
+#[test]
+fn the_build_is_shown_with_its_version_its_revision_and_its_kernel() {
+    let shown = scrape(&collector());
+    let (labels, value) = shown.series("tiny_dancer_build_info").next().unwrap();
+    let revision = option_env!("TINY_DANCER_REVISION").filter(|set| !set.is_empty()).unwrap_or("unknown");
+    let expected =
+        [("kernel", Kernel::detect().name()), ("revision", revision), ("version", env!("CARGO_PKG_VERSION"))];
+    assert_eq!(value, 1.0);
+    assert!(labels.iter().map(|(name, value)| (&**name, &**value)).eq(expected), "{labels:?}");
 }
 
 #[test]

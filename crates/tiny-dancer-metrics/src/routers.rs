@@ -1,0 +1,87 @@
+//! What each router reported last: the state of its promise and its load of a model. Of several, the worst is shown.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use tiny_dancer_core::promise::PromiseState;
+
+/// All routers that share the families.
+///
+/// An outcome follows a call of a language model, and a router with a promise locks its monitor for each outcome, so one
+/// more lock is cheap. Requests use neither the lock nor its cache lines.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Routers(Mutex<States>);
+
+#[derive(Debug, Default)]
+struct States {
+    promises: BTreeMap<RouterKey, PromiseState>,
+    loads: BTreeMap<RouterKey, Load>,
+    next: u64,
+}
+
+/// Identifies a clone of the collector, and so its router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct RouterKey(u64);
+
+/// The last load of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Load {
+    pub(crate) successful: bool,
+    /// When a model was last loaded successfully, in Unix seconds.
+    pub(crate) last_success: i64,
+}
+
+impl Routers {
+    pub(crate) fn key(&self) -> RouterKey {
+        self.states(|states| {
+            states.next += 1;
+            RouterKey(states.next)
+        })
+    }
+
+    pub(crate) fn report_promise(&self, key: RouterKey, promise: PromiseState) {
+        self.states(|states| states.promises.insert(key, promise));
+    }
+
+    /// Each router reports a success first, since it begins with a model.
+    pub(crate) fn report_load(&self, key: RouterKey, successful: bool, unix_seconds: i64) {
+        self.states(|states| {
+            let load = states.loads.entry(key).or_insert(Load { successful, last_success: unix_seconds });
+            load.successful = successful;
+            if successful {
+                load.last_success = unix_seconds;
+            }
+        });
+    }
+
+    pub(crate) fn forget(&self, key: RouterKey) {
+        self.states(|states| {
+            states.promises.remove(&key);
+            states.loads.remove(&key);
+        });
+    }
+
+    /// A broken promise, or else the one with the most evidence against it.
+    pub(crate) fn worst_promise(&self) -> Option<PromiseState> {
+        let worse = |a: &PromiseState, b: &PromiseState| {
+            a.broken.cmp(&b.broken).then(a.evidence.total_cmp(&b.evidence))
+        };
+        self.states(|states| states.promises.values().copied().max_by(worse))
+    }
+
+    /// Whether the last load of every router succeeded, and the earliest of their last successes.
+    pub(crate) fn worst_load(&self) -> Option<Load> {
+        let worse = |a: Load, b: Load| Load {
+            successful: a.successful && b.successful,
+            last_success: a.last_success.min(b.last_success),
+        };
+        self.states(|states| states.loads.values().copied().reduce(worse))
+    }
+
+    fn states<T>(&self, with: impl FnOnce(&mut States) -> T) -> T {
+        with(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests;
