@@ -16,12 +16,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+mod exemplars;
 mod rotel;
 
-pub(crate) const HEADLINES: &[&str] = &["traces, by rotel", "traces, by Apache Thrift"];
+pub(crate) const HEADLINES: &[&str] =
+    &["traces, by rotel", "traces, by Apache Thrift", "exemplars, by Prometheus and rotel"];
 
-/// The collector and the library, in tried versions.
-const PYTHON: &[&str] = &["rotel==0.0.1a15", "thrift==0.25.0"];
+/// The collector and the libraries, in tried versions.
+const PYTHON: &[&str] = &["rotel==0.0.1a15", "thrift==0.25.0", "prometheus-client==0.26.0"];
 /// The package with Jaeger's IDL.
 const IDL: &str = "jaeger-client@3.19.0";
 
@@ -41,6 +43,9 @@ pub(crate) fn run(workspace: &Workspace, report: &mut Report) {
     report.check(HEADLINES[0], what, || otlp(workspace, &folder));
     let what = "jaeger_agent 127.0.0.1:PORT; the datagram, through agent.thrift and jaeger.thrift";
     report.check(HEADLINES[1], what, || jaeger(workspace, &folder));
+    let what = "full_observability --serve; an exemplar in Prometheus names a span in rotel, and \
+                prometheus-client's strict parser reads /metrics";
+    report.check(HEADLINES[2], what, || exemplars::check(workspace, &folder));
 }
 
 /// A span as a receiver decoded it.

@@ -78,7 +78,21 @@ pub(crate) fn free_address() -> Result<SocketAddr> {
 
 /// The body of a response with status 200.
 pub(crate) fn get(address: SocketAddr, path: &str, query: &[(&str, &str)]) -> Result<String> {
-    let request = ureq::get(format!("http://{address}{path}")).query_pairs(query.iter().copied()).config();
+    get_as(address, path, query, None)
+}
+
+/// The same for a client that accepts only this media type.
+pub(crate) fn get_as(
+    address: SocketAddr,
+    path: &str,
+    query: &[(&str, &str)],
+    accept: Option<&str>,
+) -> Result<String> {
+    let mut request = ureq::get(format!("http://{address}{path}")).query_pairs(query.iter().copied());
+    if let Some(accept) = accept {
+        request = request.header("accept", accept);
+    }
+    let request = request.config();
     // The body of an error says what is wrong.
     let request =
         request.http_status_as_error(false).proxy(None).timeout_global(Some(Duration::from_secs(10)));

@@ -92,9 +92,11 @@ impl Stack {
     /// Fails unless Prometheus has a sample of each family, and its counters and histograms have counted.
     pub(crate) fn check_families(&mut self, families: &[String]) -> Result<()> {
         for family in families {
+            // OpenMetrics, which Prometheus prefers, names a counter's family without `_total`.
+            let name = family.strip_suffix("_total").unwrap_or(family);
             let kind = self.wait(&format!("does not know {family}"), |address, _| {
-                let known = get(address, "/api/v1/metadata", &[("metric", family)])?;
-                known["data"][family][0]["type"].as_str().map(str::to_owned).context("no type")
+                let known = get(address, "/api/v1/metadata", &[("metric", name)])?;
+                known["data"][name][0]["type"].as_str().map(str::to_owned).context("no type")
             })?;
             let query = match &*kind {
                 "counter" => format!("sum({family}) > 0"),

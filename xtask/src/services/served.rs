@@ -29,8 +29,20 @@ impl Served {
     /// Starts it with `--serve` and `arguments`, and waits until it is healthy. Its temporary files and its log, which
     /// contains its address, are in `folder`.
     pub(crate) fn start(program: &Path, arguments: &[&str], root: &Path, folder: &Path) -> Result<Self> {
+        Self::with_environment(program, arguments, &[], root, folder)
+    }
+
+    /// The same with variables.
+    pub(crate) fn with_environment(
+        program: &Path,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+        root: &Path,
+        folder: &Path,
+    ) -> Result<Self> {
         let mut command = Command::new(program);
         command.args(["--serve", "127.0.0.1:0"]).args(arguments).current_dir(root).env("TMPDIR", folder);
+        command.envs(variables.iter().copied());
         let mut running = Running::start(&mut command, &folder.join("served.log"))?;
         let address = running.wait(PATIENCE, "does not print where it listens", |running| {
             address(&running.output()?).context("no address yet")
