@@ -131,7 +131,7 @@ impl Stack {
             let alert = self.wait(&format!("has sent no alert that is {status}"), |_, webhook| {
                 webhook.alert(ALERT, status).context("no such alert arrived")
             })?;
-            if alert["labels"]["circuit"] != "lightweight" || alert["annotations"]["runbook"].is_null() {
+            if alert["labels"]["circuit"] != "lightweight" || alert["annotations"]["runbook_url"].is_null() {
                 bail!("{ALERT} arrived without its circuit or its runbook: {alert}");
             }
         }
