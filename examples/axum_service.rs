@@ -52,7 +52,7 @@ fn main() -> anyhow::Result<()> {
     let tracing_system = TracingSystem::new(TracingConfig {
         service_name: "axum-service".to_owned(),
         otlp_endpoint: external.clone().or_else(|| collector.as_ref().map(Collector::endpoint)),
-        // The names of the language models, for the attribute `gen_ai.request.model`.
+        // The names of the language models, for the attribute `tiny_dancer.decision.model_name`.
         lightweight_model: Some("small-model".to_owned()),
         powerful_model: Some("large-model".to_owned()),
         ..Default::default()

@@ -71,7 +71,7 @@ pub struct TracingConfig {
     /// Whether log lines and spans contain "redacted" instead of candidates' names. Default: `false`, since
     /// the names are only in `TRACE` lines and on spans that you open with `RoutingSpan::model_inference`.
     pub redact_ids: bool,
-    /// The lightweight model's name, for example "gpt-4o-mini", for the attribute `gen_ai.request.model` of
+    /// The lightweight model's name, for example "gpt-4o-mini", for the attribute `tiny_dancer.decision.model_name` of
     /// requests that go to it. Default: `None`.
     pub lightweight_model: Option<String>,
     /// The same for the powerful model.

@@ -53,8 +53,6 @@ macro_rules! fields {
 
 fields! {
     ERROR_TYPE: String = "error.type", "the kind of the error, a name of `ErrorKind`";
-    GEN_AI_REQUEST_MODEL: String = "gen_ai.request.model", "the name of the model that the request goes to, where the \
-        configuration names it";
     CANDIDATE_ID: String = "tiny_dancer.candidate.id", "the candidate's own name; only in `TRACE` lines and on spans \
         that users open with `RoutingSpan::model_inference`";
     CANDIDATE_INDEX: Int = "tiny_dancer.candidate.index", "the candidate's index in the request, from 0";
@@ -73,6 +71,8 @@ fields! {
     CONFIG_DIGEST: String = "tiny_dancer.config.digest", "twelve digits; they differ between configurations of the router \
         that decide differently";
     DECISION_MODEL: String = "tiny_dancer.decision.model", "where the request goes: `lightweight` or `powerful`";
+    DECISION_MODEL_NAME: String = "tiny_dancer.decision.model_name", "the name of the model that the request goes to, \
+        where the configuration names it";
     DECISION_REASON: String = "tiny_dancer.decision.reason", "which test decided, a name of `Reason`";
     DIMENSIONS: Int = "tiny_dancer.dimensions", "the query embedding's dimension";
     DURATION: Double = "tiny_dancer.duration", "seconds that the request took";
@@ -135,7 +135,7 @@ pub const SPANS: &[Span] = &[
             STATUS,
             DECISION_MODEL,
             DECISION_REASON,
-            GEN_AI_REQUEST_MODEL,
+            DECISION_MODEL_NAME,
             CONFIDENCE,
             CONFIDENCE_THRESHOLD,
             UNCERTAINTY,

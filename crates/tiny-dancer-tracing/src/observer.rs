@@ -92,7 +92,7 @@ impl TracingObserver {
                 KeyValue::new(fields::MAX_UNCERTAINTY, double(event.thresholds.max_uncertainty)),
             ]);
             if let Some(name) = self.system().and_then(|system| system.model_name(event.model)) {
-                span.set_attribute(KeyValue::new(fields::GEN_AI_REQUEST_MODEL, name.to_owned()));
+                span.set_attribute(KeyValue::new(fields::DECISION_MODEL_NAME, name.to_owned()));
             }
             span.add_event(fields::ROUTING_DECISION.name, replay(event));
         }

@@ -469,7 +469,7 @@ fn a_model_s_name_is_on_the_span_of_a_request_that_goes_to_it() {
         let of = |span: &&SpanData| {
             span.name == RequestStart::NAME && text(span, fields::DECISION_REASON) == reason
         };
-        attribute(spans.iter().find(of).unwrap(), fields::GEN_AI_REQUEST_MODEL)
+        attribute(spans.iter().find(of).unwrap(), fields::DECISION_MODEL_NAME)
     };
     assert_eq!(name("no_evidence"), Some(&Value::from("large")));
     assert_eq!(name("confident"), None);
