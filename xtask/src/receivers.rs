@@ -22,6 +22,9 @@ mod rotel;
 pub(crate) const HEADLINES: &[&str] =
     &["traces, by rotel", "traces, by Apache Thrift", "exemplars, by Prometheus and rotel"];
 
+/// What a client sends that accepts OpenMetrics only.
+pub(crate) const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0";
+
 /// The collector and the libraries, in tried versions.
 const PYTHON: &[&str] = &["rotel==0.0.1a15", "thrift==0.25.0", "prometheus-client==0.26.0"];
 /// The package with Jaeger's IDL.
@@ -75,7 +78,7 @@ fn otlp(workspace: &Workspace, folder: &Path) -> Result<()> {
 }
 
 /// The number of exported spans, which the example prints at its end.
-pub(crate) fn flushed(printed: &str) -> Result<u64> {
+fn flushed(printed: &str) -> Result<u64> {
     let line =
         printed.lines().rev().find(|line| line.contains("spans flushed")).context("no count of spans")?;
     if !line.ends_with("0 dropped, 0 failed") {

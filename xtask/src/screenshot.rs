@@ -1,12 +1,13 @@
-//! `cargo xtask screenshot`: a picture of one trace in a web page.
+//! `cargo xtask screenshot`: a picture of one trace in a web page, reached from an exemplar.
 //!
-//! `axum_service` sends the spans of a whole service to otelite, a collector with a web page that draws traces. A script
-//! for node opens the largest trace there in Chromium and takes the picture.
+//! `axum_service` sends the spans of a whole service to otelite, a collector with a web page that draws traces. An exemplar of
+//! the latency in its `/metrics` names a trace. A script for node opens that trace in Chromium and takes the picture.
 
-use crate::receivers::flushed;
+use crate::receivers::OPENMETRICS;
 use crate::report::Report;
 use crate::services::grafana::install;
 use crate::services::process::{self, Running, free_address};
+use crate::services::served::Served;
 use crate::workspace::{Workspace, built, cargo, output};
 use anyhow::{Context, Result};
 use std::fs;
@@ -16,6 +17,8 @@ use std::time::Duration;
 
 /// The example with an incoming request, its decision, and the call of the chosen model in one trace.
 const EXAMPLE: &str = "axum_service";
+/// Its spans in one request: both servers', the call between them, the decision and its four stages.
+const SPANS: usize = 8;
 /// The collector, in a tried version.
 const OTELITE: &str = "otelite@0.1.156";
 /// The library that drives Chromium, in a tried version.
@@ -53,18 +56,25 @@ fn take(workspace: &Workspace, folder: &Path, picture: &Path) -> Result<()> {
         .envs([("HOME", run.as_os_str()), ("HTTPS_PROXY", "http://127.0.0.1:9".as_ref())]);
     let mut otelite = Running::start(&mut command, &run.join("otelite.log"))?;
     otelite.wait(Duration::from_secs(60), "serves no page", |_| process::get(page, "/", &[]))?;
-    let printed = output(
-        Command::new(example)
-            .current_dir(&workspace.root)
-            .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{otlp}")),
-    )?;
+    let endpoint = [("OTEL_EXPORTER_OTLP_ENDPOINT", &*format!("http://{otlp}"))];
+    let served = Served::with_environment(&example, &[], &endpoint, &workspace.root, &run)?;
+    process::get(served.address, "/ask/prompt-001", &[])?;
+    let trace = exemplar(&process::get_as(served.address, "/metrics", &[], Some(OPENMETRICS))?)?;
     let scripts = folder.join("puppeteer");
     install(&scripts, &[PUPPETEER])?;
     fs::write(scripts.join("picture.mjs"), include_str!("screenshot/picture.mjs"))?;
     let mut node = Command::new("node");
-    node.args(["picture.mjs", chromium.trim(), &format!("http://{page}"), &flushed(&printed)?.to_string()]);
+    node.args(["picture.mjs", chromium.trim(), &format!("http://{page}"), &trace, &SPANS.to_string()]);
     output(node.arg(picture).current_dir(&scripts))?;
     Ok(())
+}
+
+/// The trace of an exemplar of the latency.
+fn exemplar(exposition: &str) -> Result<String> {
+    let buckets =
+        exposition.lines().filter(|line| line.starts_with("tiny_dancer_routing_latency_seconds_bucket"));
+    let mut traces = buckets.filter_map(|line| line.split_once("trace_id=\"")?.1.split_once('"'));
+    Ok(traces.next().context("no bucket has an exemplar")?.0.to_owned())
 }
 
 /// The path of otelite, which is built from its package once.

@@ -1,7 +1,7 @@
 //! Exemplars: Prometheus scrapes one from the product, and its trace is in a collector of the same run.
 
 use super::rotel::{self, Rotel};
-use super::{Span, python};
+use super::{OPENMETRICS, Span, python};
 use crate::services::process::{self, Running, free_address};
 use crate::services::{debian, served, served::Served};
 use crate::workspace::Workspace;
@@ -16,9 +16,6 @@ use std::time::Duration;
 
 /// The longest time of one check.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// What a client sends that accepts OpenMetrics only.
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0";
 
 /// The families with exemplars in a run without errors: each must lead to a trace.
 const SERIES: &[&str] = &[

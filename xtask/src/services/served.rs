@@ -47,19 +47,16 @@ impl Served {
         let address = running.wait(PATIENCE, "does not print where it listens", |running| {
             address(&running.output()?).context("no address yet")
         })?;
-        running.wait(PATIENCE, "is not healthy", |_| process::get(address, "/healthz", &[]))?;
+        running.wait(PATIENCE, "is not healthy", |_| process::get(address, "/metrics", &[]))?;
         Ok(Self { _running: running, address })
     }
 }
 
-/// The first local address with a port that is printed completely.
+/// The address behind the word "Serving", once its line is printed completely.
 fn address(output: &str) -> Option<SocketAddr> {
-    const HOST: &str = "127.0.0.1:";
-    output.match_indices(HOST).find_map(|(at, _)| {
-        let end = output[at + HOST.len()..].find(|letter: char| !letter.is_ascii_digit())?;
-        let address: SocketAddr = output[at..at + HOST.len() + end].parse().ok()?;
-        (address.port() != 0).then_some(address)
-    })
+    let (_, served) = output.split_once("Serving http://")?;
+    let (line, _) = served.split_once('\n')?;
+    line.split('/').next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -69,9 +66,9 @@ mod tests {
     #[test]
     fn the_address_is_found_once_its_line_is_complete() {
         let found = |output| address(output).map(|address| address.port());
-        assert_eq!(found("listening on http://127.0.0.1:40123/metrics\n"), Some(40123));
-        assert_eq!(found("--serve 127.0.0.1:0, listening on 127.0.0.1:8080\n"), Some(8080));
-        assert_eq!(found("listening on http://127.0.0.1:401"), None);
+        let log = "spans go to http://127.0.0.1:4318/v1/traces\nServing http://127.0.0.1:40123/metrics until Ctrl-C\n";
+        assert_eq!(found(log), Some(40123));
+        assert_eq!(found("Serving http://127.0.0.1:401"), None);
         assert_eq!(found("starting\n"), None);
     }
 }
