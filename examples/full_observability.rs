@@ -19,6 +19,7 @@ use hdrhistogram::Histogram;
 use rand::{Rng, RngExt, SeedableRng, rngs::SmallRng};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tiny_dancer::observer::{RequestStart, Stage};
@@ -49,12 +50,15 @@ const RISK: RiskBudget = RiskBudget { alpha: 0.15, delta: 0.05 };
 /// Routes everyday prompts, and shows what an operator sees.
 #[derive(Parser)]
 struct Arguments {
-    /// Afterwards keep routing, and serve /metrics and /healthz at this address until Ctrl-C or SIGTERM.
+    /// Afterwards keep routing, and serve /metrics, /healthz and /readyz at this address until Ctrl-C or SIGTERM.
     #[arg(long, value_name = "ADDR")]
     serve: Option<SocketAddr>,
     /// While serving, let the lightweight model fail for the second half of each period of this length.
     #[arg(long, value_name = "SECONDS", requires = "serve")]
     outages: Option<u64>,
+    /// The model file, which is loaded again every 20 s while serving. By default the embedded model.
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -75,6 +79,7 @@ fn main() -> anyhow::Result<()> {
     let prompts = Arc::new(data::load()?);
     MetricsCollector::init(&MetricsConfig { prices: Some(PRICES), ..Default::default() })?;
     let router = Arc::new(Router::new(RouterConfig {
+        model_path: arguments.model,
         risk: Some(RISK),
         circuit_breaker: CircuitBreakerConfig {
             // Short, as this demonstration is. Usual are half a minute for `open_for` and a minute for the window.
@@ -375,7 +380,7 @@ fn one_trace(collector: Option<&Collector>, external: Option<&str>) {
     }
 }
 
-/// Keeps routing, and answers `/metrics` and `/healthz`, until Ctrl-C or SIGTERM.
+/// Keeps routing, and answers `/metrics`, `/healthz` and `/readyz`, until Ctrl-C or SIGTERM.
 fn serve(
     address: SocketAddr,
     outages: Option<u64>,
@@ -386,7 +391,8 @@ fn serve(
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let stop = stop::requested()?;
-        heading(&format!("Serving http://{}/metrics and /healthz until Ctrl-C or SIGTERM", server.address()));
+        let address = server.address();
+        heading(&format!("Serving http://{address}/metrics, /healthz and /readyz until Ctrl-C or SIGTERM"));
         tokio::select! {
             ended = keep_routing(Arc::clone(router), Arc::clone(prompts), outages) => ended,
             () = stop => Ok(()),
@@ -424,7 +430,8 @@ async fn keep_routing(
             router.record_outcome(outcome);
         }
         if number % 4000 == 2000 {
-            router.reload_model()?;
+            // After an error the old model serves. A WARN line and a metric show the error.
+            let _ = router.reload_model();
         }
     }
     Ok(())

@@ -27,6 +27,8 @@ const EXAMPLE: &str = "full_observability";
 
 /// The source that names the families.
 const CATALOGUE: &str = "crates/tiny-dancer-metrics/src/catalogue.rs";
+/// The model that the example loads.
+const MODEL: &str = "crates/tiny-dancer-core/model/default.safetensors";
 const DASHBOARD: &str = "docs/dashboards/tiny-dancer.json";
 const ALERTS: &str = "docs/alerts";
 const RULES: &str = "docs/alerts/tiny-dancer.rules.yml";
@@ -54,7 +56,7 @@ pub(crate) fn run(workspace: &Workspace, report: &mut Report) {
         grafana::check(&dashboard(workspace)?, &folder.join("grafana"))
     });
     let what =
-        format!("{EXAMPLE} --serve, every family of {CATALOGUE}, every query of the dashboard, an alert");
+        format!("{EXAMPLE} --serve, every family of {CATALOGUE}, every query of the dashboard, three alerts");
     report.check(HEADLINE, &what, || {
         check_served(workspace, programs.as_ref().context("Prometheus is missing")?, &folder.join("run"))
     });
@@ -95,12 +97,16 @@ fn check_served(workspace: &Workspace, found: &Found, folder: &Path) -> Result<(
     let program = served::build(workspace, EXAMPLE)?;
     let _ = fs::remove_dir_all(folder);
     fs::create_dir_all(folder)?;
-    let served = Served::start(&program, prometheus::OUTAGES, &workspace.root, folder)?;
+    let model = folder.join("model.safetensors");
+    fs::copy(workspace.root.join(MODEL), &model).context(MODEL)?;
+    let model_argument = model.to_str().context("a path in UTF-8")?;
+    let arguments = [&prometheus::OUTAGES[..], &["--model", model_argument]].concat();
+    let served = Served::start(&program, &arguments, &workspace.root, folder)?;
     let mut stack = Stack::start(&found.programs, &served, &rules, folder)?;
     stack.check_families(&families)?;
     check_metrics(&found.promtool, &process::get(served.address, "/metrics", &[])?)?;
     stack.check_queries(&queries)?;
-    stack.check_alert()
+    stack.check_alerts(&served, &model)
 }
 
 /// The families that the source of the catalogue names.

@@ -1,14 +1,14 @@
-//! The product under a real Prometheus: scraped families, the dashboard's queries, and one alert that reaches a receiver
+//! The product under a real Prometheus: scraped families, the dashboard's queries, and three alerts that reach a receiver
 //! through Alertmanager, firing and resolved.
 //!
-//! It runs faster than production: Prometheus scrapes and evaluates every second, a rate covers ten seconds, and the alert
-//! on circuits waits for two seconds instead of a minute. Otherwise the rules are those of docs/alerts.
+//! It runs faster than production: Prometheus scrapes and evaluates every second, a rate covers ten seconds, and the alerts
+//! on circuits and on missing targets wait for two seconds. Otherwise the rules are those of docs/alerts.
 
 use super::process::{self, Running, free_address};
 use super::served::Served;
 use super::webhook::Webhook;
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -18,9 +18,15 @@ use std::time::Duration;
 /// The longest time of one check. The example has an outage every 24 s.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// The example's arguments: the lightweight model fails for 12 s of every 24.
-pub(crate) const OUTAGES: &[&str] = &["--outages", "24"];
-/// The alert that is followed to the receiver.
-const ALERT: &str = "TinyDancerCircuitOpen";
+pub(crate) const OUTAGES: [&str; 2] = ["--outages", "24"];
+/// The alerts that are followed to the receiver.
+const CIRCUIT_OPEN: &str = "TinyDancerCircuitOpen";
+const RELOAD_FAILING: &str = "TinyDancerReloadFailing";
+const TARGET_GONE: &str = "TinyDancerTargetGone";
+/// The alerts that wait for two seconds, and for how long they wait in production.
+const HASTENED: [(&str, &str); 2] = [(CIRCUIT_OPEN, "1m"), (TARGET_GONE, "5m")];
+/// The file of Prometheus' targets, which it reads again when it changes.
+const TARGETS: &str = "targets.json";
 
 /// Prometheus, which scrapes a served example, Alertmanager, and a receiver.
 pub(crate) struct Stack {
@@ -28,8 +34,9 @@ pub(crate) struct Stack {
     address: SocketAddr,
     _alertmanager: Running,
     webhook: Webhook,
-    /// The number of alerts in the rules.
-    alerts: usize,
+    /// The number of rules.
+    rules: usize,
+    folder: PathBuf,
 }
 
 /// The programs.
@@ -47,7 +54,8 @@ impl Stack {
         let receiver = webhook.address().context("the receiver has no address")?;
         fs::write(folder.join("rules.yml"), hastened(rules)?)?;
         fs::write(folder.join("alertmanager.yml"), alertmanager_config(receiver))?;
-        fs::write(folder.join("prometheus.yml"), prometheus_config(served.address, alertmanager_address))?;
+        fs::write(folder.join("prometheus.yml"), prometheus_config(alertmanager_address))?;
+        write_targets(folder, &[served.address])?;
         let mut command = alertmanager(&programs.alertmanager);
         command
             .arg("--config.file=alertmanager.yml")
@@ -65,8 +73,9 @@ impl Stack {
             .arg(format!("--web.listen-address={address}"))
             .current_dir(folder);
         let prometheus = Running::start(&mut command, &folder.join("prometheus.log"))?;
-        let alerts = rules.matches("- alert: ").count();
-        let mut stack = Self { prometheus, address, _alertmanager: alertmanager, webhook, alerts };
+        let rules = rules.matches("- alert: ").count() + rules.matches("- record: ").count();
+        let folder = folder.to_owned();
+        let mut stack = Self { prometheus, address, _alertmanager: alertmanager, webhook, rules, folder };
         stack.wait_for("has not scraped the example", "up{job=\"tiny-dancer\"} == 1")?;
         Ok(stack)
     }
@@ -117,23 +126,43 @@ impl Stack {
         Ok(())
     }
 
-    /// Fails unless Prometheus evaluates all rules without errors, and the alert on circuits reaches the receiver, first
-    /// as firing and then as resolved.
-    pub(crate) fn check_alert(&mut self) -> Result<()> {
-        let expected = self.alerts;
+    /// Fails unless Prometheus evaluates all rules without errors, and three alerts reach the receiver, first as firing and
+    /// then as resolved: on a circuit, which the example's outages open; on the example's model file, which is broken and
+    /// repaired; and on the target, which leaves service discovery and returns.
+    pub(crate) fn check_alerts(&mut self, served: &Served, model: &Path) -> Result<()> {
+        let expected = self.rules;
         self.wait("has not evaluated all rules without errors", |address, _| {
-            let groups = get(address, "/api/v1/rules", &[("type", "alert")])?;
-            let rules = groups["data"]["groups"][0]["rules"].as_array().context("no rules")?;
-            let healthy = rules.iter().filter(|rule| rule["health"] == "ok").count();
+            let groups = get(address, "/api/v1/rules", &[])?;
+            let groups = groups["data"]["groups"].as_array().context("no groups")?;
+            let rules = groups.iter().filter_map(|group| group["rules"].as_array()).flatten();
+            let healthy = rules.filter(|rule| rule["health"] == "ok").count();
             if healthy == expected { Ok(()) } else { bail!("{healthy} of {expected} rules are healthy") }
         })?;
-        for status in ["firing", "resolved"] {
-            let alert = self.wait(&format!("has sent no alert that is {status}"), |_, webhook| {
-                webhook.alert(ALERT, status).context("no such alert arrived")
-            })?;
-            if alert["labels"]["circuit"] != "lightweight" || alert["annotations"]["runbook_url"].is_null() {
-                bail!("{ALERT} arrived without its circuit or its runbook: {alert}");
-            }
+        let circuit = ("circuit", "lightweight");
+        self.check_arrival(CIRCUIT_OPEN, "firing", circuit)?;
+        self.check_arrival(CIRCUIT_OPEN, "resolved", circuit)?;
+
+        let (instance, good) = (served.address.to_string(), fs::read(model)?);
+        fs::write(model, "not a model")?;
+        self.check_arrival(RELOAD_FAILING, "firing", ("instance", &instance))?;
+        fs::write(model, good)?;
+        self.check_arrival(RELOAD_FAILING, "resolved", ("instance", &instance))?;
+
+        write_targets(&self.folder, &[])?;
+        self.check_arrival(TARGET_GONE, "firing", ("job", "tiny-dancer"))?;
+        write_targets(&self.folder, &[served.address])?;
+        self.check_arrival(TARGET_GONE, "resolved", ("job", "tiny-dancer"))
+    }
+
+    /// Fails unless the receiver gets an alert with a status, a label and a runbook.
+    fn check_arrival(&mut self, name: &str, status: &str, (label, value): (&str, &str)) -> Result<()> {
+        let alert = self.wait(&format!("has sent no {name} that is {status}"), |_, webhook| {
+            webhook.alert(name, status).context("no such alert arrived")
+        })?;
+        let anchor = format!("#{}", name.to_lowercase());
+        let runbook = alert["annotations"]["runbook_url"].as_str().unwrap_or_default();
+        if alert["labels"][label] != value || !runbook.ends_with(&anchor) {
+            bail!("{name} arrived without its {label} or its runbook: {alert}");
         }
         Ok(())
     }
@@ -202,27 +231,37 @@ pub(crate) fn queries(dashboard: &Value) -> Result<Vec<(String, String)>> {
     Ok(queries)
 }
 
-/// The rules, with two seconds instead of the minute that the alert on circuits waits.
+/// The rules, with two seconds for the alerts of [`HASTENED`], and without an interval for a group.
 fn hastened(rules: &str) -> Result<String> {
-    let at = rules.find(&format!("- alert: {ALERT}\n")).with_context(|| format!("no {ALERT}"))?;
-    let (before, rest) = rules.split_at(at);
-    // Other alerts may wait for a minute too.
-    let end = rest[1..].find("- alert: ").map_or(rest.len(), |end| 1 + end);
-    let (rule, after) = rest.split_at(end);
-    let hastened = rule.replacen("for: 1m\n", "for: 2s\n", 1);
-    if hastened == rule {
-        bail!("{ALERT} does not wait for a minute");
+    let mut hastened = rules.replace("    interval: 1m\n", "");
+    for (alert, wait) in HASTENED {
+        let at = hastened.find(&format!("- alert: {alert}\n")).with_context(|| format!("no {alert}"))?;
+        let (before, rest) = hastened.split_at(at);
+        // Other alerts may wait as long.
+        let end = rest[1..].find("- alert: ").map_or(rest.len(), |end| 1 + end);
+        let (rule, after) = rest.split_at(end);
+        let hurried = rule.replacen(&format!("for: {wait}\n"), "for: 2s\n", 1);
+        if hurried == rule {
+            bail!("{alert} does not wait for {wait}");
+        }
+        hastened = format!("{before}{hurried}{after}");
     }
-    Ok(format!("{before}{hastened}{after}"))
+    Ok(hastened)
 }
 
-fn prometheus_config(target: SocketAddr, alertmanager: SocketAddr) -> String {
+fn prometheus_config(alertmanager: SocketAddr) -> String {
     format!(
         "global:\n  scrape_interval: 1s\n  evaluation_interval: 1s\n\
          rule_files: [rules.yml]\n\
          alerting:\n  alertmanagers:\n    - static_configs:\n        - targets: ['{alertmanager}']\n\
-         scrape_configs:\n  - job_name: tiny-dancer\n    static_configs:\n      - targets: ['{target}']\n"
+         scrape_configs:\n  - job_name: tiny-dancer\n    file_sd_configs:\n      - files: [{TARGETS}]\n        \
+         refresh_interval: 1s\n"
     )
+}
+
+/// The instances that service discovery finds.
+fn write_targets(folder: &Path, targets: &[SocketAddr]) -> Result<()> {
+    fs::write(folder.join(TARGETS), json!([{ "targets": targets }]).to_string()).context(TARGETS)
 }
 
 fn alertmanager_config(webhook: SocketAddr) -> String {
@@ -235,7 +274,6 @@ fn alertmanager_config(webhook: SocketAddr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn only_numbers_are_check_found() {
@@ -249,15 +287,16 @@ mod tests {
     }
 
     #[test]
-    fn only_the_alert_on_circuits_is_hastened() {
-        let rules = "- alert: Other\n  for: 1m\n- alert: TinyDancerCircuitOpen\n  for: 1m\n- alert: Third\n  for: 1m\n";
-        let hastened = hastened(rules).unwrap();
-        assert_eq!(hastened.matches("for: 1m\n").count(), 2);
-        assert!(hastened.contains("- alert: TinyDancerCircuitOpen\n  for: 2s\n"), "{hastened}");
-        assert!(super::hastened("- alert: TinyDancerCircuitOpen\n  for: 5m\n").is_err());
-        assert!(
-            super::hastened("- alert: TinyDancerCircuitOpen\n  for: 5m\n- alert: B\n  for: 1m\n").is_err()
-        );
+    fn two_alerts_are_hastened_and_no_other() {
+        let rules = |circuit: &str, gone: &str| {
+            let alerts = [("Other", "1m"), (CIRCUIT_OPEN, circuit), ("Third", "1m"), (TARGET_GONE, gone)];
+            let alerts = alerts.map(|(name, wait)| format!("- alert: {name}\n  for: {wait}\n"));
+            format!("    interval: 1m\n{}", alerts.concat())
+        };
+        let hastened = hastened(&rules("1m", "5m")).unwrap();
+        assert_eq!(hastened, rules("2s", "2s").replace("    interval: 1m\n", ""));
+        assert!(super::hastened(&rules("5m", "5m")).is_err());
+        assert!(super::hastened(&rules("1m", "1m")).is_err());
         assert!(super::hastened("- alert: Other\n  for: 1m\n").is_err());
     }
 

@@ -315,7 +315,7 @@ const DECISIONS: &[Alert] = &[
         severity: "warning",
         when: "over half of the decisions of an instance have no candidates, for 30m",
         summary: "Over half of the requests to {{ $labels.instance }} have no candidates",
-        description: "Requests without candidates go to the powerful model, whatever they ask for. The rest is routed as \
+        description: "Requests without candidates go to the powerful model, easy ones included. The rest is routed as \
                 usual.",
         runbook: "The search of the vector store finds nothing for most requests. Is the store reachable and filled? Does \
                 the search fail for a part of the requests: a timeout, one of several shards, a filter by tenant? Is the \
