@@ -25,8 +25,9 @@ use std::time::Duration;
 use tiny_dancer::observer::{RequestStart, Stage};
 use tiny_dancer::{
     Candidate, Circuit, CircuitBreakerConfig, CircuitState, Clock, LogFormat, MetricsCollector,
-    MetricsConfig, MetricsServer, ModelType, Outcome, OutcomeResult, Prices, Reason, RiskBudget, Router,
-    RouterConfig, RoutingRequest, RoutingResponse, Thresholds, TracingConfig, TracingSystem,
+    MetricsConfig, MetricsServer, ModelType, Outcome, OutcomeResult, Prices, ProcessCollector, Reason,
+    RiskBudget, Router, RouterConfig, RoutingRequest, RoutingResponse, Thresholds, TracingConfig,
+    TracingSystem,
 };
 use tiny_dancer_examples::collector::{Collector, tree};
 use tiny_dancer_examples::data::{self, Prompt};
@@ -59,6 +60,9 @@ struct Arguments {
     /// The model file, which is loaded again every 20 s while serving. By default the embedded model.
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
+    /// The value of a label `router` on all series of the router.
+    #[arg(long, value_name = "NAME")]
+    router: Option<String>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -77,7 +81,8 @@ fn main() -> anyhow::Result<()> {
     tracing_system.init()?;
 
     let prompts = Arc::new(data::load()?);
-    MetricsCollector::init(&MetricsConfig { prices: Some(PRICES), ..Default::default() })?;
+    let const_labels = arguments.router.map(|name| ("router".to_owned(), name)).into_iter().collect();
+    MetricsCollector::init(&MetricsConfig { prices: Some(PRICES), const_labels, ..Default::default() })?;
     let router = Arc::new(Router::new(RouterConfig {
         model_path: arguments.model,
         risk: Some(RISK),
@@ -90,6 +95,7 @@ fn main() -> anyhow::Result<()> {
         },
         ..Default::default()
     })?);
+    router.registry().register(Box::new(ProcessCollector::new()?))?;
     router.reload_model()?;
 
     println!(

@@ -13,6 +13,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+mod dashboard;
 pub(crate) mod debian;
 pub(crate) mod grafana;
 pub(crate) mod process;
@@ -55,8 +56,9 @@ pub(crate) fn run(workspace: &Workspace, report: &mut Report) {
     report.check("dashboard, by tsc", &what, || {
         grafana::check(&dashboard(workspace)?, &folder.join("grafana"))
     });
-    let what =
-        format!("{EXAMPLE} --serve, every family of {CATALOGUE}, every query of the dashboard, three alerts");
+    let what = format!(
+        "two of {EXAMPLE} --serve, every family of {CATALOGUE}, every query of the dashboard, three alerts"
+    );
     report.check(HEADLINE, &what, || {
         check_served(workspace, programs.as_ref().context("Prometheus is missing")?, &folder.join("run"))
     });
@@ -92,21 +94,28 @@ fn check_served(workspace: &Workspace, found: &Found, folder: &Path) -> Result<(
     if families.len() < 21 {
         bail!("{CATALOGUE} names {} families, expected 21 or more", families.len());
     }
-    let queries = prometheus::queries(&dashboard(workspace)?)?;
+    let dashboard = dashboard(workspace)?;
+    let (queries, all) = (dashboard::queries(&dashboard)?, dashboard::Selection::all(&dashboard)?);
     let rules = fs::read_to_string(workspace.root.join(RULES)).context(RULES)?;
     let program = served::build(workspace, EXAMPLE)?;
     let _ = fs::remove_dir_all(folder);
     fs::create_dir_all(folder)?;
-    let model = folder.join("model.safetensors");
-    fs::copy(workspace.root.join(MODEL), &model).context(MODEL)?;
-    let model_argument = model.to_str().context("a path in UTF-8")?;
-    let arguments = [&prometheus::OUTAGES[..], &["--model", model_argument]].concat();
-    let served = Served::start(&program, &arguments, &workspace.root, folder)?;
+    let model = |router| folder.join(router).join("model.safetensors");
+    let served = |router| {
+        let (folder, model) = (folder.join(router), model(router));
+        fs::create_dir_all(&folder)?;
+        fs::copy(workspace.root.join(MODEL), &model).context(MODEL)?;
+        let model = model.to_str().context("a path in UTF-8")?;
+        let arguments = [&prometheus::OUTAGES[..], &["--model", model, "--router", router]].concat();
+        Served::start(&program, &arguments, &workspace.root, &folder)
+    };
+    let [first, second] = prometheus::ROUTERS;
+    let served = [served(first)?, served(second)?];
     let mut stack = Stack::start(&found.programs, &served, &rules, folder)?;
     stack.check_families(&families)?;
-    check_metrics(&found.promtool, &process::get(served.address, "/metrics", &[])?)?;
-    stack.check_queries(&queries)?;
-    stack.check_alerts(&served, &model)
+    check_metrics(&found.promtool, &process::get(served[0].address, "/metrics", &[])?)?;
+    stack.check_queries(&queries, &served, all)?;
+    stack.check_alerts(&served, &model(first))
 }
 
 /// The families that the source of the catalogue names.

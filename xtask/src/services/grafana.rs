@@ -65,7 +65,7 @@ type Json<T> =
 fn program(dashboard: &Value, package: &str, with_queries: bool) -> Result<String> {
     let mut program = format!("import type {{ AnnotationQuery, Dashboard }} from '{package}';\n");
     let raw = format!("{package}/dist/esm/raw/composable");
-    for name in ["Heatmap", "Stat", "StateTimeline", "TimeSeries"] {
+    for name in ["Heatmap", "Stat", "StateTimeline", "Table", "TimeSeries"] {
         let folder = name.to_lowercase();
         writeln!(
             program,
@@ -84,6 +84,7 @@ fn program(dashboard: &Value, package: &str, with_queries: bool) -> Result<Strin
             "row" => continue,
             "stat" => "Stat",
             "state-timeline" => "StateTimeline",
+            "table" => "Table",
             "timeseries" => "TimeSeries",
             other => bail!("no types are known for panels of type {other}"),
         };

@@ -4,6 +4,7 @@
 //! It runs faster than production: Prometheus scrapes and evaluates every second, a rate covers ten seconds, and the alerts
 //! on circuits and on missing targets wait for two seconds. Otherwise the rules are those of docs/alerts.
 
+use super::dashboard::{self, JOB, Query, Selection};
 use super::process::{self, Running, free_address};
 use super::served::Served;
 use super::webhook::Webhook;
@@ -19,6 +20,8 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(90);
 /// The example's arguments: the lightweight model fails for 12 s of every 24.
 pub(crate) const OUTAGES: [&str; 2] = ["--outages", "24"];
+/// The `router` labels of the instances, one each.
+pub(crate) const ROUTERS: [&str; 2] = ["support", "sales"];
 /// The alerts that are followed to the receiver.
 const CIRCUIT_OPEN: &str = "TinyDancerCircuitOpen";
 const RELOAD_FAILING: &str = "TinyDancerReloadFailing";
@@ -28,7 +31,7 @@ const HASTENED: [(&str, &str); 2] = [(CIRCUIT_OPEN, "1m"), (TARGET_GONE, "5m")];
 /// The file of Prometheus' targets, which it reads again when it changes.
 const TARGETS: &str = "targets.json";
 
-/// Prometheus, which scrapes a served example, Alertmanager, and a receiver.
+/// Prometheus, which scrapes two served examples, Alertmanager, and a receiver.
 pub(crate) struct Stack {
     prometheus: Running,
     address: SocketAddr,
@@ -47,15 +50,20 @@ pub(crate) struct Programs {
 }
 
 impl Stack {
-    /// Starts them in an empty folder, and waits until the example was scraped.
-    pub(crate) fn start(programs: &Programs, served: &Served, rules: &str, folder: &Path) -> Result<Self> {
+    /// Starts them in an empty folder, and waits until both examples were scraped.
+    pub(crate) fn start(
+        programs: &Programs,
+        served: &[Served; 2],
+        rules: &str,
+        folder: &Path,
+    ) -> Result<Self> {
         let webhook = Webhook::start()?;
         let (address, alertmanager_address) = (free_address()?, free_address()?);
         let receiver = webhook.address().context("the receiver has no address")?;
         fs::write(folder.join("rules.yml"), hastened(rules)?)?;
         fs::write(folder.join("alertmanager.yml"), alertmanager_config(receiver))?;
         fs::write(folder.join("prometheus.yml"), prometheus_config(alertmanager_address))?;
-        write_targets(folder, &[served.address])?;
+        write_targets(folder, served)?;
         let mut command = alertmanager(&programs.alertmanager);
         command
             .arg("--config.file=alertmanager.yml")
@@ -70,13 +78,14 @@ impl Stack {
         command
             .arg("--config.file=prometheus.yml")
             .arg("--storage.tsdb.path=prometheus")
+            .arg("--enable-feature=exemplar-storage")
             .arg(format!("--web.listen-address={address}"))
             .current_dir(folder);
         let prometheus = Running::start(&mut command, &folder.join("prometheus.log"))?;
         let rules = rules.matches("- alert: ").count() + rules.matches("- record: ").count();
         let folder = folder.to_owned();
         let mut stack = Self { prometheus, address, _alertmanager: alertmanager, webhook, rules, folder };
-        stack.wait_for("has not scraped the example", "up{job=\"tiny-dancer\"} == 1")?;
+        stack.wait_for("has not scraped both examples", &format!("sum(up{{job=\"{JOB}\"}}) == 2"))?;
         Ok(stack)
     }
 
@@ -94,7 +103,8 @@ impl Stack {
     /// Waits until a query finds a number.
     fn wait_for(&mut self, what: &str, query: &str) -> Result<()> {
         self.wait(what, |address, _| {
-            check_found(&get(address, "/api/v1/query", &[("query", query)])?["data"]["result"])
+            let found = get(address, "/api/v1/query", &[("query", query)])?;
+            dashboard::check_found(&found["data"]["result"], 2)
         })
     }
 
@@ -118,18 +128,41 @@ impl Stack {
         Ok(())
     }
 
-    /// Fails unless Prometheus finds a number by each query.
-    pub(crate) fn check_queries(&mut self, queries: &[(String, String)]) -> Result<()> {
-        for (title, query) in queries {
-            self.wait_for(&format!("finds nothing for {title:?}: {query}"), &concrete(query))?;
+    /// Fails unless each query finds numbers, and exemplars if Grafana asks for them: of both instances where all are selected
+    /// and the query shows them, and of each instance where it is selected alone.
+    pub(crate) fn check_queries(
+        &mut self,
+        queries: &[Query],
+        served: &[Served; 2],
+        all: Selection,
+    ) -> Result<()> {
+        let alone = served.iter().zip(ROUTERS).map(|(served, router)| Selection {
+            instance: served.address.to_string(),
+            router: router.to_owned(),
+        });
+        let selections: Vec<_> = [(all, 2)].into_iter().chain(alone.map(|one| (one, 1))).collect();
+        for query in queries {
+            let selections = if query.is_selective() { &selections[..] } else { &selections[..1] };
+            for (selection, instances) in selections {
+                let (title, expr) = (&query.title, query.concrete(selection));
+                self.wait(&format!("finds nothing for {title:?}: {expr}"), |address, _| {
+                    let found = get(address, "/api/v1/query", &[("query", &expr)])?;
+                    dashboard::check_found(&found["data"]["result"], *instances)?;
+                    if query.has_exemplars {
+                        let found = get(address, "/api/v1/query_exemplars", &[("query", &expr)])?;
+                        dashboard::check_exemplars(&found["data"], *instances)?;
+                    }
+                    Ok(())
+                })?;
+            }
         }
         Ok(())
     }
 
     /// Fails unless Prometheus evaluates all rules without errors, and three alerts reach the receiver, first as firing and
-    /// then as resolved: on a circuit, which the example's outages open; on the example's model file, which is broken and
-    /// repaired; and on the target, which leaves service discovery and returns.
-    pub(crate) fn check_alerts(&mut self, served: &Served, model: &Path) -> Result<()> {
+    /// then as resolved: on a circuit, which the example's outages open; on the first example's model file, which is broken and
+    /// repaired; and on the targets, which leave service discovery and return.
+    pub(crate) fn check_alerts(&mut self, served: &[Served; 2], model: &Path) -> Result<()> {
         let expected = self.rules;
         self.wait("has not evaluated all rules without errors", |address, _| {
             let groups = get(address, "/api/v1/rules", &[])?;
@@ -142,16 +175,16 @@ impl Stack {
         self.check_arrival(CIRCUIT_OPEN, "firing", circuit)?;
         self.check_arrival(CIRCUIT_OPEN, "resolved", circuit)?;
 
-        let (instance, good) = (served.address.to_string(), fs::read(model)?);
+        let (instance, good) = (served[0].address.to_string(), fs::read(model)?);
         fs::write(model, "not a model")?;
         self.check_arrival(RELOAD_FAILING, "firing", ("instance", &instance))?;
         fs::write(model, good)?;
         self.check_arrival(RELOAD_FAILING, "resolved", ("instance", &instance))?;
 
         write_targets(&self.folder, &[])?;
-        self.check_arrival(TARGET_GONE, "firing", ("job", "tiny-dancer"))?;
-        write_targets(&self.folder, &[served.address])?;
-        self.check_arrival(TARGET_GONE, "resolved", ("job", "tiny-dancer"))
+        self.check_arrival(TARGET_GONE, "firing", ("job", JOB))?;
+        write_targets(&self.folder, served)?;
+        self.check_arrival(TARGET_GONE, "resolved", ("job", JOB))
     }
 
     /// Fails unless the receiver gets an alert with a status, a label and a runbook.
@@ -185,52 +218,6 @@ fn get(address: SocketAddr, path: &str, query: &[(&str, &str)]) -> Result<Value>
     Ok(serde_json::from_str(&process::get(address, path, query)?)?)
 }
 
-/// Fails unless a query found a number.
-fn check_found(found: &Value) -> Result<()> {
-    let numbers = found.as_array().context("no vector")?.iter().filter_map(|series| {
-        let number: f64 = series["value"][1].as_str()?.parse().ok()?;
-        number.is_finite().then_some(number)
-    });
-    if numbers.count() == 0 {
-        bail!("no number: {found}")
-    }
-    Ok(())
-}
-
-/// A query of the dashboard, with the values that Grafana substitutes for its variables.
-fn concrete(query: &str) -> String {
-    query.replace("$__rate_interval", "10s").replace("$instance", ".+")
-}
-
-/// Titles and queries of a dashboard: of panels, annotations and variables.
-pub(crate) fn queries(dashboard: &Value) -> Result<Vec<(String, String)>> {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let mut queries = Vec::new();
-    for panel in list(&dashboard["panels"]) {
-        for target in list(&panel["targets"]) {
-            queries.push((text(&panel["title"]), text(&target["expr"])));
-        }
-    }
-    for annotation in list(&dashboard["annotations"]["list"]) {
-        queries.push((text(&annotation["name"]), text(&annotation["expr"])));
-    }
-    for variable in list(&dashboard["templating"]["list"]) {
-        // `label_values(metric, label)`: the values of a label, as a query has them.
-        if let Some((metric, label)) = text(&variable["query"])
-            .strip_prefix("label_values(")
-            .and_then(|rest| rest.strip_suffix(')')?.split_once(", "))
-        {
-            queries
-                .push((text(&variable["name"]), format!("count by ({label}) ({metric}{{{label}!=\"\"}})")));
-        }
-    }
-    if queries.len() < 30 || queries.iter().any(|(_, query)| query.is_empty()) {
-        bail!("the dashboard has {} queries, expected 30 or more and none of them empty", queries.len());
-    }
-    Ok(queries)
-}
-
 /// The rules, with two seconds for the alerts of [`HASTENED`], and without an interval for a group.
 fn hastened(rules: &str) -> Result<String> {
     let mut hastened = rules.replace("    interval: 1m\n", "");
@@ -254,13 +241,14 @@ fn prometheus_config(alertmanager: SocketAddr) -> String {
         "global:\n  scrape_interval: 1s\n  evaluation_interval: 1s\n\
          rule_files: [rules.yml]\n\
          alerting:\n  alertmanagers:\n    - static_configs:\n        - targets: ['{alertmanager}']\n\
-         scrape_configs:\n  - job_name: tiny-dancer\n    file_sd_configs:\n      - files: [{TARGETS}]\n        \
+         scrape_configs:\n  - job_name: {JOB}\n    file_sd_configs:\n      - files: [{TARGETS}]\n        \
          refresh_interval: 1s\n"
     )
 }
 
 /// The instances that service discovery finds.
-fn write_targets(folder: &Path, targets: &[SocketAddr]) -> Result<()> {
+fn write_targets(folder: &Path, served: &[Served]) -> Result<()> {
+    let targets: Vec<_> = served.iter().map(|served| served.address).collect();
     fs::write(folder.join(TARGETS), json!([{ "targets": targets }]).to_string()).context(TARGETS)
 }
 
@@ -276,17 +264,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_numbers_are_check_found() {
-        let of = |values: &[&str]| {
-            let series: Vec<_> = values.iter().map(|value| json!({ "value": [1.5, value] })).collect();
-            check_found(&Value::from(series)).is_ok()
-        };
-        assert!(of(&["0"]) && of(&["NaN", "1e3"]));
-        assert!(!of(&[]) && !of(&["NaN", "+Inf"]));
-        assert!(check_found(&Value::Null).is_err());
-    }
-
-    #[test]
     fn two_alerts_are_hastened_and_no_other() {
         let rules = |circuit: &str, gone: &str| {
             let alerts = [("Other", "1m"), (CIRCUIT_OPEN, circuit), ("Third", "1m"), (TARGET_GONE, gone)];
@@ -298,10 +275,5 @@ mod tests {
         assert!(super::hastened(&rules("5m", "5m")).is_err());
         assert!(super::hastened(&rules("1m", "1m")).is_err());
         assert!(super::hastened("- alert: Other\n  for: 1m\n").is_err());
-    }
-
-    #[test]
-    fn a_dashboard_without_queries_is_refused() {
-        assert!(queries(&json!({ "panels": [] })).is_err());
     }
 }

@@ -5,14 +5,13 @@
 //! checked against the catalogue here. `cargo xtask test` runs `promtool` on both files, and follows alerts from the
 //! example to a webhook.
 
-use crate::{GUIDE, queries, stored, stored_in_the_guide};
+use crate::{GUIDE, queries, read, stored, stored_in_the_guide};
 use objectives::{FAST, SLOW, recordings};
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::path::Path;
 
 mod list;
-mod objectives;
+pub(crate) mod objectives;
 
 /// An alert, its runbook and its cases.
 #[derive(Clone, Copy)]
@@ -138,12 +137,8 @@ fn the_example_configuration_scrapes_as_the_alerts_expect() {
     assert_eq!(exprs, [format!("{targets} == 0"), format!("absent({targets})")]);
 }
 
-fn read(file: &str) -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file)).unwrap()
-}
-
 /// A query with the definition of each recording in place of its name.
-fn resolved(expr: &str) -> String {
+pub(crate) fn resolved(expr: &str) -> String {
     let resolved = recordings().iter().fold(expr.to_owned(), |expr, recording| {
         expr.replace(recording.name, &format!("({})", recording.expr))
     });
@@ -152,7 +147,7 @@ fn resolved(expr: &str) -> String {
 }
 
 /// The page that has the runbooks.
-fn url() -> String {
+pub(crate) fn url() -> String {
     format!("{}/blob/main/{GUIDE}", env!("CARGO_PKG_REPOSITORY"))
 }
 

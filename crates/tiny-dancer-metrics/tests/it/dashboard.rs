@@ -4,10 +4,16 @@
 //! against the catalogue here. `cargo xtask test` checks that every query finds data in a real Prometheus, and that the
 //! file has Grafana's own types.
 
-use crate::{queries, stored};
+use crate::{GUIDE, alerts, queries, read, stored};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use tiny_dancer_metrics::ProcessCollector;
 use tiny_dancer_metrics::catalogue::CATALOGUE;
+use tiny_dancer_metrics::prometheus::core::Collector;
+
+mod panels;
+
+use panels::{annotations, panels};
 
 #[test]
 fn the_dashboard_matches_its_panels() {
@@ -15,30 +21,69 @@ fn the_dashboard_matches_its_panels() {
     stored("docs/dashboards/tiny-dancer.json", &text);
 }
 
+/// The families that a query names, also those behind its recordings.
+fn families(query: &str) -> BTreeSet<&'static str> {
+    queries::families(&alerts::resolved(query))
+}
+
 #[test]
 fn every_family_is_on_the_dashboard_and_nothing_else() {
     let queries = panels().into_iter().flat_map(|panel| panel.queries).map(|(query, _)| query);
-    let named: BTreeSet<_> = queries.flat_map(|query| queries::families(&query)).collect();
+    let named: BTreeSet<_> = queries.flat_map(|query| families(&query)).collect();
     let catalogued: BTreeSet<_> = CATALOGUE.iter().map(|family| family.name).collect();
     assert_eq!(named, catalogued);
-    for (_, _, query, _) in annotations() {
-        assert_eq!(queries::families(&query).len(), 1, "{query}");
+}
+
+/// A metric without a filter would show all routers of a Prometheus, and one with a label that it lacks would show none.
+#[test]
+fn every_metric_is_known_and_filtered_by_the_labels_that_it_has() {
+    let process = ProcessCollector::new().unwrap();
+    let process: BTreeSet<_> = process.desc().iter().map(|desc| desc.fq_name.clone()).collect();
+    let panels = panels().into_iter().flat_map(|panel| panel.queries).map(|(query, _)| query);
+    for query in panels.chain(annotations().into_iter().map(|(_, _, query, _)| query)) {
+        let selectors: Vec<_> = query.split('}').filter_map(|part| part.split_once('{')).collect();
+        assert!(!selectors.is_empty(), "{query}");
+        for (before, matchers) in selectors {
+            let begin = before.rfind(|c: char| !"_:".contains(c) && !c.is_ascii_alphanumeric());
+            let name = &before[begin.map_or(0, |begin| begin + 1)..];
+            let filter = match name {
+                "ALERTS" => JOBS,
+                "up" => TARGETS,
+                name if process.contains(name) => TARGETS,
+                name if name.contains(':') => SERVICES,
+                name => {
+                    assert!(name.starts_with("tiny_dancer_"), "{name} is not known: {query}");
+                    ROUTERS
+                }
+            };
+            assert!(matchers.ends_with(filter), "{name} needs {filter}: {query}");
+        }
+        // A family or a recording without braces has no filter.
+        for (at, name) in query.match_indices("tiny_dancer_") {
+            let rest = &query[at + name.len()..];
+            let end =
+                rest.find(|c: char| !"_:".contains(c) && !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
+            assert!(rest[end..].starts_with('{'), "no filter: {query}");
+        }
     }
 }
 
 #[test]
-fn every_panel_has_a_description_and_filters_by_instance() {
+fn every_panel_has_a_description_a_unit_and_a_text_without_data() {
     let mut titles = BTreeSet::new();
     for panel in panels() {
         let title = panel.title;
         assert!(titles.insert(title), "{title} comes twice");
+        if panel.look == Look::Row {
+            continue;
+        }
         assert!(panel.description.ends_with('.') && panel.description.len() > 30, "{title}");
-        let units: &[_] =
-            if panel.look == Look::Row { &[""] } else { &["none", "percentunit", "reqps", "s", "short"] };
+        let units = ["bytes", "cps", "none", "percentunit", "reqps", "s"];
         assert!(units.contains(&panel.unit), "{title} has the unit {:?}", panel.unit);
-        for (query, _) in panel.queries {
-            let selectors = query.matches("tiny_dancer_").count();
-            assert_eq!(query.matches(r#"instance=~"$instance""#).count(), selectors, "{query}");
+        assert!(!panel.without_data.is_empty(), "{title}");
+        for (query, _) in &panel.queries {
+            // Extrapolation makes 1.07 of one event.
+            assert_eq!(query.contains("increase("), query.starts_with("round("), "{query}");
         }
     }
 }
@@ -46,7 +91,7 @@ fn every_panel_has_a_description_and_filters_by_instance() {
 /// A legend shows an aggregated label as an empty text, and lines with the same legend look the same.
 #[test]
 fn legends_name_the_labels_that_distinguish_their_series() {
-    for panel in panels() {
+    for panel in panels().iter().filter(|panel| panel.look != Look::Table) {
         for (query, legend) in &panel.queries {
             // The bounds of buckets are lines in a heatmap only.
             let mut grouped = queries::grouped(query);
@@ -66,6 +111,67 @@ fn named(legend: &str) -> BTreeSet<String> {
     legend.split("{{").skip(1).map(|rest| rest.split("}}").next().unwrap().to_owned()).collect()
 }
 
+/// Two routers, each with a promise of its own: a maximum of one against a maximum of the other shows a broken promise as kept.
+#[test]
+fn a_promise_is_compared_with_its_own_alpha() {
+    let queries = panels().into_iter().flat_map(|panel| panel.queries).map(|(query, _)| query);
+    for query in queries.filter(|query| query.contains("promise_insufficient_ratio") && query.contains('/')) {
+        let own = format!(
+            "(tiny_dancer_promise_insufficient_ratio{{{ROUTERS}}} / tiny_dancer_promised_alpha{{{ROUTERS}}})"
+        );
+        assert!(query.contains(&own), "{query}");
+    }
+}
+
+#[test]
+fn every_link_leads_to_a_section_of_the_guide() {
+    let guide = read(GUIDE);
+    let headings = guide.lines().filter(|line| line.starts_with("##"));
+    let anchors: BTreeSet<_> = headings.map(|line| anchor(line.trim_start_matches('#').trim())).collect();
+    let dashboard = dashboard();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let mut links: Vec<_> = dashboard["links"].as_array().unwrap().iter().collect();
+    for panel in panels.iter().filter(|panel| panel["type"] != "row") {
+        let of_panel = panel["links"].as_array().unwrap();
+        assert!(!of_panel.is_empty(), "{} has no link", panel["title"]);
+        links.extend(of_panel);
+    }
+    for link in links {
+        let (page, anchor) = link["url"].as_str().unwrap().split_once('#').unwrap();
+        assert_eq!(page, alerts::url());
+        assert!(anchors.contains(anchor), "the guide has no section {anchor}");
+    }
+}
+
+/// Exemplars are of requests, so on another scale than seconds they are no points of the panel.
+#[test]
+fn panels_of_latency_and_no_others_show_exemplars() {
+    for panel in panels() {
+        let of_latency =
+            panel.queries.iter().any(|(query, _)| query.contains("routing_latency_seconds_bucket"));
+        let of_latency = of_latency && [Look::Heatmap, Look::TimeSeries].contains(&panel.look);
+        assert_eq!(panel.exemplars, of_latency, "{}", panel.title);
+    }
+}
+
+/// `router` is a label that a program adds, or doesn't. The filter for all must find series without it.
+#[test]
+fn all_routers_are_also_those_without_the_label() {
+    let dashboard = dashboard();
+    let variables = dashboard["templating"]["list"].as_array().unwrap();
+    let names: Vec<_> = variables.iter().map(|variable| variable["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["datasource", "job", "instance", "router"]);
+    assert_eq!(variables[3]["allValue"], ".*");
+    // `up` knows all targets of a Prometheus, so all jobs are those of this product.
+    assert_eq!(variables[1]["allValue"], Value::Null);
+    for variable in &variables[1..] {
+        let query = variable["query"].as_str().unwrap();
+        let (selector, label) = query.strip_prefix("label_values(").unwrap().rsplit_once(", ").unwrap();
+        assert_eq!(families(selector).len(), 1, "{query}");
+        assert_eq!(label.strip_suffix(')'), variable["name"].as_str());
+    }
+}
+
 #[test]
 fn panels_do_not_overlap_and_fill_their_rows() {
     let mut taken = BTreeSet::new();
@@ -82,6 +188,15 @@ fn panels_do_not_overlap_and_fill_their_rows() {
     assert_eq!(taken.len() as u64, 24 * height, "there are holes");
 }
 
+/// The selected routers: a filter of the families.
+const ROUTERS: &str = r#"job=~"$job",instance=~"$instance",router=~"$router""#;
+/// The selected targets: a filter of what has no label of a router.
+const TARGETS: &str = r#"job=~"$job",instance=~"$instance""#;
+/// The selected services: a filter of recordings, which add up instances.
+const SERVICES: &str = r#"job=~"$job",router=~"$router""#;
+/// The selected jobs: a filter of alerts, since some of them have no instance.
+const JOBS: &str = r#"job=~"$job""#;
+
 /// The type of a panel in Grafana.
 #[derive(Clone, Copy, PartialEq)]
 enum Look {
@@ -90,8 +205,12 @@ enum Look {
     Row,
     Stat,
     StateTimeline,
+    Table,
     TimeSeries,
 }
+
+/// Values, and the text and the colour that each is shown with.
+type States = &'static [(&'static str, &'static str)];
 
 struct Panel {
     title: &'static str,
@@ -102,19 +221,32 @@ struct Panel {
     width: u64,
     /// PromQL and legend.
     queries: Vec<(String, &'static str)>,
-    /// The colours and the values from which on they are shown, or the line that is drawn.
+    /// The colours and the values from which on they are shown, or the lines that are drawn.
     thresholds: Vec<(f64, &'static str)>,
     stacking: &'static str,
+    /// What the values 0, 1 and so on mean.
+    states: States,
+    /// The text in place of the panel.
+    without_data: &'static str,
+    /// The headings of the guide's sections that explain the panel.
+    sections: Vec<&'static str>,
+    exemplars: bool,
+    /// Whether values may be below 0.
+    is_signed: bool,
+    is_logarithmic: bool,
+    /// Columns that are not shown.
+    hidden: &'static [&'static str],
+    /// Properties of single series or columns.
+    overrides: Vec<Value>,
 }
 
-fn row(title: &'static str) -> Panel {
-    Panel {
-        look: Look::Row,
-        ..panel(title, "A row of panels that belong together, with a title.", Look::Row, "", 24, &[])
-    }
+/// The section is that of all panels up to the next row.
+fn row(title: &'static str, section: &'static str) -> Panel {
+    Panel { sections: vec![section], ..panel(title, "", Look::Row, "", 24, &[]) }
 }
 
-/// `$` stands for the selected instances, `@` for the range of a rate.
+/// `{$}` stands for the filter by routers, `{#}` for that by targets, `{%}` for that by services, `{&}` for that by jobs, and
+/// `@` for the range of a rate.
 fn panel(
     title: &'static str,
     description: &'static str,
@@ -123,453 +255,121 @@ fn panel(
     width: u64,
     queries: &[(&str, &'static str)],
 ) -> Panel {
-    let queries = queries.iter().map(|&(query, legend)| (expanded(query), legend)).collect();
-    Panel { title, description, look, unit, width, queries, thresholds: Vec::new(), stacking: "none" }
+    Panel {
+        title,
+        description,
+        look,
+        unit,
+        width,
+        queries: queries.iter().map(|&(query, legend)| (expanded(query), legend)).collect(),
+        thresholds: Vec::new(),
+        stacking: "none",
+        states: &[],
+        without_data: "No data",
+        sections: Vec::new(),
+        exemplars: false,
+        is_signed: false,
+        is_logarithmic: false,
+        hidden: &[],
+        overrides: Vec::new(),
+    }
 }
 
 fn expanded(query: &str) -> String {
-    query.replace('$', r#"instance=~"$instance""#).replace('@', "$__rate_interval")
+    let filters = [("$}", ROUTERS), ("#}", TARGETS), ("%}", SERVICES), ("&}", JOBS)];
+    let filtered = filters
+        .iter()
+        .fold(query.to_owned(), |query, (of, filter)| query.replace(of, &format!("{filter}}}")));
+    filtered.replace('@', "$__rate_interval")
 }
 
 impl Panel {
-    fn thresholds(mut self, thresholds: &[(f64, &'static str)]) -> Self {
-        self.thresholds = thresholds.to_vec();
+    fn thresholds(self, thresholds: &[(f64, &'static str)]) -> Self {
+        Self { thresholds: thresholds.to_vec(), ..self }
+    }
+
+    fn stacked(self, stacking: &'static str) -> Self {
+        Self { stacking, ..self }
+    }
+
+    fn states(self, states: States) -> Self {
+        Self { states, ..self }
+    }
+
+    fn without_data(self, without_data: &'static str) -> Self {
+        Self { without_data, ..self }
+    }
+
+    fn section(mut self, section: &'static str) -> Self {
+        self.sections.push(section);
         self
     }
 
-    fn stacked(mut self, stacking: &'static str) -> Self {
-        self.stacking = stacking;
+    fn exemplars(self) -> Self {
+        Self { exemplars: true, ..self }
+    }
+
+    fn signed(self) -> Self {
+        Self { is_signed: true, ..self }
+    }
+
+    fn logarithmic(self) -> Self {
+        Self { is_logarithmic: true, ..self }
+    }
+
+    fn hidden(self, hidden: &'static [&'static str]) -> Self {
+        Self { hidden, ..self }
+    }
+
+    /// Sets properties of the series or the column with this name.
+    fn with(mut self, name: &str, properties: &[(&str, Value)]) -> Self {
+        let properties: Vec<_> =
+            properties.iter().map(|(id, value)| json!({ "id": id, "value": value })).collect();
+        self.overrides
+            .push(json!({ "matcher": { "id": "byName", "options": name }, "properties": properties }));
         self
     }
-}
 
-fn panels() -> Vec<Panel> {
-    [glance(), traffic(), decisions(), scores(), stages(), circuits(), promise_and_cost(), traces()]
-        .into_iter()
-        .flatten()
-        .collect()
-}
-
-fn glance() -> Vec<Panel> {
-    let stat = |title, description, unit, query| panel(title, description, Look::Stat, unit, 4, &[query]);
-    vec![
-        row("At a glance"),
-        stat(
-            "Requests",
-            "Requests a second, however they ended.",
-            "reqps",
-            ("sum(rate(tiny_dancer_routing_requests_total{$}[@]))", ""),
-        ),
-        stat(
-            "Failing",
-            "The share of requests that end with an error. Alerts above 5%.",
-            "percentunit",
-            (
-                r#"sum(rate(tiny_dancer_routing_requests_total{status="failure",$}[@])) / sum(rate(tiny_dancer_routing_requests_total{$}[@]))"#,
-                "",
-            ),
-        )
-        .thresholds(&[(0.0, "green"), (0.01, "orange"), (0.05, "red")]),
-        stat(
-            "P95",
-            "95 of 100 requests take no longer. Alerts above 10 ms.",
-            "s",
-            ("histogram_quantile(0.95, sum by (le) (rate(tiny_dancer_routing_latency_seconds_bucket{$}[@])))", ""),
-        )
-        .thresholds(&[(0.0, "green"), (0.005, "orange"), (0.01, "red")]),
-        stat(
-            "Lightweight",
-            "The share of decided requests that go to the lightweight model.",
-            "percentunit",
-            (
-                r#"sum(rate(tiny_dancer_routing_decisions_total{model_type="lightweight",$}[@])) / sum(rate(tiny_dancer_routing_decisions_total{$}[@]))"#,
-                "",
-            ),
-        ),
-        stat(
-            "Circuits",
-            "The worst state of each circuit now. Open means that requests go to the powerful model.",
-            "none",
-            ("max by (circuit) (tiny_dancer_circuit_breaker_state{$})", "{{circuit}}"),
-        )
-        .thresholds(&[(0.0, "green"), (1.0, "orange"), (2.0, "red")]),
-        stat(
-            "Saved",
-            "What routing saves of the cost of sending everything to the powerful model; below 0 it costs more. Needs prices.",
-            "percentunit",
-            ("1 - sum(rate(tiny_dancer_cost_total{$}[@])) / sum(rate(tiny_dancer_baseline_cost_total{$}[@]))", ""),
-        )
-        .thresholds(&[(-1.0, "red"), (0.0, "green")]),
-    ]
-}
-
-fn traffic() -> Vec<Panel> {
-    let quantile = |of: &str| {
-        format!(
-            "histogram_quantile({of}, sum by (le) (rate(tiny_dancer_routing_latency_seconds_bucket{{$}}[@])))"
-        )
-    };
-    let quantiles = ["0.5", "0.95", "0.99"].map(quantile);
-    vec![
-        row("Traffic"),
-        panel(
-            "Requests by how they end",
-            "A fallback is the powerful model because of missing evidence or an open circuit.",
-            Look::TimeSeries,
-            "reqps",
-            8,
-            &[("sum by (status) (rate(tiny_dancer_routing_requests_total{$}[@]))", "{{status}}")],
-        )
-        .stacked("normal"),
-        panel(
-            "How long a request takes",
-            "Quantiles, interpolated within buckets. The line is the alert's: P95 of 10 ms.",
-            Look::TimeSeries,
-            "s",
-            8,
-            &[(&quantiles[0], "P50"), (&quantiles[1], "P95"), (&quantiles[2], "P99")],
-        )
-        .thresholds(&[(0.01, "red")]),
-        panel(
-            "Failing requests by error",
-            "The share of all requests, by the kind of error. The line is the alert's: 5% over all kinds.",
-            Look::TimeSeries,
-            "percentunit",
-            8,
-            &[(
-                "sum by (error_type) (rate(tiny_dancer_errors_total{$}[@])) / scalar(sum(rate(tiny_dancer_routing_requests_total{$}[@])))",
-                "{{error_type}}",
-            )],
-        )
-        .thresholds(&[(0.05, "red")]),
-        panel(
-            "Candidates a request",
-            "The mean over requests that the model read: without fallbacks and failures.",
-            Look::TimeSeries,
-            "short",
-            8,
-            &[(
-                r#"sum(rate(tiny_dancer_candidates_processed_total{$}[@])) / sum(rate(tiny_dancer_routing_requests_total{status="success",$}[@]))"#,
-                "mean",
-            )],
-        ),
-        panel(
-            "Candidates by the size of their request",
-            "Candidates a second, by how many candidates their request had.",
-            Look::TimeSeries,
-            "short",
-            8,
-            &[(
-                "sum by (batch_size_range) (rate(tiny_dancer_candidates_processed_total{$}[@]))",
-                "{{batch_size_range}}",
-            )],
-        )
-        .stacked("normal"),
-        panel(
-            "Requests in flight",
-            "Requests that have begun and not ended, at the moment of a scrape; a few at most, since each takes microseconds.",
-            Look::TimeSeries,
-            "short",
-            8,
-            &[("sum by (instance) (tiny_dancer_requests_in_flight{$})", "{{instance}}")],
-        ),
-    ]
-}
-
-fn decisions() -> Vec<Panel> {
-    vec![
-        row("Decisions"),
-        panel(
-            "Lightweight against powerful",
-            "The share of decided requests that goes to each model.",
-            Look::TimeSeries,
-            "reqps",
-            8,
-            &[("sum by (model_type) (rate(tiny_dancer_routing_decisions_total{$}[@]))", "{{model_type}}")],
-        )
-        .stacked("percent"),
-        panel(
-            "Why",
-            "Decided requests by the test that decided. Much high_uncertainty: traffic differs from the calibration data.",
-            Look::TimeSeries,
-            "reqps",
-            8,
-            &[("sum by (reason) (rate(tiny_dancer_routing_decisions_total{$}[@]))", "{{reason}}")],
-        )
-        .stacked("percent"),
-        panel(
-            "How the models did",
-            "Reported outcomes by model and result. Empty if the program does not call record_outcome.",
-            Look::TimeSeries,
-            "reqps",
-            8,
-            &[("sum by (model_type, result) (rate(tiny_dancer_outcomes_total{$}[@]))", "{{model_type}} {{result}}")],
-        ),
-    ]
-}
-
-fn scores() -> Vec<Panel> {
-    let mean = |family: &str| {
-        format!(
-            "sum by (decision_type) (rate({family}_sum{{$}}[@])) / sum by (decision_type) (rate({family}_count{{$}}[@]) > 0)"
-        )
-    };
-    let (confidence, uncertainty) =
-        (mean("tiny_dancer_confidence_scores"), mean("tiny_dancer_uncertainty_estimates"));
-    vec![
-        row("Confidence and uncertainty, one observation a candidate"),
-        panel(
-            "Confidence",
-            "Candidates by their confidence that the lightweight model suffices.",
-            Look::Heatmap,
-            "percentunit",
-            8,
-            &[("sum by (le) (increase(tiny_dancer_confidence_scores_bucket{$}[@]))", "{{le}}")],
-        ),
-        panel(
-            "Uncertainty",
-            "Candidates by their conformal uncertainty: 0 is certain, 1 is unlike all calibration data.",
-            Look::Heatmap,
-            "percentunit",
-            8,
-            &[("sum by (le) (increase(tiny_dancer_uncertainty_estimates_bucket{$}[@]))", "{{le}}")],
-        ),
-        panel(
-            "Means",
-            "Mean confidence and uncertainty, by the model that the candidate alone selects. An alert watches confidence for shifts.",
-            Look::TimeSeries,
-            "percentunit",
-            8,
-            &[
-                (&confidence, "confidence, {{decision_type}}"),
-                (&uncertainty, "uncertainty, {{decision_type}}"),
-            ],
-        ),
-    ]
-}
-
-fn stages() -> Vec<Panel> {
-    let share = |family: &str| {
-        format!(
-            "sum(rate({family}_sum{{$}}[@])) / sum(rate(tiny_dancer_routing_latency_seconds_count{{$}}[@]))"
-        )
-    };
-    let (features, inference) = (
-        share("tiny_dancer_feature_engineering_duration_seconds"),
-        share("tiny_dancer_model_inference_duration_seconds"),
-    );
-    let rest = "(sum(rate(tiny_dancer_routing_latency_seconds_sum{$}[@])) \
-        - sum(rate(tiny_dancer_feature_engineering_duration_seconds_sum{$}[@])) \
-        - sum(rate(tiny_dancer_model_inference_duration_seconds_sum{$}[@]))) \
-        / sum(rate(tiny_dancer_routing_latency_seconds_count{$}[@]))";
-    vec![
-        row("Stages"),
-        panel(
-            "Where the time goes",
-            "Mean time a request in each stage. The rest is circuits, uncertainty, the decision and observers.",
-            Look::TimeSeries,
-            "s",
-            8,
-            &[(&features, "feature_engineering"), (&inference, "model_inference"), (rest, "the rest")],
-        )
-        .stacked("normal"),
-        panel(
-            "Feature engineering by number of candidates",
-            "P95 of checking the input and computing the features, by how many candidates the request had.",
-            Look::TimeSeries,
-            "s",
-            8,
-            &[(
-                "histogram_quantile(0.95, sum by (le, batch_size) (rate(tiny_dancer_feature_engineering_duration_seconds_bucket{$}[@])))",
-                "{{batch_size}}",
-            )],
-        ),
-        panel(
-            "Model inference",
-            "P50 and P95 of the per-candidate pass and the joint pass of a request.",
-            Look::TimeSeries,
-            "s",
-            8,
-            &[
-                (
-                    "histogram_quantile(0.5, sum by (le) (rate(tiny_dancer_model_inference_duration_seconds_bucket{$}[@])))",
-                    "P50",
-                ),
-                (
-                    "histogram_quantile(0.95, sum by (le) (rate(tiny_dancer_model_inference_duration_seconds_bucket{$}[@])))",
-                    "P95",
-                ),
-            ],
-        ),
-    ]
-}
-
-fn circuits() -> Vec<Panel> {
-    vec![
-        row("Circuits and model"),
-        panel(
-            "Circuits over time",
-            "The worst state of each circuit. Open: requests go to the powerful model; half-open: some are sent as probes.",
-            Look::StateTimeline,
-            "none",
-            8,
-            &[("max by (circuit) (tiny_dancer_circuit_breaker_state{$})", "{{circuit}}")],
-        )
-        .thresholds(&[(0.0, "green"), (1.0, "orange"), (2.0, "red")]),
-        panel(
-            "Transitions",
-            "Changes of state within the range of a rate, by circuit and new state.",
-            Look::TimeSeries,
-            "short",
-            8,
-            &[(
-                "sum by (circuit, to) (increase(tiny_dancer_circuit_breaker_transitions_total{$}[@]))",
-                "{{circuit}} to {{to}}",
-            )],
-        ),
-        panel(
-            "Models and reloads",
-            "Instances by the version of the model that they loaded last, and reloads within the range of a rate.",
-            Look::TimeSeries,
-            "short",
-            8,
-            &[
-                ("count by (version) (tiny_dancer_model_info{$})", "{{version}}"),
-                ("sum by (result) (increase(tiny_dancer_model_reloads_total{$}[@]))", "reload {{result}}"),
-            ],
-        ),
-        panel(
-            "Failed reloads",
-            "Instances whose last reload failed: the model from before it serves. An alert fires from one on.",
-            Look::TimeSeries,
-            "short",
-            8,
-            &[("sum(1 - tiny_dancer_model_last_reload_successful{$})", "failed")],
-        ),
-        panel(
-            "Age of the model",
-            "The time since each instance last loaded a model successfully.",
-            Look::TimeSeries,
-            "s",
-            8,
-            &[(
-                "max by (instance) (time() - tiny_dancer_model_last_reload_timestamp_seconds{$})",
-                "{{instance}}",
-            )],
-        ),
-        panel(
-            "Builds",
-            "Instances by the version and the revision of the library, and by their vector instructions.",
-            Look::TimeSeries,
-            "short",
-            8,
-            &[(
-                "count by (version, revision, kernel) (tiny_dancer_build_info{$})",
-                "{{version}} {{revision}} {{kernel}}",
-            )],
-        ),
-    ]
-}
-
-fn traces() -> Vec<Panel> {
-    vec![
-        row("Traces: needs a tracing system"),
-        panel(
-            "Spans by result",
-            "Spans a second. Flushed: the collector accepted them. Failed: it refused them, or their export failed. Dropped: the queue had no slot.",
-            Look::TimeSeries,
-            "short",
-            12,
-            &[("sum by (result) (rate(tiny_dancer_spans_total{$}[@]))", "{{result}}")],
-        )
-        .stacked("normal"),
-        panel(
-            "Spans that never arrived",
-            "The share of spans that were dropped or failed: traces are incomplete. The line is the alert's: 1%.",
-            Look::TimeSeries,
-            "percentunit",
-            12,
-            &[(
-                r#"sum(rate(tiny_dancer_spans_total{result=~"dropped|failed",$}[@])) / sum(rate(tiny_dancer_spans_total{$}[@]))"#,
-                "lost",
-            )],
-        )
-        .thresholds(&[(0.01, "red")]),
-    ]
-}
-
-fn promise_and_cost() -> Vec<Panel> {
-    vec![
-        row("Promise and cost: needs a promised risk, and prices"),
-        panel(
-            "Promise against observed failures",
-            "The promised largest share of insufficient answers of the lightweight model, and the reported share.",
-            Look::TimeSeries,
-            "percentunit",
-            6,
-            &[
-                ("max(tiny_dancer_promised_alpha{$})", "promised"),
-                ("max(tiny_dancer_promise_insufficient_ratio{$})", "reported"),
-            ],
-        ),
-        panel(
-            "Evidence against the promise",
-            "1 is none; 1/delta, 20 for a delta of 0.05, refutes the promise. Broken stays 1 until a reset, or a reload that changes the model or its thresholds.",
-            Look::TimeSeries,
-            "short",
-            6,
-            &[
-                ("max(tiny_dancer_promise_evidence{$})", "evidence"),
-                ("max(tiny_dancer_promise_broken{$})", "broken"),
-            ],
-        ),
-        panel(
-            "Cost an hour",
-            "In your currency: what was paid, by model, and what it would have cost had all gone to the powerful one.",
-            Look::TimeSeries,
-            "short",
-            6,
-            &[
-                ("3600 * sum by (model_type) (rate(tiny_dancer_cost_total{$}[@]))", "{{model_type}}"),
-                ("3600 * sum(rate(tiny_dancer_baseline_cost_total{$}[@]))", "all powerful"),
-            ],
-        ),
-        panel(
-            "Savings an hour",
-            "In your currency. Below 0 routing costs more than it saves: many lightweight answers had to be repeated.",
-            Look::TimeSeries,
-            "short",
-            6,
-            &[(
-                "3600 * (sum(rate(tiny_dancer_baseline_cost_total{$}[@])) - sum(rate(tiny_dancer_cost_total{$}[@])))",
-                "saved",
-            )],
-        ),
-    ]
-}
-
-/// Name, colour, PromQL, title.
-fn annotations() -> Vec<(&'static str, &'static str, String, &'static str)> {
-    vec![
-        (
-            "Circuit changes",
-            "orange",
-            expanded(
-                "sum by (circuit, to) (increase(tiny_dancer_circuit_breaker_transitions_total{$}[1m])) > 0",
-            ),
-            "{{circuit}} circuit to {{to}}",
-        ),
-        (
-            "Reloads",
-            "blue",
-            expanded("sum by (result) (increase(tiny_dancer_model_reloads_total{$}[1m])) > 0"),
-            "model reload: {{result}}",
-        ),
-    ]
+    /// Series whose name means something keep their colour.
+    fn coloured(self, colours: &[(&str, &str)]) -> Self {
+        colours.iter().fold(self, |panel, (name, colour)| {
+            panel.with(name, &[("color", json!({ "fixedColor": colour, "mode": "fixed" }))])
+        })
+    }
 }
 
 fn datasource() -> Value {
     json!({ "type": "prometheus", "uid": "${datasource}" })
+}
+
+/// A link to the section of the guide with this heading.
+fn link(heading: &str) -> Value {
+    json!({
+        "asDropdown": false, "icon": "doc", "includeVars": false, "keepTime": false, "tags": [], "targetBlank": true,
+        "title": format!("Guide: {heading}"), "tooltip": "", "type": "link",
+        "url": format!("{}#{}", alerts::url(), anchor(heading)),
+    })
+}
+
+/// GitHub's anchor of a heading: lower case, without punctuation, hyphens for spaces.
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|&c| c.is_alphanumeric() || " -_".contains(c));
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
+
+/// A variable with the values of a label of its name.
+fn variable(name: &str, label: &str, selector: &str, all: Option<&str>) -> Value {
+    let mut variable = json!({
+        "current": { "selected": true, "text": "All", "value": "$__all" },
+        "datasource": datasource(), "includeAll": true, "label": label, "multi": true, "name": name,
+        "query": format!("label_values(tiny_dancer_build_info{selector}, {name})"),
+        "refresh": 2, "sort": 1, "type": "query",
+    });
+    // Without a value, Grafana lists all values.
+    if let Some(all) = all {
+        variable["allValue"] = json!(all);
+    }
+    variable
 }
 
 fn dashboard() -> Value {
@@ -584,21 +384,21 @@ fn dashboard() -> Value {
         .collect();
     json!({
         "annotations": { "list": annotations },
-        "description": "What the Tiny Dancer router decides, how fast, how certain, and at what cost. Generated: change crates/tiny-dancer-metrics/tests/it/dashboard.rs, then run cargo xtask codegen.",
+        "description": "What the Tiny Dancer router decides, how fast, how certain, and at what cost. Generated: change crates/tiny-dancer-metrics/tests/it/dashboard/panels.rs, then run cargo xtask codegen.",
         "editable": true,
         "graphTooltip": 1,
+        "links": [
+            link("What the numbers mean"), link("Alerts"), link("Troubleshooting"),
+        ],
         "panels": placed(),
         "refresh": "30s",
         "schemaVersion": 39,
         "tags": ["tiny-dancer"],
         "templating": { "list": [
             { "label": "Data source", "name": "datasource", "query": "prometheus", "type": "datasource" },
-            {
-                "allValue": ".*", "current": { "selected": true, "text": "All", "value": "$__all" },
-                "datasource": datasource(), "includeAll": true, "label": "Instance", "multi": true,
-                "name": "instance", "query": "label_values(tiny_dancer_requests_in_flight, instance)",
-                "refresh": 2, "sort": 1, "type": "query",
-            },
+            variable("job", "Job", "", None),
+            variable("instance", "Instance", r#"{job=~"$job"}"#, Some(".*")),
+            variable("router", "Router", r#"{job=~"$job",instance=~"$instance"}"#, Some(".*")),
         ] },
         "time": { "from": "now-1h", "to": "now" },
         "timezone": "browser",
@@ -609,14 +409,20 @@ fn dashboard() -> Value {
 
 /// The panels with their places, from left to right and from top to bottom.
 fn placed() -> Vec<Value> {
-    let (mut x, mut y, mut height) = (0, 0, 0);
+    let (mut x, mut y, mut height, mut section) = (0, 0, 0, "");
     let mut placed = Vec::new();
-    for (id, panel) in (1..).zip(panels()) {
+    for (id, mut panel) in (1..).zip(panels()) {
         let this = match panel.look {
             Look::Row => 1,
             Look::Stat => 4,
-            Look::Heatmap | Look::StateTimeline | Look::TimeSeries => 8,
+            Look::Table => 6,
+            Look::Heatmap | Look::StateTimeline | Look::TimeSeries => 9,
         };
+        if panel.look == Look::Row {
+            section = panel.sections[0];
+        } else {
+            panel.sections.push(section);
+        }
         if panel.look == Look::Row || x + panel.width > 24 {
             (x, y) = (0, y + height);
         }
@@ -635,13 +441,15 @@ fn written(panel: &Panel, id: u64, place: &Value) -> Value {
         });
     }
     let targets: Vec<_> =
-        panel.queries.iter().zip("ABC".chars()).map(|(query, id)| target(panel, query, id)).collect();
-    json!({
+        panel.queries.iter().zip("ABCDE".chars()).map(|(query, id)| target(panel, query, id)).collect();
+    let links: Vec<_> = panel.sections.iter().map(|section| link(section)).collect();
+    let mut written = json!({
         "datasource": datasource(),
         "description": panel.description,
-        "fieldConfig": { "defaults": defaults(panel), "overrides": [] },
+        "fieldConfig": { "defaults": defaults(panel), "overrides": panel.overrides },
         "gridPos": place,
         "id": id,
+        "links": links,
         "options": options(panel),
         "targets": targets,
         "title": panel.title,
@@ -650,19 +458,37 @@ fn written(panel: &Panel, id: u64, place: &Value) -> Value {
             Look::Row => "row",
             Look::Stat => "stat",
             Look::StateTimeline => "state-timeline",
+            Look::Table => "table",
             Look::TimeSeries => "timeseries",
         },
-    })
+    });
+    if panel.look == Look::Table {
+        // One table of all queries, with a row for each combination of labels.
+        let hidden: serde_json::Map<_, _> =
+            panel.hidden.iter().map(|&name| (name.to_owned(), json!(true))).collect();
+        written["transformations"] = json!([
+            { "id": "merge", "options": {} },
+            { "id": "organize", "options": { "excludeByName": hidden } },
+        ]);
+    }
+    written
 }
 
 fn target(panel: &Panel, (query, legend): &(String, &str), id: char) -> Value {
+    let is_table = panel.look == Look::Table;
     json!({
         "datasource": datasource(),
         "editorMode": "code",
+        "exemplar": panel.exemplars,
         "expr": query,
-        "format": if panel.look == Look::Heatmap { "heatmap" } else { "time_series" },
+        "format": match panel.look {
+            Look::Heatmap => "heatmap",
+            Look::Table => "table",
+            _ => "time_series",
+        },
+        "instant": is_table,
         "legendFormat": legend,
-        "range": true,
+        "range": !is_table,
         "refId": id,
     })
 }
@@ -671,38 +497,46 @@ fn defaults(panel: &Panel) -> Value {
     let is_line = panel.look == Look::TimeSeries;
     let mut steps = vec![json!({ "color": if is_line { "transparent" } else { "green" }, "value": null })];
     steps.extend(panel.thresholds.iter().map(|(value, colour)| json!({ "color": colour, "value": value })));
-    let is_state = panel.queries.iter().any(|(query, _)| query.contains("circuit_breaker_state"));
-    let states = [("closed", "green"), ("half-open", "orange"), ("open", "red")];
     let states: serde_json::Map<String, Value> = (0..)
-        .zip(states)
-        .map(|(value, (name, colour))| {
-            (format!("{value}"), json!({ "color": colour, "index": value, "text": name }))
+        .zip(panel.states)
+        .map(|(value, (text, colour))| {
+            (format!("{value}"), json!({ "color": colour, "index": value, "text": text }))
         })
         .collect();
+    let scale =
+        if panel.is_logarithmic { json!({ "log": 10, "type": "log" }) } else { json!({ "type": "linear" }) };
     let custom = match panel.look {
         Look::TimeSeries => json!({
             "drawStyle": "line",
             "fillOpacity": if panel.stacking == "none" { 10 } else { 40 },
             "lineWidth": 1,
+            "scaleDistribution": scale,
             "showPoints": "never",
             "stacking": { "group": "A", "mode": panel.stacking },
             "thresholdsStyle": { "mode": if panel.thresholds.is_empty() { "off" } else { "line" } },
         }),
         Look::StateTimeline => json!({ "fillOpacity": 80, "lineWidth": 0 }),
+        Look::Table => json!({ "align": "auto", "cellOptions": { "type": "auto" }, "inspect": false }),
         Look::Heatmap | Look::Row | Look::Stat => json!({}),
     };
-    json!({
+    let mut defaults = json!({
         "color": { "mode": if is_line { "palette-classic" } else { "thresholds" } },
         "custom": custom,
-        "mappings": if is_state { json!([{ "options": states, "type": "value" }]) } else { json!([]) },
+        "mappings": if states.is_empty() { json!([]) } else { json!([{ "options": states, "type": "value" }]) },
+        "noValue": panel.without_data,
         "thresholds": { "mode": "absolute", "steps": steps },
         "unit": panel.unit,
-    })
+    });
+    // A logarithmic axis has no 0.
+    if is_line && !panel.is_signed && !panel.is_logarithmic {
+        defaults["min"] = json!(0);
+    }
+    defaults
 }
 
 fn options(panel: &Panel) -> Value {
     let tooltip = json!({ "mode": "multi", "sort": "desc" });
-    let legend = json!({ "calcs": [], "displayMode": "list", "placement": "bottom", "showLegend": true });
+    let legend = |calcs: &[&str], mode| json!({ "calcs": calcs, "displayMode": mode, "placement": "bottom", "showLegend": true });
     match panel.look {
         Look::Row => json!({}),
         Look::Heatmap => json!({
@@ -718,8 +552,8 @@ fn options(panel: &Panel) -> Value {
             "yAxis": { "axisPlacement": "left", "reverse": false, "unit": panel.unit },
         }),
         Look::Stat => json!({
-            "colorMode": if panel.thresholds.is_empty() { "none" } else { "value" },
-            "graphMode": "area",
+            "colorMode": if panel.thresholds.is_empty() && panel.states.is_empty() { "none" } else { "value" },
+            "graphMode": if panel.states.is_empty() { "area" } else { "none" },
             "justifyMode": "auto",
             "orientation": "auto",
             "reduceOptions": { "calcs": ["lastNotNull"], "fields": "", "values": false },
@@ -728,8 +562,12 @@ fn options(panel: &Panel) -> Value {
             "wideLayout": true,
         }),
         Look::StateTimeline => json!({
-            "alignValue": "left", "legend": legend, "mergeValues": true, "rowHeight": 0.8, "showValue": "auto", "tooltip": tooltip,
+            "alignValue": "left", "legend": legend(&[], "list"), "mergeValues": true, "rowHeight": 0.8, "showValue": "auto",
+            "tooltip": tooltip,
         }),
-        Look::TimeSeries => json!({ "legend": legend, "tooltip": tooltip }),
+        Look::Table => json!({ "cellHeight": "sm", "frameIndex": 0, "showHeader": true }),
+        Look::TimeSeries => {
+            json!({ "legend": legend(&["mean", "max", "lastNotNull"], "table"), "tooltip": tooltip })
+        }
     }
 }

@@ -81,12 +81,16 @@ fn stored_in_the_guide(marks: [&str; 2], text: &str) -> String {
     /// Tests that run at the same time write different parts of one file.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let guide =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(GUIDE)).unwrap();
+    let guide = read(GUIDE);
     let (head, rest) = guide.split_once(marks[0]).unwrap();
     let (_, tail) = rest.split_once(marks[1]).unwrap();
     stored(GUIDE, &[head, marks[0], text, marks[1], tail].concat());
     [head, tail].concat()
+}
+
+/// The text of a file of the repository.
+fn read(file: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file)).unwrap()
 }
 
 /// Fails if a file of the repository differs from `text`. With `BLESS` set, writes it.

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use tiny_dancer_metrics::catalogue::{CATALOGUE, Family, Kind};
 
-/// The labels that Prometheus adds to every series, and the one that names a router.
-const ADDED: &[&str] = &["instance", "job", "router"];
+/// The labels that Prometheus adds to every series, the one that names a router, and the one of Prometheus' own `ALERTS`.
+const ADDED: &[&str] = &["alertname", "instance", "job", "router"];
 
 /// The families that a query names.
 ///
@@ -29,8 +29,9 @@ pub(crate) fn families(query: &str) -> BTreeSet<&'static str> {
         let has = |name: &&str| {
             family(name).is_some_and(|family| family.labels.iter().any(|known| known.name == label))
         };
+        let is_made = query.contains(&format!(r#", "{label}", "$1", "#));
         assert!(
-            label == "le" || ADDED.contains(&&*label) || named.iter().any(has),
+            is_made || label == "le" || ADDED.contains(&&*label) || named.iter().any(has),
             "nothing has the label {label}: {query}"
         );
     }

@@ -123,6 +123,26 @@ const BURNS: [Burn; 3] = [
     },
 ];
 
+/// What an objective allows.
+pub(crate) struct Budget {
+    /// The name of the recordings of the bad share, which a window completes.
+    pub(crate) bad: &'static str,
+    /// The share of requests that may be bad.
+    pub(crate) share: f64,
+}
+
+/// The budgets of failures and of slow requests.
+pub(crate) fn budgets() -> [Budget; OBJECTIVES.len()] {
+    OBJECTIVES.map(|objective| Budget { bad: objective.bad, share: objective.budget() })
+}
+
+impl Objective {
+    /// Rounded, since a difference of floats has more digits than it is worth.
+    fn budget(&self) -> f64 {
+        ((100.0 - self.percent) * 1e4).round() / 1e6
+    }
+}
+
 /// All recording rules.
 pub(super) fn recordings() -> Vec<Recording> {
     let mut recordings = Vec::new();
@@ -165,8 +185,7 @@ fn alert(objective: &Objective, name: &'static str, burn: &Burn) -> Alert {
     let Burn { rate, long, short, hold, severity, .. } = *burn;
     let Objective { percent, bad, runbook, .. } = *objective;
     let [do_well, do_that, does_that] = objective.does.map(|does| does.replace('%', &longest()));
-    // Rounded, since a difference of floats has more digits than it is worth.
-    let budget = ((100.0 - percent) * 1e4).round() / 1e6;
+    let budget = objective.budget();
     let limit = (rate * budget * 1e8).round() / 1e6;
     let case = |&(story, stretches, at): &Story| Case {
         story: story.replace('$', &does_that).leak(),
