@@ -79,6 +79,7 @@ fn check_rules(promtool: &Path, folder: &Path) -> Result<()> {
         ["check", "config", "prometheus.yml"],
         ["check", "rules", "tiny-dancer.rules.yml"],
         ["test", "rules", "tiny-dancer.test.yml"],
+        ["test", "rules", "tiny-dancer.slow.test.yml"],
     ];
     for task in tasks {
         output(Command::new(promtool).args(task).current_dir(folder))?;
