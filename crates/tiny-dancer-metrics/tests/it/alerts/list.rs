@@ -46,6 +46,57 @@ const REQUESTS: &[Alert] = &[
         }],
     },
     Alert {
+        name: "TinyDancerCircuitOpened",
+        // A circuit that stays open opens again after each failed probe, so closings are counted.
+        expr: "round(sum by (job, instance, router, circuit) \
+                (increase(tiny_dancer_circuit_breaker_transitions_total{to=\"closed\"}[30m]))) > 0",
+        hold: "0m",
+        severity: "warning",
+        when: "a circuit opened and closed again within 30m",
+        summary: "The {{ $labels.circuit }} circuit of {{ $labels.instance }} was open",
+        description: "The circuit opened, its probes succeeded, and it closed. It may be closed at each scrape, so that its \
+                state shows nothing.",
+        runbook: "Nothing has to be done now. Look for the cause at the time of the transitions, which the dashboard marks: \
+                for circuit `lightweight` the status of the called model, for circuit `inference` the `ERROR` lines. If it \
+                recurs, [TinyDancerCircuitFlapping](#tinydancercircuitflapping) fires.",
+        labels: &[("circuit", "lightweight"), ("instance", "a:1"), ("job", "j")],
+        fires: &[Case {
+            story: "closed at each scrape, but open between two of them",
+            series: &[
+                (r#"tiny_dancer_circuit_breaker_state{circuit="lightweight",@}"#, "0+0x80"),
+                (
+                    r#"tiny_dancer_circuit_breaker_transitions_total{circuit="lightweight",to="closed",@}"#,
+                    "0+0x8 1+0x70",
+                ),
+            ],
+            at: "4m",
+        }],
+        silent: &[
+            Case {
+                story: "open, with probes that fail",
+                series: &[
+                    (
+                        r#"tiny_dancer_circuit_breaker_transitions_total{circuit="lightweight",to="open",@}"#,
+                        "0+1x80",
+                    ),
+                    (
+                        r#"tiny_dancer_circuit_breaker_transitions_total{circuit="lightweight",to="closed",@}"#,
+                        "0+0x80",
+                    ),
+                ],
+                at: "15m",
+            },
+            Case {
+                story: "open half an hour ago",
+                series: &[(
+                    r#"tiny_dancer_circuit_breaker_transitions_total{circuit="lightweight",to="closed",@}"#,
+                    "5+0x8 6+0x150",
+                )],
+                at: "36m",
+            },
+        ],
+    },
+    Alert {
         name: "TinyDancerCircuitFlapping",
         // A circuit that stays open opens again after each failed probe, so closings are counted. Extrapolation makes
         // an increase a little more than a whole number.
