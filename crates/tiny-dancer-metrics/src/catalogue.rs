@@ -174,6 +174,7 @@ pub const CATALOGUE: &[Family] = &[
     BUILD_INFO,
     REQUESTS_IN_FLIGHT,
     PROMISED_ALPHA,
+    PROMISED_DELTA,
     PROMISE_INSUFFICIENT_RATIO,
     PROMISE_EVIDENCE,
     PROMISE_BROKEN,
@@ -394,6 +395,15 @@ pub(crate) const PROMISED_ALPHA: Family = Family {
     kind: Kind::Gauge,
     unit: Unit::Probability,
     help: "The promised largest share of insufficient answers of the lightweight model; of several promises, that of the worst.",
+    labels: &[],
+    presence: Presence::WithPromise,
+};
+
+pub(crate) const PROMISED_DELTA: Family = Family {
+    name: "tiny_dancer_promised_delta",
+    kind: Kind::Gauge,
+    unit: Unit::Probability,
+    help: "The allowed probability that the promise does not hold: evidence of 1/delta refutes it; of several promises, that of the worst.",
     labels: &[],
     presence: Presence::WithPromise,
 };

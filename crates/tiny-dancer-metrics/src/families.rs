@@ -3,8 +3,8 @@
 use crate::catalogue::{
     BASELINE_COST, BUILD_INFO, CATALOGUE, CIRCUIT_BREAKER_STATE, COST, Family, Kind, MODEL_INFO,
     MODEL_LAST_RELOAD_SUCCESSFUL, MODEL_LAST_RELOAD_TIMESTAMP, OUTCOMES, PROMISE_BROKEN, PROMISE_EVIDENCE,
-    PROMISE_INSUFFICIENT_RATIO, PROMISED_ALPHA, Presence, REQUESTS_IN_FLIGHT, ROUTING_DECISIONS, SpanResult,
-    Unit,
+    PROMISE_INSUFFICIENT_RATIO, PROMISED_ALPHA, PROMISED_DELTA, Presence, REQUESTS_IN_FLIGHT,
+    ROUTING_DECISIONS, SpanResult, Unit,
 };
 use crate::config::{MetricsConfig, Prices};
 use crate::distribution::Distributions;
@@ -312,6 +312,8 @@ impl OneFamily {
         let value = |promise: PromiseState| {
             if is(PROMISED_ALPHA) {
                 promise.alpha
+            } else if is(PROMISED_DELTA) {
+                promise.delta
             } else if is(PROMISE_INSUFFICIENT_RATIO) {
                 promise.insufficient as f64 / promise.reported.max(1) as f64
             } else if is(PROMISE_EVIDENCE) {

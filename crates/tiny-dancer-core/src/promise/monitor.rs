@@ -59,6 +59,8 @@ pub struct PromiseMonitor {
 pub struct PromiseState {
     /// The promised share.
     pub alpha: f64,
+    /// The allowed probability that the promise does not hold.
+    pub delta: f64,
     /// The number of answers of the lightweight model that were reported as sufficient or insufficient.
     pub reported: u64,
     /// The number of insufficient ones among them.
@@ -108,6 +110,7 @@ impl PromiseMonitor {
     pub fn state(&self) -> PromiseState {
         PromiseState {
             alpha: self.alpha,
+            delta: self.limit.recip(),
             reported: self.reported,
             insufficient: self.insufficient,
             evidence: self.evidence(),

@@ -1,7 +1,7 @@
 use super::*;
 
 fn promise(evidence: f64, broken: bool) -> PromiseState {
-    PromiseState { alpha: 0.1, reported: 10, insufficient: 3, evidence, broken }
+    PromiseState { alpha: 0.1, delta: 0.05, reported: 10, insufficient: 3, evidence, broken }
 }
 
 #[test]

@@ -65,6 +65,7 @@ const DESIGN: &[Designed] = &[
     ("model_info", "gauge", &[("version", &[])]),
     ("requests_in_flight", "gauge", &[]),
     ("promised_alpha", "gauge", &[]),
+    ("promised_delta", "gauge", &[]),
     ("promise_insufficient_ratio", "gauge", &[]),
     ("promise_evidence", "gauge", &[]),
     ("promise_broken", "gauge", &[]),

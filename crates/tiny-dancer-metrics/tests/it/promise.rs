@@ -20,6 +20,7 @@ fn failures_are_shown_against_the_promise() {
     }
     let promise = router.promise().unwrap();
     assert_eq!(shown(&metrics), [0.1, 0.25, promise.evidence, 0.0]);
+    assert_eq!(scrape(&metrics).value("tiny_dancer_promised_delta"), 0.05);
 }
 
 #[test]

@@ -582,12 +582,15 @@ fn promise() -> Vec<Panel> {
         ),
         of(
             "Evidence against the promise",
-            "1 is none; 1/delta refutes the promise. The line, at 20, is that of a delta of 0.05: no metric has delta, so another one has another line.",
+            "Evidence over 1/delta, which refutes the promise: 1 is the limit, delta is none.",
             Look::TimeSeries,
             "none",
-            &[("max by (job, instance, router) (tiny_dancer_promise_evidence{$})", ROUTER)],
+            &[(
+                "max by (job, instance, router) (tiny_dancer_promise_evidence{$} * tiny_dancer_promised_delta{$})",
+                ROUTER,
+            )],
         )
-        .thresholds(&[(20.0, "red")])
+        .thresholds(&[(1.0, "red")])
         .logarithmic(),
         of(
             "Promises over time",
