@@ -71,8 +71,7 @@ fn take(workspace: &Workspace, folder: &Path, picture: &Path) -> Result<()> {
 
 /// The trace of an exemplar of the latency.
 fn exemplar(exposition: &str) -> Result<String> {
-    let buckets =
-        exposition.lines().filter(|line| line.starts_with("tiny_dancer_routing_latency_seconds_bucket"));
+    let buckets = exposition.lines().filter(|line| line.contains("_bucket{"));
     let mut traces = buckets.filter_map(|line| line.split_once("trace_id=\"")?.1.split_once('"'));
     Ok(traces.next().context("no bucket has an exemplar")?.0.to_owned())
 }

@@ -91,7 +91,7 @@ fn in_text(file: &str, text: &str, here: &str) -> Vec<(usize, String)> {
             findings.push((number, format!("{word}: do it, or open an issue")));
         }
         let prose = line.to_ascii_lowercase();
-        if is_prose(extension, line)
+        if is_prose(file, line)
             && let Some(word) = RIDDLES.iter().find(|word| has_word(&prose, word))
         {
             findings.push((number, format!("{word}: say it plainly, and name what acts")));
@@ -133,11 +133,12 @@ fn at_the_seam(file: &str, source: &str) -> Vec<(usize, String)> {
     findings
 }
 
-/// Whether a line is of a document or a comment.
-fn is_prose(extension: &str, line: &str) -> bool {
+/// Whether a line is of a document or a comment. All files under `docs` are read by people, such as alerts and dashboards.
+fn is_prose(file: &str, line: &str) -> bool {
     let line = line.trim_start();
-    match extension {
+    match extension(file) {
         "md" => true,
+        _ if file.starts_with("docs/") => true,
         "js" | "mjs" | "rs" | "ts" => line.starts_with("//"),
         "py" | "sh" | "toml" | "yml" => line.starts_with('#'),
         _ => false,

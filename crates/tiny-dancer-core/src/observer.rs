@@ -117,8 +117,7 @@ pub trait Observer: Send + Sync + 'static {
     /// The request's span, if the observer records one. Called once, right before the decision or the error. A tuple returns
     /// the first span of its members.
     ///
-    /// The ids are in the following events of the request, so that metrics can name an exemplar without a dependency on
-    /// tracing.
+    /// The ids are in the following events of the request, so that another observer can refer to the span.
     #[inline]
     fn span(&self, request: &Self::Request) -> Option<SpanIds> {
         let _ = request;

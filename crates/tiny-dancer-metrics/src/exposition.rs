@@ -143,13 +143,13 @@ pub(crate) fn describe(name: &'static str, details: impl FnOnce() -> Details) {
 
 /// A registry's families, and the details of ours among them.
 #[derive(Debug)]
-pub(crate) struct Snapshot {
-    pub(crate) families: Vec<MetricFamily>,
+struct Snapshot {
+    families: Vec<MetricFamily>,
     details: DetailsByName,
 }
 
 impl Snapshot {
-    pub(crate) fn of(registry: &Registry) -> Self {
+    fn of(registry: &Registry) -> Self {
         COLLECTED.set(Some(HashMap::new()));
         let families = registry.gather();
         let details = COLLECTED.take().unwrap_or_default();
@@ -157,7 +157,7 @@ impl Snapshot {
     }
 
     /// The details of a family's series. A registry may put a prefix before the names of its families.
-    pub(crate) fn details(&self, family: &MetricFamily) -> &[Details] {
+    fn details(&self, family: &MetricFamily) -> &[Details] {
         let found = self.details.get(family.name()).or_else(|| {
             let is_suffix =
                 |own: &&str| family.name().strip_suffix(*own).is_some_and(|prefix| prefix.ends_with('_'));
@@ -168,7 +168,7 @@ impl Snapshot {
 }
 
 /// The details of a series. A registry may add labels to those that its collectors have.
-pub(crate) fn of_series<'a>(details: &'a [Details], series: &Metric) -> Option<&'a Details> {
+fn of_series<'a>(details: &'a [Details], series: &Metric) -> Option<&'a Details> {
     let has = |(name, value): &(String, String)| {
         series.get_label().iter().any(|pair| pair.name() == name && pair.value() == value)
     };

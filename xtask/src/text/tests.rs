@@ -36,9 +36,14 @@ fn postponed_work_is_found_in_files_that_people_write() {
 #[test]
 fn riddles_are_found_in_comments_and_documents() {
     for word in RIDDLES {
-        for (file, comment) in
-            [("a.rs", "    /// "), ("a.md", ""), ("a.toml", "# "), ("a.py", "# "), ("a.mjs", "// ")]
-        {
+        for (file, comment) in [
+            ("a.rs", "/// "),
+            ("a.md", ""),
+            ("a.toml", "# "),
+            ("a.py", "# "),
+            ("a.mjs", "// "),
+            ("docs/a.json", "\""),
+        ] {
             assert_eq!(
                 lines(file, &format!("\n{comment}It is {}'s.", word.to_uppercase())),
                 [2],

@@ -121,7 +121,7 @@ impl RequestStart<'_> {
     pub const NAME: &'static str = "routing_request";
 }
 
-/// The ids of a recorded span, as OpenTelemetry's.
+/// The ids of a span that an observer records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SpanIds {
     /// The trace's id, big-endian.

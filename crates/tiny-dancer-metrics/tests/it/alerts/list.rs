@@ -2,6 +2,16 @@
 
 use super::{Alert, Case, objectives};
 
+// Series that several cases have.
+const LIGHTWEIGHT: &str =
+    r#"tiny_dancer_routing_decisions_total{model_type="lightweight",reason="confident",@}"#;
+const NO_EVIDENCE: &str =
+    r#"tiny_dancer_routing_decisions_total{model_type="powerful",reason="no_evidence",@}"#;
+const CLOSINGS: &str =
+    r#"tiny_dancer_circuit_breaker_transitions_total{circuit="lightweight",to="closed",@}"#;
+const SUFFICED: &str = r#"tiny_dancer_outcomes_total{model_type="lightweight",result="sufficed",@}"#;
+const STATE: &str = r#"tiny_dancer_circuit_breaker_state{circuit="lightweight",@}"#;
+
 const INSTANCE: &[(&str, &str)] = &[("instance", "a:1"), ("job", "j")];
 const JOB: &[(&str, &str)] = &[("job", "j")];
 
@@ -30,18 +40,12 @@ const REQUESTS: &[Alert] = &[
         labels: &[("circuit", "lightweight"), ("instance", "a:1"), ("job", "j")],
         fires: &[Case {
             story: "open, with a probe that fails",
-            series: &[(
-                r#"tiny_dancer_circuit_breaker_state{circuit="lightweight",@}"#,
-                "0+0x3 2 2 1 2 2+0x20",
-            )],
+            series: &[(STATE, "0+0x3 2 2 1 2 2+0x20")],
             at: "2m30s",
         }],
         silent: &[Case {
             story: "open for half a minute",
-            series: &[(
-                r#"tiny_dancer_circuit_breaker_state{circuit="lightweight",@}"#,
-                "0+0x3 2+0x1 0+0x20",
-            )],
+            series: &[(STATE, "0+0x3 2+0x1 0+0x20")],
             at: "1m15s",
         }],
     },
@@ -62,13 +66,7 @@ const REQUESTS: &[Alert] = &[
         labels: &[("circuit", "lightweight"), ("instance", "a:1"), ("job", "j")],
         fires: &[Case {
             story: "closed at each scrape, but open between two of them",
-            series: &[
-                (r#"tiny_dancer_circuit_breaker_state{circuit="lightweight",@}"#, "0+0x80"),
-                (
-                    r#"tiny_dancer_circuit_breaker_transitions_total{circuit="lightweight",to="closed",@}"#,
-                    "0+0x8 1+0x70",
-                ),
-            ],
+            series: &[(STATE, "0+0x80"), (CLOSINGS, "0+0x8 1+0x70")],
             at: "4m",
         }],
         silent: &[
@@ -79,21 +77,11 @@ const REQUESTS: &[Alert] = &[
                         r#"tiny_dancer_circuit_breaker_transitions_total{circuit="lightweight",to="open",@}"#,
                         "0+1x80",
                     ),
-                    (
-                        r#"tiny_dancer_circuit_breaker_transitions_total{circuit="lightweight",to="closed",@}"#,
-                        "0+0x80",
-                    ),
+                    (CLOSINGS, "0+0x80"),
                 ],
                 at: "15m",
             },
-            Case {
-                story: "open half an hour ago",
-                series: &[(
-                    r#"tiny_dancer_circuit_breaker_transitions_total{circuit="lightweight",to="closed",@}"#,
-                    "5+0x8 6+0x150",
-                )],
-                at: "36m",
-            },
+            Case { story: "open half an hour ago", series: &[(CLOSINGS, "5+0x8 6+0x150")], at: "36m" },
         ],
     },
     Alert {
@@ -116,15 +104,12 @@ const REQUESTS: &[Alert] = &[
         fires: &[Case {
             story: "closed at each scrape, but three times open between",
             series: &[
-                (r#"tiny_dancer_circuit_breaker_state{circuit="lightweight",@}"#, "0+0x80"),
+                (STATE, "0+0x80"),
                 (
                     r#"tiny_dancer_circuit_breaker_transitions_total{circuit="lightweight",to="open",@}"#,
                     "0+0x8 1+0x20 2+0x20 3+0x30",
                 ),
-                (
-                    r#"tiny_dancer_circuit_breaker_transitions_total{circuit="lightweight",to="closed",@}"#,
-                    "0+0x8 1+0x20 2+0x20 3+0x30",
-                ),
+                (CLOSINGS, "0+0x8 1+0x20 2+0x20 3+0x30"),
             ],
             at: "15m",
         }],
@@ -132,10 +117,7 @@ const REQUESTS: &[Alert] = &[
             Case {
                 // The gap makes Prometheus extrapolate to a little more than 2.
                 story: "twice open between scrapes",
-                series: &[(
-                    r#"tiny_dancer_circuit_breaker_transitions_total{circuit="lightweight",to="closed",@}"#,
-                    "5+0x39 _ 5+0x20 6+0x30 7+0x90",
-                )],
+                series: &[(CLOSINGS, "5+0x39 _ 5+0x20 6+0x30 7+0x90")],
                 at: "40m",
             },
             Case {
@@ -145,10 +127,7 @@ const REQUESTS: &[Alert] = &[
                         r#"tiny_dancer_circuit_breaker_transitions_total{circuit="lightweight",to="open",@}"#,
                         "0+1x80",
                     ),
-                    (
-                        r#"tiny_dancer_circuit_breaker_transitions_total{circuit="lightweight",to="closed",@}"#,
-                        "0+0x80",
-                    ),
+                    (CLOSINGS, "0+0x80"),
                 ],
                 at: "15m",
             },
@@ -314,45 +293,18 @@ const DECISIONS: &[Alert] = &[
         labels: INSTANCE,
         fires: &[Case {
             story: "all powerful",
-            series: &[
-                (
-                    r#"tiny_dancer_routing_decisions_total{model_type="lightweight",reason="confident",@}"#,
-                    "0+0x200",
-                ),
-                (
-                    r#"tiny_dancer_routing_decisions_total{model_type="powerful",reason="no_evidence",@}"#,
-                    "0+5x200",
-                ),
-            ],
+            series: &[(LIGHTWEIGHT, "0+0x200"), (NO_EVIDENCE, "0+5x200")],
             at: "40m",
         }],
         silent: &[
             Case {
                 story: "a trickle of lightweight",
-                series: &[
-                    (
-                        r#"tiny_dancer_routing_decisions_total{model_type="lightweight",reason="confident",@}"#,
-                        "0+1x200",
-                    ),
-                    (
-                        r#"tiny_dancer_routing_decisions_total{model_type="powerful",reason="no_evidence",@}"#,
-                        "0+500x200",
-                    ),
-                ],
+                series: &[(LIGHTWEIGHT, "0+1x200"), (NO_EVIDENCE, "0+500x200")],
                 at: "40m",
             },
             Case {
                 story: "no traffic at all",
-                series: &[
-                    (
-                        r#"tiny_dancer_routing_decisions_total{model_type="lightweight",reason="confident",@}"#,
-                        "0+0x200",
-                    ),
-                    (
-                        r#"tiny_dancer_routing_decisions_total{model_type="powerful",reason="no_evidence",@}"#,
-                        "7+0x200",
-                    ),
-                ],
+                series: &[(LIGHTWEIGHT, "0+0x200"), (NO_EVIDENCE, "7+0x200")],
                 at: "40m",
             },
         ],
@@ -375,30 +327,12 @@ const DECISIONS: &[Alert] = &[
         labels: INSTANCE,
         fires: &[Case {
             story: "95 in a hundred for an hour",
-            series: &[
-                (
-                    r#"tiny_dancer_routing_decisions_total{model_type="lightweight",reason="confident",@}"#,
-                    "0+100x80 8000+5x240",
-                ),
-                (
-                    r#"tiny_dancer_routing_decisions_total{model_type="powerful",reason="no_evidence",@}"#,
-                    "0+0x80 0+95x240",
-                ),
-            ],
+            series: &[(LIGHTWEIGHT, "0+100x80 8000+5x240"), (NO_EVIDENCE, "0+0x80 0+95x240")],
             at: "80m",
         }],
         silent: &[Case {
             story: "two in five for an hour",
-            series: &[
-                (
-                    r#"tiny_dancer_routing_decisions_total{model_type="lightweight",reason="confident",@}"#,
-                    "0+60x320",
-                ),
-                (
-                    r#"tiny_dancer_routing_decisions_total{model_type="powerful",reason="no_evidence",@}"#,
-                    "0+40x320",
-                ),
-            ],
+            series: &[(LIGHTWEIGHT, "0+60x320"), (NO_EVIDENCE, "0+40x320")],
             at: "80m",
         }],
     },
@@ -528,73 +462,28 @@ const MODEL: &[Alert] = &[
         labels: JOB,
         fires: &[Case {
             story: "the reports end, the requests go on",
-            series: &[
-                (
-                    r#"tiny_dancer_outcomes_total{model_type="lightweight",result="sufficed",@}"#,
-                    "0+10x300 3000+0x320",
-                ),
-                (
-                    r#"tiny_dancer_routing_decisions_total{model_type="lightweight",reason="confident",@}"#,
-                    "0+20x620",
-                ),
-            ],
+            series: &[(SUFFICED, "0+10x300 3000+0x320"), (LIGHTWEIGHT, "0+20x620")],
             at: "2h35m",
         }],
         silent: &[
             Case {
                 story: "the requests end, too",
-                series: &[
-                    (
-                        r#"tiny_dancer_outcomes_total{model_type="lightweight",result="sufficed",@}"#,
-                        "0+10x300 3000+0x320",
-                    ),
-                    (
-                        r#"tiny_dancer_routing_decisions_total{model_type="lightweight",reason="confident",@}"#,
-                        "0+20x300 6000+0x320",
-                    ),
-                ],
+                series: &[(SUFFICED, "0+10x300 3000+0x320"), (LIGHTWEIGHT, "0+20x300 6000+0x320")],
                 at: "2h35m",
             },
             Case {
                 story: "so few requests that none of them may be reported by chance",
-                series: &[
-                    (
-                        r#"tiny_dancer_outcomes_total{model_type="lightweight",result="sufficed",@}"#,
-                        "0+1x300 300+0x320",
-                    ),
-                    (
-                        r#"tiny_dancer_routing_decisions_total{model_type="lightweight",reason="confident",@}"#,
-                        "0+20x300 6000+1x320",
-                    ),
-                ],
+                series: &[(SUFFICED, "0+1x300 300+0x320"), (LIGHTWEIGHT, "0+20x300 6000+1x320")],
                 at: "2h35m",
             },
             Case {
                 story: "half as many as on the day before",
-                series: &[
-                    (
-                        r#"tiny_dancer_outcomes_total{model_type="lightweight",result="sufficed",@}"#,
-                        "0+10x300 3000+5x320",
-                    ),
-                    (
-                        r#"tiny_dancer_routing_decisions_total{model_type="lightweight",reason="confident",@}"#,
-                        "0+20x620",
-                    ),
-                ],
+                series: &[(SUFFICED, "0+10x300 3000+5x320"), (LIGHTWEIGHT, "0+20x620")],
                 at: "2h35m",
             },
             Case {
                 story: "never reported",
-                series: &[
-                    (
-                        r#"tiny_dancer_outcomes_total{model_type="lightweight",result="sufficed",@}"#,
-                        "0+0x620",
-                    ),
-                    (
-                        r#"tiny_dancer_routing_decisions_total{model_type="lightweight",reason="confident",@}"#,
-                        "0+20x620",
-                    ),
-                ],
+                series: &[(SUFFICED, "0+0x620"), (LIGHTWEIGHT, "0+20x620")],
                 at: "2h35m",
             },
         ],

@@ -61,7 +61,7 @@ fn traffic_at_a_glance() -> Vec<Panel> {
         .section("TinyDancerTargetDown"),
         stat(
             "Alerts",
-            "Alerts of the selected jobs that fire, whatever their severity.",
+            "Alerts of the selected jobs that fire, of any severity.",
             "none",
             (r#"count(ALERTS{alertname=~"TinyDancer.+",alertstate="firing",&})"#, ""),
         )
