@@ -156,15 +156,16 @@ impl Snapshot {
         Self { families, details }
     }
 
-    /// The details of a family's series. A registry may put a prefix before the names of its families.
+    /// The details of a family's series.
     fn details(&self, family: &MetricFamily) -> &[Details] {
-        let found = self.details.get(family.name()).or_else(|| {
-            let is_suffix =
-                |own: &&str| family.name().strip_suffix(*own).is_some_and(|prefix| prefix.ends_with('_'));
-            self.details.iter().find(|(own, _)| is_suffix(own)).map(|(_, details)| details)
-        });
-        found.map_or(&[], Vec::as_slice)
+        let found = self.details.iter().find(|(name, _)| is_named(family, name));
+        found.map_or(&[], |(_, details)| details)
     }
+}
+
+/// Whether a family has this name. A registry may put a prefix before the names of its families.
+pub(crate) fn is_named(family: &MetricFamily, name: &str) -> bool {
+    family.name().strip_suffix(name).is_some_and(|prefix| prefix.is_empty() || prefix.ends_with('_'))
 }
 
 /// The details of a series. A registry may add labels to those that its collectors have.

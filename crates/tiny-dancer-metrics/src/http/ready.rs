@@ -21,7 +21,7 @@ impl Readiness {
     /// Reads the families of all collectors in the registry.
     pub fn of(registry: &Registry) -> Self {
         let families = registry.gather();
-        let family = |name| families.iter().find(|family| family.name() == name);
+        let family = |name| families.iter().find(|family| exposition::is_named(family, name));
         // Each collector has one series of either family, but the second only while it has a router.
         let inference = (CIRCUIT_BREAKER_STATE.labels[0].name, Circuit::Inference.name());
         let states = family(CIRCUIT_BREAKER_STATE.name).map_or_else(Vec::new, |family| {

@@ -185,6 +185,15 @@ fn a_program_is_ready_while_it_has_a_model_and_its_inference_circuit_is_not_open
 }
 
 #[test]
+fn routers_are_ready_in_a_registry_with_a_prefix_too() {
+    let registry = Registry::new_custom(Some("shop".to_owned()), None).unwrap();
+    let metrics = MetricsCollector::with_registry(&registry).unwrap();
+    assert!(!http::Readiness::of(&registry).is_ready());
+    let _router = router(metrics);
+    assert!(http::Readiness::of(&registry).is_ready());
+}
+
+#[test]
 fn all_routers_of_a_registry_must_be_ready() {
     let registry = Registry::new();
     let of = |name| MetricsCollector::with_const_labels(&registry, &[("router", name)]).unwrap();
