@@ -378,7 +378,7 @@ fn one_trace(collector: Option<&Collector>, external: Option<&str>) {
         let child = |stage: Stage| {
             spans.iter().any(|span| span.parent_span_id == root.span_id && span.name == stage.name())
         };
-        root.name == RequestStart::NAME && Stage::ALL.into_iter().all(child)
+        root.name == RequestStart::NAME && Stage::ROUTING.into_iter().all(child)
     };
     match spans.iter().find(whole) {
         Some(root) => print!("{}", tree(&spans, root)),

@@ -280,7 +280,7 @@ impl Observer for MetricsCollector {
         let (shard, distributions) = (&*request.writer, &self.families.distributions);
         match event.stage {
             Stage::FeatureEngineering => {
-                let size = BatchSize::of(event.candidates) as usize;
+                let size = BatchSize::of(event.report.items) as usize;
                 let distribution = &distributions.feature_engineering;
                 distribution.observe(shard, FEATURE_DURATIONS, size, event.duration);
             }

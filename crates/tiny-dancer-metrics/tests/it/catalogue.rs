@@ -15,7 +15,11 @@ const MODELS: &[&str] = &["lightweight", "powerful"];
 type Designed = (&'static str, &'static str, &'static [(&'static str, &'static [&'static str])]);
 
 const DESIGN: &[Designed] = &[
-    ("routing_latency_seconds", "histogram", &[("operation", &["route", "route_set", "route_batch"])]),
+    (
+        "routing_latency_seconds",
+        "histogram",
+        &[("operation", &["route", "route_set", "route_batch", "scope"])],
+    ),
     ("feature_engineering_duration_seconds", "histogram", &[("batch_size", BATCH_SIZES)]),
     ("model_inference_duration_seconds", "histogram", &[("model_type", &["fastgrnn"])]),
     ("routing_requests_total", "counter", &[("status", &["success", "fallback", "failure"])]),
@@ -42,6 +46,7 @@ const DESIGN: &[Designed] = &[
         &[(
             "error_type",
             &[
+                "abandoned",
                 "circuit_open",
                 "dimension_mismatch",
                 "empty_query",
