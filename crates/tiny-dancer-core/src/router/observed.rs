@@ -58,7 +58,7 @@ impl<'a, O: Observer> Observed<'a, O> {
         }
     }
 
-    /// Runs a stage of a scope. It is timed by itself, whatever the detail.
+    /// Runs a stage of a scope. It is timed by itself at each detail with stages.
     pub(super) fn outer_stage<T>(&mut self, stage: Stage, run: impl FnOnce(&mut StageReport) -> T) -> T {
         self.stage = stage;
         let is_enabled = self.detail >= Detail::Stages && self.is_enabled(None);
