@@ -22,11 +22,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tiny_dancer::observer::{RequestStart, Stage};
+use tiny_dancer::observer::{RequestStart, Stage, StageErrorKind};
 use tiny_dancer::{
     Candidate, Circuit, CircuitBreakerConfig, CircuitState, Clock, LogFormat, MetricsCollector,
     MetricsConfig, MetricsServer, ModelType, Outcome, OutcomeResult, Prices, ProcessCollector, Reason,
-    RiskBudget, Router, RouterConfig, RoutingRequest, RoutingResponse, Thresholds, TracingConfig,
+    RiskBudget, RouteError, Router, RouterConfig, RoutingRequest, RoutingResponse, Thresholds, TracingConfig,
     TracingSystem,
 };
 use tiny_dancer_examples::collector::{Collector, tree};
@@ -378,7 +378,7 @@ fn one_trace(collector: Option<&Collector>, external: Option<&str>) {
         let child = |stage: Stage| {
             spans.iter().any(|span| span.parent_span_id == root.span_id && span.name == stage.name())
         };
-        root.name == RequestStart::NAME && Stage::ALL.into_iter().all(child)
+        root.name == RequestStart::NAME && Stage::ROUTING.into_iter().all(child)
     };
     match spans.iter().find(whole) {
         Some(root) => print!("{}", tree(&spans, root)),
@@ -406,8 +406,43 @@ fn serve(
     })
 }
 
-/// Some two hundred requests a second of several sizes, some of them without candidates or bad, and reloads from time to
-/// time.
+/// Routes a text in one scope: its embedding, the search for its candidates, and the decision.
+///
+/// The embedding and the candidates are looked up. A word counts as a token. One text in fifty finds its embedder down, and one
+/// in fifty its memory.
+fn route_text(
+    router: &Router,
+    prompt: &Prompt,
+    candidates: usize,
+    number: usize,
+) -> Result<RoutingResponse, RouteError> {
+    /// An embedder reads so many tokens of a text.
+    const MOST_TOKENS: usize = 16;
+    let mut scope = router.begin();
+    let query = scope.embedding(|report| {
+        if number.is_multiple_of(100) {
+            report.error = Some(StageErrorKind::Unavailable);
+            return None;
+        }
+        let tokens = prompt.text.split_whitespace().count();
+        report.items = tokens.min(MOST_TOKENS);
+        report.truncated = tokens > MOST_TOKENS;
+        Some(&*prompt.embedding)
+    });
+    let Some(query) = query else { return scope.route_without_evidence() };
+    let candidates = scope.memory_search(|report| {
+        if number % 100 == 50 {
+            report.error = Some(StageErrorKind::Timeout);
+            return &[][..];
+        }
+        report.items = candidates;
+        &prompt.candidates[..candidates]
+    });
+    scope.route(RoutingRequest::new(query, candidates))
+}
+
+/// Some two hundred requests a second of several sizes, every other one a text, some of them without candidates or bad, and
+/// reloads from time to time.
 async fn keep_routing(
     router: Arc<Router>,
     prompts: Arc<Vec<Prompt>>,
@@ -422,9 +457,14 @@ async fn keep_routing(
             0 => 0,
             number => [5, 20, data::CANDIDATES][number % 3].min(prompt.candidates.len()),
         };
-        // A query without dimensions is an error.
-        let query = if number % 64 == 1 { &[] } else { &*prompt.embedding };
-        if let Ok(response) = router.route(RoutingRequest::new(query, &prompt.candidates[..candidates])) {
+        let answer = if number.is_multiple_of(2) {
+            route_text(&router, prompt, candidates, number)
+        } else {
+            // A query without dimensions is an error.
+            let query = if number % 64 == 1 { &[] } else { &*prompt.embedding };
+            router.route(RoutingRequest::new(query, &prompt.candidates[..candidates]))
+        };
+        if let Ok(response) = answer {
             let is_out = outages.is_some_and(|period| {
                 let (period, now) = (Duration::from_secs(period.max(1)), clock.since(start));
                 now.as_secs_f64() % period.as_secs_f64() >= period.as_secs_f64() / 2.0

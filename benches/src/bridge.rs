@@ -79,8 +79,8 @@ impl Observer for Bridge {
         let root = info_span!(
             parent: None,
             "routing_request",
-            candidates = event.candidates as i64,
-            dimensions = event.dimensions as i64,
+            candidates = field::Empty,
+            dimensions = field::Empty,
             model_version = event.model_version,
             model = field::Empty,
             reason = field::Empty,
@@ -123,6 +123,8 @@ impl Observer for Bridge {
     }
 
     fn on_decision(&self, request: &mut Request, event: &Decided<'_>) {
+        request.root.record("candidates", event.candidates as i64);
+        request.root.record("dimensions", event.dimensions as i64);
         request.root.record("model", event.model.name());
         request.root.record("reason", event.reason.name());
         request.root.record("confidence", f64::from(event.confidence));

@@ -8,6 +8,9 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RouteError {
+    /// A [`Scope`](crate::Scope) was dropped before it was routed. Only observers receive this error.
+    #[error("the scope was dropped before it was routed")]
+    Abandoned,
     /// A circuit is open, and the configuration has `OnOpen::Reject`.
     #[error("the {} circuit is open", circuit.name())]
     CircuitOpen {
@@ -92,6 +95,7 @@ impl RouteError {
     /// The kind, for labels.
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Abandoned => ErrorKind::Abandoned,
             Self::CircuitOpen { .. } => ErrorKind::CircuitOpen,
             Self::DimensionMismatch { .. } => ErrorKind::DimensionMismatch,
             Self::EmptyQuery => ErrorKind::EmptyQuery,
@@ -108,6 +112,8 @@ impl RouteError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum ErrorKind {
+    /// [`RouteError::Abandoned`]
+    Abandoned,
     /// [`RouteError::CircuitOpen`]
     CircuitOpen,
     /// [`RouteError::DimensionMismatch`]
@@ -127,6 +133,7 @@ pub enum ErrorKind {
 }
 
 names!(ErrorKind, "error kind", {
+    Abandoned => "abandoned",
     CircuitOpen => "circuit_open",
     DimensionMismatch => "dimension_mismatch",
     EmptyQuery => "empty_query",

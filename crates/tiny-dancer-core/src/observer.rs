@@ -24,9 +24,12 @@
 //! - The [`SpanIds`] that [`span`](Observer::span) returns are in the decision or error and in the end, for all members of
 //!   a tuple.
 //! - Only enabled stages are timed. The time of a stage that is not enabled counts to the next enabled stage.
+//! - A [`Scope`](crate::Scope) is a request whose stages `embedding` and `memory_search` come first, in any order and any
+//!   number, each with calls of `is_enabled` of its own. They are timed by themselves. The router's four stages follow when
+//!   the scope is routed. A scope that is dropped before that ends with an error of the kind `abandoned`.
 //! - Each request of a batch runs within a guard of its [`BatchContext`], which is dropped before the batch returns.
 //! - The router holds no lock during a callback.
-//! - If the router unwinds, it drops the contexts and makes no more calls. Cleanup therefore belongs in a `Drop`.
+//! - If the router unwinds, or the thread of a scope, the contexts are dropped and no more calls follow. Cleanup therefore belongs in a `Drop`.
 //! - [`on_outcome`](Observer::on_outcome), [`on_promise_broken`](Observer::on_promise_broken),
 //!   [`on_breaker_transition`](Observer::on_breaker_transition) and [`on_model_reload`](Observer::on_model_reload) are
 //!   called at every detail, within a request or outside.
@@ -75,7 +78,8 @@ mod event;
 pub use batch::BatchContext;
 pub use event::{
     BatchStart, BreakerTransition, CandidateStep, Decided, Detail, Failed, ModelReload, Operation,
-    OutcomeReported, PromiseBroken, RequestEnd, RequestStart, SpanIds, Stage, StageEnd, StageStart, Status,
+    OutcomeReported, PromiseBroken, RequestEnd, RequestStart, SpanIds, Stage, StageEnd, StageErrorKind,
+    StageReport, StageStart, Status,
 };
 
 /// Receives the events of a router. See the [module](self) for the contract.

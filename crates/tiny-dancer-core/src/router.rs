@@ -20,6 +20,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[cfg(any(test, feature = "testing"))]
 mod baseline;
 mod observed;
+mod scope;
+
+pub use scope::Scope;
 
 /// Decides for each request whether the lightweight model suffices.
 ///
@@ -230,16 +233,33 @@ impl<O: Observer> Router<O> {
         response: &mut RoutingResponse,
     ) -> Result<(), RouteError> {
         let serving = self.serving.load();
-        let size = (source.len(), query.embedding.len());
-        let mut observed =
-            Observed::start(&self.observer, &self.config.clock, operation, size, &serving.model);
+        self.answer_observed(self.observe(operation, &serving), query, source, &serving, response)
+    }
+
+    /// Notifies the observer of a request's start.
+    #[inline(always)]
+    fn observe(&self, operation: Operation, serving: &Serving) -> Observed<'_, O> {
+        Observed::start(&self.observer, &self.config.clock, operation, serving)
+    }
+
+    /// Decides a request that has begun.
+    #[inline(always)]
+    fn answer_observed(
+        &self,
+        mut observed: Observed<'_, O>,
+        query: &Query<'_>,
+        source: Source<'_>,
+        serving: &Serving,
+        response: &mut RoutingResponse,
+    ) -> Result<(), RouteError> {
+        observed.set_size(source.len(), query.embedding.len());
         let result = match observed.detail() {
-            Detail::Candidates => self.decide::<CANDIDATES>(query, source, &serving, &mut observed, response),
-            Detail::Stages => self.decide::<STAGES>(query, source, &serving, &mut observed, response),
-            _ => self.decide::<0>(query, source, &serving, &mut observed, response),
+            Detail::Candidates => self.decide::<CANDIDATES>(query, source, serving, &mut observed, response),
+            Detail::Stages => self.decide::<STAGES>(query, source, serving, &mut observed, response),
+            _ => self.decide::<0>(query, source, serving, &mut observed, response),
         };
         match &result {
-            Ok(()) => observed.decided(source, self.kernel, &serving, response),
+            Ok(()) => observed.decided(source, self.kernel, serving, response),
             Err(error) => {
                 response.fall_back(Reason::NoEvidence);
                 observed.failed(error);
@@ -473,6 +493,7 @@ impl<O: Observer> Router<O> {
             Source::Set(set, top_k) => {
                 engineer_nearest(setting, query, set, top_k, nearest, columns)?;
             }
+            Source::Nothing => columns.clear(),
         }
         Ok(Tiebreak { metadata: query.metadata, now })
     }
@@ -504,6 +525,8 @@ enum Source<'a> {
     Request(&'a [Candidate]),
     /// A set, and the number of its nearest candidates to use.
     Set(&'a CandidateSet, usize),
+    /// There is no query, either.
+    Nothing,
 }
 
 impl<'a> Source<'a> {
@@ -513,6 +536,7 @@ impl<'a> Source<'a> {
         match self {
             Self::Request(candidates) => candidates.len(),
             Self::Set(set, top_k) => set.len().min(top_k),
+            Self::Nothing => 0,
         }
     }
 
@@ -525,6 +549,7 @@ impl<'a> Source<'a> {
         match self {
             Self::Request(candidates) => Candidates::Brought(candidates),
             Self::Set(set, _) => Candidates::Found(set, nearest.neighbours()),
+            Self::Nothing => Candidates::Brought(&[]),
         }
     }
 }

@@ -9,12 +9,13 @@ use crate::fastgrnn::FastGrnnWeights;
 use crate::model::{Ties, TrainingFacts};
 use crate::observer::{
     BatchContext, BatchStart, BreakerTransition, Decided, Detail, Failed, ModelReload, Observer, Operation,
-    OutcomeReported, PromiseBroken, RequestEnd, RequestStart, SpanIds, Stage, StageEnd, StageStart, Status,
+    OutcomeReported, PromiseBroken, RequestEnd, RequestStart, SpanIds, Stage, StageEnd, StageErrorKind,
+    StageReport, StageStart, Status,
 };
 use crate::promise::{RiskBudget, RiskStep};
 use crate::{
-    Candidate, CandidateSet, Circuit, Clock, ManualClock, Metadata, Model, ModelType, OnOpen, Outcome,
-    OutcomeResult, Query, Router, RouterConfig, RoutingRequest,
+    Candidate, CandidateSet, Circuit, Clock, ErrorKind, ManualClock, Metadata, Model, ModelType, OnOpen,
+    Outcome, OutcomeResult, Query, Router, RouterConfig, RoutingRequest,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -157,8 +158,9 @@ impl<O> ContractChecker<O> {
             panic!("{stage:?}, step {step:?}, is enabled and never began");
         }
         if detail >= Detail::Stages && status == Status::Success {
-            let stages = answers.keys().filter(|(_, step)| step.is_none()).count();
-            assert_eq!(stages, Stage::ALL.len(), "calls of is_enabled for stages");
+            let routing = |&&(stage, step): &&(Stage, Option<usize>)| stage.is_routing() && step.is_none();
+            let stages = answers.keys().filter(routing).count();
+            assert_eq!(stages, Stage::ROUTING.len(), "calls of is_enabled for stages");
         }
         answers.clear();
         if detail <= Detail::Unsuccessful {
@@ -178,7 +180,8 @@ pub struct Checked<R> {
     inner: R,
     thread: ThreadId,
     operation: Operation,
-    candidates: usize,
+    /// The number of candidates, after an event that has it.
+    candidates: Option<usize>,
     /// The observer's result of `detail`.
     detail: Cell<Option<Detail>>,
     /// Its result of `span`; after a decision or an error, the span of that event.
@@ -215,6 +218,12 @@ impl<R> Checked<R> {
             panic!("span is called before the decision or the error")
         };
         assert!(own.is_none() || span.is_some(), "a decision or an error without the span {own:?}");
+    }
+
+    /// Checks the number of candidates in a stage: none in a scope's stage, always the same in the router's own.
+    fn check_candidates(&mut self, stage: Stage, candidates: usize) {
+        let expected = if stage.is_routing() { *self.candidates.get_or_insert(candidates) } else { 0 };
+        assert_eq!(candidates, expected, "candidates of {stage:?}");
     }
 
     /// Checks the thread, and that the observer's detail is at least this one. Returns the detail.
@@ -297,7 +306,7 @@ impl<O: Observer> Observer for ContractChecker<O> {
             inner: self.inner.on_request_start(event),
             thread: std::thread::current().id(),
             operation: event.operation,
-            candidates: event.candidates,
+            candidates: None,
             detail: Cell::default(),
             span: Cell::default(),
             answers: RefCell::default(),
@@ -336,6 +345,8 @@ impl<O: Observer> Observer for ContractChecker<O> {
             let mut answers = request.answers.borrow_mut();
             let before = answers.entry(stage).or_insert(Answer { enabled, began: false });
             assert_eq!(before.enabled, enabled, "{event:?} was enabled and was not, in one request");
+            // A scope's stage may follow another of the same kind.
+            before.began &= event.stage.is_routing();
         }
         enabled
     }
@@ -361,9 +372,16 @@ impl<O: Observer> Observer for ContractChecker<O> {
         } else {
             self.count(1);
             assert_eq!(request.open, [], "{:?} began within another stage", event.stage);
-            assert!(request.last < Some(event.stage), "{:?} after {:?}", event.stage, request.last);
+            if event.stage.is_routing() {
+                assert!(request.last < Some(event.stage), "{:?} after {:?}", event.stage, request.last);
+            } else {
+                assert_eq!(request.operation, Operation::Scope, "{:?} outside of a scope", event.stage);
+                let routed = request.last.filter(|last| last.is_routing());
+                assert_eq!(routed, None, "{:?} after the scope was routed", event.stage);
+            }
             request.last = Some(event.stage);
         }
+        request.check_candidates(event.stage, event.candidates);
         request.open.push((event.stage, is_step));
         Some((self.inner.on_stage_start(&mut request.inner, event), event.stage, is_step))
     }
@@ -373,6 +391,10 @@ impl<O: Observer> Observer for ContractChecker<O> {
         request.check(event.detail());
         assert_eq!((event.stage, event.is_step), (stage, is_step), "the end of another stage");
         assert_eq!(request.open.pop(), Some((stage, is_step)), "stages overlap");
+        if stage.is_routing() {
+            let report = StageReport { items: request.candidates.unwrap_or_default(), ..Default::default() };
+            assert_eq!(event.report, report, "the report of the router's own stage {stage:?}");
+        }
         self.inner.on_stage_end(&mut request.inner, inner, event);
     }
 
@@ -382,6 +404,7 @@ impl<O: Observer> Observer for ContractChecker<O> {
         let steps = request.answers.get_mut().keys().filter(|(_, step)| step.is_some()).count();
         self.check_result(request, event.detail(), event.status());
         request.check_span(event.span);
+        request.check_candidates(Stage::UncertaintyEstimation, event.candidates);
         if request.detail.get() == Some(Detail::Candidates) {
             assert_eq!(steps, joint, "calls of is_enabled for steps");
         }
@@ -393,6 +416,16 @@ impl<O: Observer> Observer for ContractChecker<O> {
         self.count(4);
         self.check_result(request, Detail::Unsuccessful, Status::Failure);
         request.check_span(event.span);
+        if event.kind() == ErrorKind::Abandoned {
+            assert_eq!(request.operation, Operation::Scope, "only a scope can be abandoned");
+            let routed = request.last.filter(|last| last.is_routing());
+            assert_eq!((routed, event.stage), (None, None), "an abandoned scope that was routed");
+        } else {
+            let stage = event.stage.expect("an error comes from a stage");
+            assert!(stage.is_routing(), "an error from {stage:?}, which is not the router's own");
+        }
+        request.candidates.get_or_insert(event.candidates);
+        assert_eq!(request.candidates, Some(event.candidates), "candidates of an error");
         self.inner.on_error(&mut request.inner, event);
     }
 
@@ -400,7 +433,8 @@ impl<O: Observer> Observer for ContractChecker<O> {
         self.ended.fetch_add(1, Ordering::SeqCst);
         request.check(event.detail());
         let status = request.status.expect("ended without a decision or an error");
-        let (began, ended) = ((request.operation, request.candidates), (event.operation, event.candidates));
+        let began = (request.operation, request.candidates.unwrap_or_default());
+        let ended = (event.operation, event.candidates);
         assert_eq!(ended, began, "the end of another request");
         assert_eq!(event.status, status, "the end of another decision or error");
         assert_eq!(Spans::Known(event.span), request.span.get(), "the end with another span");
@@ -432,8 +466,8 @@ impl<O: Observer> Observer for ContractChecker<O> {
 
 /// Causes every kind of request, outcome, transition and reload in routers with `observer`.
 ///
-/// These are: decisions for each [`Reason`](crate::Reason) and by each [`Operation`], errors of each
-/// [`ErrorKind`](crate::ErrorKind), outcomes of each kind for both models, both circuits in all their states, a reload
+/// These are: decisions for each [`Reason`](crate::Reason) and by each [`Operation`], errors of each [`ErrorKind`] and
+/// each [`StageErrorKind`], outcomes of each kind for both models, both circuits in all their states, a reload
 /// that succeeds and one that fails, and a broken promise. The clock is manual, so durations are zero.
 ///
 /// # Panics
@@ -442,6 +476,7 @@ pub fn exercise<O: Observer>(observer: O) -> ContractChecker<O> {
     let checker = std::sync::Arc::new(ContractChecker::new(observer));
     decide_everything(checker.clone());
     fail_everything(checker.clone());
+    open_scopes(checker.clone());
     reload(checker.clone());
     break_the_promise(checker.clone());
     checker.assert_at_rest();
@@ -483,6 +518,46 @@ fn decide_everything<O: Observer>(observer: O) {
     assert_eq!(state(), crate::CircuitState::HalfOpen);
     report(&router, ModelType::Lightweight, OutcomeResult::Sufficed);
     assert_eq!(state(), crate::CircuitState::Closed);
+}
+
+/// The text of every scope has three tokens. `embedding` reads two of them.
+fn open_scopes<O: Observer>(observer: O) {
+    let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), observer);
+    let embed = |report: &mut StageReport| {
+        (report.items, report.truncated) = (2, true);
+        [1.0, 0.0]
+    };
+    let search = |report: &mut StageReport| {
+        report.items = 1;
+        [candidate("found", 0.9, 1.0)]
+    };
+    let mut scope = router.begin();
+    let query = scope.embedding(embed);
+    let candidates = scope.memory_search(search);
+    scope.route(RoutingRequest::new(&query, &candidates)).expect("a good request");
+
+    // Without a stage, and with stages in another order.
+    router.begin().route(RoutingRequest::new(&query, &candidates)).expect("a good request");
+    let set = CandidateSet::new(candidates.to_vec()).expect("good candidates");
+    let mut scope = router.begin();
+    scope.memory_search(search);
+    scope.memory_search(search);
+    let query = scope.embedding(embed);
+    scope.route_set(Query::new(&query), &set, 1).expect("a good query");
+
+    let mut scope = router.begin();
+    let query = scope.embedding(embed);
+    scope.route(RoutingRequest::new(&query[..0], &candidates)).expect_err("an empty query");
+    for kind in StageErrorKind::ALL {
+        let mut scope = router.begin();
+        scope.embedding(|report| report.error = Some(kind));
+        scope.memory_search(|report| report.error = Some(kind));
+        scope.route_without_evidence().expect("a fallback");
+    }
+    drop(router.begin());
+    let mut scope = router.begin();
+    scope.embedding(embed);
+    drop(scope);
 }
 
 fn fail_everything<O: Observer>(observer: O) {

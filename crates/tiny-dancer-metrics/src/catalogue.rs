@@ -6,7 +6,7 @@
 //! Label values come from closed enums, so the number of series is fixed at compile time. The exceptions are
 //! `tiny_dancer_model_info` and `tiny_dancer_build_info`, which have one series at a time.
 
-use tiny_dancer_core::observer::{Operation, Status};
+use tiny_dancer_core::observer::{Operation, StageErrorKind, Status};
 use tiny_dancer_core::{Circuit, CircuitState, ErrorKind, ModelType, OutcomeResult, Reason, names};
 
 /// A metric family.
@@ -123,14 +123,20 @@ pub enum Unit {
     Requests,
     /// 0 failed, 1 succeeded.
     Result,
+    /// Searches of a memory.
+    Searches,
     /// Time, in Prometheus' base unit.
     Seconds,
     /// Spans of traces.
     Spans,
     /// 0 closed, 1 half-open, 2 open.
     State,
+    /// Texts.
+    Texts,
     /// Seconds since 1970.
     Timestamp,
+    /// Tokens.
+    Tokens,
     /// Changes of a state.
     Transitions,
 }
@@ -146,10 +152,13 @@ names!(Unit, "unit", {
     Reloads => "reloads",
     Requests => "requests",
     Result => "0 failed, 1 succeeded",
+    Searches => "searches",
     Seconds => "seconds",
     Spans => "spans",
     State => "0 closed, 1 half-open, 2 open",
+    Texts => "texts",
     Timestamp => "seconds since 1970",
+    Tokens => "tokens",
     Transitions => "transitions",
 });
 
@@ -158,6 +167,8 @@ pub const CATALOGUE: &[Family] = &[
     ROUTING_LATENCY,
     FEATURE_ENGINEERING_DURATION,
     MODEL_INFERENCE_DURATION,
+    EMBEDDING_DURATION,
+    MEMORY_SEARCH_DURATION,
     ROUTING_REQUESTS,
     ROUTING_DECISIONS,
     CANDIDATES_PROCESSED,
@@ -167,6 +178,11 @@ pub const CATALOGUE: &[Family] = &[
     CIRCUIT_BREAKER_TRANSITIONS,
     ERRORS,
     OUTCOMES,
+    EMBEDDING_TOKENS,
+    EMBEDDING_TRUNCATED,
+    EMBEDDING_ERRORS,
+    MEMORY_SEARCH_CANDIDATES,
+    MEMORY_SEARCH_ERRORS,
     MODEL_RELOADS,
     MODEL_LAST_RELOAD_SUCCESSFUL,
     MODEL_LAST_RELOAD_TIMESTAMP,
@@ -215,7 +231,7 @@ pub(crate) const ROUTING_LATENCY: Family = Family {
     name: "tiny_dancer_routing_latency_seconds",
     kind: Kind::Histogram { buckets: LATENCY_BUCKETS },
     unit: Unit::Seconds,
-    help: "How long a request took, from start to end, however it ended.",
+    help: "How long a request took, from start to end, however it ended; a scope includes its embedding and its search.",
     labels: &[Label { name: "operation", values: values!(Operation::ALL, operation => operation.name()) }],
     presence: Presence::Always,
 };
@@ -235,6 +251,24 @@ pub(crate) const MODEL_INFERENCE_DURATION: Family = Family {
     unit: Unit::Seconds,
     help: "How long the per-candidate pass and the joint pass of a request took.",
     labels: &[Label { name: "model_type", values: &["fastgrnn"] }],
+    presence: Presence::Always,
+};
+
+pub(crate) const EMBEDDING_DURATION: Family = Family {
+    name: "tiny_dancer_embedding_duration_seconds",
+    kind: Kind::Histogram { buckets: TEXT_BUCKETS },
+    unit: Unit::Seconds,
+    help: "How long the embedding of a scope's text took, failed ones included.",
+    labels: &[],
+    presence: Presence::Always,
+};
+
+pub(crate) const MEMORY_SEARCH_DURATION: Family = Family {
+    name: "tiny_dancer_memory_search_duration_seconds",
+    kind: Kind::Histogram { buckets: TEXT_BUCKETS },
+    unit: Unit::Seconds,
+    help: "How long the search of a scope's candidates took, failed ones included.",
+    labels: &[],
     presence: Presence::Always,
 };
 
@@ -329,6 +363,51 @@ pub(crate) const OUTCOMES: Family = Family {
         },
         Label { name: "result", values: values!(ModelType::ALL, OutcomeResult::ALL, pair => pair.1.name()) },
     ],
+    presence: Presence::Always,
+};
+
+pub(crate) const EMBEDDING_TOKENS: Family = Family {
+    name: "tiny_dancer_embedding_tokens_total",
+    kind: Kind::Counter,
+    unit: Unit::Tokens,
+    help: "Tokens that embedders read in scopes.",
+    labels: &[],
+    presence: Presence::Always,
+};
+
+pub(crate) const EMBEDDING_TRUNCATED: Family = Family {
+    name: "tiny_dancer_embedding_truncated_total",
+    kind: Kind::Counter,
+    unit: Unit::Texts,
+    help: "Texts of which the embedder left out a part.",
+    labels: &[],
+    presence: Presence::Always,
+};
+
+pub(crate) const EMBEDDING_ERRORS: Family = Family {
+    name: "tiny_dancer_embedding_errors_total",
+    kind: Kind::Counter,
+    unit: Unit::Texts,
+    help: "Texts that could not be embedded, by the kind of error.",
+    labels: &[Label { name: "error_type", values: values!(StageErrorKind::ALL, kind => kind.name()) }],
+    presence: Presence::Always,
+};
+
+pub(crate) const MEMORY_SEARCH_CANDIDATES: Family = Family {
+    name: "tiny_dancer_memory_search_candidates_total",
+    kind: Kind::Counter,
+    unit: Unit::Candidates,
+    help: "Candidates that the searches of scopes found.",
+    labels: &[],
+    presence: Presence::Always,
+};
+
+pub(crate) const MEMORY_SEARCH_ERRORS: Family = Family {
+    name: "tiny_dancer_memory_search_errors_total",
+    kind: Kind::Counter,
+    unit: Unit::Searches,
+    help: "Searches of scopes that failed, by the kind of error.",
+    labels: &[Label { name: "error_type", values: values!(StageErrorKind::ALL, kind => kind.name()) }],
     presence: Presence::Always,
 };
 
@@ -472,6 +551,12 @@ const LATENCY_BUCKETS: &[f64] = &[
 const STAGE_BUCKETS: &[f64] = &[
     50e-9, 100e-9, 250e-9, 500e-9, 1e-6, 2e-6, 4e-6, 8e-6, 16e-6, 32e-6, 64e-6, 125e-6, 250e-6, 500e-6, 1e-3,
     2.5e-3, 5e-3, 10e-3, 50e-3, 250e-3,
+];
+
+/// From a table in memory, which takes a microsecond, to a service that takes seconds.
+const TEXT_BUCKETS: &[f64] = &[
+    500e-9, 1e-6, 2e-6, 4e-6, 8e-6, 16e-6, 64e-6, 250e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3,
+    250e-3, 500e-3, 1.0, 2.0,
 ];
 
 /// Fine where the embedded model's confidences of single candidates lie on real prompts, and so uneven:

@@ -2,8 +2,10 @@
 
 use crate::candidates;
 use crate::catalogue::{
-    BatchSize, CANDIDATES_PROCESSED, CIRCUIT_BREAKER_TRANSITIONS, ERRORS, FEATURE_ENGINEERING_DURATION,
-    MODEL_INFERENCE_DURATION, MODEL_RELOADS, ROUTING_LATENCY, ROUTING_REQUESTS, ReloadResult,
+    BatchSize, CANDIDATES_PROCESSED, CIRCUIT_BREAKER_TRANSITIONS, EMBEDDING_DURATION, EMBEDDING_ERRORS,
+    EMBEDDING_TOKENS, EMBEDDING_TRUNCATED, ERRORS, FEATURE_ENGINEERING_DURATION, MEMORY_SEARCH_CANDIDATES,
+    MEMORY_SEARCH_DURATION, MEMORY_SEARCH_ERRORS, MODEL_INFERENCE_DURATION, MODEL_RELOADS, ROUTING_LATENCY,
+    ROUTING_REQUESTS, ReloadResult,
 };
 use crate::config::MetricsConfig;
 use crate::error::{ExportError, RegisterError};
@@ -11,7 +13,7 @@ use crate::exemplars::{Exemplar, Slots};
 use crate::exposition::{self, Format};
 use crate::families::{Circuits, DECISIONS, Families, REPORTS};
 use crate::routers::RouterKey;
-use crate::shard::{Counters, Histograms, Writer};
+use crate::shard::{Counters, Histograms, Shard, Writer};
 use crate::spans::Spans;
 use prometheus::Registry;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,9 +28,16 @@ const CANDIDATES: Counters = Counters::of(&CANDIDATES_PROCESSED);
 const FAILURES: Counters = Counters::of(&ERRORS);
 const TRANSITIONS: Counters = Counters::of(&CIRCUIT_BREAKER_TRANSITIONS);
 const RELOADS: Counters = Counters::of(&MODEL_RELOADS);
+const TOKENS: Counters = Counters::of(&EMBEDDING_TOKENS);
+const TRUNCATED: Counters = Counters::of(&EMBEDDING_TRUNCATED);
+const EMBEDDING_FAILURES: Counters = Counters::of(&EMBEDDING_ERRORS);
+const FOUND: Counters = Counters::of(&MEMORY_SEARCH_CANDIDATES);
+const SEARCH_FAILURES: Counters = Counters::of(&MEMORY_SEARCH_ERRORS);
 const LATENCIES: Histograms = Histograms::of(&ROUTING_LATENCY);
 const FEATURE_DURATIONS: Histograms = Histograms::of(&FEATURE_ENGINEERING_DURATION);
 const INFERENCE_DURATIONS: Histograms = Histograms::of(&MODEL_INFERENCE_DURATION);
+const EMBEDDING_DURATIONS: Histograms = Histograms::of(&EMBEDDING_DURATION);
+const SEARCH_DURATIONS: Histograms = Histograms::of(&MEMORY_SEARCH_DURATION);
 
 /// The families that [`MetricsCollector::new`] registered in the default registry.
 static SHARED: Mutex<Option<Arc<Families>>> = Mutex::new(None);
@@ -217,6 +226,26 @@ impl MetricsCollector {
         let seconds = event.duration.as_secs_f64();
         self.exemplify(&exemplars.latency, (event.operation as usize, bucket), span, seconds);
     }
+
+    /// Counts a stage of a scope. Only a scope has one, so this is a call, and the path of others stays short.
+    #[cold]
+    #[inline(never)]
+    fn count_outer_stage(&self, shard: &Shard, event: &StageEnd) {
+        let (report, distributions) = (event.report, &self.families.distributions);
+        let failures = if event.stage == Stage::Embedding {
+            distributions.embedding.observe(shard, EMBEDDING_DURATIONS, 0, event.duration);
+            shard.increment(TOKENS, 0, report.items as u64);
+            shard.increment(TRUNCATED, 0, report.truncated.into());
+            EMBEDDING_FAILURES
+        } else {
+            distributions.memory_search.observe(shard, SEARCH_DURATIONS, 0, event.duration);
+            shard.increment(FOUND, 0, report.items as u64);
+            SEARCH_FAILURES
+        };
+        if let Some(kind) = report.error {
+            shard.increment(failures, kind as usize, 1);
+        }
+    }
 }
 
 /// Counts into the same families, and holds no circuit states yet.
@@ -270,9 +299,11 @@ impl Observer for MetricsCollector {
         Detail::Stages
     }
 
+    /// The two that take time, and those of a scope.
     #[inline]
     fn is_enabled(&self, _: &InFlight, event: &StageStart<'_>) -> bool {
-        matches!(event.stage, Stage::FeatureEngineering | Stage::ModelInference) && event.step.is_none()
+        let is_timed = !matches!(event.stage, Stage::CircuitBreakerCheck | Stage::UncertaintyEstimation);
+        is_timed && event.step.is_none()
     }
 
     #[inline]
@@ -280,13 +311,14 @@ impl Observer for MetricsCollector {
         let (shard, distributions) = (&*request.writer, &self.families.distributions);
         match event.stage {
             Stage::FeatureEngineering => {
-                let size = BatchSize::of(event.candidates) as usize;
+                let size = BatchSize::of(event.report.items) as usize;
                 let distribution = &distributions.feature_engineering;
                 distribution.observe(shard, FEATURE_DURATIONS, size, event.duration);
             }
             Stage::ModelInference => {
                 distributions.model_inference.observe(shard, INFERENCE_DURATIONS, 0, event.duration);
             }
+            Stage::Embedding | Stage::MemorySearch => self.count_outer_stage(shard, event),
             _ => {}
         }
     }

@@ -1,8 +1,8 @@
 //! The families of histograms: where their cells are, and which bucket a value falls into.
 
 use crate::catalogue::{
-    CONFIDENCE_SCORES, FEATURE_ENGINEERING_DURATION, Family, Kind, MODEL_INFERENCE_DURATION, ROUTING_LATENCY,
-    UNCERTAINTY_ESTIMATES, Unit,
+    CONFIDENCE_SCORES, EMBEDDING_DURATION, FEATURE_ENGINEERING_DURATION, Family, Kind,
+    MEMORY_SEARCH_DURATION, MODEL_INFERENCE_DURATION, ROUTING_LATENCY, UNCERTAINTY_ESTIMATES, Unit,
 };
 use crate::error::RegisterError;
 use crate::grid::Grid;
@@ -16,6 +16,8 @@ pub(crate) struct Distributions {
     pub(crate) latency: Durations,
     pub(crate) feature_engineering: Durations,
     pub(crate) model_inference: Durations,
+    pub(crate) embedding: Durations,
+    pub(crate) memory_search: Durations,
     confidence: Distribution,
     uncertainty: Distribution,
     /// The bounds of these two, in blocks: one pass records all candidates of a request.
@@ -32,6 +34,8 @@ impl Distributions {
             latency: Durations::new(new(&ROUTING_LATENCY))?,
             feature_engineering: Durations::new(new(&FEATURE_ENGINEERING_DURATION))?,
             model_inference: Durations::new(new(&MODEL_INFERENCE_DURATION))?,
+            embedding: Durations::new(new(&EMBEDDING_DURATION))?,
+            memory_search: Durations::new(new(&MEMORY_SEARCH_DURATION))?,
             blocks: Bounds::blocks([&confidence, &uncertainty]),
             confidence,
             uncertainty,
@@ -46,7 +50,13 @@ impl Distributions {
 
     /// The distribution of the family with this name.
     pub(crate) fn of(&self, name: &str) -> Option<&Distribution> {
-        let durations = [&self.latency, &self.feature_engineering, &self.model_inference];
+        let durations = [
+            &self.latency,
+            &self.feature_engineering,
+            &self.model_inference,
+            &self.embedding,
+            &self.memory_search,
+        ];
         let all = durations.map(|it| &it.distribution).into_iter();
         all.chain([&self.confidence, &self.uncertainty]).find(|it| it.family.name == name)
     }

@@ -76,7 +76,7 @@
 //! Register a family of your own in the same registry. Put an observer of your own into a tuple with the collector:
 //!
 //! ```
-//! use tiny_dancer_core::observer::{Observer, RequestStart};
+//! use tiny_dancer_core::observer::{Decided, Observer, RequestStart};
 //! use tiny_dancer_core::{Router, RouterConfig, RoutingRequest};
 //! use tiny_dancer_metrics::MetricsCollector;
 //! use tiny_dancer_metrics::prometheus::{IntGauge, Registry};
@@ -88,7 +88,8 @@
 //!     type Request = ();
 //!     type Stage = ();
 //!     type Batch = ();
-//!     fn on_request_start(&self, event: &RequestStart<'_>) {
+//!     fn on_request_start(&self, _: &RequestStart<'_>) {}
+//!     fn on_decision(&self, (): &mut (), event: &Decided<'_>) {
 //!         self.0.set(event.dimensions as i64);
 //!     }
 //! }

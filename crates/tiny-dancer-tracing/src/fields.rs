@@ -52,7 +52,7 @@ macro_rules! fields {
 }
 
 fields! {
-    ERROR_TYPE: String = "error.type", "the kind of the error, a name of `ErrorKind`";
+    ERROR_TYPE: String = "error.type", "the kind of the error, a name of `ErrorKind`; on a scope's stage, of `StageErrorKind`";
     CANDIDATE_ID: String = "tiny_dancer.candidate.id", "the candidate's own name; only in `TRACE` lines and on spans \
         that users open with `RoutingSpan::model_inference`";
     CANDIDATE_INDEX: Int = "tiny_dancer.candidate.index", "the candidate's index in the request, from 0";
@@ -61,7 +61,7 @@ fields! {
     CANDIDATE_RANK: Int = "tiny_dancer.candidate.rank", "how many candidates are nearer to the query: 0 is the nearest";
     CANDIDATE_SIMILARITY: Double = "tiny_dancer.candidate.similarity", "the cosine of the query's and the candidate's \
         embeddings";
-    CANDIDATES: Int = "tiny_dancer.candidates", "how many candidates the request has";
+    CANDIDATES: Int = "tiny_dancer.candidates", "how many candidates the request has; on `memory_search`, how many it found";
     CIRCUIT_CAUSE: String = "tiny_dancer.circuit.cause", "why the circuit changed its state";
     CIRCUIT_NAME: String = "tiny_dancer.circuit.name", "`inference` or `lightweight`";
     CIRCUIT_PREVIOUS: String = "tiny_dancer.circuit.previous", "the state before: `closed`, `half_open` or `open`";
@@ -74,8 +74,8 @@ fields! {
     DECISION_MODEL_NAME: String = "tiny_dancer.decision.model_name", "the name of the model that the request goes to, \
         where the configuration names it";
     DECISION_REASON: String = "tiny_dancer.decision.reason", "which test decided, a name of `Reason`";
-    DIMENSIONS: Int = "tiny_dancer.dimensions", "the query embedding's dimension";
-    DURATION: Double = "tiny_dancer.duration", "seconds that the request took";
+    DIMENSIONS: Int = "tiny_dancer.dimensions", "the query embedding's dimension; 0 without a query";
+    DURATION: Double = "tiny_dancer.duration", "seconds that the request or the stage took";
     ENDPOINT: String = "tiny_dancer.endpoint", "where spans go: addresses separated by commas, `standard output` or `none`";
     ERROR_MESSAGE: String = "tiny_dancer.error.message", "the message of the error";
     ERROR_STAGE: String = "tiny_dancer.error.stage", "the stage that failed";
@@ -103,6 +103,8 @@ fields! {
     SAMPLING_RATIO: Double = "tiny_dancer.sampling_ratio", "the recorded share of the traces that begin in this service";
     SPANS_LOST: Int = "tiny_dancer.spans.lost", "how many spans did not arrive";
     STATUS: String = "tiny_dancer.status", "`success`, `fallback` or `failure`";
+    TOKENS: Int = "tiny_dancer.tokens", "how many tokens of the text the embedder read";
+    TRUNCATED: Bool = "tiny_dancer.truncated", "whether a part of the input was left out, such as the rest of a long text";
     UNCERTAINTY: Double = "tiny_dancer.uncertainty", "the conformal uncertainty, from 0 (certain) to 1 (nothing is known)";
 }
 
@@ -143,6 +145,16 @@ pub const SPANS: &[Span] = &[
             ERROR_TYPE,
             ERROR_STAGE,
         ],
+    },
+    Span {
+        name: Stage::Embedding.name(),
+        help: "Only in a scope: text becomes the query's vector. On an error its status is `Error`.",
+        fields: &[TOKENS, TRUNCATED, ERROR_TYPE],
+    },
+    Span {
+        name: Stage::MemorySearch.name(),
+        help: "Only in a scope: the search for candidates. On an error its status is `Error`.",
+        fields: &[CANDIDATES, TRUNCATED, ERROR_TYPE],
     },
     Span {
         name: Stage::CircuitBreakerCheck.name(),
@@ -240,8 +252,8 @@ pub const LINES: &[Line] = &[
     line(
         Level::WARN,
         "lines left out",
-        "`fallback`, `request refused` and `inference failed` are written ten times per kind in ten seconds. This \
-         line precedes the first one after that.",
+        "`fallback`, `request refused`, `inference failed`, `scope abandoned` and `stage failed` are written ten times \
+         per kind in ten seconds. This line precedes the first one after that.",
         &[LOG_LEFT_OUT, LOG_MESSAGE, LOG_KIND],
     ),
     line(
@@ -258,9 +270,21 @@ pub const LINES: &[Line] = &[
     ),
     line(
         Level::WARN,
+        "scope abandoned",
+        "A scope was dropped before it was routed.",
+        &[ERROR_MESSAGE, ERROR_TYPE, CANDIDATES],
+    ),
+    line(
+        Level::WARN,
         "spans can't be exported",
         "The collector is unreachable or refuses spans. Logged once, until it accepts spans again.",
         &[ERROR_MESSAGE],
+    ),
+    line(
+        Level::WARN,
+        "stage failed",
+        "The embedding or the search of a scope failed. How the request ended is in a line of its own.",
+        &[ERROR_TYPE, ERROR_STAGE, DURATION],
     ),
     line(Level::WARN, "spans were lost", "Logged when the tracing system is dropped.", &[SPANS_LOST]),
     line(
@@ -297,6 +321,12 @@ pub const LINES: &[Line] = &[
     line(Level::INFO, "tracing started", "The tracing system is installed.", &[ENDPOINT, SAMPLING_RATIO]),
     line(
         Level::DEBUG,
+        "memory searched",
+        "The search of a scope succeeded.",
+        &[CANDIDATES, TRUNCATED, DURATION],
+    ),
+    line(
+        Level::DEBUG,
         "outcome reported",
         "The caller reported the result of the called model.",
         &[OUTCOME_MODEL, OUTCOME_RESULT],
@@ -312,6 +342,12 @@ pub const LINES: &[Line] = &[
         "request failed",
         "One line per request without an answer. Another line says why.",
         &[STATUS, CANDIDATES, DURATION],
+    ),
+    line(
+        Level::DEBUG,
+        "text embedded",
+        "The embedding of a scope succeeded.",
+        &[TOKENS, TRUNCATED, DURATION],
     ),
     line(
         Level::TRACE,

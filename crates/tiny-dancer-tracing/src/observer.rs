@@ -16,7 +16,8 @@ use std::sync::Arc;
 use tiny_dancer_core::fastgrnn::JOINT_CANDIDATES;
 use tiny_dancer_core::observer::{
     BatchContext, BatchStart, BreakerTransition, Decided as Decision, Detail, Failed, ModelReload, Observer,
-    OutcomeReported, PromiseBroken, RequestEnd, RequestStart, SpanIds, Stage, StageEnd, StageStart,
+    Operation, OutcomeReported, PromiseBroken, RequestEnd, RequestStart, SpanIds, Stage, StageEnd,
+    StageStart,
 };
 use tiny_dancer_core::{CircuitState, ErrorKind, Feature, ModelType, Reason};
 use tracing::Level;
@@ -84,6 +85,8 @@ impl TracingObserver {
             });
             let span = recording.context.span();
             span.set_attributes([
+                int(fields::CANDIDATES, event.candidates),
+                int(fields::DIMENSIONS, event.dimensions),
                 KeyValue::new(fields::DECISION_MODEL, event.model.name()),
                 KeyValue::new(fields::DECISION_REASON, event.reason.name()),
                 KeyValue::new(fields::CONFIDENCE, double(event.confidence)),
@@ -102,13 +105,50 @@ impl TracingObserver {
                 target: TARGET,
                 {
                     { fields::DECISION_REASON } = reason.name(),
-                    { fields::CANDIDATES } = request.candidates as i64,
+                    { fields::CANDIDATES } = event.candidates as i64,
                 },
                 "fallback"
             );
         }
         if tracing::enabled!(target: TARGET, Level::TRACE) {
             log_candidates(event, self.system().is_some_and(Pipeline::redacts_ids));
+        }
+    }
+
+    /// Writes the line of a scope's stage.
+    #[cold]
+    fn log_outer_stage(&self, event: &StageEnd) {
+        let (report, duration) = (event.report, event.duration.as_secs_f64());
+        // A macro, since each line needs its own call site.
+        macro_rules! log {
+            ($items:expr, $message:literal) => {
+                tracing::debug!(
+                    target: TARGET,
+                    {
+                        { $items } = report.items as i64,
+                        { fields::TRUNCATED } = report.truncated,
+                        { fields::DURATION } = duration,
+                    },
+                    $message
+                )
+            };
+        }
+        match report.error {
+            Some(kind) => {
+                if self.writes(Repeated::Stage(kind), "stage failed", kind.name()) {
+                    tracing::warn!(
+                        target: TARGET,
+                        {
+                            { fields::ERROR_TYPE } = kind.name(),
+                            { fields::ERROR_STAGE } = event.stage.name(),
+                            { fields::DURATION } = duration,
+                        },
+                        "stage failed"
+                    );
+                }
+            }
+            None if event.stage == Stage::Embedding => log!(fields::TOKENS, "text embedded"),
+            None => log!(fields::CANDIDATES, "memory searched"),
         }
     }
 
@@ -134,7 +174,7 @@ impl TracingObserver {
 /// A request in progress.
 #[derive(Debug)]
 pub struct Request {
-    candidates: usize,
+    is_scope: bool,
     /// Whether it has lines at `DEBUG` or `TRACE`. Read once at the start, since one line contains the
     /// request's duration.
     has_lines: bool,
@@ -200,15 +240,17 @@ impl Observer for TracingObserver {
         let recording = if self.samples() { self.start_recording(event) } else { None };
         let has_lines = tracing::enabled!(target: TARGET, Level::DEBUG)
             || tracing::enabled!(target: TARGET, Level::TRACE);
-        Request { candidates: event.candidates, has_lines, decision: None, recording }
+        let is_scope = event.operation == Operation::Scope;
+        Request { is_scope, has_lines, decision: None, recording }
     }
 
     /// An unsampled request is observed only if it has a line: for an error, for a fallback, or at `DEBUG`
-    /// and `TRACE`.
+    /// and `TRACE`. A stage of a scope has a line if it fails.
     #[inline]
     fn detail(&self, request: &Request) -> Detail {
         match &request.recording {
             Some(recording) => recording.detail,
+            None if request.is_scope => Detail::Stages,
             None if request.has_lines => Detail::Request,
             None => Detail::Unsuccessful,
         }
@@ -220,10 +262,13 @@ impl Observer for TracingObserver {
         request.recording.as_ref().and_then(|recording| recording.ids())
     }
 
-    /// All stages, and the steps of the nearest `candidate_spans` candidates.
+    /// All stages of a recorded request, and the steps of the nearest `candidate_spans` candidates. Of other
+    /// requests, only a scope's own stages.
     #[inline]
-    fn is_enabled(&self, _: &Request, event: &StageStart<'_>) -> bool {
-        let Some(step) = event.step else { return true };
+    fn is_enabled(&self, request: &Request, event: &StageStart<'_>) -> bool {
+        let Some(step) = event.step else {
+            return request.recording.is_some() || !event.stage.is_routing();
+        };
         self.system().is_some_and(|system| step.rank < system.candidate_spans())
     }
 
@@ -242,6 +287,9 @@ impl Observer for TracingObserver {
             }
             recording.stages.end(index, event);
         }
+        if !event.stage.is_routing() {
+            self.log_outer_stage(event);
+        }
     }
 
     #[inline]
@@ -251,14 +299,18 @@ impl Observer for TracingObserver {
     }
 
     fn on_error(&self, request: &mut Request, event: &Failed<'_>) {
-        let (kind, stage) = (event.kind(), event.stage.name());
+        let (kind, stage) = (event.kind(), event.stage.map(Stage::name));
         if let Some(recording) = &request.recording {
             let span = recording.context.span();
             span.set_status(SpanStatus::error(event.error.to_string()));
             span.set_attributes([
+                int(fields::CANDIDATES, event.candidates),
+                int(fields::DIMENSIONS, event.dimensions),
                 KeyValue::new(fields::ERROR_TYPE, kind.name()),
-                KeyValue::new(fields::ERROR_STAGE, stage),
             ]);
+            if let Some(stage) = stage {
+                span.set_attribute(KeyValue::new(fields::ERROR_STAGE, stage));
+            }
         }
         // A macro, since each level needs its own call site.
         macro_rules! log {
@@ -269,18 +321,22 @@ impl Observer for TracingObserver {
                         { fields::ERROR_MESSAGE } = %event.error,
                         { fields::ERROR_TYPE } = kind.name(),
                         { fields::ERROR_STAGE } = stage,
-                        { fields::CANDIDATES } = request.candidates as i64,
+                        { fields::CANDIDATES } = event.candidates as i64,
                     },
                     $message
                 )
             };
         }
-        let line = Repeated::Error(kind);
+        let writes = |message| self.writes(Repeated::Error(kind), message, kind.name());
         if kind == ErrorKind::NonFiniteOutput {
-            if self.writes(line, "inference failed", kind.name()) {
+            if writes("inference failed") {
                 log!(error, "inference failed");
             }
-        } else if self.writes(line, "request refused", kind.name()) {
+        } else if kind == ErrorKind::Abandoned {
+            if writes("scope abandoned") {
+                log!(warn, "scope abandoned");
+            }
+        } else if writes("request refused") {
             log!(warn, "request refused");
         }
     }
@@ -414,8 +470,6 @@ impl Recording {
         let mut attributes = Vec::with_capacity(16);
         attributes.extend([
             KeyValue::new(fields::OPERATION, event.operation.name()),
-            int(fields::CANDIDATES, event.candidates),
-            int(fields::DIMENSIONS, event.dimensions),
             KeyValue::new(fields::MODEL_VERSION, event.model_version.to_owned()),
         ]);
         let context = parent.with_span(pipeline.span(RequestStart::NAME, attributes, &parent));

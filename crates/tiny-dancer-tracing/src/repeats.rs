@@ -5,6 +5,7 @@
 //! with the number of lines that were left out.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use tiny_dancer_core::observer::StageErrorKind;
 use tiny_dancer_core::{Clock, ErrorKind, Reason, Tick};
 
 /// The length of a window in seconds.
@@ -17,13 +18,18 @@ const LINES: u64 = 10;
 pub(crate) enum Repeated {
     Error(ErrorKind),
     Fallback(Reason),
+    Stage(StageErrorKind),
 }
+
+/// How many kinds there are.
+const KINDS: usize = ErrorKind::ALL.len() + Reason::ALL.len() + StageErrorKind::ALL.len();
 
 impl Repeated {
     fn index(self) -> usize {
         match self {
             Self::Error(kind) => kind as usize,
             Self::Fallback(reason) => ErrorKind::ALL.len() + reason as usize,
+            Self::Stage(kind) => ErrorKind::ALL.len() + Reason::ALL.len() + kind as usize,
         }
     }
 }
@@ -42,12 +48,12 @@ pub(crate) struct Repeats {
     clock: Clock,
     start: Tick,
     /// For each kind, its window in the upper 32 bits and its number of lines in the lower 32 bits.
-    kinds: [AtomicU64; ErrorKind::ALL.len() + Reason::ALL.len()],
+    kinds: [AtomicU64; KINDS],
 }
 
 impl Repeats {
     pub(crate) fn new(clock: Clock) -> Self {
-        Self { start: clock.tick(), clock, kinds: Default::default() }
+        Self { start: clock.tick(), clock, kinds: [const { AtomicU64::new(0) }; KINDS] }
     }
 
     /// Counts a line.
@@ -105,10 +111,11 @@ mod tests {
     #[test]
     fn each_kind_has_an_index_of_its_own() {
         let errors = ErrorKind::ALL.into_iter().map(Repeated::Error);
-        let mut indices: Vec<_> =
-            errors.chain(Reason::ALL.into_iter().map(Repeated::Fallback)).map(Repeated::index).collect();
+        let fallbacks = Reason::ALL.into_iter().map(Repeated::Fallback);
+        let stages = StageErrorKind::ALL.into_iter().map(Repeated::Stage);
+        let mut indices: Vec<_> = errors.chain(fallbacks).chain(stages).map(Repeated::index).collect();
         indices.sort_unstable();
-        assert!(indices.into_iter().eq(0..ErrorKind::ALL.len() + Reason::ALL.len()));
+        assert!(indices.into_iter().eq(0..KINDS));
     }
 
     #[test]

@@ -33,6 +33,16 @@ impl RoutingSpan {
         tracing::info_span!(target: TARGET, RequestStart::NAME, { fields::CANDIDATES } = candidates as i64)
     }
 
+    /// The embedding of a text.
+    pub fn embedding() -> Span {
+        tracing::info_span!(target: TARGET, Stage::Embedding.name())
+    }
+
+    /// The search for candidates.
+    pub fn memory_search() -> Span {
+        tracing::info_span!(target: TARGET, Stage::MemorySearch.name())
+    }
+
     /// The check of the circuits.
     pub fn circuit_breaker_check() -> Span {
         tracing::info_span!(target: TARGET, Stage::CircuitBreakerCheck.name())

@@ -11,7 +11,7 @@ use opentelemetry::{Array, Key, KeyValue, Value};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
-use tiny_dancer_core::observer::{Stage, StageEnd, StageStart};
+use tiny_dancer_core::observer::{Stage, StageEnd, StageErrorKind, StageReport, StageStart};
 
 /// The key of the attribute that carries the stages. [`carries_stages`] recognizes it by its address, which
 /// differs from that of a user's key with the same text.
@@ -33,8 +33,8 @@ struct StageSpan {
 /// What a span covers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Covers {
-    /// A whole stage, with this number of candidates.
-    Stage { candidates: usize },
+    /// A whole stage.
+    Stage { report: StageReport },
     /// One candidate's step: its index in the request, and how many candidates are nearer to the query.
     Step { candidate: usize, rank: usize, scores: Option<Scores> },
 }
@@ -60,33 +60,52 @@ impl StageSpan {
     const NO_RANK: i64 = -1;
     /// Similarity and confidence where they are unknown.
     const UNKNOWN: i64 = i64::MIN;
+    /// The kind of error of a stage without one.
+    const NO_ERROR: i64 = -1;
     /// Similarity and confidence are encoded in millionths.
     const MILLION: f64 = 1e6;
 
     fn encode(self) -> [i64; Self::NUMBERS] {
         let Self { stage, covers, times: Times { start, end } } = self;
-        let (about, rank, scores) = match covers {
-            Covers::Stage { candidates } => (candidates, Self::NO_RANK, None),
-            Covers::Step { candidate, rank, scores } => (candidate, rank as i64, scores),
-        };
         let millionths = |value: f64| (value * Self::MILLION).round() as i64;
-        let [similarity, confidence] = scores.map_or([Self::UNKNOWN; 2], |scores| {
-            [millionths(scores.similarity), millionths(scores.confidence)]
-        });
-        [stage as i64, about as i64, rank, start, end, similarity, confidence]
+        let (about, rank, more) = match covers {
+            Covers::Stage { report: StageReport { items, truncated, error, .. } } => {
+                (items, Self::NO_RANK, [truncated.into(), error.map_or(Self::NO_ERROR, |kind| kind as i64)])
+            }
+            Covers::Step { candidate, rank, scores } => {
+                let scores = scores.map_or([Self::UNKNOWN; 2], |scores| {
+                    [millionths(scores.similarity), millionths(scores.confidence)]
+                });
+                (candidate, rank as i64, scores)
+            }
+        };
+        [stage as i64, about as i64, rank, start, end, more[0], more[1]]
     }
 
-    fn decode([stage, about, rank, start, end, similarity, confidence]: [i64; Self::NUMBERS]) -> Self {
-        let scores = (similarity != Self::UNKNOWN).then(|| Scores {
-            similarity: similarity as f64 / Self::MILLION,
-            confidence: confidence as f64 / Self::MILLION,
-        });
-        let covers = match rank {
-            Self::NO_RANK => Covers::Stage { candidates: about as usize },
-            rank => Covers::Step { candidate: about as usize, rank: rank as usize, scores },
+    fn decode([stage, about, rank, start, end, more @ ..]: [i64; Self::NUMBERS]) -> Self {
+        let covers = if rank == Self::NO_RANK {
+            let [truncated, error] = more;
+            let mut report = report_of(about as usize);
+            report.truncated = truncated != 0;
+            report.error = (error != Self::NO_ERROR).then(|| StageErrorKind::ALL[error as usize]);
+            Covers::Stage { report }
+        } else {
+            let [similarity, confidence] = more;
+            let scores = (similarity != Self::UNKNOWN).then(|| Scores {
+                similarity: similarity as f64 / Self::MILLION,
+                confidence: confidence as f64 / Self::MILLION,
+            });
+            Covers::Step { candidate: about as usize, rank: rank as usize, scores }
         };
         Self { stage: Stage::ALL[stage as usize], covers, times: Times { start, end } }
     }
+}
+
+/// A report of this number of items.
+fn report_of(items: usize) -> StageReport {
+    let mut report = StageReport::default();
+    report.items = items;
+    report
 }
 
 /// The stages of a request in progress.
@@ -115,7 +134,7 @@ impl Stages {
     /// Begins a stage or one candidate's step, and returns its index among the spans.
     pub(crate) fn begin(&mut self, event: &StageStart<'_>) -> usize {
         let covers = match event.step {
-            None => Covers::Stage { candidates: event.candidates },
+            None => Covers::Stage { report: report_of(event.candidates) },
             Some(step) => Covers::Step { candidate: step.candidate, rank: step.rank, scores: None },
         };
         self.spans.push(Begun { stage: event.stage, covers, times: None });
@@ -135,6 +154,9 @@ impl Stages {
         let end = step.map_or(start.saturating_add(duration), |step| step.start);
         if let Some(span) = self.spans.get_mut(index) {
             span.times = Some(Times { start, end });
+            if let Covers::Stage { report } = &mut span.covers {
+                *report = event.report;
+            }
         }
     }
 
@@ -196,7 +218,7 @@ fn stage_span(request: &SpanData, span: StageSpan, position: u64) -> SpanData {
     let StageSpan { stage, covers, times } = span;
     let attributes = match covers {
         Covers::Stage { .. } if stage == Stage::CircuitBreakerCheck => vec![],
-        Covers::Stage { candidates } => vec![KeyValue::new(fields::CANDIDATES, candidates as i64)],
+        Covers::Stage { report } => reported(stage, report),
         Covers::Step { candidate, rank, scores } => {
             let mut attributes = vec![
                 KeyValue::new(fields::CANDIDATE_INDEX, candidate as i64),
@@ -208,6 +230,10 @@ fn stage_span(request: &SpanData, span: StageSpan, position: u64) -> SpanData {
             }
             attributes
         }
+    };
+    let error = match covers {
+        Covers::Stage { report } => report.error,
+        Covers::Step { .. } => None,
     };
     let context = &request.span_context;
     SpanData {
@@ -228,9 +254,20 @@ fn stage_span(request: &SpanData, span: StageSpan, position: u64) -> SpanData {
         dropped_attributes_count: 0,
         events: SpanEvents::default(),
         links: SpanLinks::default(),
-        status: Status::Unset,
+        status: error.map_or(Status::Unset, |kind| Status::error(kind.name())),
         instrumentation_scope: request.instrumentation_scope.clone(),
     }
+}
+
+/// The attributes of a stage's report. The router's own stages only have candidates.
+fn reported(stage: Stage, report: StageReport) -> Vec<KeyValue> {
+    let items = if stage == Stage::Embedding { fields::TOKENS } else { fields::CANDIDATES };
+    let mut attributes = vec![KeyValue::new(items, report.items as i64)];
+    if !stage.is_routing() {
+        attributes.push(KeyValue::new(fields::TRUNCATED, report.truncated));
+        attributes.extend(report.error.map(|kind| KeyValue::new(fields::ERROR_TYPE, kind.name())));
+    }
+    attributes
 }
 
 /// The id of a stage's span: the request's random id and the stage's position, mixed as in `SplitMix64`

@@ -108,7 +108,7 @@
 
 mod router;
 
-pub use router::{BuildError, Router, RouterBuilder};
+pub use router::{BuildError, Router, RouterBuilder, Scope};
 pub use tiny_dancer_core::{
     Candidate, CandidateSet, Circuit, CircuitBreakerConfig, CircuitState, Clock, ConfigError, ErrorKind,
     Feature, LoadError, ManualClock, Metadata, Model, ModelType, Observer, OnOpen, Outcome, OutcomeResult,

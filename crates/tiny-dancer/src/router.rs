@@ -13,6 +13,10 @@ use tiny_dancer_metrics::{
     prometheus::{Registry, default_registry},
 };
 
+mod scope;
+
+pub use scope::Scope;
+
 #[cfg(feature = "metrics")]
 type Metrics = tiny_dancer_metrics::MetricsCollector;
 #[cfg(not(feature = "metrics"))]

@@ -56,7 +56,7 @@ pub(crate) fn measure(run: &Run) -> Result<()> {
         let stage = |stage: Stage| Quartiles::of(taken.iter().map(|stages| stages[stage as usize])).median;
         let mut times = vec![("clock", tick), ("observed", measured.time("observed").median)];
         // Each stage contains one reading of the clock, since it begins where the one before ends.
-        for it in Stage::ALL {
+        for it in Stage::ROUTING {
             let time = (stage(it) - tick).max(0.0);
             if it == Stage::ModelInference {
                 // The rest of the stage, beside the two passes, finds the nearest and their order.

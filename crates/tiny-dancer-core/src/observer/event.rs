@@ -36,18 +36,26 @@ pub enum Operation {
     RouteBatch,
     /// `route_set` and `route_set_into`
     RouteSet,
+    /// `begin`
+    Scope,
 }
 
 names!(Operation, "operation", {
     Route => "route",
     RouteBatch => "route_batch",
     RouteSet => "route_set",
+    Scope => "scope",
 });
 
-/// One of the four stages of a request.
+/// A stage of a request. A [`Scope`](crate::Scope) runs the first two, as often as its user calls them. The
+/// [others](Self::ROUTING) are the router's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Stage {
+    /// Turns a text into the query's vector.
+    Embedding,
+    /// Searches a memory for the candidates.
+    MemorySearch,
     /// Checks whether the circuits let the request pass.
     CircuitBreakerCheck,
     /// Checks the query and the candidates, and computes each candidate's features.
@@ -59,11 +67,74 @@ pub enum Stage {
 }
 
 names!(Stage, "stage", {
+    Embedding => "embedding",
+    MemorySearch => "memory_search",
     CircuitBreakerCheck => "circuit_breaker_check",
     FeatureEngineering => "feature_engineering",
     ModelInference => "model_inference",
     UncertaintyEstimation => "uncertainty_estimation",
 });
+
+impl Stage {
+    /// The four stages of each request, in their order.
+    pub const ROUTING: [Self; 4] = [
+        Self::CircuitBreakerCheck,
+        Self::FeatureEngineering,
+        Self::ModelInference,
+        Self::UncertaintyEstimation,
+    ];
+
+    /// Whether it is one of [`ROUTING`](Self::ROUTING).
+    pub const fn is_routing(self) -> bool {
+        !matches!(self, Self::Embedding | Self::MemorySearch)
+    }
+}
+
+/// Why a stage of a scope failed, for labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum StageErrorKind {
+    /// A vector has another dimension than expected.
+    DimensionMismatch,
+    /// The vectors are of another embedder than the remembered ones.
+    EmbedderMismatch,
+    /// A service's response or a stored record is not valid.
+    InvalidResponse,
+    /// The text has no tokens.
+    NoInput,
+    /// Another error.
+    Other,
+    /// The service refused the call.
+    Rejected,
+    /// The deadline passed.
+    Timeout,
+    /// The service or the store could not be reached, or its circuit is open.
+    Unavailable,
+}
+
+names!(StageErrorKind, "kind of stage error", {
+    DimensionMismatch => "dimension_mismatch",
+    EmbedderMismatch => "embedder_mismatch",
+    InvalidResponse => "invalid_response",
+    NoInput => "no_input",
+    Other => "other",
+    Rejected => "rejected",
+    Timeout => "timeout",
+    Unavailable => "unavailable",
+});
+
+/// What a stage reports about itself. The closure of a [`Scope`](crate::Scope)'s stage fills it in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StageReport {
+    /// How many items it processed: tokens that `embedding` read, candidates that `memory_search` found. In the router's
+    /// own stages, the candidates of the request.
+    pub items: usize,
+    /// Whether it left out a part of its input, such as the rest of a long text.
+    pub truncated: bool,
+    /// Why it failed; `None` if it succeeded. The router's own errors are in [`Failed`] instead.
+    pub error: Option<StageErrorKind>,
+}
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -108,10 +179,6 @@ pub struct BatchStart {
 pub struct RequestStart<'a> {
     /// The method by which it came in.
     pub operation: Operation,
-    /// How many candidates it has. With a set, how many of the set's candidates it uses.
-    pub candidates: usize,
-    /// The query embedding's dimension.
-    pub dimensions: usize,
     /// The version of the model that serves it.
     pub model_version: &'a str,
 }
@@ -136,7 +203,7 @@ pub struct SpanIds {
 pub struct StageStart<'a> {
     /// Which stage.
     pub stage: Stage,
-    /// How many candidates the request has.
+    /// How many candidates the request has; 0 in the stages of a scope, since they precede the candidates.
     pub candidates: usize,
     /// The candidate's step; `None` is the whole stage.
     pub step: Option<CandidateStep<'a>>,
@@ -167,8 +234,8 @@ pub struct CandidateStep<'a> {
 pub struct StageEnd {
     /// Which stage.
     pub stage: Stage,
-    /// How many candidates the request has.
-    pub candidates: usize,
+    /// How many items it processed, and whether it failed.
+    pub report: StageReport,
     /// Whether this is a candidate's step rather than the whole stage.
     pub is_step: bool,
     /// The time from the request's start to its own.
@@ -196,6 +263,10 @@ pub struct Decided<'a> {
     pub uncertainty: f32,
     /// Why it goes to that model.
     pub reason: Reason,
+    /// How many candidates the request has. With a set, how many of the set's candidates it uses.
+    pub candidates: usize,
+    /// The query embedding's dimension; 0 without a query.
+    pub dimensions: usize,
     /// The candidates' decisions by the per-candidate pass, highest confidence first. Empty on a fallback.
     pub decisions: &'a [RoutingDecision],
     /// The thresholds of the lightweight model.
@@ -210,7 +281,7 @@ pub struct Decided<'a> {
     pub span: Option<SpanIds>,
     pub(crate) columns: &'a Columns,
     pub(crate) joint: &'a JointOrder,
-    pub(crate) candidates: Candidates<'a>,
+    pub(crate) pool: Candidates<'a>,
 }
 
 impl<'a> Decided<'a> {
@@ -236,17 +307,17 @@ impl<'a> Decided<'a> {
     /// The name of each decision's candidate, in the order of [`decisions`](Self::decisions). Never a label; in logs only at
     /// `DEBUG` and below.
     pub fn candidate_ids(&self) -> impl Iterator<Item = &'a str> + use<'a> {
-        let candidates = self.candidates;
-        self.decisions.iter().map(move |decision| candidates.id(decision.candidate))
+        let pool = self.pool;
+        self.decisions.iter().map(move |decision| pool.id(decision.candidate))
     }
 
     /// The candidates of the joint pass, farthest first: for each its place in the request, or in the set, and its
     /// features in the order of [`Feature::ALL`]. Empty on a fallback.
     pub fn joint(&self) -> impl ExactSizeIterator<Item = (usize, [f32; Feature::COUNT])> + use<'a> {
-        let (candidates, features) = (self.candidates, self.features());
+        let (pool, features) = (self.pool, self.features());
         self.joint.positions().iter().map(move |&position| {
             let position = position as usize;
-            (candidates.place(position), features.row(position))
+            (pool.place(position), features.row(position))
         })
     }
 
@@ -267,8 +338,12 @@ impl<'a> Decided<'a> {
 pub struct Failed<'a> {
     /// The error.
     pub error: &'a RouteError,
-    /// The stage that returned it.
-    pub stage: Stage,
+    /// The stage that returned it; `None` if a scope was abandoned.
+    pub stage: Option<Stage>,
+    /// How many candidates the request has; 0 if a scope was abandoned.
+    pub candidates: usize,
+    /// The query embedding's dimension; 0 without a query.
+    pub dimensions: usize,
     /// The request's span, if an observer records one.
     pub span: Option<SpanIds>,
 }

@@ -4,10 +4,10 @@ use super::{Serving, Source};
 use crate::breaker::{Circuit, Transition};
 use crate::clock::{Clock, Tick};
 use crate::kernel::Kernel;
-use crate::model::Model;
 use crate::observer::{
     BatchStart, BreakerTransition, CandidateStep, Decided, Detail, Failed, ModelReload, Observer, Operation,
-    OutcomeReported, PromiseBroken, RequestEnd, RequestStart, SpanIds, Stage, StageEnd, StageStart, Status,
+    OutcomeReported, PromiseBroken, RequestEnd, RequestStart, SpanIds, Stage, StageEnd, StageReport,
+    StageStart, Status,
 };
 use crate::promise::PromiseState;
 use crate::{Outcome, RouteError, RoutingResponse};
@@ -21,7 +21,9 @@ pub(super) struct Observed<'a, O: Observer> {
     observer: &'a O,
     clock: &'a Clock,
     operation: Operation,
+    /// How many candidates there are, and the query's dimension. Both are 0 until the request is routed.
     candidates: usize,
+    dimensions: usize,
     request: O::Request,
     detail: Detail,
     /// The current stage, or the last one.
@@ -34,23 +36,39 @@ pub(super) struct Observed<'a, O: Observer> {
 
 impl<'a, O: Observer> Observed<'a, O> {
     #[inline(always)]
-    pub(super) fn start(
-        observer: &'a O,
-        clock: &'a Clock,
-        operation: Operation,
-        (candidates, dimensions): (usize, usize),
-        model: &Model,
-    ) -> Self {
-        let context = observer.on_request_start(&RequestStart {
-            operation,
-            candidates,
-            dimensions,
-            model_version: model.version(),
-        });
-        let detail = observer.detail(&context);
+    pub(super) fn start(observer: &'a O, clock: &'a Clock, operation: Operation, serving: &Serving) -> Self {
+        let request =
+            observer.on_request_start(&RequestStart { operation, model_version: serving.model.version() });
+        let detail = observer.detail(&request);
         let start = if detail >= Detail::Request { clock.tick() } else { Tick::UNREAD };
-        let stage = Stage::CircuitBreakerCheck;
-        Self { observer, clock, operation, candidates, request: context, detail, stage, start, last: start }
+        let (stage, last) = (Stage::CircuitBreakerCheck, start);
+        Self { observer, clock, operation, candidates: 0, dimensions: 0, request, detail, stage, start, last }
+    }
+
+    /// Sets the size of the request, before it is routed.
+    #[inline(always)]
+    pub(super) fn set_size(&mut self, candidates: usize, dimensions: usize) {
+        (self.candidates, self.dimensions) = (candidates, dimensions);
+    }
+
+    /// Begins the time of the next stage now, so that it does not include the time of the scope's user.
+    pub(super) fn resume(&mut self) {
+        if self.detail == Detail::Stages {
+            self.last = self.clock.tick();
+        }
+    }
+
+    /// Runs a stage of a scope. It is timed by itself at each detail with stages.
+    pub(super) fn outer_stage<T>(&mut self, stage: Stage, run: impl FnOnce(&mut StageReport) -> T) -> T {
+        self.stage = stage;
+        let is_enabled = self.detail >= Detail::Stages && self.is_enabled(None);
+        let begun = is_enabled.then(|| self.begin::<CANDIDATES>(None));
+        let mut report = StageReport::default();
+        let result = run(&mut report);
+        if let Some(begun) = begun {
+            self.finish(begun, false, report);
+        }
+        result
     }
 
     /// How much of the request the observer receives.
@@ -67,7 +85,7 @@ impl<'a, O: Observer> Observed<'a, O> {
         // One call for both cases, timed or not, so that the compiler inlines it.
         let result = run(self);
         if let Some(begun) = begun {
-            self.finish(begun, false);
+            self.finish(begun, false, self.own_report());
         }
         result
     }
@@ -89,7 +107,13 @@ impl<'a, O: Observer> Observed<'a, O> {
     pub(super) fn step(&mut self, step: CandidateStep<'_>, run: impl FnOnce()) {
         let begun = self.begin::<CANDIDATES>(Some(step));
         run();
-        self.finish(begun, true);
+        self.finish(begun, true, self.own_report());
+    }
+
+    /// The report of the router's own stages.
+    #[inline(always)]
+    fn own_report(&self) -> StageReport {
+        StageReport { items: self.candidates, ..Default::default() }
     }
 
     /// Notifies the observer of the start of a stage or a step. Returns the context, and the start.
@@ -104,11 +128,11 @@ impl<'a, O: Observer> Observed<'a, O> {
 
     /// Notifies the observer of the end of a stage or a step.
     #[inline(always)]
-    fn finish(&mut self, (context, start): (O::Stage, Tick), is_step: bool) {
+    fn finish(&mut self, (context, start): (O::Stage, Tick), is_step: bool, report: StageReport) {
         self.last = self.clock.tick();
         let end = StageEnd {
             stage: self.stage,
-            candidates: self.candidates,
+            report,
             is_step,
             start: self.clock.between(self.start, start),
             duration: self.clock.between(start, self.last),
@@ -138,10 +162,12 @@ impl<'a, O: Observer> Observed<'a, O> {
             confidence: response.confidence,
             uncertainty: response.uncertainty,
             reason: response.reason,
+            candidates: self.candidates,
+            dimensions: self.dimensions,
             decisions: &response.decisions,
             columns: &response.scratch.columns,
             joint: &response.scratch.joint,
-            candidates: source.candidates(&response.scratch.nearest),
+            pool: source.candidates(&response.scratch.nearest),
             thresholds: serving.thresholds,
             model_version: serving.model.version(),
             kernel,
@@ -152,14 +178,26 @@ impl<'a, O: Observer> Observed<'a, O> {
         self.end(status, ended, span);
     }
 
-    /// Notifies the observer of the error and of the end.
+    /// Notifies the observer of the current stage's error and of the end.
     #[inline(always)]
-    pub(super) fn failed(mut self, error: &RouteError) {
+    pub(super) fn failed(self, error: &RouteError) {
+        let stage = Some(self.stage);
+        self.failed_in(stage, error);
+    }
+
+    /// Notifies the observer that the scope was dropped, and of the end.
+    pub(super) fn abandoned(self) {
+        self.failed_in(None, &RouteError::Abandoned);
+    }
+
+    #[inline(always)]
+    fn failed_in(mut self, stage: Option<Stage>, error: &RouteError) {
         if self.detail == Detail::Off {
             return;
         }
         let (ended, span) = (self.now(), self.observer.span(&self.request));
-        self.observer.on_error(&mut self.request, &Failed { error, stage: self.stage, span });
+        let Self { candidates, dimensions, .. } = self;
+        self.observer.on_error(&mut self.request, &Failed { error, stage, candidates, dimensions, span });
         self.end(Status::Failure, ended, span);
     }
 

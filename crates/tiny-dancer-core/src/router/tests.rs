@@ -568,7 +568,7 @@ impl Observer for Recorder {
     type Batch = ();
 
     fn on_request_start(&self, event: &RequestStart<'_>) {
-        self.record(format!("start {}", event.candidates));
+        self.record(format!("start of {}", event.operation));
     }
 
     fn on_stage_start(&self, (): &mut (), event: &StageStart<'_>) {
@@ -589,7 +589,8 @@ impl Observer for Recorder {
     }
 
     fn on_error(&self, (): &mut (), event: &Failed<'_>) {
-        self.record(format!("{} in {}", event.kind().name(), event.stage.name()));
+        let stage = event.stage.map_or("no stage", Stage::name);
+        self.record(format!("{} in {stage}", event.kind()));
     }
 
     fn on_request_end(&self, (): (), event: &RequestEnd) {
@@ -610,27 +611,31 @@ fn received(detail: Detail, candidates: &[Candidate]) -> Vec<String> {
 
 #[test]
 fn off_receives_only_the_start() {
-    assert_eq!(received(Detail::Off, &[candidate("a", 0.9, 1.0)]), ["start 1"]);
+    assert_eq!(received(Detail::Off, &[candidate("a", 0.9, 1.0)]), ["start of route"]);
 }
 
 #[test]
 fn unsuccessful_receives_errors_and_fallbacks_and_their_end() {
     let received = |candidates: &[Candidate]| received(Detail::Unsuccessful, candidates);
-    assert_eq!(received(&[candidate("a", 0.9, 1.0)]), ["start 1"]);
-    assert_eq!(received(&[candidate("a", 0.9, 0.0)]), ["start 1"], "powerful by inference is a success");
-    assert_eq!(received(&[]), ["start 0", "powerful because no_evidence", "end fallback"]);
+    assert_eq!(received(&[candidate("a", 0.9, 1.0)]), ["start of route"]);
+    assert_eq!(
+        received(&[candidate("a", 0.9, 0.0)]),
+        ["start of route"],
+        "powerful by inference is a success"
+    );
+    assert_eq!(received(&[]), ["start of route", "powerful because no_evidence", "end fallback"]);
     assert_eq!(
         received(&[candidate("a", 0.9, 2.0)]),
-        ["start 1", "invalid_success_rate in feature_engineering", "end failure"]
+        ["start of route", "invalid_success_rate in feature_engineering", "end failure"]
     );
 }
 
 #[test]
 fn request_receives_decision_or_error_and_the_end() {
     let good = received(Detail::Request, &[candidate("a", 0.9, 1.0)]);
-    assert_eq!(good, ["start 1", "lightweight because confident", "end success"]);
+    assert_eq!(good, ["start of route", "lightweight because confident", "end success"]);
     let bad = received(Detail::Request, &[candidate("a", 0.9, 2.0)]);
-    assert_eq!(bad, ["start 1", "invalid_success_rate in feature_engineering", "end failure"]);
+    assert_eq!(bad, ["start of route", "invalid_success_rate in feature_engineering", "end failure"]);
 }
 
 /// Enables one stage, and steps of some ranks. Its callbacks take one second before a stage and two after it.
@@ -776,11 +781,11 @@ fn the_clock_is_read_only_at_details_with_durations() {
 }
 
 #[test]
-fn stages_receives_all_four() {
+fn stages_receives_the_four_of_each_request() {
     assert_eq!(
         received(Detail::Stages, &[candidate("a", 0.9, 1.0)]),
         [
-            "start 1",
+            "start of route",
             "circuit_breaker_check",
             "end of circuit_breaker_check",
             "feature_engineering",
@@ -826,7 +831,7 @@ fn a_fallback_skips_the_stages_that_are_not_needed() {
         router.observer().take(),
         [
             "lightweight open because forced",
-            "start 0",
+            "start of route",
             "circuit_breaker_check",
             "end of circuit_breaker_check",
             "powerful because circuit_open",
@@ -871,7 +876,7 @@ fn the_contract_holds_at_every_detail() {
             _ => assert_eq!(results, counts.requests),
         }
         assert_eq!(counts.broken_promises, 1);
-        assert_eq!((counts.requests, counts.outcomes, counts.reloads), (22, 115, 6));
+        assert_eq!((counts.requests, counts.outcomes, counts.reloads), (36, 115, 7));
     }
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::observer::CandidateStep;
 use crate::request::Candidates;
-use crate::{Kernel, Reason, RoutingResponse, Thresholds};
+use crate::{Kernel, Reason, RouteError, RoutingResponse, Thresholds};
 use std::panic::resume_unwind;
 
 /// An observer with a given detail. It enables each event, or only the first if it is `inconsistent`.
@@ -42,7 +42,7 @@ fn observing(detail: Detail) -> Checker {
 }
 
 fn start(checker: &Checker, operation: Operation) -> Checked<()> {
-    let event = RequestStart { operation, candidates: 1, dimensions: 2, model_version: "" };
+    let event = RequestStart { operation, model_version: "" };
     checker.on_request_start(&event)
 }
 
@@ -61,7 +61,13 @@ fn stage(stage: Stage) -> StageStart<'static> {
 }
 
 fn end(stage: Stage) -> StageEnd {
-    StageEnd { stage, candidates: 1, is_step: false, start: Duration::ZERO, duration: Duration::ZERO }
+    StageEnd {
+        stage,
+        report: StageReport { items: 1, ..Default::default() },
+        is_step: false,
+        start: Duration::ZERO,
+        duration: Duration::ZERO,
+    }
 }
 
 fn run(checker: &Checker, request: &mut Checked<()>, event: &StageStart<'_>) {
@@ -85,7 +91,9 @@ fn decide(
         decisions: &response.decisions,
         columns: &response.scratch.columns,
         joint: &response.scratch.joint,
-        candidates: Candidates::Brought(candidates),
+        candidates: 1,
+        dimensions: 2,
+        pool: Candidates::Brought(candidates),
         thresholds: Thresholds::default(),
         model_version: "",
         kernel: Kernel::detect(),
@@ -93,6 +101,11 @@ fn decide(
         span: None,
     };
     checker.on_decision(request, &event);
+}
+
+/// Notifies of an error.
+fn fail(checker: &Checker, request: &mut Checked<()>, error: &RouteError, stage: Option<Stage>) {
+    checker.on_error(request, &Failed { error, stage, candidates: 1, dimensions: 2, span: None });
 }
 
 fn fall_back(checker: &Checker, request: &mut Checked<()>) {
@@ -117,7 +130,7 @@ fn finish(checker: &Checker, request: Checked<()>, operation: Operation, status:
 #[test]
 fn a_request_that_keeps_the_contract_passes() {
     let (checker, mut request) = began(Detail::Stages);
-    for each in Stage::ALL {
+    for each in Stage::ROUTING {
         run(&checker, &mut request, &stage(each));
     }
     succeed(&checker, &mut request);
@@ -127,6 +140,97 @@ fn a_request_that_keeps_the_contract_passes() {
     let entered = batch.enter();
     drop(start(&checker, Operation::RouteBatch));
     drop(entered);
+}
+
+/// A scope that began, observed with its stages.
+fn began_scope() -> (Checker, Checked<()>) {
+    let checker = observing(Detail::Stages);
+    let request = start(&checker, Operation::Scope);
+    checker.detail(&request);
+    checker.span(&request);
+    (checker, request)
+}
+
+/// A stage of a scope, which has no candidates yet.
+fn outer(stage: Stage) -> StageStart<'static> {
+    StageStart { stage, candidates: 0, step: None }
+}
+
+#[test]
+fn a_scope_runs_its_stages_in_any_order_and_any_number() {
+    let (checker, mut request) = began_scope();
+    for each in [Stage::MemorySearch, Stage::Embedding, Stage::MemorySearch] {
+        run(&checker, &mut request, &outer(each));
+    }
+    for each in Stage::ROUTING {
+        run(&checker, &mut request, &stage(each));
+    }
+    succeed(&checker, &mut request);
+    finish(&checker, request, Operation::Scope, Status::Success);
+    checker.assert_at_rest();
+}
+
+#[test]
+#[should_panic(expected = "Embedding outside of a scope")]
+fn a_scopes_stage_in_another_request_is_noticed() {
+    let (checker, mut request) = began(Detail::Stages);
+    run(&checker, &mut request, &outer(Stage::Embedding));
+}
+
+#[test]
+#[should_panic(expected = "Embedding after the scope was routed")]
+fn a_scopes_stage_after_the_routers_own_is_noticed() {
+    let (checker, mut request) = began_scope();
+    run(&checker, &mut request, &stage(Stage::CircuitBreakerCheck));
+    run(&checker, &mut request, &outer(Stage::Embedding));
+}
+
+#[test]
+#[should_panic(expected = "candidates of Embedding")]
+fn candidates_of_a_scopes_stage_are_noticed() {
+    let (checker, mut request) = began_scope();
+    run(&checker, &mut request, &stage(Stage::Embedding));
+}
+
+#[test]
+#[should_panic(expected = "candidates of FeatureEngineering")]
+fn another_number_of_candidates_is_noticed() {
+    let (checker, mut request) = began(Detail::Stages);
+    run(&checker, &mut request, &stage(Stage::CircuitBreakerCheck));
+    run(&checker, &mut request, &StageStart { candidates: 2, ..stage(Stage::FeatureEngineering) });
+}
+
+#[test]
+#[should_panic(expected = "the report of the router's own stage")]
+fn an_error_in_the_report_of_the_routers_own_stage_is_noticed() {
+    let (checker, mut request) = began(Detail::Stages);
+    let event = stage(Stage::ModelInference);
+    assert!(checker.is_enabled(&request, &event));
+    let context = checker.on_stage_start(&mut request, &event);
+    let report = StageReport { items: 1, error: Some(StageErrorKind::Other), ..Default::default() };
+    checker.on_stage_end(&mut request, context, &StageEnd { report, ..end(Stage::ModelInference) });
+}
+
+#[test]
+#[should_panic(expected = "only a scope can be abandoned")]
+fn an_abandoned_request_that_is_no_scope_is_noticed() {
+    let (checker, mut request) = began(Detail::Request);
+    fail(&checker, &mut request, &RouteError::Abandoned, None);
+}
+
+#[test]
+#[should_panic(expected = "an abandoned scope that was routed")]
+fn an_abandoned_scope_that_was_routed_is_noticed() {
+    let (checker, mut request) = began_scope();
+    run(&checker, &mut request, &stage(Stage::CircuitBreakerCheck));
+    fail(&checker, &mut request, &RouteError::Abandoned, None);
+}
+
+#[test]
+#[should_panic(expected = "an error comes from a stage")]
+fn an_error_without_its_stage_is_noticed() {
+    let (checker, mut request) = began(Detail::Request);
+    fail(&checker, &mut request, &RouteError::EmptyQuery, None);
 }
 
 #[test]
@@ -142,9 +246,7 @@ fn a_second_decision_is_noticed() {
 fn an_error_after_a_decision_is_noticed() {
     let (checker, mut request) = began(Detail::Request);
     fall_back(&checker, &mut request);
-    let failed =
-        Failed { error: &crate::RouteError::EmptyQuery, stage: Stage::FeatureEngineering, span: None };
-    checker.on_error(&mut request, &failed);
+    fail(&checker, &mut request, &RouteError::EmptyQuery, Some(Stage::FeatureEngineering));
 }
 
 #[test]
@@ -245,7 +347,7 @@ fn a_stage_without_a_call_of_is_enabled_is_noticed() {
 #[should_panic(expected = "calls of is_enabled for steps")]
 fn a_step_without_a_call_of_is_enabled_is_noticed() {
     let (checker, mut request) = began(Detail::Candidates);
-    for each in Stage::ALL {
+    for each in Stage::ROUTING {
         run(&checker, &mut request, &stage(each));
     }
     succeed(&checker, &mut request);

@@ -61,6 +61,22 @@ fn route_allocates_twice_for_any_number_of_candidates() {
 }
 
 #[test]
+fn a_scope_allocates_nothing_but_its_answer() {
+    let router = Router::new(RouterConfig::default()).unwrap();
+    let candidates = candidates(10, 16);
+    let route = || {
+        let mut scope = router.begin();
+        let query = scope.embedding(|_| [0.5; 16]);
+        scope.memory_search(|report| report.items = candidates.len());
+        scope.route(RoutingRequest::new(&query, &candidates)).unwrap();
+    };
+    route();
+    assert_eq!(measure(route).count_total, 2);
+    let without = measure(|| drop(router.begin().route_without_evidence().unwrap()));
+    assert_eq!(without.count_total, 0);
+}
+
+#[test]
 fn a_failure_of_the_model_or_an_outcome_allocates_nothing() {
     for model in [toy_model as fn() -> Model, broken_model] {
         let (router, _) = router(model(), CircuitBreakerConfig::default(), ());

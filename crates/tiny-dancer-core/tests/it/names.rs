@@ -4,7 +4,7 @@ use std::fmt::{Debug, Display};
 use std::str::FromStr;
 use tiny_dancer_core::breaker::Cause;
 use tiny_dancer_core::model::Ties;
-use tiny_dancer_core::observer::{Operation, Stage, Status};
+use tiny_dancer_core::observer::{Operation, Stage, StageErrorKind, Status};
 use tiny_dancer_core::{Circuit, CircuitState, ErrorKind, Feature, ModelType, OutcomeResult, Reason};
 
 fn check<T: Copy + Debug + Display + FromStr + PartialEq>(all: &[T]) {
@@ -25,6 +25,7 @@ fn every_name_is_read_as_it_is_written() {
     check(&OutcomeResult::ALL);
     check(&Reason::ALL);
     check(&Stage::ALL);
+    check(&StageErrorKind::ALL);
     check(&Status::ALL);
     check(&Ties::ALL);
 }

@@ -49,6 +49,11 @@ work_seconds_total{name="a \"b\" \\ c\nd} 7"} 2.5
     assert_eq!(export(&registry, OPEN).unwrap(), expected);
 }
 
+thread_local! {
+    /// How many candidates this thread's request has.
+    static CANDIDATES: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// An observer whose requests of two or more candidates have a span.
 struct Recording;
 
@@ -57,8 +62,9 @@ impl Observer for Recording {
     type Stage = ();
     type Batch = ();
 
-    fn on_request_start(&self, event: &RequestStart<'_>) -> Option<SpanIds> {
-        (event.candidates > 1).then_some(SpanIds { trace: 0xab << 120 | 1, span: event.candidates as u64 })
+    fn on_request_start(&self, _: &RequestStart<'_>) -> Option<SpanIds> {
+        let candidates = CANDIDATES.get();
+        (candidates > 1).then_some(SpanIds { trace: 0xab << 120 | 1, span: candidates as u64 })
     }
 
     fn detail(&self, _: &Option<SpanIds>) -> Detail {
@@ -77,6 +83,7 @@ fn exemplars(text: &str) -> Vec<(&str, &str)> {
 
 /// Routes a request of so many candidates.
 fn route(router: &tiny_dancer_core::Router<(Recording, MetricsCollector)>, candidates: &[Candidate]) {
+    CANDIDATES.set(candidates.len());
     let _ = router.route(RoutingRequest::new(&[1.0, 0.0], candidates));
 }
 

@@ -131,7 +131,10 @@ const TAIL: &str = r#"
 - `tiny_dancer_spans_total` counts a span once for each exporter, when its result is known. A span that waits or is being
   sent is in none of its series yet.
 - The rest of a request's time, beside `tiny_dancer_feature_engineering_duration_seconds` and
-  `tiny_dancer_model_inference_duration_seconds`, goes to the circuit breaker, the uncertainty and the decision.
+  `tiny_dancer_model_inference_duration_seconds`, goes to the circuit breaker, the uncertainty and the decision. In a scope it
+  also includes `tiny_dancer_embedding_duration_seconds`, `tiny_dancer_memory_search_duration_seconds` and the program's own code.
+- An embedding or a search that fails is in the errors of its stage, and in its duration. Its request is counted by how it ends,
+  mostly as a fallback with the reason `no_evidence`.
 
 ## Questions, as PromQL
 
@@ -140,6 +143,17 @@ What share of requests goes to the lightweight model?
 ```promql
 sum(rate(tiny_dancer_routing_decisions_total{model_type="lightweight"}[5m]))
   / sum(rate(tiny_dancer_routing_decisions_total[5m]))
+```
+
+How long does an embedding take, what share of them fails, and why?
+
+```promql
+histogram_quantile(0.95, sum by (le) (rate(tiny_dancer_embedding_duration_seconds_bucket[5m])))
+```
+
+```promql
+sum by (error_type) (rate(tiny_dancer_embedding_errors_total[5m]))
+  / scalar(sum(rate(tiny_dancer_embedding_duration_seconds_count[5m])))
 ```
 
 Why do requests go to the powerful one?

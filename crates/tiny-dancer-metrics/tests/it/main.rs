@@ -17,6 +17,7 @@ mod promise;
 mod queries;
 mod registration;
 mod requests;
+mod scopes;
 mod several;
 mod snapshot;
 

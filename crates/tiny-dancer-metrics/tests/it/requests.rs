@@ -20,6 +20,9 @@ use tiny_dancer_metrics::catalogue::{CATALOGUE, Kind, Presence};
 #[derive(Debug, Default)]
 struct Tally {
     stages: [AtomicU64; Stage::ALL.len()],
+    items: [AtomicU64; Stage::ALL.len()],
+    truncated: AtomicU64,
+    stage_errors: [AtomicU64; Stage::ALL.len()],
     candidates: AtomicU64,
     routers: AtomicU64,
 }
@@ -34,7 +37,12 @@ impl Observer for Tally {
     fn on_stage_start(&self, (): &mut (), _: &StageStart<'_>) {}
 
     fn on_stage_end(&self, (): &mut (), (): (), event: &StageEnd) {
-        self.stages[event.stage as usize].fetch_add(1, Ordering::Relaxed);
+        let (stage, report) = (event.stage as usize, event.report);
+        self.stages[stage].fetch_add(1, Ordering::Relaxed);
+        self.items[stage].fetch_add(report.items as u64, Ordering::Relaxed);
+        self.truncated
+            .fetch_add((report.truncated && event.stage == Stage::Embedding).into(), Ordering::Relaxed);
+        self.stage_errors[stage].fetch_add(report.error.is_some().into(), Ordering::Relaxed);
     }
 
     fn on_decision(&self, (): &mut (), event: &Decided<'_>) {
@@ -65,6 +73,14 @@ fn every_family_shows_the_events_of_a_tour() {
     let stage = |stage: Stage| tallied(&tally.stages[stage as usize]);
     assert_eq!(count("feature_engineering_duration_seconds_count"), stage(Stage::FeatureEngineering));
     assert_eq!(count("model_inference_duration_seconds_count"), stage(Stage::ModelInference));
+    for (name, it, items) in
+        [("embedding", Stage::Embedding, "tokens"), ("memory_search", Stage::MemorySearch, "candidates")]
+    {
+        assert_eq!(count(&format!("{name}_duration_seconds_count")), stage(it));
+        assert_eq!(count(&format!("{name}_{items}_total")), tallied(&tally.items[it as usize]));
+        assert_eq!(count(&format!("{name}_errors_total")), tallied(&tally.stage_errors[it as usize]));
+    }
+    assert_eq!(count("embedding_truncated_total"), tallied(&tally.truncated));
     for per_candidate in
         ["candidates_processed_total", "confidence_scores_count", "uncertainty_estimates_count"]
     {

@@ -6,7 +6,8 @@ use opentelemetry::trace::{SpanId, SpanKind, TraceId};
 use opentelemetry_sdk::trace::SpanData;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use tiny_dancer_core::testing::{broken_model, candidate, exercise, router, toy_model};
+use tiny_dancer_core::observer::{StageErrorKind, StageReport};
+use tiny_dancer_core::testing::{ContractChecker, broken_model, candidate, exercise, router, toy_model};
 use tiny_dancer_core::{
     Candidate, CircuitBreakerConfig, Query, Router, RouterConfig, RoutingRequest, Thresholds,
 };
@@ -69,13 +70,13 @@ fn each_event_of_the_contract_has_its_span_or_its_line() {
     let stages: u64 = Stage::ALL.iter().map(|stage| spans_of(stage.name())).sum();
     assert_eq!(stages, counts.stages + counts.steps);
     let names: BTreeSet<&str> = spans.iter().map(|span| &*span.name).collect();
-    assert_eq!(names.len(), 5, "{names:?}");
+    assert_eq!(names.len(), 1 + Stage::ALL.len(), "{names:?}");
 
     let lines_of =
         |messages: &[&str]| lines.iter().filter(|line| messages.contains(&&*line.message)).count() as u64;
     assert_eq!(lines_of(&["request decided"]), counts.decisions);
     assert_eq!(lines_of(&["request failed"]), counts.errors);
-    assert_eq!(lines_of(&["request refused", "inference failed"]), counts.errors);
+    assert_eq!(lines_of(&["request refused", "inference failed", "scope abandoned"]), counts.errors);
     assert_eq!(lines_of(&["outcome reported"]), counts.outcomes);
     assert_eq!(lines_of(&["circuit closed", "circuit half-open", "circuit opened"]), counts.transitions);
     assert_eq!(lines_of(&["promise broken"]), counts.broken_promises);
@@ -109,6 +110,7 @@ fn spans_and_lines_hold_the_keys_that_are_listed_for_them_and_no_others() {
         for attribute in span.attributes.iter().chain(of_events_here) {
             let kind = match attribute.value {
                 Value::Array(Array::I64(_)) => fields::Kind::Ints,
+                Value::Bool(_) => fields::Kind::Bool,
                 Value::F64(_) => fields::Kind::Double,
                 Value::I64(_) => fields::Kind::Int,
                 _ => fields::Kind::String,
@@ -325,7 +327,7 @@ fn a_trace_has_one_span_a_stage_by_default() {
     route(recorder.observer(), &candidates(12));
     let spans = recorder.finish();
     let names: Vec<&str> = spans.iter().map(|span| &*span.name).collect();
-    assert_eq!(names, [&Stage::ALL.map(Stage::name)[..], &[RequestStart::NAME]].concat());
+    assert_eq!(names, [&Stage::ROUTING.map(Stage::name)[..], &[RequestStart::NAME]].concat());
 }
 
 #[test]
@@ -608,4 +610,135 @@ fn lines_and_spans_after_the_features_are_within_the_request_again() {
         .collect();
     let seen: Vec<_> = seen.lock().unwrap().iter().map(|it| it.as_ref().map(TraceContext::span_id)).collect();
     assert_eq!(seen, expected);
+}
+
+/// Routes a text in a scope. `embed` is the embedding of its query.
+fn route_text<O: Observer>(router: &Router<O>, embed: impl FnOnce(&mut StageReport)) {
+    let mut scope = router.begin();
+    scope.embedding(embed);
+    let candidates = scope.memory_search(|report| {
+        report.items = 2;
+        candidates(2)
+    });
+    scope.route(RoutingRequest::new(&[1.0, 0.0], &candidates)).unwrap();
+}
+
+#[test]
+fn the_stages_of_a_scope_are_below_its_request_with_what_they_report() {
+    let recorder = recorder(1.0, 0);
+    let (router, manual) = router(toy_model(), CircuitBreakerConfig::default(), recorder.observer());
+    let second = || manual.advance(std::time::Duration::from_secs(1));
+    route_text(&router, |report| {
+        (report.items, report.truncated) = (256, true);
+        second();
+    });
+    let spans = recorder.finish();
+    let names: Vec<&str> = spans.iter().map(|span| &*span.name).collect();
+    assert_eq!(names, [&Stage::ALL.map(Stage::name)[..], &[RequestStart::NAME]].concat());
+    let root = request(&spans);
+    assert_eq!(text(root, fields::OPERATION), "scope");
+    assert_eq!(number(root, fields::CANDIDATES), 2);
+    assert!(spans[..6].iter().all(|span| span.parent_span_id == root.span_context.span_id()));
+    let [embedding, search] = [&spans[0], &spans[1]];
+    assert_eq!(number(embedding, fields::TOKENS), 256);
+    assert_eq!(attribute(embedding, fields::TRUNCATED), Some(&Value::Bool(true)));
+    assert_eq!(number(search, fields::CANDIDATES), 2);
+    assert_eq!(attribute(search, fields::TRUNCATED), Some(&Value::Bool(false)));
+    assert!(spans[..2].iter().all(|span| span.status == SpanStatus::Unset));
+    let took = embedding.end_time.duration_since(embedding.start_time).unwrap();
+    assert_eq!(took, std::time::Duration::from_secs(1));
+    assert_eq!(search.start_time, embedding.end_time);
+}
+
+#[test]
+fn a_failed_embedding_is_an_error_of_its_span_and_not_of_its_request() {
+    let recorder = recorder(1.0, 0);
+    let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), recorder.observer());
+    let mut scope = router.begin();
+    scope.embedding(|report| report.error = Some(StageErrorKind::Unavailable));
+    scope.route_without_evidence().unwrap();
+    let spans = recorder.finish();
+    let [embedding] = named(&spans, Stage::Embedding.name())[..] else { panic!("no embedding") };
+    assert_eq!(embedding.status, SpanStatus::error("unavailable"));
+    assert_eq!(text(embedding, fields::ERROR_TYPE), "unavailable");
+    assert_eq!(request(&spans).status, SpanStatus::Unset);
+    assert_eq!(text(request(&spans), fields::DECISION_REASON), "no_evidence");
+    assert_eq!(number(request(&spans), fields::DIMENSIONS), 0);
+}
+
+/// The headers of a call of an embedding service come from here.
+#[test]
+fn the_current_span_within_a_scope_is_that_of_its_request() {
+    let recorder = recorder(1.0, 0);
+    let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), recorder.observer());
+    let mut current = vec![];
+    route_text(&router, |_| current.push(TraceContext::from_current().unwrap()));
+    let scope = router.begin();
+    current.push(TraceContext::from_current().unwrap());
+    drop(scope);
+    assert!(TraceContext::from_current().is_none());
+    let spans = recorder.finish();
+    let ids = |span: &SpanData| span.span_context.span_id().to_string();
+    let requests: Vec<_> = named(&spans, RequestStart::NAME).into_iter().map(ids).collect();
+    assert_eq!(requests, current.iter().map(TraceContext::span_id).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_unsampled_scope_opens_no_span_and_still_logs_the_error_of_a_stage() {
+    let recorder = recorder(0.0, 8);
+    let ((), lines) = lines(|| {
+        let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), recorder.observer());
+        route_text(&router, |report| report.error = Some(StageErrorKind::Timeout));
+    });
+    assert_eq!(recorder.finish().len(), 0);
+    let [failed] = lines.iter().filter(|line| line.message == "stage failed").collect::<Vec<_>>()[..] else {
+        panic!("{lines:?}")
+    };
+    assert_eq!(failed.level, Level::WARN);
+    assert_eq!(failed.fields[fields::ERROR_TYPE], "timeout");
+    assert_eq!(failed.fields[fields::ERROR_STAGE], "embedding");
+    let searched = lines.iter().find(|line| line.message == "memory searched").unwrap();
+    assert_eq!((searched.level, &*searched.fields[fields::CANDIDATES]), (Level::DEBUG, "2"));
+}
+
+/// Of an unsampled scope, an observer beside this one does not receive the router's own stages for its sake.
+#[test]
+fn an_unsampled_scope_enables_only_its_own_stages() {
+    let observer = checker(recorder(0.0, 8).observer());
+    let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), Arc::clone(&observer));
+    route_text(&router, |_| {});
+    assert_eq!(observer.counts().stages, 2);
+    let request = RoutingRequest::new(&[1.0, 0.0], &[]);
+    router.route(request).unwrap();
+    assert_eq!(observer.counts().stages, 2);
+}
+
+fn checker<O>(observer: O) -> Arc<ContractChecker<O>> {
+    Arc::new(ContractChecker::new(observer))
+}
+
+#[test]
+fn an_abandoned_scope_is_an_error_of_its_request_without_a_stage() {
+    let recorder = recorder(1.0, 0);
+    let ((), lines) = lines(|| {
+        let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), recorder.observer());
+        drop(router.begin());
+    });
+    let spans = recorder.finish();
+    assert!(matches!(request(&spans).status, SpanStatus::Error { .. }));
+    assert_eq!(text(request(&spans), fields::ERROR_TYPE), "abandoned");
+    assert_eq!(attribute(request(&spans), fields::ERROR_STAGE), None);
+    assert!(lines.iter().any(|line| line.level == Level::WARN && line.message == "scope abandoned"));
+}
+
+#[test]
+fn a_scope_ends_its_spans_if_its_stage_panics() {
+    let recorder = recorder(1.0, 0);
+    let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), recorder.observer());
+    let panics = || route_text(&router, |_| panic!("the panic that this test needs"));
+    catch_unwind(AssertUnwindSafe(panics)).unwrap_err();
+    assert!(TraceContext::from_current().is_none());
+    let spans = recorder.finish();
+    let names: Vec<&str> = spans.iter().map(|span| &*span.name).collect();
+    assert_eq!(names, [Stage::Embedding.name(), RequestStart::NAME]);
 }

@@ -50,7 +50,7 @@ fn each_exporter_sends_the_same_spans() {
 fn a_span_counts_as_the_number_of_spans_that_it_becomes() {
     let whole = StageSpan {
         stage: Stage::FeatureEngineering,
-        covers: Covers::Stage { candidates: 100 },
+        covers: Covers::Stage { report: report_of(100) },
         times: Times { start: 5, end: 7 },
     };
     let scores = Some(Scores { similarity: 0.9, confidence: 0.85 });
@@ -74,9 +74,14 @@ fn a_span_counts_as_the_number_of_spans_that_it_becomes() {
 fn a_decoded_span_equals_the_encoded_one() {
     let times = Times { start: 1_700_000_000_123_456_789, end: 1_700_000_000_123_456_999 };
     let scores = Scores { similarity: -0.25, confidence: 0.75 };
+    let [mut cut, mut failed] = [report_of(256), report_of(0)];
+    cut.truncated = true;
+    failed.error = Some(StageErrorKind::Unavailable);
     for stage in Stage::ALL {
         for covers in [
-            Covers::Stage { candidates: 100 },
+            Covers::Stage { report: report_of(100) },
+            Covers::Stage { report: cut },
+            Covers::Stage { report: failed },
             Covers::Step { candidate: 7, rank: 0, scores: None },
             Covers::Step { candidate: 0, rank: 63, scores: Some(scores) },
         ] {
@@ -90,7 +95,7 @@ fn a_decoded_span_equals_the_encoded_one() {
 fn a_user_s_own_value_under_the_key_is_left_alone() {
     let span = StageSpan {
         stage: Stage::ModelInference,
-        covers: Covers::Stage { candidates: 1 },
+        covers: Covers::Stage { report: report_of(1) },
         times: Times { start: 1, end: 2 },
     };
     for value in ["text".into(), Value::Array(Array::I64(span.encode().to_vec()))] {

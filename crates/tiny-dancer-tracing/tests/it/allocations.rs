@@ -1,6 +1,7 @@
 //! The allocations of an unsampled request.
 
 use allocation_counter::measure;
+use tiny_dancer_core::observer::StageErrorKind;
 use tiny_dancer_core::testing::{broken_model, candidate, router, toy_model};
 use tiny_dancer_core::{CircuitBreakerConfig, Model, RoutingRequest, RoutingResponse};
 use tiny_dancer_tracing::{TraceContext, TracingConfig, TracingObserver, TracingSystem};
@@ -26,6 +27,19 @@ fn an_unsampled_request_allocates_nothing() {
     assert_eq!(allocations(system.observer().unwrap(), toy_model()), 0);
     assert_eq!(allocations(system.observer().unwrap(), broken_model()), 0);
     assert_eq!(allocations(TracingObserver::global(), toy_model()), 0);
+}
+
+#[test]
+fn an_unsampled_scope_allocates_nothing() {
+    let system = TracingSystem::new(TracingConfig { sampling_ratio: 0.0, ..Default::default() });
+    let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), system.observer().unwrap());
+    let route = || {
+        let mut scope = router.begin();
+        scope.embedding(|report| report.error = Some(StageErrorKind::Timeout));
+        scope.route_without_evidence().unwrap();
+    };
+    route();
+    assert_eq!(measure(route).count_total, 0);
 }
 
 #[test]

@@ -8,8 +8,8 @@ mod names;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tiny_dancer::observer::{Decided, Detail, RequestStart, StageStart};
 use tiny_dancer::{
-    BuildError, Candidate, Circuit, CircuitState, ConfigError, ModelType, Observer, Outcome, OutcomeResult,
-    Query, Router, RouterConfig, RoutingRequest, Thresholds,
+    BuildError, Candidate, CandidateSet, Circuit, CircuitState, ConfigError, ModelType, Observer, Outcome,
+    OutcomeResult, Query, Router, RouterConfig, RoutingRequest, Thresholds,
 };
 
 /// Counts decisions.
@@ -49,6 +49,22 @@ fn the_facade_decides_what_core_decides() {
     let core =
         tiny_dancer::parts::core::Router::new(RouterConfig::default()).unwrap().route(request).unwrap();
     assert_eq!(facade, core);
+}
+
+#[test]
+fn a_scope_of_the_facade_decides_what_its_router_decides() {
+    let (candidates, router) = (candidates(), Router::new(RouterConfig::default()).unwrap());
+    let query = Query { now: Some(7), ..Query::new(&[1.0, 0.0]) };
+    let request = RoutingRequest { query, candidates: &candidates };
+    let mut scope = router.begin();
+    assert_eq!(scope.embedding(|report| report.items), 0);
+    assert_eq!(scope.memory_search(|report| report.items), 0);
+    assert_eq!(scope.route(request).unwrap(), router.route(request).unwrap());
+    let set = CandidateSet::new(candidates.to_vec()).unwrap();
+    let expected = router.route_set(query, &set, 1).unwrap();
+    assert_eq!(router.begin().route_set(query, &set, 1).unwrap(), expected);
+    let expected = router.route(RoutingRequest::new(&[1.0, 0.0], &[])).unwrap();
+    assert_eq!(router.begin().route_without_evidence().unwrap(), expected);
 }
 
 #[test]

@@ -145,7 +145,8 @@ const REQUESTS: &[Alert] = &[
         runbook: "`tiny_dancer_errors_total` shows which error, the log and the trace of a failed request show which \
                 candidate. `dimension_mismatch`, `zero_norm` and `non_finite_embedding`: the embedding model or the vector \
                 store changed or is broken. `invalid_success_rate`, `invalid_win_rate` and `empty_query`: the caller's \
-                code. `non_finite_output`: the model file. `circuit_open`: a circuit is open and `on_open` is `Reject`.",
+                code. `abandoned`: the caller's code drops scopes before they are routed, as after an early return. \
+                `non_finite_output`: the model file. `circuit_open`: a circuit is open and `on_open` is `Reject`.",
         labels: INSTANCE,
         fires: &[Case {
             story: "one in ten fails",
@@ -166,13 +167,15 @@ const REQUESTS: &[Alert] = &[
     },
     Alert {
         name: "TinyDancerSlow",
+        // A scope includes the user's embedder, which may be a service far away.
         expr: "histogram_quantile(0.95, sum by (job, instance, router, le) \
-                (rate(tiny_dancer_routing_latency_seconds_bucket[5m]))) > 0.01",
+                (rate(tiny_dancer_routing_latency_seconds_bucket{operation!=\"scope\"}[5m]))) > 0.01",
         hold: "5m",
         severity: "warning",
-        when: "P95 of an instance is above 10 ms, for 5m",
+        when: "P95 of an instance is above 10 ms, scopes aside, for 5m",
         summary: "P95 of routing at {{ $labels.instance }} is above 10 ms",
-        description: "A request of a hundred candidates takes microseconds, so something else takes the time.",
+        description: "A request of a hundred candidates takes microseconds, so something else takes the time. Scopes are left \
+                out, since they include the embedder's time.",
         runbook: "Mostly the machine: too many threads for its processors, or a limit on processor time that stops the \
                 program within a request. Look at the process' processor time and at throttling first. Then at candidates a \
                 request: thousands take milliseconds. Then at the sampling ratio and at observers of your own: they run \
@@ -187,15 +190,35 @@ const REQUESTS: &[Alert] = &[
             ],
             at: "11m",
         }],
-        silent: &[Case {
-            story: "one in twenty-five takes up to 50 ms",
-            series: &[
-                (r#"tiny_dancer_routing_latency_seconds_bucket{le="0.01",@}"#, "0+96x60"),
-                (r#"tiny_dancer_routing_latency_seconds_bucket{le="0.05",@}"#, "0+100x60"),
-                (r#"tiny_dancer_routing_latency_seconds_bucket{le="+Inf",@}"#, "0+100x60"),
-            ],
-            at: "11m",
-        }],
+        silent: &[
+            Case {
+                story: "scopes that wait for their embedder",
+                series: &[
+                    (
+                        r#"tiny_dancer_routing_latency_seconds_bucket{operation="scope",le="0.01",@}"#,
+                        "0+0x60",
+                    ),
+                    (
+                        r#"tiny_dancer_routing_latency_seconds_bucket{operation="scope",le="0.05",@}"#,
+                        "0+100x60",
+                    ),
+                    (
+                        r#"tiny_dancer_routing_latency_seconds_bucket{operation="scope",le="+Inf",@}"#,
+                        "0+100x60",
+                    ),
+                ],
+                at: "11m",
+            },
+            Case {
+                story: "one in twenty-five takes up to 50 ms",
+                series: &[
+                    (r#"tiny_dancer_routing_latency_seconds_bucket{le="0.01",@}"#, "0+96x60"),
+                    (r#"tiny_dancer_routing_latency_seconds_bucket{le="0.05",@}"#, "0+100x60"),
+                    (r#"tiny_dancer_routing_latency_seconds_bucket{le="+Inf",@}"#, "0+100x60"),
+                ],
+                at: "11m",
+            },
+        ],
     },
     Alert {
         name: "TinyDancerSlowerThanNormal",
@@ -277,6 +300,48 @@ const REQUESTS: &[Alert] = &[
 
 const DECISIONS: &[Alert] = &[
     Alert {
+        name: "TinyDancerEmbeddingErrors",
+        expr: "sum by (job, instance, router) (rate(tiny_dancer_embedding_errors_total{error_type!=\"no_input\"}[5m]))\n  \
+                / sum by (job, instance, router) (rate(tiny_dancer_embedding_duration_seconds_count[5m])) > 0.05",
+        hold: "5m",
+        severity: "warning",
+        when: "over 5% of the embeddings of an instance fail, texts without tokens aside, for 5m",
+        summary: "More than 5% of the embeddings at {{ $labels.instance }} fail",
+        description: "Requests whose text has no vector have no evidence and go to the powerful model, easy ones included.",
+        runbook: "`tiny_dancer_embedding_errors_total` by `error_type` shows why; the `WARN` line `stage failed` and the \
+                span `embedding` have the time. `unavailable` and `timeout`: the embedding service is down, slow or out of \
+                reach, see its own status and `tiny_dancer_embedding_duration_seconds`. `rejected`: a key, a quota or a limit \
+                on texts. `invalid_response` and `dimension_mismatch`: the service changed its model. `embedder_mismatch`: \
+                the memory was filled by another embedder; embed it again.",
+        labels: INSTANCE,
+        fires: &[Case {
+            story: "one in ten times out",
+            series: &[
+                (r#"tiny_dancer_embedding_errors_total{error_type="timeout",@}"#, "0+10x60"),
+                ("tiny_dancer_embedding_duration_seconds_count{@}", "0+100x60"),
+            ],
+            at: "11m",
+        }],
+        silent: &[
+            Case {
+                story: "one in twenty-five times out",
+                series: &[
+                    (r#"tiny_dancer_embedding_errors_total{error_type="timeout",@}"#, "0+4x60"),
+                    ("tiny_dancer_embedding_duration_seconds_count{@}", "0+100x60"),
+                ],
+                at: "11m",
+            },
+            Case {
+                story: "one in ten texts has no tokens",
+                series: &[
+                    (r#"tiny_dancer_embedding_errors_total{error_type="no_input",@}"#, "0+10x60"),
+                    ("tiny_dancer_embedding_duration_seconds_count{@}", "0+100x60"),
+                ],
+                at: "11m",
+            },
+        ],
+    },
+    Alert {
         name: "TinyDancerNoLightweight",
         expr: "sum by (job, instance, router) \
                 (rate(tiny_dancer_routing_decisions_total{model_type=\"lightweight\"}[15m])) == 0\n  \
@@ -286,8 +351,8 @@ const DECISIONS: &[Alert] = &[
         when: "an instance has traffic, and none of it is lightweight, for 15m",
         summary: "{{ $labels.instance }} sends nothing to the lightweight model",
         description: "There is traffic, and all of it goes to the powerful model: the router saves nothing.",
-        runbook: "`tiny_dancer_routing_decisions_total` by `reason` shows why. `no_evidence`: the vector store is empty \
-                or its search fails. `circuit_open`: see [TinyDancerCircuitOpen](#tinydancercircuitopen). \
+        runbook: "`tiny_dancer_routing_decisions_total` by `reason` shows why. `no_evidence`: the embedder is down, or the \
+                vector store is empty or its search fails. `circuit_open`: see [TinyDancerCircuitOpen](#tinydancercircuitopen). \
                 `high_uncertainty`: the embedding model or the memory differs from that of the calibration; recalibrate. \
                 `low_confidence`: success rates have fallen, or thresholds are too high for this traffic.",
         labels: INSTANCE,

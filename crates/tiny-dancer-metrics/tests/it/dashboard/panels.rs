@@ -14,6 +14,7 @@ const ROUTER: &str = "{{job}} {{instance}} {{router}}";
 const NO_RULES: &str = "No recording rules, or no requests";
 const NO_PRICES: &str = "No prices";
 const NO_PROMISE: &str = "No promise";
+const NO_SCOPES: &str = "No scopes";
 const NO_PROCESS: &str = "No ProcessCollector";
 
 pub(super) fn panels() -> Vec<Panel> {
@@ -26,6 +27,7 @@ pub(super) fn panels() -> Vec<Panel> {
         decisions(),
         scores(),
         stages(),
+        text_in(),
         circuits(),
         promise(),
         cost(),
@@ -88,9 +90,9 @@ fn traffic_at_a_glance() -> Vec<Panel> {
         .section("TinyDancerErrorRate"),
         stat(
             "P95",
-            "95 of 100 requests take no longer. Alerts above 10 ms.",
+            "95 of 100 requests take no longer, scopes aside. Alerts above 10 ms.",
             "s",
-            ("histogram_quantile(0.95, sum by (le) (rate(tiny_dancer_routing_latency_seconds_bucket{$}[@])))", ""),
+            ("histogram_quantile(0.95, sum by (le) (rate(tiny_dancer_routing_latency_seconds_bucket{operation!=\"scope\",$}[@])))", ""),
         )
         .thresholds(&[(0.0, "green"), (0.005, "orange"), (0.01, "red")])
         .without_data("No requests")
@@ -426,19 +428,31 @@ fn stages() -> Vec<Panel> {
         share("tiny_dancer_feature_engineering_duration_seconds"),
         share("tiny_dancer_model_inference_duration_seconds"),
     );
+    let (embedding, search) = (
+        share("tiny_dancer_embedding_duration_seconds"),
+        share("tiny_dancer_memory_search_duration_seconds"),
+    );
     let rest = "(sum(rate(tiny_dancer_routing_latency_seconds_sum{$}[@])) \
         - sum(rate(tiny_dancer_feature_engineering_duration_seconds_sum{$}[@])) \
-        - sum(rate(tiny_dancer_model_inference_duration_seconds_sum{$}[@]))) \
+        - sum(rate(tiny_dancer_model_inference_duration_seconds_sum{$}[@])) \
+        - sum(rate(tiny_dancer_embedding_duration_seconds_sum{$}[@])) \
+        - sum(rate(tiny_dancer_memory_search_duration_seconds_sum{$}[@]))) \
         / sum(rate(tiny_dancer_routing_latency_seconds_count{$}[@]))";
     vec![
         row("Stages", "What the numbers mean"),
         panel(
             "Where the time goes",
-            "Mean time a request in each stage. The rest is circuits, uncertainty, the decision and observers.",
+            "Mean time a request in each stage. The rest is circuits, uncertainty, the decision, observers, and your own code in scopes.",
             Look::TimeSeries,
             "s",
             8,
-            &[(&features, "feature_engineering"), (&inference, "model_inference"), (rest, "the rest")],
+            &[
+                (&embedding, "embedding"),
+                (&search, "memory_search"),
+                (&features, "feature_engineering"),
+                (&inference, "model_inference"),
+                (rest, "the rest"),
+            ],
         )
         .stacked("normal"),
         panel(
@@ -469,6 +483,74 @@ fn stages() -> Vec<Panel> {
                 ),
             ],
         ),
+    ]
+}
+
+fn text_in() -> Vec<Panel> {
+    let p95 = |stage: &str| {
+        format!(
+            "histogram_quantile(0.95, sum by (le) (rate(tiny_dancer_{stage}_duration_seconds_bucket{{$}}[@])))"
+        )
+    };
+    let failing = |stage: &str| {
+        format!(
+            "sum by (error_type) (rate(tiny_dancer_{stage}_errors_total{{$}}[@])) / scalar(sum(rate(tiny_dancer_{stage}_duration_seconds_count{{$}}[@])))"
+        )
+    };
+    let per_embedding = |counter: &str| {
+        format!(
+            "sum(rate(tiny_dancer_{counter}{{$}}[@])) / sum(rate(tiny_dancer_embedding_duration_seconds_count{{$}}[@]))"
+        )
+    };
+    vec![
+        row("Text in", "One scope a request"),
+        panel(
+            "Embedding and search",
+            "P95 of the embedding of a scope's text and of the search for its candidates.",
+            Look::TimeSeries,
+            "s",
+            6,
+            &[(&p95("embedding"), "embedding"), (&p95("memory_search"), "memory_search")],
+        )
+        .without_data(NO_SCOPES),
+        panel(
+            "Failing embeddings and searches by error",
+            "The share of each, by the kind of error. The line is the alert's on embeddings: 5% over all kinds but texts without tokens.",
+            Look::TimeSeries,
+            "percentunit",
+            6,
+            &[
+                (&failing("embedding"), "embedding {{error_type}}"),
+                (&failing("memory_search"), "memory_search {{error_type}}"),
+            ],
+        )
+        .thresholds(&[(0.05, "red")])
+        .without_data("None")
+        .section("TinyDancerEmbeddingErrors"),
+        panel(
+            "Tokens and candidates",
+            "How many tokens the embedder reads of a text, and how many candidates a search finds, on average.",
+            Look::TimeSeries,
+            "none",
+            6,
+            &[
+                (&per_embedding("embedding_tokens_total"), "tokens a text"),
+                (
+                    "sum(rate(tiny_dancer_memory_search_candidates_total{$}[@])) / sum(rate(tiny_dancer_memory_search_duration_seconds_count{$}[@]))",
+                    "candidates a search",
+                ),
+            ],
+        )
+        .without_data(NO_SCOPES),
+        panel(
+            "Truncated texts",
+            "The share of texts of which the embedder leaves out a part.",
+            Look::TimeSeries,
+            "percentunit",
+            6,
+            &[(&per_embedding("embedding_truncated_total"), "truncated")],
+        )
+        .without_data(NO_SCOPES),
     ]
 }
 
