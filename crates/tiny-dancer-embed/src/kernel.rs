@@ -1,7 +1,7 @@
 //! Kernels: the instruction sets for which the scan of a text and the sum of rows are compiled.
 //!
 //! `pulp` compiles a [`Work`] for an instruction set and calls it only where the processor has it. What pulp's own vectors
-//! lack is in [`Instructions`]: the classes of 64 bytes as masks, and rows of `i8` as floats. All kernels give the same bits.
+//! lack is in [`Instructions`]: the classes of 64 bytes as masks, and sums of rows. All kernels give the same bits.
 
 use pulp::NullaryFnOnce;
 
@@ -12,6 +12,8 @@ pub struct Kernel(Set);
 #[derive(Clone, Copy, Debug)]
 enum Set {
     Portable,
+    #[cfg(target_arch = "x86_64")]
+    Sse2(pulp::core_arch::x86::Sse2),
     #[cfg(target_arch = "x86_64")]
     Avx2(pulp::x86::V3),
     #[cfg(target_arch = "x86_64")]
@@ -29,16 +31,19 @@ impl Kernel {
         let mut kernels = vec![Self(Set::Portable)];
         #[cfg(target_arch = "x86_64")]
         {
+            kernels.extend(pulp::core_arch::x86::Sse2::try_new().map(|simd| Self(Set::Sse2(simd))));
             kernels.extend(pulp::x86::V3::try_new().map(|simd| Self(Set::Avx2(simd))));
             kernels.extend(pulp::x86::V4::try_new().map(|simd| Self(Set::Avx512(simd))));
         }
         kernels
     }
 
-    /// Its name in records: `portable`, `avx2` or `avx512`. The compiler turns `portable` into NEON or SSE2.
+    /// Its name in records: `portable`, `sse2`, `avx2` or `avx512`. The compiler turns `portable` into NEON on ARM.
     pub fn name(self) -> &'static str {
         match self.0 {
             Set::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Set::Sse2(_) => "sse2",
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
@@ -51,6 +56,9 @@ impl Kernel {
     pub(crate) fn dispatch<W: Work>(self, work: W) -> W::Output {
         match self.0 {
             Set::Portable => work.run(Portable),
+            // Every processor of this architecture has it, so nothing is compiled separately.
+            #[cfg(target_arch = "x86_64")]
+            Set::Sse2(simd) => work.run(simd),
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(simd) => simd.vectorize(Compiled { work, instructions: simd }),
             #[cfg(target_arch = "x86_64")]
@@ -91,13 +99,30 @@ pub(crate) struct Classes {
     pub(crate) other: u64,
 }
 
+/// Two rows of a table and their weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pair {
+    pub(crate) rows: [u32; 2],
+    pub(crate) weights: [i16; 2],
+}
+
+impl Pair {
+    #[inline(always)]
+    fn of(self, rows: &[i8], dimensions: usize) -> [&[i8]; 2] {
+        self.rows.map(|row| &rows[row as usize * dimensions..][..dimensions])
+    }
+}
+
 /// What an instruction set does.
 pub(crate) trait Instructions: Copy {
     fn classes(self, bytes: &[u8; 64]) -> Classes;
 
-    /// Adds `scale * row` to each element, for each pair of a scale and a row as long as `sums`. Each product and each sum
-    /// is rounded, in the order of the rows, so that all kernels give the same bits.
-    fn add_rows<'a>(self, rows: impl Iterator<Item = (f32, &'a [i8])> + Clone, sums: &mut [f32]);
+    /// Adds the rows of all pairs, each by its weight, to `sums`, which has an element for each dimension. `rows` has all rows,
+    /// one after the other.
+    ///
+    /// Rows are added in pairs since one instruction multiplies 16-bit integers and adds two neighbours. Sums of integers are
+    /// exact, so their order doesn't matter; the weights are small enough that none overflows.
+    fn add(self, pairs: &[Pair], rows: &[i8], sums: &mut [i32]);
 }
 
 /// Plain code: eight bytes at a time in one `u64`, and loops that the compiler vectorises.
@@ -136,10 +161,18 @@ impl Instructions for Portable {
     }
 
     #[inline(always)]
-    fn add_rows<'a>(self, rows: impl Iterator<Item = (f32, &'a [i8])> + Clone, sums: &mut [f32]) {
-        for (scale, row) in rows {
-            for (sum, &x) in sums.iter_mut().zip(row) {
-                *sum += scale * f32::from(x);
+    fn add(self, pairs: &[Pair], rows: &[i8], sums: &mut [i32]) {
+        add_from(0, pairs, rows, sums);
+    }
+}
+
+/// [`Instructions::add`] for the dimensions from this one on.
+#[inline(always)]
+fn add_from(from: usize, pairs: &[Pair], rows: &[i8], sums: &mut [i32]) {
+    for pair in pairs {
+        for (row, weight) in pair.of(rows, sums.len()).into_iter().zip(pair.weights) {
+            for (sum, x) in sums[from..].iter_mut().zip(&row[from..]) {
+                *sum += i32::from(*x) * i32::from(weight);
             }
         }
     }
@@ -147,58 +180,155 @@ impl Instructions for Portable {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Classes, Instructions, Portable};
+    use super::{Classes, Instructions, Pair, Portable, add_from};
+    use pulp::core_arch::x86::Sse2;
     use pulp::x86::{V3, V4};
-    use pulp::{Simd, cast};
+    use pulp::{cast, i32x4, i32x8, i32x16};
 
-    /// A `Simd` that turns bytes into floats.
-    trait Widen: Simd {
-        /// The first bytes of a slice, as many as there are lanes, as floats.
-        fn widen(self, bytes: &[i8]) -> Self::f32s;
+    /// Two vectors of sums.
+    trait Multiply: Copy {
+        /// The dimensions of two vectors of sums.
+        const WIDTH: usize;
+        type Vector: Copy;
+
+        fn splat(self, bits: i32) -> Self::Vector;
+
+        /// Adds `a` and `b`, by their weights, to the sums of as many dimensions.
+        fn multiply(self, a: &[i8], b: &[i8], weights: Self::Vector, sums: &mut [Self::Vector; 2]);
+
+        /// Adds the vectors to the sums of as many dimensions.
+        fn store(self, vectors: [Self::Vector; 2], sums: &mut [i32]);
     }
 
-    impl Widen for V3 {
+    impl Multiply for Sse2 {
+        const WIDTH: usize = 8;
+        type Vector = i32x4;
+
         #[inline(always)]
-        fn widen(self, bytes: &[i8]) -> Self::f32s {
-            let mut low = [0; 16];
-            low[..8].copy_from_slice(&bytes[..8]);
-            self.convert_i32x8_to_f32x8(self.convert_i8x16_to_i32x8(cast(low)))
+        fn splat(self, bits: i32) -> i32x4 {
+            cast([bits; 4])
+        }
+
+        #[inline(always)]
+        fn multiply(self, a: &[i8], b: &[i8], weights: i32x4, sums: &mut [i32x4; 2]) {
+            let [a, b] = [a, b].map(|row| cast([*chunk::<8>(row), [0; 8]]));
+            let mixed = self._mm_unpacklo_epi8(a, b);
+            // Each byte twice, so that a shift extends its sign.
+            let twice = [self._mm_unpacklo_epi8(mixed, mixed), self._mm_unpackhi_epi8(mixed, mixed)];
+            for i in 0..2 {
+                let products = self._mm_madd_epi16(self._mm_srai_epi16::<8>(twice[i]), cast(weights));
+                sums[i] = cast(self._mm_add_epi32(cast(sums[i]), products));
+            }
+        }
+
+        #[inline(always)]
+        fn store(self, vectors: [i32x4; 2], sums: &mut [i32]) {
+            let added: [i32; 8] = cast(vectors);
+            for (sum, added) in sums.iter_mut().zip(added) {
+                *sum += added;
+            }
         }
     }
 
-    impl Widen for V4 {
+    impl Multiply for V3 {
+        const WIDTH: usize = 16;
+        type Vector = i32x8;
+
         #[inline(always)]
-        fn widen(self, bytes: &[i8]) -> Self::f32s {
-            let mut all = [0; 16];
-            all.copy_from_slice(&bytes[..16]);
-            cast(self.avx512f._mm512_cvtepi32_ps(self.avx512f._mm512_cvtepi8_epi32(cast(all))))
+        fn splat(self, bits: i32) -> i32x8 {
+            self.splat_i32x8(bits)
+        }
+
+        #[inline(always)]
+        fn multiply(self, a: &[i8], b: &[i8], weights: i32x8, sums: &mut [i32x8; 2]) {
+            let (a, b) = (cast(*chunk::<16>(a)), cast(*chunk::<16>(b)));
+            // a0 b0 a1 b1, and so on: neighbours are of one dimension.
+            let mixed = [self.sse2._mm_unpacklo_epi8(a, b), self.sse2._mm_unpackhi_epi8(a, b)];
+            for i in 0..2 {
+                let products =
+                    self.avx2._mm256_madd_epi16(self.avx2._mm256_cvtepi8_epi16(mixed[i]), cast(weights));
+                sums[i] = self.wrapping_add_i32x8(sums[i], cast(products));
+            }
+        }
+
+        #[inline(always)]
+        fn store(self, vectors: [i32x8; 2], sums: &mut [i32]) {
+            let added: [i32; 16] = cast(vectors);
+            for (sum, added) in sums.iter_mut().zip(added) {
+                *sum += added;
+            }
         }
     }
 
-    /// [`Instructions::add_rows`] with `VECTORS` vectors of sums in registers.
-    #[inline(always)]
-    fn add_rows<'a, S: Widen, const VECTORS: usize>(
-        simd: S,
-        rows: impl Iterator<Item = (f32, &'a [i8])> + Clone,
-        sums: &mut [f32],
-    ) {
-        let width = VECTORS * S::F32_LANES;
-        let whole = sums.len() / width * width;
-        for from in (0..whole).step_by(width) {
-            let (vectors, _) = S::as_mut_simd_f32s(&mut sums[from..from + width]);
-            let mut held = [simd.splat_f32s(0.0); VECTORS];
-            held.copy_from_slice(vectors);
-            for (scale, row) in rows.clone() {
-                let (scale, row) = (simd.splat_f32s(scale), &row[from..from + width]);
-                for v in 0..VECTORS {
-                    let term = simd.mul_f32s(scale, simd.widen(&row[v * S::F32_LANES..]));
-                    held[v] = simd.add_f32s(held[v], term);
+    impl Multiply for V4 {
+        const WIDTH: usize = 32;
+        type Vector = i32x16;
+
+        #[inline(always)]
+        fn splat(self, bits: i32) -> i32x16 {
+            self.splat_i32x16(bits)
+        }
+
+        #[inline(always)]
+        fn multiply(self, a: &[i8], b: &[i8], weights: i32x16, sums: &mut [i32x16; 2]) {
+            let (a, b) = (cast(*chunk::<32>(a)), cast(*chunk::<32>(b)));
+            // Each half of a vector by itself: dimensions 0 to 7 and 16 to 23, then 8 to 15 and 24 to 31.
+            let mixed = [self.avx2._mm256_unpacklo_epi8(a, b), self.avx2._mm256_unpackhi_epi8(a, b)];
+            for i in 0..2 {
+                let wide = self.avx512bw._mm512_cvtepi8_epi16(mixed[i]);
+                let products = self.avx512bw._mm512_madd_epi16(wide, cast(weights));
+                sums[i] = self.wrapping_add_i32x16(sums[i], cast(products));
+            }
+        }
+
+        #[inline(always)]
+        fn store(self, vectors: [i32x16; 2], sums: &mut [i32]) {
+            let eights: [[i32; 8]; 4] = cast(vectors);
+            for (sums, place) in sums.chunks_exact_mut(8).zip([0, 2, 1, 3]) {
+                for (sum, added) in sums.iter_mut().zip(eights[place]) {
+                    *sum += added;
                 }
             }
-            vectors.copy_from_slice(&held);
         }
-        if whole < sums.len() {
-            Portable.add_rows(rows.map(|(scale, row)| (scale, &row[whole..])), &mut sums[whole..]);
+    }
+
+    #[inline(always)]
+    fn chunk<const N: usize>(bytes: &[i8]) -> &[i8; N] {
+        bytes.first_chunk().expect("a row is cut into chunks of this length")
+    }
+
+    /// [`Instructions::add`] with twice `VECTORS` vectors of sums in registers.
+    #[inline(always)]
+    fn add<S: Multiply, const VECTORS: usize>(simd: S, pairs: &[Pair], rows: &[i8], sums: &mut [i32]) {
+        let (dimensions, width) = (sums.len(), VECTORS * S::WIDTH);
+        let mut from = 0;
+        while from + width <= dimensions {
+            let mut held = [[simd.splat(0); 2]; VECTORS];
+            for pair in pairs {
+                let [a, b] = pair.of(rows, dimensions).map(|row| &row[from..from + width]);
+                let weights = simd.splat(cast(pair.weights));
+                for v in 0..VECTORS {
+                    let at = v * S::WIDTH;
+                    simd.multiply(&a[at..at + S::WIDTH], &b[at..at + S::WIDTH], weights, &mut held[v]);
+                }
+            }
+            for (vectors, sums) in held.into_iter().zip(sums[from..].chunks_exact_mut(S::WIDTH)) {
+                simd.store(vectors, sums);
+            }
+            from += width;
+        }
+        add_from(from, pairs, rows, sums);
+    }
+
+    impl Instructions for Sse2 {
+        #[inline(always)]
+        fn classes(self, bytes: &[u8; 64]) -> Classes {
+            Portable.classes(bytes)
+        }
+
+        #[inline(always)]
+        fn add(self, pairs: &[Pair], rows: &[i8], sums: &mut [i32]) {
+            add::<_, 4>(self, pairs, rows, sums);
         }
     }
 
@@ -212,9 +342,9 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn add_rows<'a>(self, rows: impl Iterator<Item = (f32, &'a [i8])> + Clone, sums: &mut [f32]) {
-            // A cache line of a row at a time.
-            add_rows::<_, 8>(self, rows, sums);
+        fn add(self, pairs: &[Pair], rows: &[i8], sums: &mut [i32]) {
+            // Eight of sixteen registers are sums: a cache line of a row at a time.
+            add::<_, 4>(self, pairs, rows, sums);
         }
     }
 
@@ -256,8 +386,13 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn add_rows<'a>(self, rows: impl Iterator<Item = (f32, &'a [i8])> + Clone, sums: &mut [f32]) {
-            add_rows::<_, 16>(self, rows, sums);
+        fn add(self, pairs: &[Pair], rows: &[i8], sums: &mut [i32]) {
+            // Sixteen of 32 registers are sums: a row of 256 dimensions at a time.
+            if sums.len() % 256 == 0 {
+                add::<_, 8>(self, pairs, rows, sums);
+            } else {
+                add::<_, 2>(self, pairs, rows, sums);
+            }
         }
     }
 }

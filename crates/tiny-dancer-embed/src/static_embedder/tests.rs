@@ -61,7 +61,8 @@ fn a_vector_is_the_sum_of_scaled_rows_at_length_1() {
     // a = (1, 0, 0), ##b = (0, 4, 0), z is unknown = (0, 0, 1)
     let length = (1.0_f32 + 16.0 + 1.0).sqrt();
     for (x, expected) in embed(&embedder, "ab z b").iter().zip([1.0, 4.0, 1.0]) {
-        assert!((x - expected / length).abs() < 1e-7);
+        // 0.5 and 1 are rounded in units of 2 / 32767.
+        assert!((x - expected / length).abs() < 1e-4);
     }
     let mut vector = Vec::new();
     let reading = embedder.embed_into("ab z b", &mut vector).unwrap();
@@ -217,7 +218,7 @@ proptest! {
             kernel.dispatch(Embed {
                 table: &SHIPPED.table,
                 parts: [&text, ""],
-                ids: &mut Vec::new(),
+                scratch: &mut Scratch { ids: Vec::new(), pairs: Vec::new() },
                 out: &mut other,
             });
             prop_assert_eq!(&other, &vector);
