@@ -388,7 +388,7 @@ mod x86 {
         #[inline(always)]
         fn add(self, pairs: &[Pair], rows: &[i8], sums: &mut [i32]) {
             // Sixteen of 32 registers are sums: a row of 256 dimensions at a time.
-            if sums.len() % 256 == 0 {
+            if sums.len().is_multiple_of(256) {
                 add::<_, 8>(self, pairs, rows, sums);
             } else {
                 add::<_, 2>(self, pairs, rows, sums);

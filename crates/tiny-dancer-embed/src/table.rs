@@ -157,7 +157,7 @@ pub(crate) struct Table {
     rows: Range<usize>,
     vocabulary: Range<usize>,
     /// Where each token of the vocabulary ends.
-    ends: Vec<usize>,
+    ends: Vec<u32>,
     pub(crate) scales: Vec<f32>,
     pub(crate) dimensions: usize,
     pub(crate) tokenizer: Tokenizer,
@@ -203,7 +203,7 @@ impl Table {
                 let actual = content.len();
                 return Err(TableError::EmptyOrLongToken { token, max: MAX_TOKEN, actual });
             }
-            ends.push(ends.last().map_or(0, |end| end + 1) + content.len());
+            ends.push(ends.last().map_or(0, |end| end + 1) + content.len() as u32);
         }
 
         let rows = tensor(&tensors, "rows")?;
@@ -247,7 +247,7 @@ impl Table {
         let id = id as usize;
         let end = *self.ends.get(id)?;
         let start = if id == 0 { 0 } else { self.ends[id - 1] + 1 };
-        std::str::from_utf8(&self.vocabulary()[start..end]).ok()
+        std::str::from_utf8(&self.vocabulary()[start as usize..end as usize]).ok()
     }
 }
 

@@ -19,7 +19,7 @@ const NONE: u32 = u32::MAX;
 /// Bases of one block have nodes of one block.
 const BLOCK: usize = 256;
 /// A block that refused this many nodes is full enough.
-const REFUSALS: u32 = 64;
+const REFUSALS: u32 = 16;
 
 /// The double array with its failure links.
 #[derive(Debug)]
@@ -65,7 +65,8 @@ impl Pieces {
         mut continuations: Vec<Piece<'a>>,
     ) -> Result<Self, (u32, u32)> {
         for pieces in [&mut starts, &mut continuations] {
-            pieces.sort_unstable();
+            // The first 16 bytes as a number have the order of the bytes, and take one comparison.
+            pieces.sort_by_cached_key(|(piece, _)| (head(piece), *piece));
             if let Some(pair) = pieces.windows(2).find(|pair| pair[0].0 == pair[1].0) {
                 return Err((pair[0].1, pair[1].1));
             }
@@ -113,6 +114,14 @@ impl Pieces {
     }
 }
 
+/// The first 16 bytes as a number, padded with zeros.
+fn head(piece: &[u8]) -> u128 {
+    let mut head = [0; 16];
+    let length = piece.len().min(16);
+    head[..length].copy_from_slice(&piece[..length]);
+    u128::from_be_bytes(head)
+}
+
 /// A node whose children are still to be placed: they are a range of the sorted pieces.
 struct Open {
     node: usize,
@@ -128,7 +137,9 @@ struct Builder<'a> {
     free: Vec<Bits>,
     unused: Vec<Bits>,
     /// Blocks that are tried, with their refusals.
-    tried: VecDeque<(usize, u32)>,
+    tried: Vec<(usize, u32)>,
+    /// Labels of a node's children, with their ranges of pieces.
+    labels: Vec<(u8, usize, usize)>,
 }
 
 impl<'a> Builder<'a> {
@@ -139,7 +150,8 @@ impl<'a> Builder<'a> {
             made,
             free: Vec::new(),
             unused: Vec::new(),
-            tried: VecDeque::new(),
+            tried: Vec::new(),
+            labels: Vec::new(),
         };
         it.grow();
         for root in [START, CONTINUE] {
@@ -157,33 +169,32 @@ impl<'a> Builder<'a> {
             Open { node: START as usize, continues: false, from: 0, to: starts, depth: 0 },
             Open { node: CONTINUE as usize, continues: true, from: 0, to: continuations, depth: 0 },
         ]);
-        let mut children = Vec::new();
         while let Some(parent) = open.pop_front() {
-            self.place(&parent, &mut children);
-            open.extend(children.drain(..));
+            self.place(&parent, &mut open);
         }
+        self.made.nodes.shrink_to_fit();
+        self.made.failures.shrink_to_fit();
+        self.made.certain.shrink_to_fit();
         self.made
     }
 
     /// Places the children of a node.
-    fn place(&mut self, parent: &Open, children: &mut Vec<Open>) {
+    fn place(&mut self, parent: &Open, open: &mut VecDeque<Open>) {
         let pieces = self.pieces[usize::from(parent.continues)];
         let depth = parent.depth;
-        let mut labels = Vec::new();
-        let mut from = parent.from;
-        while from < parent.to {
-            let label = pieces[from].0[depth];
-            let to = from + pieces[from..parent.to].partition_point(|(piece, _)| piece[depth] == label);
-            labels.push((label, from, to));
-            from = to;
-        }
-        if labels.is_empty() {
-            return;
+        let mut labels = std::mem::take(&mut self.labels);
+        labels.clear();
+        for (at, (piece, _)) in pieces[parent.from..parent.to].iter().enumerate() {
+            let (label, at) = (piece[depth], parent.from + at);
+            match labels.last_mut() {
+                Some((last, _, to)) if *last == label => *to = at + 1,
+                _ => labels.push((label, at, at + 1)),
+            }
         }
         let base = self.base(&labels);
         self.made.nodes[parent.node].0 |= (base as u32) << 8;
         self.unused[base / BLOCK].remove(base % BLOCK);
-        for (label, mut from, to) in labels {
+        for (label, mut from, to) in labels.iter().copied() {
             let node = base ^ usize::from(label);
             self.free[node / BLOCK].remove(node % BLOCK);
             self.made.nodes[node].0 |= u32::from(label);
@@ -192,8 +203,11 @@ impl<'a> Builder<'a> {
             self.made.failures[node] =
                 if is_whole { self.whole(id) } else { self.failure(parent.node, label) };
             from += usize::from(is_whole);
-            children.push(Open { node, continues: parent.continues, from, to, depth: depth + 1 });
+            if from < to {
+                open.push_back(Open { node, continues: parent.continues, from, to, depth: depth + 1 });
+            }
         }
+        self.labels = labels;
     }
 
     /// The failure of a node that is a piece.
@@ -227,11 +241,20 @@ impl<'a> Builder<'a> {
     fn base(&mut self, labels: &[(u8, usize, usize)]) -> usize {
         for i in 0..self.tried.len() {
             let block = self.tried[i].0;
+            if let [(label, ..)] = labels {
+                // Most nodes have one child, for which no set is needed.
+                let is_unused = |node: &usize| self.unused[block].has(node ^ usize::from(*label));
+                if let Some(node) = self.free[block].numbers().find(is_unused) {
+                    return (block * BLOCK + node) ^ usize::from(*label);
+                }
+                self.tried[i].1 += 1;
+                continue;
+            }
             let mut bases = self.unused[block];
             for (label, ..) in labels {
                 bases.intersect(self.free[block].exclusive_or(*label));
             }
-            if let Some(base) = bases.first() {
+            if let Some(base) = bases.numbers().next() {
                 return block * BLOCK + base;
             }
             self.tried[i].1 += 1;
@@ -242,7 +265,7 @@ impl<'a> Builder<'a> {
     }
 
     fn grow(&mut self) {
-        self.tried.push_back((self.free.len(), 0));
+        self.tried.push((self.free.len(), 0));
         self.free.push(Bits::ALL);
         self.unused.push(Bits::ALL);
         self.made.nodes.resize(self.free.len() * BLOCK, Node::default());
@@ -268,9 +291,19 @@ impl Bits {
         }
     }
 
-    fn first(self) -> Option<usize> {
-        let word = self.0.iter().position(|word| *word != 0)?;
-        Some(64 * word + self.0[word].trailing_zeros() as usize)
+    fn has(self, number: usize) -> bool {
+        self.0[number / 64] >> (number % 64) & 1 == 1
+    }
+
+    fn numbers(self) -> impl Iterator<Item = usize> {
+        (0..4).flat_map(move |word| {
+            let mut left = self.0[word];
+            std::iter::from_fn(move || {
+                let bit = (left != 0).then(|| left.trailing_zeros() as usize)?;
+                left &= left - 1;
+                Some(64 * word + bit)
+            })
+        })
     }
 
     /// The set of `number ^ byte` for its numbers.

@@ -243,3 +243,21 @@ fn a_vocabulary_without_unk_or_with_equal_tokens_is_refused() {
     assert_eq!(flaw(&["##a", "[UNK]", "a", "##a"]), Some(Flaw::Repeated { first: 0, second: 3 }));
     assert_eq!(flaw(&["[UNK]", "a", "##a"]), None);
 }
+
+#[test]
+fn real_prompts_have_the_ids_of_the_reference() {
+    let Some(folder) = std::env::var_os("TINY_DANCER_DATA") else {
+        eprintln!("SKIPPED: TINY_DANCER_DATA is not set, so there are no real prompts");
+        return;
+    };
+    let mut prompts = 0;
+    for file in ["routellm.jsonl.zst", "mmlu-pro.jsonl.zst", "dcrouter.jsonl.zst"] {
+        let file = std::fs::File::open(std::path::Path::new(&folder).join(file)).unwrap();
+        for line in std::io::BufRead::lines(std::io::BufReader::new(zstd::Decoder::new(file).unwrap())) {
+            let row: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+            check_text(row["prompt"].as_str().unwrap());
+            prompts += 1;
+        }
+    }
+    assert!(prompts > 29_000, "{prompts}");
+}
