@@ -37,8 +37,13 @@ pub struct RouterConfig {
     pub open_on_broken_promise: bool,
     /// The age at which a candidate's recency is one half. Default 7 days, as the embedded model was trained.
     pub recency_half_life: Duration,
-    /// The model file; `None` is the model embedded in this package.
+    /// The model file; `None` is a model embedded in this package: the one that was made for `embedder`, or
+    /// [`Model::embedded`](crate::Model::embedded).
     pub model_path: Option<PathBuf>,
+    /// The id of the embedder whose vectors are routed. Confidences and uncertainties are calibrated for the vectors of
+    /// one embedder, so a model that was made for another one, or that does not say for which, is refused, when the
+    /// router is made and at each reload. Default none: not checked.
+    pub embedder: Option<String>,
     /// The two circuits.
     pub circuit_breaker: CircuitBreakerConfig,
     /// The clock that the router reads. A configuration file always means the system's.
@@ -55,6 +60,7 @@ impl Default for RouterConfig {
             open_on_broken_promise: false,
             recency_half_life: Duration::from_secs(7 * 24 * 3600),
             model_path: None,
+            embedder: None,
             circuit_breaker: CircuitBreakerConfig::default(),
             clock: Clock::system(),
         }
@@ -86,7 +92,7 @@ pub enum ConfigError {
 
 impl RouterConfig {
     /// Twelve hexadecimal digits that differ between configurations that decide differently, for traces. They do not
-    /// depend on `model_path`: the model has a version of its own.
+    /// depend on `model_path` and `embedder`: the model has a version of its own.
     pub fn digest(&self) -> String {
         let Self { confidence_threshold, max_uncertainty, risk, recency_half_life, circuit_breaker, .. } =
             self;

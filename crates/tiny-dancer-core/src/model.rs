@@ -24,6 +24,9 @@ pub(crate) use file::version as digest;
 /// Facts about a training, such as `rows` or `seed`: text by name.
 pub type TrainingFacts = BTreeMap<String, String>;
 
+/// The training fact that is the id of the embedder for whose vectors the model was made.
+pub const EMBEDDER: &str = "embedder";
+
 /// The largest file that is read. The weights of the largest hidden size take less than 20 kB; the rest is for tables.
 const MAX_BYTES: u64 = 16 << 20;
 
@@ -48,6 +51,35 @@ impl Model {
     pub fn embedded() -> Self {
         Self::from_bytes(include_bytes!("../model/default.safetensors"))
             .unwrap_or_else(|error| panic!("the embedded model: {error}"))
+    }
+
+    /// The model in this package that was made for the vectors of this embedder.
+    ///
+    /// # Errors
+    /// If none was: [`LoadError::Embedder`].
+    pub fn embedded_for(embedder: &str) -> Result<Self, LoadError> {
+        let made_for = |model: &Self| model.embedder() == Some(embedder);
+        Self::all_embedded().find(made_for).ok_or_else(|| LoadError::Embedder {
+            expected: embedder.to_owned(),
+            actual: Self::all_embedded().filter_map(|model| model.embedder().map(str::to_owned)).collect(),
+        })
+    }
+
+    /// The models in this package.
+    fn all_embedded() -> impl Iterator<Item = Self> {
+        [Self::embedded()].into_iter()
+    }
+
+    /// The same model, if it was made for the vectors of this embedder.
+    ///
+    /// # Errors
+    /// If it was made for another, or does not say for which: [`LoadError::Embedder`].
+    pub fn made_for(self, embedder: &str) -> Result<Self, LoadError> {
+        if self.embedder() == Some(embedder) {
+            return Ok(self);
+        }
+        let actual = self.embedder().map(str::to_owned).into_iter().collect();
+        Err(LoadError::Embedder { expected: embedder.to_owned(), actual })
     }
 
     /// Makes a model of its parts, with the checks of a file. The two tables calibrate the two passes.
@@ -139,6 +171,11 @@ impl Model {
     /// Facts about the training, as the file states them.
     pub fn training(&self) -> &TrainingFacts {
         &self.training
+    }
+
+    /// The id of the embedder whose vectors it was calibrated for, if its file says so: the training fact `embedder`.
+    pub fn embedder(&self) -> Option<&str> {
+        self.training.get(EMBEDDER).map(String::as_str)
     }
 
     /// The cell's parameters.

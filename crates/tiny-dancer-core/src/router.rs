@@ -529,9 +529,14 @@ impl<'a> Source<'a> {
     }
 }
 
-/// The configured model, or the embedded one.
+/// The configured model, or an embedded one.
 fn load(config: &RouterConfig) -> Result<Model, LoadError> {
-    config.model_path.as_ref().map_or_else(|| Ok(Model::embedded()), Model::load)
+    match (&config.model_path, &config.embedder) {
+        (Some(path), None) => Model::load(path),
+        (Some(path), Some(embedder)) => Model::load(path)?.made_for(embedder),
+        (None, Some(embedder)) => Model::embedded_for(embedder),
+        (None, None) => Ok(Model::embedded()),
+    }
 }
 
 /// The result of the joint pass.

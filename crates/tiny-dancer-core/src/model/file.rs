@@ -53,6 +53,18 @@ pub enum LoadError {
         /// The digest of its content.
         actual: String,
     },
+    /// Made for the vectors of another embedder.
+    #[error(
+        "the vectors are of embedder {expected}, {}",
+        if actual.is_empty() { "and the model does not say for which embedder it was made".to_owned() }
+        else { format!("the model was made for {}", actual.join(" or ")) }
+    )]
+    Embedder {
+        /// The id of the embedder in use.
+        expected: String,
+        /// The embedder that the model was made for, or those of all models in this package; empty if none is known.
+        actual: Vec<String>,
+    },
     /// A safetensors file, but not of a tiny-dancer model.
     #[error("not a tiny-dancer model: its metadata has no key tiny_dancer")]
     Foreign,

@@ -475,6 +475,52 @@ fn a_reload_swaps_the_model_and_a_bad_file_leaves_the_old_one_serving() {
     assert_eq!(router.model().version(), reloaded.version());
 }
 
+/// The toy model, with the id of an embedder in its file.
+fn toy_model_for(embedder: &str) -> Model {
+    let toy = toy_model();
+    let facts = [(crate::model::EMBEDDER.to_owned(), embedder.to_owned())].into();
+    let (per_candidate, joint) = (toy.per_candidate().clone(), toy.joint().clone());
+    Model::new(toy.weights().clone(), toy.ties(), per_candidate, joint, facts).unwrap()
+}
+
+#[test]
+fn a_model_of_another_embedder_is_refused_and_at_a_reload_the_old_one_serves() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("model.safetensors");
+    let config = || RouterConfig {
+        model_path: Some(path.clone()),
+        embedder: Some("mine".to_owned()),
+        ..Default::default()
+    };
+    let write = |model: Model| std::fs::write(&path, model.to_bytes()).unwrap();
+
+    write(toy_model_for("yours"));
+    let other = "the vectors are of embedder mine, the model was made for yours";
+    assert_eq!(Router::new(config()).unwrap_err().to_string(), format!("model: {other}"));
+    write(toy_model());
+    let unknown =
+        "the vectors are of embedder mine, and the model does not say for which embedder it was made";
+    assert_eq!(Router::new(config()).unwrap_err().to_string(), format!("model: {unknown}"));
+
+    write(toy_model_for("mine"));
+    let router = Router::new(config()).unwrap();
+    let served = router.model();
+    assert_eq!(served.embedder(), Some("mine"));
+    write(toy_model_for("yours"));
+    assert_eq!(router.reload_model().unwrap_err().to_string(), other);
+    assert_eq!(router.model(), served);
+}
+
+#[test]
+fn an_embedder_without_a_model_in_the_package_is_refused() {
+    let config = RouterConfig { embedder: Some("unheard of".to_owned()), ..Default::default() };
+    let error = Router::new(config).unwrap_err();
+    let ConfigError::Model { source: LoadError::Embedder { expected, .. } } = error else {
+        panic!("{error}")
+    };
+    assert_eq!(expected, "unheard of");
+}
+
 #[test]
 fn requests_continue_while_the_model_is_reloaded() {
     let directory = tempfile::tempdir().unwrap();
