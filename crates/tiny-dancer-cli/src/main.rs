@@ -22,8 +22,9 @@ use tiny_dancer::parts::core::{Model, Router, RouterConfig};
 use tiny_dancer_train::fit::Epoch;
 use tiny_dancer_train::past::{Past, PastError};
 use tiny_dancer_train::profiles::summarise;
-use tiny_dancer_train::rows::{Dataset, embeddings_to_bytes};
+use tiny_dancer_train::rows::Dataset;
 use tiny_dancer_train::sketch::Overlap;
+use tiny_dancer_train::vectors::embeddings_to_bytes;
 use tiny_dancer_train::{Target, TrainConfig, train};
 
 /// Makes routing models and memories from requests whose outcome with both models is known.
@@ -282,7 +283,7 @@ fn make_profiles(args: &ProfilesArgs) -> anyhow::Result<()> {
     let data = args.input.read()?;
     let summary = summarise(&data, args.count, args.seed)?;
     out_rows.write(summary.to_json_lines().as_bytes())?;
-    out_embeddings.write(&embeddings_to_bytes(&summary.centroids))?;
+    out_embeddings.write(&embeddings_to_bytes(&summary.centroids, data.embedder.as_deref()))?;
     let counts = summary.profiles.iter().map(|profile| profile.access_count);
     print(format_args!(
         "{} profiles of {} rows, {} to {} rows each, written to {} and {}",
