@@ -27,9 +27,9 @@ use clap::Parser;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use tiny_dancer::parts::metrics::http;
-use tiny_dancer::{ModelType, Router, RouterConfig, TraceContext, TracingConfig, TracingSystem};
+use tiny_dancer::{ModelType, Router, TraceContext, TracingConfig, TracingSystem};
 use tiny_dancer_examples::collector::{Collector, hex, roots, tree};
-use tiny_dancer_examples::data::{self, Prompt};
+use tiny_dancer_examples::data::{Memory, Prompt};
 use tiny_dancer_examples::stop;
 use tiny_dancer_examples::table::Table;
 use tracing::Instrument;
@@ -59,9 +59,10 @@ fn main() -> anyhow::Result<()> {
     });
     tracing_system.init()?;
 
-    let router = Arc::new(Router::new(RouterConfig::default())?);
+    let memory = Memory::load()?;
+    let router = Arc::new(Router::new(memory.config())?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let answers = runtime.block_on(run(&router, arguments.serve))?;
+    let answers = runtime.block_on(run(&router, memory.prompts()?, arguments.serve))?;
 
     // The servers have ended, and with them the last span. A timeout in the configuration bounds the flush.
     let report = tracing_system.shutdown();
@@ -99,12 +100,15 @@ struct Answer {
 }
 
 /// Starts both servers, serves until a signal or sends four requests, and stops both.
-async fn run(router: &Arc<Router>, serve: Option<SocketAddr>) -> anyhow::Result<Vec<Answer>> {
+async fn run(
+    router: &Arc<Router>,
+    prompts: Vec<Prompt>,
+    serve: Option<SocketAddr>,
+) -> anyhow::Result<Vec<Answer>> {
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let models = axum::Router::new().route("/{model}", post(model));
     let models = Server::start(any_port, with_spans(models, "POST /{model}")).await?;
 
-    let prompts = data::load()?;
     let service = Service {
         router: Arc::clone(router),
         prompts: prompts.into_iter().map(|prompt| (prompt.id.clone(), prompt)).collect(),

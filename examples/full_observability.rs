@@ -1,4 +1,5 @@
-//! All parts in one program: everyday prompts, routed from several threads and from tokio, measured, traced and explained.
+//! All parts in one program: everyday prompts, embedded and routed from several threads and from tokio, measured, traced and
+//! explained.
 //!
 //! ```text
 //! cargo run --release --example full_observability
@@ -25,12 +26,13 @@ use std::time::Duration;
 use tiny_dancer::observer::{RequestStart, Stage, StageErrorKind};
 use tiny_dancer::{
     Candidate, Circuit, CircuitBreakerConfig, CircuitState, Clock, LogFormat, MetricsCollector,
-    MetricsConfig, MetricsServer, ModelType, Outcome, OutcomeResult, Prices, ProcessCollector, Reason,
+    MetricsConfig, MetricsServer, ModelType, Outcome, OutcomeResult, Prices, ProcessCollector, Query, Reason,
     RiskBudget, RouteError, Router, RouterConfig, RoutingRequest, RoutingResponse, Thresholds, TracingConfig,
     TracingSystem,
 };
+use tiny_dancer_embed::{EmbedError, Embedder};
 use tiny_dancer_examples::collector::{Collector, tree};
-use tiny_dancer_examples::data::{self, Prompt};
+use tiny_dancer_examples::data::{self, Memory, Prompt};
 use tiny_dancer_examples::progress::Progress;
 use tiny_dancer_examples::stop;
 use tiny_dancer_examples::table::{Table, shortened};
@@ -80,7 +82,8 @@ fn main() -> anyhow::Result<()> {
     });
     tracing_system.init()?;
 
-    let prompts = Arc::new(data::load()?);
+    let memory = Arc::new(Memory::load()?);
+    let prompts = Arc::new(memory.prompts()?);
     let const_labels = arguments.router.map(|name| ("router".to_owned(), name)).into_iter().collect();
     MetricsCollector::init(&MetricsConfig { prices: Some(PRICES), const_labels, ..Default::default() })?;
     let router = Arc::new(Router::new(RouterConfig {
@@ -93,24 +96,25 @@ fn main() -> anyhow::Result<()> {
             lightweight_window: Duration::from_secs(4),
             ..Default::default()
         },
-        ..Default::default()
+        ..memory.config()
     })?);
     router.registry().register(Box::new(ProcessCollector::new()?))?;
     router.reload_model()?;
 
     println!(
-        "Tiny Dancer: {} everyday prompts, each with its {} nearest candidates",
+        "Tiny Dancer: {} everyday prompts, each embedded and routed by its {} nearest of {} memories",
         prompts.len(),
-        data::CANDIDATES
+        data::CANDIDATES,
+        memory.profiles.len()
     );
-    let threads = route_from_threads(&router, &prompts)?;
-    let tokio = route_from_tokio(&router, &prompts)?;
+    let threads = route_from_threads(&router, &memory, &prompts)?;
+    let tokio = route_from_tokio(&router, &memory, &prompts)?;
     where_they_went(&router, &prompts)?;
     a_few_prompts(&router, &prompts)?;
     how_long_it_took(&threads, &tokio);
     let outage = simulate_an_outage(&router, &prompts)?;
     the_outage(&outage);
-    refuse_bad_requests(&router)?;
+    refuse_bad_requests(&router, &memory)?;
     some_metrics(&router.export_metrics()?);
 
     if let Some(address) = arguments.serve {
@@ -130,9 +134,28 @@ fn heading(text: &str) {
 /// Latencies in nanoseconds, to three digits.
 type Latencies = Histogram<u64>;
 
-/// Routes every prompt `rounds` times, reports outcomes, and measures latencies.
+/// From a text to a decision: embeds it, and routes it by its nearest profiles, as one request. `query` is reused.
+fn decide(
+    router: &Router,
+    memory: &Memory,
+    text: &str,
+    query: &mut Vec<f32>,
+) -> anyhow::Result<RoutingResponse> {
+    let mut scope = router.begin();
+    scope.embedding(|report| -> Result<(), EmbedError> {
+        let reading = memory.embedder.embed_into(text, query).inspect_err(|error| {
+            report.error = Some(error.kind().name().parse().unwrap_or(StageErrorKind::Other));
+        })?;
+        (report.items, report.truncated) = (reading.tokens, reading.truncated);
+        Ok(())
+    })?;
+    Ok(scope.route_set(Query::new(query), &memory.profiles, data::CANDIDATES)?)
+}
+
+/// Decides about every prompt `rounds` times, reports outcomes, and measures latencies.
 fn route_rounds(
     router: &Router,
+    memory: &Memory,
     prompts: &[Prompt],
     rounds: u64,
     seed: u64,
@@ -140,11 +163,11 @@ fn route_rounds(
 ) -> anyhow::Result<Latencies> {
     let (clock, mut chance) = (Clock::system(), SmallRng::seed_from_u64(seed));
     let mut latencies = Latencies::new(3)?;
-    let mut response = RoutingResponse::default();
+    let mut query = Vec::new();
     for _ in 0..rounds {
         for prompt in prompts {
             let start = clock.tick();
-            router.route_into(prompt.request(), &mut response)?;
+            let response = decide(router, memory, &prompt.text, &mut query)?;
             latencies.record(clock.since(start).as_nanos() as u64)?;
             router.record_outcome(outcome(&response, &mut chance));
         }
@@ -160,13 +183,13 @@ fn outcome(response: &RoutingResponse, chance: &mut impl Rng) -> Outcome {
     Outcome::new(response.model, result)
 }
 
-fn route_from_threads(router: &Router, prompts: &[Prompt]) -> anyhow::Result<Latencies> {
+fn route_from_threads(router: &Router, memory: &Memory, prompts: &[Prompt]) -> anyhow::Result<Latencies> {
     let progress = Progress::new("threads", ROUNDS * prompts.len() as u64);
     let mut all = Latencies::new(3)?;
     std::thread::scope(|scope| {
         let share = |seed| {
             let progress = &progress;
-            scope.spawn(move || route_rounds(router, prompts, ROUNDS / THREADS, seed, progress))
+            scope.spawn(move || route_rounds(router, memory, prompts, ROUNDS / THREADS, seed, progress))
         };
         let threads: Vec<_> = (0..THREADS).map(share).collect();
         for thread in threads {
@@ -176,16 +199,22 @@ fn route_from_threads(router: &Router, prompts: &[Prompt]) -> anyhow::Result<Lat
     })
 }
 
-fn route_from_tokio(router: &Arc<Router>, prompts: &Arc<Vec<Prompt>>) -> anyhow::Result<Latencies> {
+fn route_from_tokio(
+    router: &Arc<Router>,
+    memory: &Arc<Memory>,
+    prompts: &Arc<Vec<Prompt>>,
+) -> anyhow::Result<Latencies> {
     let progress = Arc::new(Progress::new("tokio", ROUNDS * prompts.len() as u64));
     let runtime = tokio::runtime::Builder::new_multi_thread().build()?;
     runtime.block_on(async {
         let mut tasks = tokio::task::JoinSet::new();
         for round in 0..ROUNDS {
-            let (router, prompts, progress) =
-                (Arc::clone(router), Arc::clone(prompts), Arc::clone(&progress));
-            // Routing is a few microseconds of arithmetic, so it may run on an async worker.
-            tasks.spawn(async move { route_rounds(&router, &prompts, 1, THREADS + round, &progress) });
+            let (router, memory) = (Arc::clone(router), Arc::clone(memory));
+            let (prompts, progress) = (Arc::clone(prompts), Arc::clone(&progress));
+            // Embedding and routing are some microseconds of arithmetic, so they may run on an async worker.
+            tasks.spawn(
+                async move { route_rounds(&router, &memory, &prompts, 1, THREADS + round, &progress) },
+            );
         }
         let mut all = Latencies::new(3)?;
         while let Some(latencies) = tasks.join_next().await {
@@ -252,7 +281,7 @@ fn a_few_prompts(router: &Router, prompts: &[Prompt]) -> anyhow::Result<()> {
 }
 
 fn how_long_it_took(threads: &Latencies, tokio: &Latencies) {
-    heading("How long a decision takes, metrics on, 1% of requests traced");
+    heading("How long a decision takes from its text: embedding, search and routing, metrics on, 1% traced");
     let mut table = Table::new(["from", "requests", "p50", "p90", "p99", "p99.9", "longest"]);
     for (name, latencies) in [(format!("{THREADS} threads"), threads), ("tokio".to_owned(), tokio)] {
         let at = |quantile| microseconds(latencies.value_at_quantile(quantile));
@@ -331,9 +360,13 @@ fn the_outage(outage: &Outage) {
     }
 }
 
-/// Routes bad requests. Each gives an error that names what is wrong.
-fn refuse_bad_requests(router: &Router) -> anyhow::Result<()> {
+/// Embeds a bad text and routes bad requests. Each gives an error that names what is wrong.
+fn refuse_bad_requests(router: &Router, memory: &Memory) -> anyhow::Result<()> {
     heading("Bad requests are refused");
+    match memory.embedder.embed_into(" ", &mut Vec::new()) {
+        Ok(reading) => anyhow::bail!("a bad text has a vector: {reading:?}"),
+        Err(error) => println!("  {:<22} {error}", error.kind().name()),
+    }
     let good = Candidate { embedding: vec![1.0, 0.0], success_rate: 1.0, ..Default::default() };
     let bad = [
         Candidate { embedding: vec![1.0], ..good.clone() },

@@ -6,12 +6,13 @@
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
-use tiny_dancer::{Outcome, OutcomeResult, Router, RouterConfig};
-use tiny_dancer_examples::data;
+use tiny_dancer::{Outcome, OutcomeResult, Router};
+use tiny_dancer_examples::data::Memory;
 
 fn main() -> anyhow::Result<()> {
-    let prompts = data::load()?;
-    let router = Router::new(RouterConfig::default())?; // registers the families in prometheus' default registry
+    let memory = Memory::load()?;
+    let prompts = memory.prompts()?;
+    let router = Router::new(memory.config())?; // registers the families in prometheus' default registry
 
     for prompt in &prompts {
         let response = router.route(prompt.request())?;

@@ -10,9 +10,9 @@
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use tiny_dancer::observer::RequestStart;
-use tiny_dancer::{Router, RouterConfig, TraceContext, TracingConfig, TracingSystem};
+use tiny_dancer::{Router, TraceContext, TracingConfig, TracingSystem};
 use tiny_dancer_examples::collector::{Collector, tree};
-use tiny_dancer_examples::data;
+use tiny_dancer_examples::data::Memory;
 
 fn main() -> anyhow::Result<()> {
     let external = std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok();
@@ -26,8 +26,9 @@ fn main() -> anyhow::Result<()> {
     });
     tracing_system.init()?;
 
-    let router = Router::new(RouterConfig::default())?;
-    let prompts = data::load()?;
+    let memory = Memory::load()?;
+    let router = Router::new(memory.config())?;
+    let prompts = memory.prompts()?;
     for prompt in prompts.iter().take(3) {
         router.route(prompt.request())?; // a trace of its own
     }

@@ -1,4 +1,4 @@
-//! Everyday prompts with their embeddings, and the memory that they are routed against. See `data/README.md`.
+//! Everyday prompts, the memory that they are routed against, and the embedder of both. See `data/README.md`.
 
 use anyhow::{Context, ensure};
 use half::f16;
@@ -7,7 +7,8 @@ use safetensors::tensor::Dtype;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
-use tiny_dancer::{Candidate, Clock, RoutingRequest};
+use tiny_dancer::{Candidate, CandidateSet, Clock, Metadata, Model, RouterConfig, RoutingRequest};
+use tiny_dancer_embed::{Embedder, StaticEmbedder};
 
 /// How many candidates a request has: as many as the joint pass reads.
 pub const CANDIDATES: usize = 64;
@@ -21,7 +22,7 @@ pub struct Prompt {
     pub kind: String,
     /// The prompt itself.
     pub text: String,
-    /// all-MiniLM-L6-v2's embedding, 384 dimensions.
+    /// Its embedding, by the memory's embedder.
     pub embedding: Vec<f32>,
     /// The nearest profiles of the memory, nearest first.
     pub candidates: Vec<Candidate>,
@@ -32,6 +33,15 @@ impl Prompt {
     pub fn request(&self) -> RoutingRequest<'_> {
         RoutingRequest::new(&self.embedding, &self.candidates)
     }
+}
+
+/// Profiles of past requests, and the embedder that made their embeddings and makes those of prompts.
+#[derive(Debug)]
+pub struct Memory {
+    /// The embedder.
+    pub embedder: StaticEmbedder,
+    /// The profiles, as if they were made now.
+    pub profiles: CandidateSet,
 }
 
 #[derive(Deserialize)]
@@ -47,81 +57,97 @@ struct ProfileRow {
     success_rate: f32,
     win_rate: f32,
     access_count: u64,
+    metadata: Metadata,
 }
 
-/// Reads the prompts and the memory, and retrieves the candidates of each prompt, as a vector store does.
-///
-/// # Errors
-/// If a file of `examples/data` can't be read.
-pub fn load() -> anyhow::Result<Vec<Prompt>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("data");
-    let memory = memory(&folder)?;
-    let (rows, embeddings) = read::<PromptRow>(&folder, "prompts")?;
-    let prompt = |(row, embedding): (PromptRow, Vec<f32>)| Prompt {
-        candidates: nearest(&embedding, &memory),
-        id: row.id,
-        kind: row.kind,
-        text: row.prompt,
-        embedding,
-    };
-    Ok(rows.into_iter().zip(embeddings).map(prompt).collect())
+impl Memory {
+    /// Reads the memory.
+    ///
+    /// # Errors
+    /// If a file of `examples/data` can't be read, or its embeddings are of another embedder.
+    pub fn load() -> anyhow::Result<Self> {
+        let (embedder, created_at) = (StaticEmbedder::new(), Clock::system().unix_seconds());
+        let rows: Vec<ProfileRow> = lines("memory.jsonl")?;
+        let embeddings = embeddings("memory.safetensors", &embedder.id().to_string())?;
+        ensure!(rows.len() == embeddings.len(), "{} profiles, {} embeddings", rows.len(), embeddings.len());
+        let profile = |(row, embedding): (ProfileRow, Vec<f32>)| Candidate {
+            id: row.id,
+            embedding,
+            metadata: row.metadata,
+            created_at,
+            access_count: row.access_count,
+            success_rate: row.success_rate,
+            win_rate: row.win_rate,
+        };
+        let profiles = CandidateSet::new(rows.into_iter().zip(embeddings).map(profile).collect())?;
+        Ok(Self { embedder, profiles })
+    }
+
+    /// The configuration of a router for embeddings of this embedder. If the package has no model for it, the embedded
+    /// model routes, which is calibrated for another.
+    pub fn config(&self) -> RouterConfig {
+        let id = self.embedder.id().to_string();
+        RouterConfig { embedder: Model::embedded_for(&id).is_ok().then_some(id), ..Default::default() }
+    }
+
+    /// The nearest profiles, nearest first.
+    ///
+    /// # Errors
+    /// If the query has other dimensions.
+    pub fn nearest(&self, query: &[f32]) -> anyhow::Result<Vec<Candidate>> {
+        let nearest = self.profiles.nearest(query, CANDIDATES)?;
+        Ok(nearest.into_iter().filter_map(|(profile, _)| self.profiles.candidate(profile)).collect())
+    }
+
+    /// Reads the everyday prompts, and embeds them.
+    ///
+    /// # Errors
+    /// If their file can't be read, or one can't be embedded.
+    pub fn prompts(&self) -> anyhow::Result<Vec<Prompt>> {
+        let prompt = |PromptRow { id, kind, prompt: text }: PromptRow| {
+            let mut embedding = Vec::new();
+            self.embedder.embed_into(&text, &mut embedding).with_context(|| id.clone())?;
+            Ok(Prompt { candidates: self.nearest(&embedding)?, id, kind, text, embedding })
+        };
+        lines("prompts.jsonl")?.into_iter().map(prompt).collect()
+    }
 }
 
-/// The profiles of the memory, as if they were made now.
-fn memory(folder: &Path) -> anyhow::Result<Vec<Candidate>> {
-    let created_at = Clock::system().unix_seconds();
-    let (rows, embeddings) = read::<ProfileRow>(folder, "memory")?;
-    let profile = |(row, embedding): (ProfileRow, Vec<f32>)| Candidate {
-        id: row.id,
-        embedding,
-        created_at,
-        access_count: row.access_count,
-        success_rate: row.success_rate,
-        win_rate: row.win_rate,
-        ..Default::default()
-    };
-    Ok(rows.into_iter().zip(embeddings).map(profile).collect())
+/// A file of `examples/data`.
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("data").join(name)
 }
 
-fn nearest(query: &[f32], memory: &[Candidate]) -> Vec<Candidate> {
-    let dot =
-        |candidate: &&Candidate| -> f32 { candidate.embedding.iter().zip(query).map(|(a, b)| a * b).sum() };
-    let mut order: Vec<_> = memory.iter().collect();
-    order.sort_by(|a, b| dot(b).total_cmp(&dot(a)));
-    order.into_iter().take(CANDIDATES).cloned().collect()
-}
-
-/// Reads `NAME.jsonl` and the embeddings of its lines from `NAME.safetensors`.
-fn read<T: DeserializeOwned>(folder: &Path, name: &str) -> anyhow::Result<(Vec<T>, Vec<Vec<f32>>)> {
-    let file = |ending: &str| -> PathBuf { folder.join(name).with_extension(ending) };
-    let path = file("jsonl");
+/// Reads JSON lines.
+fn lines<T: DeserializeOwned>(name: &str) -> anyhow::Result<Vec<T>> {
+    let path = file(name);
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let line = |(number, line)| {
         serde_json::from_str(line).with_context(|| format!("{}: line {}", path.display(), number + 1))
     };
-    let rows: Vec<T> = text.lines().enumerate().map(line).collect::<Result<_, _>>()?;
+    text.lines().enumerate().map(line).collect()
+}
 
-    let path = file("safetensors");
+/// Reads embeddings that `tiny-dancer profiles` wrote.
+fn embeddings(name: &str, embedder: &str) -> anyhow::Result<Vec<Vec<f32>>> {
+    let path = file(name);
     let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let (_, header) = SafeTensors::read_metadata(&bytes)?;
+    let named = header.metadata().as_ref().and_then(|metadata| metadata.get("embedder"));
+    ensure!(
+        named.is_some_and(|named| named == embedder),
+        "{}: embedder {named:?}, expected {embedder}: data/README.md has the command that makes the file",
+        path.display()
+    );
     let tensors = SafeTensors::deserialize(&bytes)?;
     let tensor = tensors.tensor("embeddings")?;
-    let &[count, dimensions] = tensor.shape() else {
-        anyhow::bail!(
-            "{}: embeddings have shape {:?}, expected two dimensions",
-            path.display(),
-            tensor.shape()
-        )
+    let (dtype, shape) = (tensor.dtype(), tensor.shape());
+    let (Dtype::F16, &[_, dimensions]) = (dtype, shape) else {
+        anyhow::bail!("{}: {dtype:?} of shape {shape:?}, expected F16 of two dimensions", path.display())
     };
-    ensure!(
-        tensor.dtype() == Dtype::F16,
-        "{}: embeddings are {:?}, expected F16",
-        path.display(),
-        tensor.dtype()
-    );
-    ensure!(count == rows.len(), "{}: {count} embeddings, {} lines of text", path.display(), rows.len());
     let values: Vec<f32> =
         tensor.data().as_chunks::<2>().0.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f32()).collect();
-    Ok((rows, values.chunks(dimensions).map(<[f32]>::to_vec).collect()))
+    Ok(values.chunks(dimensions).map(<[f32]>::to_vec).collect())
 }
 
 #[cfg(test)]
@@ -129,19 +155,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_prompt_has_candidates_of_its_dimension() {
-        let prompts = load().unwrap();
+    fn every_prompt_has_an_embedding_and_candidates_of_the_memory_nearest_first() {
+        let memory = Memory::load().unwrap();
+        let prompts = memory.prompts().unwrap();
         assert_eq!(prompts.len(), 150);
-        for prompt in &prompts {
-            assert_eq!((prompt.embedding.len(), prompt.candidates.len()), (384, CANDIDATES), "{}", prompt.id);
-            assert!(prompt.candidates.iter().all(|candidate| candidate.embedding.len() == 384));
+        for Prompt { id, embedding, candidates, .. } in &prompts {
+            assert_eq!(
+                (embedding.len(), candidates.len()),
+                (memory.embedder.dimensions(), CANDIDATES),
+                "{id}"
+            );
+            let similarity = |candidate: &Candidate| -> f32 {
+                candidate.embedding.iter().zip(embedding).map(|(a, b)| a * b).sum()
+            };
+            let similarities: Vec<f32> = candidates.iter().map(similarity).collect();
+            assert!(similarities.is_sorted_by(|a, b| a >= &(b - 1e-3)), "{id}: {similarities:?}");
+            assert!(candidates.iter().all(|candidate| candidate.metadata.contains_key("subject")), "{id}");
         }
     }
 
     #[test]
-    fn the_nearest_candidate_comes_first() {
-        let at = |x: f32| Candidate { embedding: vec![x, 1.0 - x], ..Default::default() };
-        let nearest = nearest(&[1.0, 0.0], &[at(0.1), at(0.9), at(0.5)]);
-        assert_eq!(nearest[0].embedding, [0.9, 1.0 - 0.9]);
+    fn a_memory_of_another_embedder_is_refused() {
+        let error = embeddings("memory.safetensors", "mine").unwrap_err().to_string();
+        assert!(error.contains("expected mine"), "{error}");
+        let error = embeddings("prompts.safetensors", "mine").unwrap_err().to_string();
+        assert!(error.contains("embedder None, expected mine"), "{error}");
     }
 }

@@ -5,3 +5,8 @@ pub mod data;
 pub mod progress;
 pub mod stop;
 pub mod table;
+
+/// Runs the code of the page on logs.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/bring-your-own-logs.md")]
+struct BringYourOwnLogs;

@@ -58,9 +58,30 @@ pub fn shortened(text: &str, characters: usize) -> String {
     format!("{}...", start.trim_end())
 }
 
+/// Words on lines of at most this many characters, as far as each word fits on a line.
+pub fn wrapped<'a>(words: impl IntoIterator<Item = &'a str>, characters: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in words {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= characters => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_are_wrapped_within_the_width() {
+        assert_eq!(wrapped(["one", "two", "threefold", "x"], 7), ["one two", "threefold", "x"]);
+        assert_eq!(wrapped([], 7), [""; 0]);
+    }
 
     #[test]
     fn columns_align() {

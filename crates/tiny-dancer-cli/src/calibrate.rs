@@ -1,5 +1,6 @@
 //! `tiny-dancer calibrate`: certifies a model, so that a router can promise a risk with it.
 
+use crate::embedding::EmbedderArgs;
 use crate::output::Output;
 use crate::{Input, Memory, Shared, print, router};
 use anyhow::{Context, bail};
@@ -25,6 +26,8 @@ pub(crate) struct CalibrateArgs {
     shared: Shared,
     #[command(flatten)]
     memory: Memory,
+    #[command(flatten)]
+    embedder: EmbedderArgs,
     /// The largest share of insufficient answers among requests sent to the lightweight model.
     #[arg(long, default_value_t = 0.15)]
     alpha: f64,
@@ -44,12 +47,12 @@ pub(crate) fn calibrate(args: &CalibrateArgs) -> anyhow::Result<()> {
         }
     }
     let out = Output::new(args.out.as_ref().unwrap_or(&args.model))?;
-    let router = router(Some(&args.model))?;
-    let data = args.input.read()?;
+    let data = args.input.read(&args.embedder)?;
+    let router = router(Some(&args.model), data.embedder.as_deref())?;
     let certifying = data.select(|part| part == Part::Certification);
     let ids = certifying.iter().map(|&row| data.rows[row].id.as_str());
     print(args.shared.check(&router.model(), ids)?.1)?;
-    let path = certify(&router, &data, &args.memory.read()?)?;
+    let path = certify(&router, &data, &args.memory.read(&args.embedder)?)?;
     let certifying = certifying.len();
     print(table(&path, budget, certifying))?;
     if let Err(smallest) = resolve(&path, budget) {
@@ -78,7 +81,7 @@ pub(crate) fn certify_trained(model: Model, data: &Dataset, out: &Output) -> any
     // A router reads its model from a file.
     let mut file = out.temporary()?;
     file.write_all(&model.to_bytes()).with_context(|| format!("cannot write {}", file.path().display()))?;
-    let router = router(Some(file.path()))?;
+    let router = router(Some(file.path()), data.embedder.as_deref())?;
     let risk_path = match certify(&router, data, &Past::memory(data)) {
         Err(CertifyError::Unknown) => {
             let text = "this model can promise no risk: too few rows of the split cal to calibrate with";

@@ -1,5 +1,6 @@
 //! `tiny-dancer evaluate`: judges a model against baselines.
 
+use crate::embedding::EmbedderArgs;
 use crate::{Memory, Shared, note_unread, print, router};
 use anyhow::Context;
 use clap::Args;
@@ -7,15 +8,16 @@ use std::path::PathBuf;
 use tiny_dancer::RiskBudget;
 use tiny_dancer_train::past::Past;
 use tiny_dancer_train::plots::plot;
+use tiny_dancer_train::vectors::Vectors;
 
 #[derive(Args)]
 pub(crate) struct EvaluateArgs {
     /// Rows to judge by: JSON lines, plain or `.zst`, as for `train`. Only the split `test` is used.
     #[arg(long, value_name = "FILE")]
     rows: PathBuf,
-    /// Their embeddings.
+    /// Use these embeddings instead of the prompts.
     #[arg(long, value_name = "FILE")]
-    embeddings: PathBuf,
+    embeddings: Option<PathBuf>,
     /// The split to judge by, if not `test`.
     #[arg(long, value_name = "NAME", default_value = "test")]
     split: String,
@@ -23,6 +25,8 @@ pub(crate) struct EvaluateArgs {
     shared: Shared,
     #[command(flatten)]
     memory: Memory,
+    #[command(flatten)]
+    embedder: EmbedderArgs,
     /// The number of nearest candidates of each row.
     #[arg(long, default_value_t = 64)]
     k: usize,
@@ -47,13 +51,15 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> anyhow::Result<()> {
     if let Some(folder) = &args.plots {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
-    let router = router(args.model.as_deref())?;
-    let rows = Past::read(&args.rows, &args.embeddings, &args.split)?;
+    let read = |vectors: Vectors<'_>| Past::read(&args.rows, vectors, &args.split);
+    let rows = args.embedder.read(args.embeddings.as_deref(), read)?;
+    let router = router(args.model.as_deref(), rows.embedder.as_deref())?;
     note_unread(&args.rows, &rows.unread);
     let ids = rows.items.iter().map(|item| item.id.as_str());
     let (overlap, overlap_text) = args.shared.check(&router.model(), ids)?;
     let by_hash = rows.items.iter().filter(|item| item.split.is_none()).count();
-    let evaluation = tiny_dancer_train::evaluate::evaluate(&router, &rows, &args.memory.read()?, args.k)?;
+    let memory = args.memory.read(&args.embedder)?;
+    let evaluation = tiny_dancer_train::evaluate::evaluate(&router, &rows, &memory, args.k)?;
     if let Some(folder) = &args.plots {
         let budget = RiskBudget { alpha: args.alpha, delta: args.delta };
         plot(&evaluation, router.model().risk_path(), budget, folder)?;

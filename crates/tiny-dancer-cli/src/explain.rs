@@ -3,6 +3,7 @@
 //! Each number comes from routing the request again: without one candidate, or with one feature of all candidates at
 //! a neutral value. The effect of an ablation depends on the other candidates and features, so effects don't add up.
 
+use crate::embedding::EmbedderArgs;
 use crate::route::Request;
 use crate::{Memory, print, router};
 use anyhow::Context;
@@ -22,18 +23,22 @@ pub(crate) struct ExplainArgs {
     model: Option<PathBuf>,
     #[command(flatten)]
     memory: Memory,
+    #[command(flatten)]
+    embedder: EmbedderArgs,
     /// The number of candidates to show. Those with the largest effect come first.
     #[arg(long, default_value_t = 10)]
     top: usize,
 }
 
 pub(crate) fn explain(args: &ExplainArgs) -> anyhow::Result<()> {
-    let router = router(args.model.as_deref())?;
-    let memory = CandidateSet::new(args.memory.remember()?.candidates())?;
+    let past = args.memory.remember(&args.embedder)?;
+    let router = router(args.model.as_deref(), past.embedder.as_deref())?;
+    let memory = CandidateSet::new(past.candidates())?;
     let mut text = vec![];
     let input = std::io::stdin().lock();
     input.take(MAX_LINE_BYTES as u64).read_to_end(&mut text).context("cannot read standard input")?;
-    let request = Request::read(&text).context("standard input is not one request")?;
+    let request =
+        Request::read(&text, past.embedder.as_deref()).context("standard input is not one request")?;
     let nearest = memory.nearest(&request.embedding, JOINT_CANDIDATES)?;
     let candidates: Vec<_> = nearest.iter().filter_map(|&(place, _)| memory.candidate(place)).collect();
     print(report(&router, &request, &candidates, args.top)?)
@@ -182,7 +187,7 @@ mod tests {
     }
 
     fn request() -> Request {
-        Request::read(br#"{"id": "x", "embedding": [1, 0.5, 0.2], "now": 5}"#).unwrap()
+        Request::read(br#"{"id": "x", "embedding": [1, 0.5, 0.2], "now": 5}"#, None).unwrap()
     }
 
     #[test]

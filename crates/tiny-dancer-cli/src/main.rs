@@ -1,12 +1,14 @@
 //! The program `tiny-dancer`: makes routing models and memories from your logs.
 
 mod calibrate;
+mod embedding;
 mod evaluate;
 mod explain;
 mod output;
 mod replay;
 mod route;
 
+use crate::embedding::EmbedderArgs;
 use crate::output::Output;
 use anyhow::{Context, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -22,8 +24,9 @@ use tiny_dancer::parts::core::{Model, Router, RouterConfig};
 use tiny_dancer_train::fit::Epoch;
 use tiny_dancer_train::past::{Past, PastError};
 use tiny_dancer_train::profiles::summarise;
-use tiny_dancer_train::rows::{Dataset, embeddings_to_bytes};
+use tiny_dancer_train::rows::Dataset;
 use tiny_dancer_train::sketch::Overlap;
+use tiny_dancer_train::vectors::{Vectors, embeddings_to_bytes};
 use tiny_dancer_train::{Target, TrainConfig, train};
 
 /// Makes routing models and memories from requests whose outcome with both models is known.
@@ -56,18 +59,21 @@ enum Command {
 /// The rows, and their embeddings.
 #[derive(Args)]
 struct Input {
-    /// JSON lines, plain or `.zst`, see docs/bring-your-own-logs.md: `id`, `lightweight_correct`, `powerful_correct`, and optionally
-    /// `subject` and `split` (`train`, `cal` or `test`; by default 70:15:15 by the hash of the id).
+    /// JSON lines, plain or `.zst`, see docs/bring-your-own-logs.md: `id`, `prompt`, `lightweight_correct`,
+    /// `powerful_correct`, and optionally `subject` and `split` (`train`, `cal` or `test`; by default 70:15:15 by the
+    /// hash of the id).
     #[arg(long, value_name = "FILE")]
     rows: PathBuf,
-    /// A safetensors file with one tensor `embeddings`, f16 or f32, of shape n x d, in the order of the rows.
+    /// Use these embeddings instead of the prompts: a safetensors file with one tensor `embeddings`, f16 or f32, of
+    /// shape n x d, in the order of the rows.
     #[arg(long, value_name = "FILE")]
-    embeddings: PathBuf,
+    embeddings: Option<PathBuf>,
 }
 
 impl Input {
-    fn read(&self) -> anyhow::Result<Dataset> {
-        let data = Dataset::read(&self.rows, &self.embeddings)?;
+    fn read(&self, embedder: &EmbedderArgs) -> anyhow::Result<Dataset> {
+        let read = |vectors: Vectors<'_>| Dataset::read(&self.rows, vectors);
+        let data = embedder.read(self.embeddings.as_deref(), read)?;
         if data.split_by_hash > 0 {
             print(format_args!(
                 "{} rows had no split and got one by the hash of their id, 70:15:15",
@@ -125,36 +131,46 @@ struct Memory {
     /// or profiles with `success_rate`, `win_rate` and `access_count`.
     #[arg(long, value_name = "FILE")]
     memory_rows: PathBuf,
-    /// Their embeddings.
+    /// Use these embeddings instead of the memory's prompts.
     #[arg(long, value_name = "FILE")]
-    memory_embeddings: PathBuf,
+    memory_embeddings: Option<PathBuf>,
 }
 
 impl Memory {
     /// The memory for judging rows: profiles, and the same split `train` as in training.
-    fn read(&self) -> Result<Past, PastError> {
-        let past = Past::read(&self.memory_rows, &self.memory_embeddings, "train")?;
-        note_unread(&self.memory_rows, &past.unread);
-        Ok(past)
+    fn read(&self, embedder: &EmbedderArgs) -> anyhow::Result<Past> {
+        self.read_by(embedder, |vectors| Past::read(&self.memory_rows, vectors, "train"))
     }
 
     /// The memory of a router in use, which also has the rows without a split.
-    fn remember(&self) -> Result<Past, PastError> {
-        let past = Past::remember(&self.memory_rows, &self.memory_embeddings)?;
+    fn remember(&self, embedder: &EmbedderArgs) -> anyhow::Result<Past> {
+        self.read_by(embedder, |vectors| Past::remember(&self.memory_rows, vectors))
+    }
+
+    fn read_by(
+        &self,
+        embedder: &EmbedderArgs,
+        read: impl FnOnce(Vectors<'_>) -> Result<Past, PastError>,
+    ) -> anyhow::Result<Past> {
+        let past = embedder.read(self.memory_embeddings.as_deref(), read)?;
         note_unread(&self.memory_rows, &past.unread);
         Ok(past)
     }
 }
 
-/// A router with this model, or with the embedded one.
-fn router(model: Option<&Path>) -> anyhow::Result<Router> {
-    Ok(Router::new(RouterConfig { model_path: model.map(Path::to_owned), ..RouterConfig::default() })?)
+/// A router with this model, or with the embedded one. If the embedder of the embeddings is known, the model must be
+/// made for it.
+fn router(model: Option<&Path>, embedder: Option<&str>) -> anyhow::Result<Router> {
+    let (model_path, embedder) = (model.map(Path::to_owned), embedder.map(str::to_owned));
+    Ok(Router::new(RouterConfig { model_path, embedder, ..RouterConfig::default() })?)
 }
 
 #[derive(Args)]
 struct ProfilesArgs {
     #[command(flatten)]
     input: Input,
+    #[command(flatten)]
+    embedder: EmbedderArgs,
     /// The number of profiles.
     #[arg(long, default_value_t = 256)]
     count: usize,
@@ -164,7 +180,7 @@ struct ProfilesArgs {
     /// The file for the profiles: JSON lines of `id`, `success_rate`, `win_rate`, `access_count` and `metadata`.
     #[arg(long, value_name = "FILE")]
     out_rows: PathBuf,
-    /// The file for their embeddings: safetensors, f16.
+    /// The file for their embeddings: safetensors, f16. It names the embedder, if that is known.
     #[arg(long, value_name = "FILE")]
     out_embeddings: PathBuf,
 }
@@ -173,6 +189,8 @@ struct ProfilesArgs {
 struct TrainArgs {
     #[command(flatten)]
     input: Input,
+    #[command(flatten)]
+    embedder: EmbedderArgs,
     /// The file for the model.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -244,7 +262,7 @@ fn make_model(args: &TrainArgs) -> anyhow::Result<()> {
     let TrainArgs { hidden_size, learning_rate, epochs, seed, target, .. } = *args;
     let config = TrainConfig { hidden_size, learning_rate, epochs, seed, target };
     let out = Output::new(&args.out)?;
-    let data = args.input.read()?;
+    let data = args.input.read(&args.embedder)?;
 
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&interrupted);
@@ -279,10 +297,10 @@ fn make_model(args: &TrainArgs) -> anyhow::Result<()> {
 
 fn make_profiles(args: &ProfilesArgs) -> anyhow::Result<()> {
     let (out_rows, out_embeddings) = (Output::new(&args.out_rows)?, Output::new(&args.out_embeddings)?);
-    let data = args.input.read()?;
+    let data = args.input.read(&args.embedder)?;
     let summary = summarise(&data, args.count, args.seed)?;
     out_rows.write(summary.to_json_lines().as_bytes())?;
-    out_embeddings.write(&embeddings_to_bytes(&summary.centroids))?;
+    out_embeddings.write(&embeddings_to_bytes(&summary.centroids, data.embedder.as_deref()))?;
     let counts = summary.profiles.iter().map(|profile| profile.access_count);
     print(format_args!(
         "{} profiles of {} rows, {} to {} rows each, written to {} and {}",

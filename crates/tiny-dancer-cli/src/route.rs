@@ -1,8 +1,9 @@
 //! `tiny-dancer route`: a stream of requests in, a stream of decisions out, in the same order.
 
 use crate::calibrate::smallest_alpha;
+use crate::embedding::{self, EmbedderArgs};
 use crate::{Memory, causes, note};
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
@@ -23,6 +24,8 @@ pub(crate) struct RouteArgs {
     model: Option<PathBuf>,
     #[command(flatten)]
     memory: Memory,
+    #[command(flatten)]
+    embedder: EmbedderArgs,
     /// Promise that at most this share of the answers of the lightweight model is insufficient, instead of using the
     /// default thresholds.
     #[arg(long)]
@@ -33,7 +36,7 @@ pub(crate) struct RouteArgs {
 }
 
 /// The keys of a request.
-const KEYS: &[&str] = &["embedding", "id", "metadata", "now", "subject"];
+const KEYS: &[&str] = &["embedding", "id", "metadata", "now", "prompt", "subject"];
 /// The maximum number of unknown keys that are reported.
 const MAX_UNREAD: usize = 8;
 
@@ -48,19 +51,22 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// Reads a request, see docs/bring-your-own-logs.md.
-    pub(crate) fn read(text: &[u8]) -> Result<Self, FieldError> {
-        let missing = |field, expected| FieldError::Missing { field, expected };
+    /// Reads a request, see docs/bring-your-own-logs.md. `memory` is the embedder of the memory, if it is known.
+    pub(crate) fn read(text: &[u8], memory: Option<&str>) -> anyhow::Result<Self> {
         let mut fields = Fields::parse(text, KEYS)?;
-        Ok(Self {
-            id: fields.any("id").ok_or_else(|| missing("id", "any value"))?,
-            embedding: fields
-                .vector("embedding")?
-                .ok_or_else(|| missing("embedding", "a list of numbers"))?,
-            metadata: fields.metadata()?,
-            now: fields.integer("now")?,
-            unread: fields.unread().to_vec(),
-        })
+        let id = fields.any("id").ok_or(FieldError::Missing { field: "id", expected: "any value" })?;
+        let (field, other) = ("prompt", "embedding");
+        let embedding = match (fields.prompt()?, fields.vector("embedding")?) {
+            (Some(prompt), None) => {
+                embedding::check(memory)?;
+                embedding::embed(&prompt).context("prompt")?
+            }
+            (None, Some(embedding)) => embedding,
+            (Some(_), Some(_)) => return Err(FieldError::Both { field, other }.into()),
+            (None, None) => return Err(FieldError::Neither { field, other }.into()),
+        };
+        let (metadata, now) = (fields.metadata()?, fields.integer("now")?);
+        Ok(Self { id, embedding, metadata, now, unread: fields.unread().to_vec() })
     }
 
     pub(crate) fn query(&self) -> Query<'_> {
@@ -78,22 +84,25 @@ enum Answer {
 
 pub(crate) fn route(args: &RouteArgs) -> anyhow::Result<ExitCode> {
     let risk = args.alpha.map(|alpha| RiskBudget { alpha, delta: args.delta });
-    let router =
-        Router::new(RouterConfig { model_path: args.model.clone(), risk, ..RouterConfig::default() })?;
+    let past = args.memory.remember(&args.embedder)?;
+    let (model_path, embedder) = (args.model.clone(), past.embedder.clone());
+    let router = Router::new(RouterConfig { model_path, embedder, risk, ..RouterConfig::default() })?;
     if let (None, Some(alpha)) = (risk, smallest_alpha(router.model().risk_path())) {
         note(format_args!(
             "the model can promise a risk, from --alpha {alpha:.4} on; without --alpha the default thresholds decide"
         ));
     }
-    let memory = CandidateSet::new(args.memory.remember()?.candidates())?;
-    let bad = stream(&router, &memory, stdin().lock(), stdout().lock())?;
+    let memory = CandidateSet::new(past.candidates())?;
+    let embedder = past.embedder.as_deref();
+    let bad = stream(&router, &memory, embedder, stdin().lock(), stdout().lock())?;
     Ok(if bad == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Answers each line as soon as it is read. Returns the number of lines that could not be routed.
+/// Answers each line as soon as it is read. `embedder` is the memory's, if it is known. Returns the number of lines that could not be routed.
 fn stream(
     router: &Router,
     memory: &CandidateSet,
+    embedder: Option<&str>,
     mut input: impl BufRead,
     mut output: impl Write,
 ) -> anyhow::Result<usize> {
@@ -103,7 +112,7 @@ fn stream(
         if text.len() > MAX_LINE_BYTES {
             bail!("line {line} has more than {MAX_LINE_BYTES} bytes");
         }
-        let request = Request::read(&text).map_err(anyhow::Error::from);
+        let request = Request::read(&text, embedder);
         for key in request.iter().flat_map(|request| &request.unread) {
             if unread.len() < MAX_UNREAD && unread.insert(key.clone()) {
                 note(format_args!("line {line}: key {key:?} is not read"));

@@ -15,6 +15,7 @@
 use crate::judge::{Judgement, judge};
 use crate::past::Past;
 use crate::rows::{Dataset, Part};
+use crate::vectors::embedder;
 use tiny_dancer_core::fastgrnn::JOINT_CANDIDATES;
 use tiny_dancer_core::promise::{RiskStep, upper_bound};
 use tiny_dancer_core::{RouteError, Router};
@@ -44,6 +45,14 @@ pub enum CertifyError {
         /// The memory's dimension.
         memory: usize,
     },
+    /// The embeddings of the rows and of the memory are of different embedders, or only one of the two is known.
+    #[error("the rows' embeddings are of {}, the memory's of {}", embedder(rows.as_deref()), embedder(memory.as_deref()))]
+    Embedder {
+        /// The embedder of the rows, if it is known.
+        rows: Option<String>,
+        /// The embedder of the memory, if it is known.
+        memory: Option<String>,
+    },
     /// A part of the rows is empty.
     #[error("no rows for {}", part.name())]
     NoRows {
@@ -71,7 +80,7 @@ pub type Tried = (Judgement, bool);
 /// The path of a router's model for these rows and this memory.
 ///
 /// # Errors
-/// No rows for fitting or for certification, embeddings of different dimensions, no row in a conformal bin with
+/// No rows for fitting or for certification, embeddings of different dimensions or embedders, no row in a conformal bin with
 /// enough rows, or a row that the router refuses.
 pub fn certify(router: &Router, data: &Dataset, memory: &Past) -> Result<Vec<RiskStep>, CertifyError> {
     let fitting = tried(router, data, memory, Part::Fit)?;
@@ -86,7 +95,7 @@ pub fn certify(router: &Router, data: &Dataset, memory: &Past) -> Result<Vec<Ris
 /// Judges one part of the rows with the router, each with its 64 nearest in a memory.
 ///
 /// # Errors
-/// The part is empty, embeddings differ in dimension, or the router refuses a row.
+/// The part is empty, embeddings differ in dimension or embedder, or the router refuses a row.
 pub fn tried(router: &Router, data: &Dataset, memory: &Past, part: Part) -> Result<Vec<Tried>, CertifyError> {
     let rows = data.select(|of| of == part);
     if rows.is_empty() {
@@ -95,6 +104,9 @@ pub fn tried(router: &Router, data: &Dataset, memory: &Past, part: Part) -> Resu
     let (rows_d, memory_d) = (data.embeddings.ncols(), memory.embeddings.ncols());
     if rows_d != memory_d {
         return Err(CertifyError::Dimension { rows: rows_d, memory: memory_d });
+    }
+    if data.embedder != memory.embedder {
+        return Err(CertifyError::Embedder { rows: data.embedder.clone(), memory: memory.embedder.clone() });
     }
     let judgements = judge(router, &data.gather(&rows), memory, JOINT_CANDIDATES)?;
     Ok(judgements.into_iter().zip(rows.iter().map(|&row| data.rows[row].suffices())).collect())

@@ -19,6 +19,16 @@ pub enum ReadError {
         /// The error of the safetensors crate.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// The file's metadata names another embedder than the expected one.
+    #[error("{}: its vectors are of embedder {actual}, expected {expected}", path.display())]
+    Embedder {
+        /// The file.
+        path: PathBuf,
+        /// The expected embedder's id.
+        expected: String,
+        /// The id in the file.
+        actual: String,
+    },
     /// The file cannot be opened or read.
     #[error("cannot read {}: {source}", path.display())]
     Io {

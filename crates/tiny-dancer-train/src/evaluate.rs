@@ -21,6 +21,7 @@ use crate::logistic::Logistic;
 use crate::past::{ItemOutcome, Past};
 use crate::profiles::Profiles;
 use crate::retrieval::{Nearest, by_block, nearest};
+use crate::vectors::embedder;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -50,6 +51,14 @@ pub enum EvaluateError {
         rows: usize,
         /// The memory's dimension.
         memory: usize,
+    },
+    /// The embeddings of the rows and of the memory are of different embedders, or only one of the two is known.
+    #[error("the rows' embeddings are of {}, the memory's of {}", embedder(rows.as_deref()), embedder(memory.as_deref()))]
+    Embedder {
+        /// The embedder of the rows, if it is known.
+        rows: Option<String>,
+        /// The embedder of the memory, if it is known.
+        memory: Option<String>,
     },
     /// There are no rows to judge by, or the memory is empty.
     #[error("{rows} rows to judge by and {memory} in memory, expected 1 or more of each")]
@@ -187,7 +196,7 @@ pub struct Evaluation {
 ///
 /// # Errors
 /// There are no rows, the memory is empty, the powerful model is no better, a row is a profile, embeddings differ in
-/// dimension, or the router refuses a row.
+/// dimension or embedder, or the router refuses a row.
 pub fn evaluate(router: &Router, rows: &Past, memory: &Past, k: usize) -> Result<Evaluation, EvaluateError> {
     let outcome = |item: &crate::past::Item| match item.outcome {
         ItemOutcome::Row { lightweight, powerful } => Ok(Outcome { lightweight, powerful }),
@@ -197,6 +206,9 @@ pub fn evaluate(router: &Router, rows: &Past, memory: &Past, k: usize) -> Result
     let (rows_d, memory_d) = (rows.embeddings.ncols(), memory.embeddings.ncols());
     if rows_d != memory_d {
         return Err(EvaluateError::Dimension { rows: rows_d, memory: memory_d });
+    }
+    if rows.embedder != memory.embedder {
+        return Err(EvaluateError::Embedder { rows: rows.embedder.clone(), memory: memory.embedder.clone() });
     }
     if outcomes.is_empty() || memory.items.is_empty() {
         return Err(EvaluateError::Empty { rows: outcomes.len(), memory: memory.items.len() });

@@ -17,6 +17,14 @@ const SCORE: &str = "a number from 0 to 1, true or false";
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FieldError {
+    /// Two fields are there that exclude each other.
+    #[error("both {field} and {other} are there, expected one of them")]
+    Both {
+        /// The first field.
+        field: &'static str,
+        /// The second field.
+        other: &'static str,
+    },
     /// Two rows have one id.
     #[error("id is {id:?}, as in line {first}")]
     DuplicateId {
@@ -49,9 +57,22 @@ pub enum FieldError {
         /// The known key.
         expected: &'static str,
     },
-    /// The line has no outcome.
-    #[error("neither lightweight_correct nor success_rate is there")]
-    NoOutcome,
+    /// Neither of two fields is there, of which one is required.
+    #[error("neither {field} nor {other} is there")]
+    Neither {
+        /// The first field.
+        field: &'static str,
+        /// The second field.
+        other: &'static str,
+    },
+    /// A prompt has no vector.
+    #[error("id {id:?}: {source}")]
+    Prompt {
+        /// The row's id.
+        id: String,
+        /// Why.
+        source: PromptError,
+    },
     /// The subject is given twice with different values.
     #[error("subject is {subject:?}, but metadata says {metadata:?}")]
     Subject {
@@ -77,6 +98,38 @@ pub enum FieldError {
         byte: usize,
         /// Why.
         source: std::str::Utf8Error,
+    },
+}
+
+/// Why a prompt has no vector. No text of a prompt is in an error.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PromptError {
+    /// The vector has another number of elements than those before.
+    #[error("the prompt's vector has {actual} dimensions, expected {expected}")]
+    Dimension {
+        /// Its dimensions.
+        actual: usize,
+        /// The dimensions of the vectors before.
+        expected: usize,
+    },
+    /// The prompt has no text, or only whitespace.
+    #[error("prompt is empty")]
+    Empty,
+    /// There is no prompt, and no file of embeddings either.
+    #[error("prompt is missing, expected text, since no file has the embeddings")]
+    Missing,
+    /// The vector has no direction: an element is NaN or infinite, or all are zero.
+    #[error("the prompt's vector has norm {norm}")]
+    Norm {
+        /// Its norm.
+        norm: f32,
+    },
+    /// The embedder refuses the prompt.
+    #[error("the prompt can't be embedded: {source}")]
+    Refused {
+        /// Why.
+        source: Box<dyn Error + Send + Sync>,
     },
 }
 
@@ -132,6 +185,21 @@ impl Fields {
     /// The field holds no text.
     pub fn text(&mut self, field: &str) -> Result<Option<String>, FieldError> {
         self.typed(field, "text", |value| value.as_str().map(str::to_owned))
+    }
+
+    /// Takes the text of `prompt` out.
+    ///
+    /// # Errors
+    /// The field holds no text. The error has the kind of its value only, so that no part of a prompt is printed.
+    pub fn prompt(&mut self) -> Result<Option<String>, FieldError> {
+        let kind = match self.any("prompt") {
+            None => return Ok(None),
+            Some(Value::String(text)) => return Ok(Some(text)),
+            Some(Value::Array(_)) => "a list",
+            Some(Value::Object(_)) => "an object",
+            Some(_) => "a number, true or false",
+        };
+        Err(FieldError::Unexpected { field: "prompt".to_owned(), actual: kind.to_owned(), expected: "text" })
     }
 
     /// Takes a score out, from 0 to 1; true is 1, false 0.

@@ -1,10 +1,10 @@
 //! Trains, calibrates and judges the models that Tiny Dancer routes with.
 //!
-//! [Rows](rows) are requests whose outcome with both models is known. Each row [retrieves](retrieval) its nearest
-//! past rows and [profiles], which are its candidates. Training draws requests from these candidates, with memories
-//! of several kinds, drift and metadata. A FastGRNN cell is [fitted](fit) to them by backpropagation through time.
-//! Rows that were not used for fitting calibrate its confidences, and a third set of rows measures how well it routes
-//! ([`report`], [`score`]).
+//! [Rows](rows) are requests whose outcome with both models is known, with [vectors] from their prompts or from a
+//! file. Each row [retrieves](retrieval) its nearest past rows and [profiles], which are its candidates. Training
+//! draws requests from these candidates, with memories of several kinds, drift and metadata. A FastGRNN cell is
+//! [fitted](fit) to them by backpropagation through time. Rows that were not used for fitting calibrate its
+//! confidences, and a third set of rows measures how well it routes ([`report`], [`score`]).
 //!
 //! A finished model is [certified](certify), so that a router can promise a risk with it. It is [evaluated](evaluate)
 //! against baselines through the router itself ([`judge`]), with logged requests as memory ([`past`]).
@@ -35,13 +35,14 @@ pub mod retrieval;
 pub mod rows;
 pub mod score;
 pub mod sketch;
+pub mod vectors;
 
 use crate::draw::{Memories, NEIGHBOURS};
 use crate::fit::{Epoch, Fitted, Problem, Schedule};
 use crate::report::{Judged, Report};
 use crate::rows::{Dataset, Part, Row};
 use serde::{Deserialize, Serialize};
-use tiny_dancer_core::model::Ties;
+use tiny_dancer_core::model::{EMBEDDER, Ties};
 use tiny_dancer_core::{LoadError, Model, names};
 
 /// How an outcome is coded as a success rate.
@@ -234,7 +235,8 @@ pub fn train(
         ("seed", seed.to_string()),
         ("target", target.name().to_owned()),
     ];
-    let facts = facts.map(|(name, value)| (name.to_owned(), value)).into();
+    let embedder = data.embedder.clone().map(|id| (EMBEDDER, id));
+    let facts = facts.into_iter().chain(embedder).map(|(name, value)| (name.to_owned(), value)).collect();
     let model = Model::new(parameters.to_weights(), target.ties(), per_candidate, joint, facts)?;
     let judged = Judged {
         data,

@@ -5,8 +5,9 @@
 
 use crate::fields::{FieldError, Fields};
 use crate::lines::{self, Whole};
-use crate::rows::{Dataset, KEYS, Named, Part, ReadError, Row, Split, read_embeddings};
-use ndarray::{Array2, Axis};
+use crate::rows::{Dataset, KEYS, Named, Part, ReadError, Row, Split};
+use crate::vectors::{Gathered, Gathering, Vectors};
+use ndarray::Array2;
 use std::path::{Path, PathBuf};
 use tiny_dancer_core::{Candidate, Metadata};
 
@@ -91,6 +92,8 @@ pub struct Past {
     pub items: Vec<Item>,
     /// Their embeddings, scaled to length 1. Shape: `items.len() x d`.
     pub embeddings: Array2<f32>,
+    /// The id of the embedder that made them, if it is known.
+    pub embedder: Option<String>,
     /// The first few unknown keys of the file, sorted.
     pub unread: Vec<String>,
 }
@@ -100,10 +103,10 @@ impl Past {
     /// same split as in training, see [`rows`](crate::rows).
     ///
     /// # Errors
-    /// A file can't be read, its content is not as in `docs/bring-your-own-logs.md`, a row names a split that is neither this one
-    /// nor `train`, `cal` or `test`, or the file has no row of the split.
-    pub fn read(rows: &Path, embeddings: &Path, split: &str) -> Result<Self, PastError> {
-        Self::keep(rows, embeddings, split, |item| match (&item.split, item.outcome) {
+    /// A file can't be read, its content is not as in `docs/bring-your-own-logs.md`, a prompt can't be embedded, a row
+    /// names a split that is neither this one nor `train`, `cal` or `test`, or the file has no row of the split.
+    pub fn read<'a>(rows: &Path, vectors: impl Into<Vectors<'a>>, split: &str) -> Result<Self, PastError> {
+        Self::keep(rows, vectors.into(), split, |item| match (&item.split, item.outcome) {
             (Some(named), _) => named == split,
             (None, ItemOutcome::Profile { .. }) => true,
             (None, ItemOutcome::Row { .. }) => Split::by_hash(&item.id).name() == split,
@@ -114,35 +117,34 @@ impl Past {
     ///
     /// # Errors
     /// Those of [`Past::read`].
-    pub fn remember(rows: &Path, embeddings: &Path) -> Result<Self, PastError> {
+    pub fn remember<'a>(rows: &Path, vectors: impl Into<Vectors<'a>>) -> Result<Self, PastError> {
         let train = Split::Train.name();
-        Self::keep(rows, embeddings, train, |item| item.split.as_ref().is_none_or(|split| split == train))
+        Self::keep(rows, vectors.into(), train, |item| item.split.as_ref().is_none_or(|split| split == train))
     }
 
     fn keep(
         rows: &Path,
-        embeddings: &Path,
+        vectors: Vectors<'_>,
         split: &str,
         keeps: impl Fn(&Item) -> bool,
     ) -> Result<Self, PastError> {
-        let (mut items, mut kept, mut count) = (vec![], vec![], 0);
+        let (mut items, mut count) = (vec![], 0);
+        let mut gathering = Gathering::new(vectors);
         let Whole { unread, .. } = lines::read(rows, KEYS, |fields| {
-            let item = item(fields, split)?;
-            if keeps(&item) {
-                kept.push(count);
+            let (item, prompt) = item(fields, split)?;
+            let keep = keeps(&item);
+            gathering.row(&item.id, prompt, keep)?;
+            if keep {
                 items.push(item);
             }
             count += 1;
             Ok(())
         })?;
-        let vectors = read_embeddings(embeddings)?;
-        if count != vectors.nrows() {
-            return Err(ReadError::RowCount { rows: count, embeddings: vectors.nrows() }.into());
-        }
+        let Gathered { embeddings, embedder, .. } = gathering.finish()?;
         if items.is_empty() {
             return Err(PastError::Empty { path: rows.to_owned(), rows: count, split: split.to_owned() });
         }
-        Ok(Self { items, embeddings: vectors.select(Axis(0), &kept), unread })
+        Ok(Self { items, embeddings, embedder, unread })
     }
 
     /// The rows of the split `train` of a dataset, which are the memory of the other rows.
@@ -160,7 +162,8 @@ impl Past {
                 outcome: ItemOutcome::Row { lightweight: *lightweight, powerful: *powerful },
             }
         };
-        Self { items: train.iter().map(item).collect(), embeddings: data.gather(&train), unread: vec![] }
+        let (embeddings, embedder) = (data.gather(&train), data.embedder.clone());
+        Self { items: train.iter().map(item).collect(), embeddings, embedder, unread: vec![] }
     }
 
     /// The items as candidates, in their order.
@@ -182,9 +185,9 @@ impl Past {
 /// The accepted values of `win_rate`. It is required, since a `success_rate` without it is of an older coding.
 const WIN_RATE: &str = "a number from 0 to success_rate; 0 where it is unknown";
 
-/// Reads one line. Its split must be `train`, `cal`, `test` or `selected`.
-fn item(mut fields: Fields, selected: &str) -> Result<Item, FieldError> {
-    let Named { id, split, metadata } = Named::take(&mut fields)?;
+/// Reads one line, with its prompt. Its split must be `train`, `cal`, `test` or `selected`.
+fn item(mut fields: Fields, selected: &str) -> Result<(Item, Option<String>), FieldError> {
+    let Named { id, split, metadata, prompt } = Named::take(&mut fields)?;
     if let Some(unknown) = split.as_ref().filter(|name| *name != selected && name.parse::<Split>().is_err()) {
         return Err(Split::unknown(unknown.clone()));
     }
@@ -204,9 +207,12 @@ fn item(mut fields: Fields, selected: &str) -> Result<Item, FieldError> {
             }
             ItemOutcome::Profile { success_rate, win_rate }
         }
-        (None, None) => return Err(FieldError::NoOutcome),
+        (None, None) => {
+            return Err(FieldError::Neither { field: "lightweight_correct", other: "success_rate" });
+        }
     };
-    Ok(Item { id, split, metadata, created_at, access_count: access_count.unwrap_or(1), outcome })
+    let access_count = access_count.unwrap_or(1);
+    Ok((Item { id, split, metadata, created_at, access_count, outcome }, prompt))
 }
 
 #[cfg(test)]

@@ -1,14 +1,12 @@
 //! Rows: requests whose outcome with both models is known, and the use of each.
 //!
-//! Rows are JSON lines, see the repository's `docs/bring-your-own-logs.md`. The embeddings are a safetensors file with one tensor
-//! `embeddings`, f16 or f32, of shape `n x d`, in the order of the lines.
+//! Rows are JSON lines, see the repository's `docs/bring-your-own-logs.md`. Their [vectors](crate::vectors) are made
+//! from their prompts, or are in a file.
 
-use crate::error::TENSOR;
 use crate::fields::{FieldError, Fields, unexpected};
 use crate::lines::{self, Whole, first_bits};
-use ndarray::{Array2, ArrayRef2, Axis};
-use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, TensorView};
+use crate::vectors::{Gathering, Vectors};
+use ndarray::{Array2, Axis};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -118,6 +116,7 @@ pub(crate) const KEYS: &[&str] = &[
     "lightweight_correct",
     "metadata",
     "powerful_correct",
+    "prompt",
     "split",
     "subject",
     "success_rate",
@@ -129,12 +128,14 @@ pub(crate) struct Named {
     pub(crate) id: String,
     pub(crate) split: Option<String>,
     pub(crate) metadata: Metadata,
+    pub(crate) prompt: Option<String>,
 }
 
 impl Named {
     pub(crate) fn take(fields: &mut Fields) -> Result<Self, FieldError> {
         let id = fields.text("id")?.ok_or(FieldError::Missing { field: "id", expected: "text" })?;
-        Ok(Self { id, split: fields.text("split")?, metadata: fields.metadata()?.unwrap_or_default() })
+        let (split, metadata) = (fields.text("split")?, fields.metadata()?.unwrap_or_default());
+        Ok(Self { id, split, metadata, prompt: fields.prompt()? })
     }
 }
 
@@ -145,6 +146,8 @@ pub struct Dataset {
     pub rows: Vec<Row>,
     /// Their embeddings, scaled to length 1. Shape: `n x d`.
     pub embeddings: Array2<f32>,
+    /// The id of the embedder that made them, if it is known.
+    pub embedder: Option<String>,
     /// The number of rows without a split, which got one by the hash of their id.
     pub split_by_hash: usize,
     /// The number of rows without an outcome of the powerful model, which counts as correct.
@@ -156,19 +159,42 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Reads rows and their embeddings.
+    /// Reads rows and their vectors. The path of a file of embeddings is one kind of [`Vectors`].
     ///
     /// # Errors
-    /// A file can't be read, or its content is not as in `docs/bring-your-own-logs.md`.
-    pub fn read(rows: &Path, embeddings: &Path) -> Result<Self, ReadError> {
-        let mut data = read_rows(rows)?;
-        let (vectors, digest) = hashed_embeddings(embeddings)?;
-        if data.rows.len() != vectors.nrows() {
-            return Err(ReadError::RowCount { rows: data.rows.len(), embeddings: vectors.nrows() });
+    /// A file can't be read, its content is not as in `docs/bring-your-own-logs.md`, or a prompt can't be embedded.
+    pub fn read<'a>(path: &Path, vectors: impl Into<Vectors<'a>>) -> Result<Self, ReadError> {
+        let (mut rows, mut lines) = (vec![], HashMap::new());
+        let (mut split_by_hash, mut without_powerful) = (0, 0);
+        let mut gathering = Gathering::new(vectors.into());
+        let Whole { digest, unread } = lines::read(path, KEYS, |mut fields| {
+            let Named { id, split, mut metadata, prompt } = Named::take(&mut fields)?;
+            let split = match split {
+                Some(name) => Some(name.parse().map_err(|_| Split::unknown(name))?),
+                None => None,
+            };
+            let lightweight = fields.required_score("lightweight_correct")?;
+            let powerful = fields.score("powerful_correct")?;
+            // Only memories use these two keys, but wrong values are errors here, too.
+            fields.integer("created_at")?;
+            fields.count("access_count")?;
+            if let Some(first) = lines.insert(id.clone(), rows.len() + 1) {
+                return Err(FieldError::DuplicateId { id, first });
+            }
+            gathering.row(&id, prompt, true)?;
+            split_by_hash += usize::from(split.is_none());
+            without_powerful += usize::from(powerful.is_none());
+            let (part, subject) = (part(&id, split), metadata.remove("subject"));
+            rows.push(Row { id, subject, part, lightweight, powerful: powerful.unwrap_or(1.0) });
+            Ok(())
+        })?;
+        let gathered = gathering.finish()?;
+        let mut provenance = fingerprint(path, &digest);
+        if let Some((file, digest)) = gathered.file {
+            provenance = format!("{provenance}, {}", fingerprint(file, &digest));
         }
-        data.embeddings = vectors;
-        data.provenance = format!("{}, {}", data.provenance, fingerprint(embeddings, &digest));
-        Ok(data)
+        let (embeddings, embedder) = (gathered.embeddings, gathered.embedder);
+        Ok(Self { rows, embeddings, embedder, split_by_hash, without_powerful, unread, provenance })
     }
 
     /// The rows of the parts that `of` accepts, ascending.
@@ -209,95 +235,6 @@ fn part(id: &str, split: Option<Split>) -> Part {
         Split::Cal => Part::Certification,
         Split::Test => Part::Test,
     }
-}
-
-/// The rows, without their embeddings.
-fn read_rows(path: &Path) -> Result<Dataset, ReadError> {
-    let (mut rows, mut lines) = (vec![], HashMap::new());
-    let (mut split_by_hash, mut without_powerful) = (0, 0);
-    let Whole { digest, unread } = lines::read(path, KEYS, |mut fields| {
-        let Named { id, split, mut metadata } = Named::take(&mut fields)?;
-        let split = match split {
-            Some(name) => Some(name.parse().map_err(|_| Split::unknown(name))?),
-            None => None,
-        };
-        let lightweight = fields.required_score("lightweight_correct")?;
-        let powerful = fields.score("powerful_correct")?;
-        // Only memories use these two keys, but wrong values are errors here, too.
-        fields.integer("created_at")?;
-        fields.count("access_count")?;
-        if let Some(first) = lines.insert(id.clone(), rows.len() + 1) {
-            return Err(FieldError::DuplicateId { id, first });
-        }
-        split_by_hash += usize::from(split.is_none());
-        without_powerful += usize::from(powerful.is_none());
-        let (part, subject) = (part(&id, split), metadata.remove("subject"));
-        rows.push(Row { id, subject, part, lightweight, powerful: powerful.unwrap_or(1.0) });
-        Ok(())
-    })?;
-    let provenance = fingerprint(path, &digest);
-    let embeddings = Array2::zeros((0, 0));
-    Ok(Dataset { rows, embeddings, split_by_hash, without_powerful, unread, provenance })
-}
-
-/// Reads the tensor `embeddings`, and scales each row to length 1. Shape: `n x d`.
-///
-/// # Errors
-/// The file can't be read, or has no such tensor.
-pub fn read_embeddings(path: &Path) -> Result<Array2<f32>, ReadError> {
-    Ok(hashed_embeddings(path)?.0)
-}
-
-/// The embeddings, and the first twelve hexadecimal digits of the SHA-256 of their file.
-fn hashed_embeddings(path: &Path) -> Result<(Array2<f32>, String), ReadError> {
-    let io = |source| ReadError::Io { path: path.to_owned(), source };
-    // Reading a device might never end.
-    if !std::fs::metadata(path).map_err(io)?.is_file() {
-        return Err(ReadError::NotRegular { path: path.to_owned() });
-    }
-    let bytes = std::fs::read(path).map_err(io)?;
-    let file = SafeTensors::deserialize(&bytes)
-        .map_err(|source| ReadError::Corrupt { path: path.to_owned(), source: source.into() })?;
-    let tensor = file.tensor(TENSOR).map_err(|_| ReadError::MissingTensor { path: path.to_owned() })?;
-    let values: Vec<f32> = match tensor.dtype() {
-        Dtype::F16 => {
-            tensor.data().as_chunks().0.iter().map(|&b| half::f16::from_le_bytes(b).to_f32()).collect()
-        }
-        Dtype::F32 => tensor.data().as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect(),
-        _ => return Err(wrong_shape(path, &tensor)),
-    };
-    let &[n, d] = tensor.shape() else { return Err(wrong_shape(path, &tensor)) };
-    let Ok(mut embeddings) = Array2::from_shape_vec((n, d), values) else {
-        return Err(wrong_shape(path, &tensor));
-    };
-    for (row, mut embedding) in embeddings.outer_iter_mut().enumerate() {
-        let norm = embedding.dot(&embedding).sqrt();
-        if !norm.is_finite() || norm == 0.0 {
-            return Err(ReadError::Norm { path: path.to_owned(), row, norm });
-        }
-        embedding /= norm;
-    }
-    let digest = first_bits(&Sha256::digest(&bytes)) >> 16;
-    Ok((embeddings, format!("{digest:012x}")))
-}
-
-fn wrong_shape(path: &Path, tensor: &TensorView<'_>) -> ReadError {
-    ReadError::Shape {
-        path: path.to_owned(),
-        dtype: format!("{:?}", tensor.dtype()),
-        shape: tensor.shape().to_vec(),
-    }
-}
-
-/// The content of an embeddings file: one tensor `embeddings`, f16. Shape: `n x d`.
-///
-/// # Panics
-/// Never: the view is made from data of its own shape.
-pub fn embeddings_to_bytes(embeddings: &ArrayRef2<f32>) -> Vec<u8> {
-    let data: Vec<u8> = embeddings.iter().flat_map(|&x| half::f16::from_f32(x).to_le_bytes()).collect();
-    let view = TensorView::new(Dtype::F16, embeddings.shape().to_vec(), &data)
-        .expect("shape and data agree by construction");
-    safetensors::serialize([(TENSOR, view)], None).expect("one valid view")
 }
 
 #[cfg(test)]

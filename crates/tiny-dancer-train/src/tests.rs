@@ -33,6 +33,7 @@ pub(crate) fn synthetic(n: usize) -> Dataset {
     Dataset {
         rows,
         embeddings,
+        embedder: None,
         split_by_hash: 0,
         without_powerful: 0,
         unread: vec![],
@@ -141,6 +142,15 @@ fn the_file_holds_facts_of_the_training_but_not_of_the_machine() {
     );
     assert_eq!(model.training()["data"], "synthetic");
     assert_eq!(model.training()["target"], "win-rate");
+    assert_eq!(model.embedder(), None);
+}
+
+#[test]
+fn a_model_of_a_known_embedder_is_made_for_it() {
+    let data = Dataset { embedder: Some("mine".to_owned()), ..synthetic(300) };
+    let model = trained(&data, config()).model;
+    assert_eq!(model.embedder(), Some("mine"));
+    assert!(model.clone().made_for("mine").is_ok() && model.made_for("yours").is_err());
 }
 
 #[test]

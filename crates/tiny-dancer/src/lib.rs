@@ -154,8 +154,3 @@ struct Readme;
 #[cfg(all(doctest, feature = "http", feature = "serde", feature = "tracing"))]
 #[doc = include_str!("../../../docs/OBSERVABILITY.md")]
 struct Observability;
-
-/// Runs the code of the page on logs.
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/bring-your-own-logs.md")]
-struct BringYourOwnLogs;

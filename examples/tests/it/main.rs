@@ -13,9 +13,9 @@ use std::process::{Child, Command, Stdio};
 use tiny_dancer::observer::{RequestStart, Stage};
 use tiny_dancer::parts::metrics::catalogue::{CATALOGUE, Kind};
 use tiny_dancer::parts::metrics::prometheus::Registry;
-use tiny_dancer::{Router, RouterConfig, TracingConfig, TracingSystem};
+use tiny_dancer::{Router, TracingConfig, TracingSystem};
 use tiny_dancer_examples::collector::{Collector, hex, roots};
-use tiny_dancer_examples::data;
+use tiny_dancer_examples::data::Memory;
 
 /// The program that cargo built from an example, beside the tests.
 fn example(name: &str) -> Command {
@@ -60,8 +60,10 @@ fn no_bucket_is_too_full(name: &str, values: &[f32], threshold: f64) {
 
 #[test]
 fn no_bucket_holds_more_than_a_fifth_of_the_everyday_prompts_candidates() {
-    let router = Router::new(RouterConfig::default()).unwrap();
-    let decisions: Vec<_> = data::load()
+    let memory = Memory::load().unwrap();
+    let router = Router::new(memory.config()).unwrap();
+    let decisions: Vec<_> = memory
+        .prompts()
         .unwrap()
         .iter()
         .flat_map(|prompt| router.route(prompt.request()).unwrap().decisions)
@@ -80,6 +82,37 @@ fn series(text: &str, name: &str) -> f64 {
 
 fn names_of_all_spans() -> impl Iterator<Item = &'static str> {
     std::iter::once(RequestStart::NAME).chain(Stage::ROUTING.map(Stage::name))
+}
+
+#[test]
+fn ask_shows_the_tokens_the_nearest_memories_and_the_decision_of_a_prompt() {
+    let prompt = "What is the capital of France?";
+    let text = output(example("ask").arg(prompt));
+    for part in [
+        "7 tokens, 0 of them unknown\n  what is the capital of france ?\n",
+        "The nearest 10 of 256 memories",
+        "high school geography",
+        " model answers, reason ",
+        "confidence that the lightweight model suffices",
+        "at least 0.",
+        "at most 0.990",
+    ] {
+        assert!(text.contains(part), "{part} is missing:\n{text}");
+    }
+    assert!(text.lines().count() < 35 && text.lines().all(|line| line.chars().count() <= 100), "{text}");
+
+    // Standard input is one prompt.
+    let mut asked = example("ask");
+    let mut asked = asked.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    asked.stdin.take().unwrap().write_all(prompt.replace(' ', "\n").as_bytes()).unwrap();
+    assert_eq!(String::from_utf8(asked.wait_with_output().unwrap().stdout).unwrap(), text);
+}
+
+#[test]
+fn ask_refuses_a_prompt_without_tokens() {
+    let output = example("ask").arg(" ").output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && error.contains("the text of 1 bytes has no tokens"), "{error}");
 }
 
 #[test]
@@ -214,13 +247,14 @@ fn a_given_registry_and_a_given_tracing_system_both_receive_a_routers_telemetry(
     let (collector, registry) = (Collector::start().unwrap(), Registry::new());
     let config = TracingConfig { otlp_endpoint: Some(collector.endpoint()), ..Default::default() };
     let system = TracingSystem::new(config);
-    let router = Router::builder(RouterConfig::default())
+    let memory = Memory::load().unwrap();
+    let router = Router::builder(memory.config())
         .registry(&registry)
         .label("router", "support")
         .tracing(system.observer().unwrap())
         .build()
         .unwrap();
-    for prompt in &data::load().unwrap()[..3] {
+    for prompt in &memory.prompts().unwrap()[..3] {
         router.route(prompt.request()).unwrap();
     }
     assert_eq!(system.shutdown().lost(), 0);

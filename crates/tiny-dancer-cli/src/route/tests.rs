@@ -22,7 +22,7 @@ fn memory() -> CandidateSet {
 fn run(input: &[u8]) -> (usize, Vec<Value>) {
     let router = Router::new(RouterConfig::default()).unwrap();
     let mut output = vec![];
-    let bad = stream(&router, &memory(), input, &mut output).unwrap();
+    let bad = stream(&router, &memory(), None, input, &mut output).unwrap();
     let lines = output.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
     (bad, lines.map(|line| serde_json::from_slice(line).unwrap()).collect())
 }
@@ -73,7 +73,7 @@ fn the_error_of_a_bad_request_is_in_the_answer() {
 
 #[test]
 fn a_subject_at_the_top_is_metadata_as_in_rows() {
-    let read = |text: &str| Request::read(text.as_bytes()).unwrap().metadata;
+    let read = |text: &str| Request::read(text.as_bytes(), None).unwrap().metadata;
     let top = read(r#"{"id": 1, "embedding": [1], "subject": "law"}"#);
     assert_eq!(top, read(r#"{"id": 1, "embedding": [1], "metadata": {"subject": "law"}}"#));
     assert_eq!(top.unwrap()["subject"], "law");
@@ -83,6 +83,6 @@ fn a_subject_at_the_top_is_metadata_as_in_rows() {
 fn a_line_without_an_end_is_refused() {
     let router = Router::new(RouterConfig::default()).unwrap();
     let endless = std::io::BufReader::new(std::io::repeat(b' '));
-    let error = stream(&router, &memory(), endless, std::io::sink()).unwrap_err();
+    let error = stream(&router, &memory(), None, endless, std::io::sink()).unwrap_err();
     assert_eq!(error.to_string(), "line 1 has more than 16777216 bytes");
 }

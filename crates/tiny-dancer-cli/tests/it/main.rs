@@ -6,6 +6,10 @@ use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 use tiny_dancer::Model;
 
+use prompts::with_input;
+
+mod prompts;
+
 /// A folder with rows and embeddings: four directions, one of which is hard for the lightweight model.
 struct Folder(TempDir);
 
@@ -245,9 +249,9 @@ fn a_cause_is_printed_once() {
 
 /// Runs the blocks of Python in docs/bring-your-own-logs.md.
 #[test]
-fn files_of_the_documented_writer_are_read() {
+fn files_of_the_documented_writers_are_read() {
     if Command::new("python3").arg("--version").output().is_err() {
-        eprintln!("SKIPPED: there is no python3 to run the writer of docs/bring-your-own-logs.md with");
+        eprintln!("SKIPPED: there is no python3 to run the writers of docs/bring-your-own-logs.md with");
         return;
     }
     let page = include_str!("../../../../docs/bring-your-own-logs.md");
@@ -259,18 +263,30 @@ rows = [
     {'id': f'row-{i}', 'subject': f's{i % 4}', 'lightweight_correct': i % 4 > 0 or i % 3 == 0, 'powerful_correct': True}
     for i in range(300)
 ]
-write('rows', rows, directions)
+write_lines('rows.jsonl', rows)
+write_embeddings('embeddings.safetensors', directions, 'mine')
 ";
     let folder = Folder::new();
     let mut python = Command::new("python3");
     let written = run(python.args(["-c", &script]).current_dir(folder.0.path()));
     assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
-    std::fs::rename(folder.path("rows.safetensors"), folder.path("embeddings.safetensors"))
-        .expect("it is there");
     let text = stdout(&run(&mut folder.profiles("6")));
     assert!(text.contains("6 profiles"), "{text}");
-    let mine = std::fs::read_to_string(folder.path("mine.jsonl")).expect("the example writes it");
-    assert_eq!(mine.lines().count(), 2);
+    stdout(&run(&mut folder.train("model")));
+    assert_eq!(Model::load(folder.path("model")).expect("a model").embedder(), Some("mine"));
+
+    // The rows with prompts, as a memory for the documented request.
+    let request = page.split("echo '").nth(1).and_then(|rest| rest.split('\'').next()).expect("a request");
+    let mut route = Command::new(env!("CARGO_BIN_EXE_tiny-dancer"));
+    route.args(["route", "--memory-rows"]).arg(folder.path("mine.jsonl"));
+    let prompts = Folder::of_prompts();
+    stdout(&prompts.model());
+    let answer = stdout(&with_input(route.arg("--model").arg(prompts.path("model")), request));
+    assert!(answer.starts_with(r#"{"id":1,"model":""#), "{answer}");
+    route.arg("--memory-embeddings").arg(folder.path("mine.safetensors"));
+    let answer = with_input(&mut route, request);
+    let error = String::from_utf8_lossy(&answer.stderr);
+    assert!(error.contains("the model was made for"), "{error}");
 }
 
 /// The bytes of a model without the facts of its training.

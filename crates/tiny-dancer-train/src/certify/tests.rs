@@ -125,6 +125,21 @@ fn a_memory_of_another_dimension_is_refused() {
 }
 
 #[test]
+fn a_memory_of_another_embedder_or_of_an_unknown_one_is_refused() {
+    let router = Router::new(RouterConfig::default()).unwrap();
+    let data = crate::tests::synthetic(100);
+    let mine = Dataset { embedder: Some("mine".to_owned()), ..data.clone() };
+    let yours = Dataset { embedder: Some("yours".to_owned()), ..data.clone() };
+    let refusal = |data, memory| certify(&router, data, &Past::memory(memory)).unwrap_err().to_string();
+    assert_eq!(
+        refusal(&mine, &yours),
+        "the rows' embeddings are of embedder mine, the memory's of embedder yours"
+    );
+    let unknown = "the rows' embeddings are of an unknown embedder, the memory's of embedder yours";
+    assert_eq!(refusal(&data, &yours), unknown);
+}
+
+#[test]
 fn without_certifying_rows_the_path_still_ends() {
     let fitting: Vec<Tried> = (0..10).map(|i| (judgement(i as f32 / 10.0, 0.2), true)).collect();
     assert_eq!(thresholds(&fitting, 0), [0.0]);

@@ -97,6 +97,7 @@ fn a_label_is_mostly_the_mean_of_the_nearest_rows() {
     let data = Dataset {
         rows,
         embeddings: ndarray::Array2::ones((4, 1)),
+        embedder: None,
         split_by_hash: 0,
         without_powerful: 0,
         unread: vec![],

@@ -14,7 +14,12 @@ fn past(n: usize, seed: u64) -> Past {
         access_count: 1,
         outcome: ItemOutcome::Row { lightweight: f64::from(u8::from(embedding[0] > 0.0)), powerful: 1.0 },
     };
-    Past { items: embeddings.outer_iter().enumerate().map(item).collect(), embeddings, unread: vec![] }
+    Past {
+        items: embeddings.outer_iter().enumerate().map(item).collect(),
+        embeddings,
+        embedder: None,
+        unread: vec![],
+    }
 }
 
 pub(crate) fn evaluation() -> Evaluation {
@@ -91,6 +96,11 @@ fn rows_that_cannot_be_judged_are_refused() {
         evaluate(&router, &good, &narrow, 64),
         Err(EvaluateError::Dimension { rows: 6, memory: 5 })
     ));
+    let named = Past { embedder: Some("mine".to_owned()), ..good.clone() };
+    for (rows, memory) in [(&good, &named), (&named, &good)] {
+        let refused = evaluate(&router, rows, memory, 64);
+        assert!(matches!(refused, Err(EvaluateError::Embedder { .. })));
+    }
     rows.items[3].outcome = ItemOutcome::Profile { success_rate: 0.5, win_rate: 0.0 };
     assert!(matches!(evaluate(&router, &rows, &good, 64), Err(EvaluateError::Profile { .. })));
     rows.items

@@ -12,7 +12,7 @@ fn past(n: usize) -> Past {
         access_count: 1,
         outcome: ItemOutcome::Row { lightweight: f64::from(u8::from(!i.is_multiple_of(3))), powerful: 1.0 },
     };
-    Past { items: (0..n).map(item).collect(), embeddings: unit_rows(n, 8, 1), unread: vec![] }
+    Past { items: (0..n).map(item).collect(), embeddings: unit_rows(n, 8, 1), embedder: None, unread: vec![] }
 }
 
 #[test]

@@ -24,6 +24,7 @@ fn data() -> Dataset {
     Dataset {
         rows,
         embeddings,
+        embedder: None,
         split_by_hash: 0,
         without_powerful: 0,
         unread: vec![],

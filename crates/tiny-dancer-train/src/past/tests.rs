@@ -1,4 +1,5 @@
 use super::*;
+use crate::vectors::embeddings_to_bytes;
 use tempfile::TempDir;
 
 /// Reads a file of this text with `embeddings` different embeddings.
@@ -7,7 +8,7 @@ fn read(text: &str, embeddings: usize, keep: &str) -> Result<Past, PastError> {
     let (rows, vectors) = (folder.path().join("rows.jsonl"), folder.path().join("e.safetensors"));
     std::fs::write(&rows, text).unwrap();
     let vector = |(i, j): (usize, usize)| if i == j { 1.0 } else { 0.0 };
-    let bytes = crate::rows::embeddings_to_bytes(&Array2::from_shape_fn((embeddings, 4), vector));
+    let bytes = embeddings_to_bytes(&Array2::from_shape_fn((embeddings, 4), vector), None);
     std::fs::write(&vectors, bytes).unwrap();
     Past::read(&rows, &vectors, keep)
 }
@@ -60,7 +61,7 @@ fn rows_without_a_split_get_the_same_split_as_in_training() {
     let folder = TempDir::new().unwrap();
     let (rows, vectors) = (folder.path().join("rows.jsonl"), folder.path().join("e.safetensors"));
     std::fs::write(&rows, text).unwrap();
-    std::fs::write(&vectors, crate::rows::embeddings_to_bytes(&Array2::eye(40))).unwrap();
+    std::fs::write(&vectors, embeddings_to_bytes(&Array2::eye(40), None)).unwrap();
     let data = Dataset::read(&rows, &vectors).unwrap();
     let ids = |accepts: &dyn Fn(Part) -> bool| -> Vec<String> {
         data.select(accepts).into_iter().map(|row| data.rows[row].id.clone()).collect()
@@ -105,7 +106,7 @@ fn the_memory_of_a_dataset_equals_the_split_train_of_its_file() {
 {"id": "c", "split": "train", "lightweight_correct": 1}
 "#;
     std::fs::write(&rows, text).unwrap();
-    std::fs::write(&vectors, crate::rows::embeddings_to_bytes(&Array2::eye(3))).unwrap();
+    std::fs::write(&vectors, embeddings_to_bytes(&Array2::eye(3), None)).unwrap();
     let memory = Past::memory(&Dataset::read(&rows, &vectors).unwrap());
     let read = Past::read(&rows, &vectors, "train").unwrap();
     assert_eq!(memory.candidates(), read.candidates());

@@ -90,6 +90,7 @@ fn a_summary_counts_only_training_rows() {
     let data = Dataset {
         rows,
         embeddings,
+        embedder: None,
         split_by_hash: 0,
         without_powerful: 0,
         unread: vec![],

@@ -1,5 +1,5 @@
 use super::*;
-use safetensors::tensor::TensorView;
+use crate::vectors::tests::two_by_two;
 use std::io::Write;
 use std::path::PathBuf;
 use tempfile::TempDir;
@@ -14,27 +14,11 @@ fn file(folder: &TempDir, name: &str, bytes: &[u8]) -> PathBuf {
     path
 }
 
-fn tensors(name: &str, dtype: Dtype, shape: &[usize], bytes: &[u8]) -> Vec<u8> {
-    let view = TensorView::new(dtype, shape.to_vec(), bytes).unwrap();
-    safetensors::serialize([(name, view)], None).unwrap()
-}
-
-fn two_by_two(values: [f32; 4]) -> Vec<u8> {
-    tensors(TENSOR, Dtype::F32, &[2, 2], &values.map(f32::to_le_bytes).concat())
-}
-
 /// Reads rows of this text with two good embeddings.
 fn read_text(text: &str) -> Result<Dataset, ReadError> {
     let folder = TempDir::new().unwrap();
     let rows = file(&folder, "rows.jsonl", text.as_bytes());
     Dataset::read(&rows, &file(&folder, "e.safetensors", &two_by_two([3.0, 4.0, 0.0, 2.0])))
-}
-
-/// Reads good rows with these embeddings.
-fn read_embedded(bytes: &[u8]) -> Result<Dataset, ReadError> {
-    let folder = TempDir::new().unwrap();
-    let rows = file(&folder, "rows.jsonl", GOOD.as_bytes());
-    Dataset::read(&rows, &file(&folder, "e.safetensors", bytes))
 }
 
 #[test]
@@ -66,18 +50,10 @@ fn compressed_rows_are_the_same_rows() {
 }
 
 #[test]
-fn f16_embeddings_are_read() {
-    let bytes: Vec<u8> =
-        [3.0, 4.0, 0.0, 2.0].iter().flat_map(|&x| half::f16::from_f32(x).to_le_bytes()).collect();
-    let data = read_embedded(&tensors(TENSOR, Dtype::F16, &[2, 2], &bytes)).unwrap();
-    assert_eq!(data.embeddings.row(0).to_vec(), [0.6, 0.8]);
-}
-
-#[test]
-fn written_embeddings_are_read_again() {
-    let embeddings = ndarray::array![[1.0_f32, 0.0], [0.0, -1.0]];
-    let data = read_embedded(&embeddings_to_bytes(&embeddings)).unwrap();
-    assert_eq!(data.embeddings, embeddings);
+fn different_numbers_of_rows_and_embeddings_are_refused() {
+    let one = GOOD.lines().next().unwrap();
+    let error = read_text(one).unwrap_err();
+    assert!(matches!(error, ReadError::RowCount { rows: 1, embeddings: 2 }), "{error}");
 }
 
 #[test]
@@ -169,54 +145,11 @@ fn the_error_of_a_row_that_is_not_utf8_has_its_number() {
     assert!(error.ends_with("line 2: not UTF-8 (byte 9)"), "{error}");
 }
 
-#[cfg(unix)]
-#[test]
-fn embeddings_that_are_a_device_are_refused() {
-    let error = read_embeddings(Path::new("/dev/zero")).unwrap_err();
-    assert!(matches!(error, ReadError::NotRegular { .. }), "{error}");
-}
-
-#[test]
-fn different_numbers_of_rows_and_embeddings_are_refused() {
-    let one = GOOD.lines().next().unwrap();
-    let error = read_text(one).unwrap_err();
-    assert!(matches!(error, ReadError::RowCount { rows: 1, embeddings: 2 }), "{error}");
-}
-
 #[test]
 fn a_missing_file_is_named() {
     let nowhere = Path::new("nowhere.jsonl");
     let error = Dataset::read(nowhere, nowhere).unwrap_err();
     assert!(matches!(&error, ReadError::Io { path, .. } if path == nowhere), "{error}");
-}
-
-#[test]
-fn a_truncated_safetensors_file_is_refused() {
-    let bytes = two_by_two([1.0; 4]);
-    let error = read_embedded(&bytes[..bytes.len() - 1]).unwrap_err();
-    assert!(matches!(error, ReadError::Corrupt { .. }), "{error}");
-}
-
-#[test]
-fn another_tensor_name_is_refused() {
-    let error = read_embedded(&tensors("vectors", Dtype::F32, &[2, 2], &[0; 16])).unwrap_err();
-    assert!(matches!(error, ReadError::MissingTensor { .. }), "{error}");
-}
-
-#[test]
-fn another_shape_or_type_is_refused() {
-    for (dtype, shape) in [(Dtype::F32, &[4][..]), (Dtype::I32, &[2, 2])] {
-        let error = read_embedded(&tensors(TENSOR, dtype, shape, &[0; 16])).unwrap_err();
-        assert!(matches!(&error, ReadError::Shape { shape: actual, .. } if actual == shape), "{error}");
-    }
-}
-
-#[test]
-fn the_error_of_an_embedding_without_direction_has_its_row() {
-    for bad in [0.0, f32::NAN, f32::INFINITY] {
-        let error = read_embedded(&two_by_two([1.0, 0.0, bad, 0.0])).unwrap_err();
-        assert!(matches!(error, ReadError::Norm { row: 1, .. }), "{error}");
-    }
 }
 
 #[test]
