@@ -10,14 +10,11 @@
 use anyhow::Context;
 use clap::Parser;
 use std::io::{IsTerminal, Read};
-use tiny_dancer::{RiskBudget, Router, RouterConfig, RoutingRequest, RoutingResponse};
+use tiny_dancer::{Router, RoutingRequest, RoutingResponse};
 use tiny_dancer_embed::Embedder;
-use tiny_dancer_examples::data::Memory;
+use tiny_dancer_examples::data::{Memory, RISK};
 use tiny_dancer_examples::table::{Table, wrapped};
 
-/// The promise: at most 15% of the lightweight model's answers are insufficient, with 95% confidence, for traffic like the
-/// rows that certified the model.
-const RISK: RiskBudget = RiskBudget { alpha: 0.15, delta: 0.05 };
 /// How many memories are shown.
 const SHOWN: usize = 10;
 /// The width of the screen, and how many lines the tokens may take.
@@ -37,7 +34,7 @@ fn main() -> anyhow::Result<()> {
         None => read()?,
     };
     let memory = Memory::load()?;
-    let router = Router::new(RouterConfig { risk: Some(RISK), ..memory.config() })?;
+    let router = Router::new(memory.config())?;
 
     let mut query = Vec::new();
     let reading = memory.embedder.embed_into(&prompt, &mut query).context("the prompt has no vector")?;

@@ -27,12 +27,12 @@ use tiny_dancer::observer::{RequestStart, Stage, StageErrorKind};
 use tiny_dancer::{
     Candidate, Circuit, CircuitBreakerConfig, CircuitState, Clock, LogFormat, MetricsCollector,
     MetricsConfig, MetricsServer, ModelType, Outcome, OutcomeResult, Prices, ProcessCollector, Query, Reason,
-    RiskBudget, RouteError, Router, RouterConfig, RoutingRequest, RoutingResponse, Thresholds, TracingConfig,
+    RouteError, Router, RouterConfig, RoutingRequest, RoutingResponse, Thresholds, TracingConfig,
     TracingSystem,
 };
 use tiny_dancer_embed::{EmbedError, Embedder};
 use tiny_dancer_examples::collector::{Collector, tree};
-use tiny_dancer_examples::data::{self, Memory, Prompt};
+use tiny_dancer_examples::data::{self, Memory, Prompt, RISK};
 use tiny_dancer_examples::progress::Progress;
 use tiny_dancer_examples::stop;
 use tiny_dancer_examples::table::{Table, shortened};
@@ -46,9 +46,6 @@ const LONGEST_OUTAGE: Duration = Duration::from_secs(30);
 const SAMPLING_RATIO: f64 = 0.01;
 /// Invented, in dollars a call. An insufficient answer is repeated with the powerful model, so it costs both.
 const PRICES: Prices = Prices { lightweight: 0.0002, powerful: 0.006, repeated: true };
-/// The promise: at most 15% of the lightweight model's answers are insufficient, with 95% confidence, for traffic like the
-/// rows that certified the model.
-const RISK: RiskBudget = RiskBudget { alpha: 0.15, delta: 0.05 };
 
 /// Routes everyday prompts, and shows what an operator sees.
 #[derive(Parser)]
@@ -88,7 +85,6 @@ fn main() -> anyhow::Result<()> {
     MetricsCollector::init(&MetricsConfig { prices: Some(PRICES), const_labels, ..Default::default() })?;
     let router = Arc::new(Router::new(RouterConfig {
         model_path: arguments.model,
-        risk: Some(RISK),
         circuit_breaker: CircuitBreakerConfig {
             // Short, as this demonstration is. Usual are half a minute for `open_for` and a minute for the window.
             open_for: Duration::from_millis(500),

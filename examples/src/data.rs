@@ -7,11 +7,15 @@ use safetensors::tensor::Dtype;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
-use tiny_dancer::{Candidate, CandidateSet, Clock, Metadata, Model, RouterConfig, RoutingRequest};
+use tiny_dancer::{Candidate, CandidateSet, Clock, Metadata, RiskBudget, RouterConfig, RoutingRequest};
 use tiny_dancer_embed::{Embedder, StaticEmbedder};
 
 /// How many candidates a request has: as many as the joint pass reads.
 pub const CANDIDATES: usize = 64;
+
+/// The promise: at most 15% of the lightweight model's answers are insufficient, with 95% confidence, for traffic like the
+/// rows that certified the model.
+pub const RISK: RiskBudget = RiskBudget { alpha: 0.15, delta: 0.05 };
 
 /// One prompt, ready to be routed.
 #[derive(Debug)]
@@ -83,11 +87,13 @@ impl Memory {
         Ok(Self { embedder, profiles })
     }
 
-    /// The configuration of a router for embeddings of this embedder. If the package has no model for it, the embedded
-    /// model routes, which is calibrated for another.
+    /// The configuration of a router for vectors of this embedder, with the promise [`RISK`].
     pub fn config(&self) -> RouterConfig {
-        let id = self.embedder.id().to_string();
-        RouterConfig { embedder: Model::embedded_for(&id).is_ok().then_some(id), ..Default::default() }
+        RouterConfig {
+            embedder: Some(self.embedder.id().to_string()),
+            risk: Some(RISK),
+            ..Default::default()
+        }
     }
 
     /// The nearest profiles, nearest first.

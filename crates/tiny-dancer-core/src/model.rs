@@ -44,13 +44,13 @@ pub struct Model {
 }
 
 impl Model {
-    /// The model in this package, trained on real routing data: see the repository's `docs/model.md`.
+    /// The model in this package, trained on real routing data with vectors of all-MiniLM-L6-v2: see the repository's
+    /// `docs/model.md`.
     ///
     /// # Panics
     /// If the model is damaged. A test loads it, so a released package never panics here.
     pub fn embedded() -> Self {
-        Self::from_bytes(include_bytes!("../model/default.safetensors"))
-            .unwrap_or_else(|error| panic!("the embedded model: {error}"))
+        Self::of_package(include_bytes!("../model/default.safetensors"))
     }
 
     /// The model in this package that was made for the vectors of this embedder.
@@ -65,9 +65,15 @@ impl Model {
         })
     }
 
-    /// The models in this package.
+    /// The models in this package: that for vectors of all-MiniLM-L6-v2, and that for those of `StaticEmbedder` in
+    /// `tiny-dancer-embed`.
     fn all_embedded() -> impl Iterator<Item = Self> {
-        [Self::embedded()].into_iter()
+        let of_static_vectors = || Self::of_package(include_bytes!("../model/static.safetensors"));
+        std::iter::once_with(Self::embedded).chain(std::iter::once_with(of_static_vectors))
+    }
+
+    fn of_package(bytes: &[u8]) -> Self {
+        Self::from_bytes(bytes).unwrap_or_else(|error| panic!("an embedded model: {error}"))
     }
 
     /// The same model, if it was made for the vectors of this embedder.
