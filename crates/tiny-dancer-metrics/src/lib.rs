@@ -117,11 +117,13 @@
 //!
 //! - `axum`: the handlers of `/metrics` and `/readyz` for programs that use `axum`.
 //! - `http`: a small server of `/metrics`, `/healthz` and `/readyz`, and `axum`.
+//! - `otlp`: the families as OTLP metrics, for a program that pushes them.
 //! - `serde`: `Serialize` and `Deserialize` for the configurations.
 //!
 //! # What it lacks
 //!
-//! Metrics are not pushed: Prometheus scrapes.
+//! It has no connection of its own to a collector. `TracingSystem::push_metrics` of the crate `tiny-dancer-tracing` pushes
+//! what `otlp::source` returns.
 
 mod candidates;
 pub mod catalogue;
@@ -144,6 +146,8 @@ mod spans;
 pub use collector::{InFlight, MetricsCollector};
 pub use config::{MetricsConfig, Prices};
 pub use error::{ExportError, RegisterError};
+#[cfg(feature = "otlp")]
+pub use exposition::otlp;
 #[cfg(feature = "http")]
 pub use http::{MetricsServer, ServeError, ServerConfig};
 pub use process::ProcessCollector;

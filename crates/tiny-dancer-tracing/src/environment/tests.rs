@@ -31,7 +31,7 @@ fn an_endpoint_gets_the_path_of_traces_and_one_for_traces_is_used_unchanged() {
     let url = |variables| String::from(merged(variables).traces_url.unwrap());
     assert_eq!(url(&[(ENDPOINT, "http://collector:4318")]), "http://collector:4318/v1/traces");
     assert_eq!(url(&[(ENDPOINT, "http://collector/otlp/")]), "http://collector/otlp/v1/traces");
-    let both = [(ENDPOINT, "http://collector:4318"), (TRACES_ENDPOINT, "http://traces:4318/here")];
+    let both = [(ENDPOINT, "http://collector:4318"), (TRACES.endpoint, "http://traces:4318/here")];
     assert_eq!(url(&both), "http://traces:4318/here");
     assert_eq!(url(&[(EXPORTER, "otlp")]), "http://localhost:4318/v1/traces");
 }
@@ -58,8 +58,8 @@ fn the_other_variables_are_read_too() {
     {
         assert_eq!(merged(&[(SAMPLER, sampler), (SAMPLER_ARG, "0.25")]).sampling_ratio(), ratio);
     }
-    assert_eq!(merged(&[(TIMEOUT[1], "250")]).config.export_timeout, Duration::from_millis(250));
-    let timeouts = [(TIMEOUT[0], "300"), (TIMEOUT[1], "250")];
+    assert_eq!(merged(&[(TRACES.timeout[1], "250")]).config.export_timeout, Duration::from_millis(250));
+    let timeouts = [(TRACES.timeout[0], "300"), (TRACES.timeout[1], "250")];
     assert_eq!(merged(&timeouts).config.export_timeout, Duration::from_millis(300));
     assert_eq!(merged(&[(QUEUE_SIZE, "7")]).queue_size, 7);
     assert_eq!(merged(&[(BATCH_SIZE, "7")]).batch_size, 7);
@@ -67,7 +67,11 @@ fn the_other_variables_are_read_too() {
     assert_eq!(["7", "50"].map(|limit| merged(&[(ATTRIBUTE_LIMIT, limit)]).attribute_limit), [32, 50]);
     assert!(!merged(&[(PROPAGATORS, "none")]).propagate);
     assert!(merged(&[(PROPAGATORS, "tracecontext,baggage")]).propagate);
-    assert!(merged(&[(PROTOCOL[1], "http/protobuf"), (COMPRESSION[1], "none")]).traces_url.is_none());
+    assert!(
+        merged(&[(TRACES.protocol[1], "http/protobuf"), (TRACES.compression[1], "none")])
+            .traces_url
+            .is_none()
+    );
 }
 
 #[test]
@@ -82,7 +86,7 @@ fn the_configuration_takes_precedence() {
     let variables = [
         (SERVICE_NAME, "other"),
         (SAMPLER, "always_off"),
-        (TIMEOUT[0], "1"),
+        (TRACES.timeout[0], "1"),
         (ENDPOINT, "http://other:4318"),
         (EXPORTER, "console"),
     ];
@@ -103,10 +107,10 @@ fn the_configuration_takes_precedence() {
 fn the_error_of_an_invalid_value_names_its_variable() {
     for (variable, value) in [
         (SAMPLER, "jaeger_remote"),
-        (TIMEOUT[0], "soon"),
-        (TIMEOUT[1], "0"),
-        (PROTOCOL[0], "grpc"),
-        (COMPRESSION[0], "zstd"),
+        (TRACES.timeout[0], "soon"),
+        (TRACES.timeout[1], "0"),
+        (TRACES.protocol[0], "grpc"),
+        (TRACES.compression[0], "zstd"),
         (QUEUE_SIZE, "0"),
         (BATCH_SIZE, "many"),
         (ATTRIBUTE_LIMIT, "-1"),
@@ -119,7 +123,7 @@ fn the_error_of_an_invalid_value_names_its_variable() {
     }
     let error = check(&[(SAMPLER, "traceidratio"), (SAMPLER_ARG, "1.5")], |_| ()).unwrap_err();
     assert!(matches!(error, InitError::Variable { variable: SAMPLER_ARG, .. }), "{error}");
-    let error = check(&[(TRACES_ENDPOINT, "collector:4318")], |_| ()).unwrap_err();
+    let error = check(&[(TRACES.endpoint, "collector:4318")], |_| ()).unwrap_err();
     assert!(matches!(error, InitError::OtlpEndpoint { .. }), "{error}");
 }
 
@@ -129,8 +133,8 @@ fn a_number_has_an_upper_limit_and_the_error_beyond_it_names_the_variable() {
         (QUEUE_SIZE, 131_072_u64),
         (BATCH_SIZE, 131_072),
         (ATTRIBUTE_LIMIT, 65_536),
-        (TIMEOUT[0], 86_400_000),
-        (TIMEOUT[1], 86_400_000),
+        (TRACES.timeout[0], 86_400_000),
+        (TRACES.timeout[1], 86_400_000),
         (SCHEDULE_DELAY, 86_400_000),
     ] {
         assert!(check(&[(variable, &limit.to_string())], |_| ()).is_ok(), "{variable}");
@@ -147,7 +151,7 @@ fn a_number_has_an_upper_limit_and_the_error_beyond_it_names_the_variable() {
 
 #[test]
 fn the_error_of_credentials_names_their_variable_and_never_shows_them() {
-    for variable in [ENDPOINT, TRACES_ENDPOINT] {
+    for variable in [ENDPOINT, TRACES.endpoint] {
         let error = check(&[(variable, "http://me:secret@collector:4318")], |_| ()).unwrap_err();
         assert!(matches!(error, InitError::OtlpCredentials { origin } if origin == variable), "{error}");
         assert!(!format!("{error} {error:?}").contains("secret"), "{error}");
@@ -156,7 +160,7 @@ fn the_error_of_credentials_names_their_variable_and_never_shows_them() {
 
 #[test]
 fn headers_are_decoded_and_those_of_the_configuration_take_precedence() {
-    let variables = [(HEADERS[1], "Authorization=Basic%20dTpw, x-tenant = them ,")];
+    let variables = [(TRACES.headers[1], "Authorization=Basic%20dTpw, x-tenant = them ,")];
     let headers = merged(&variables).config.otlp_headers;
     let expected = [("authorization", "Basic dTpw"), ("x-tenant", "them")];
     assert!(headers.iter().map(|(name, value)| (&**name, &**value)).eq(expected));
@@ -165,16 +169,15 @@ fn headers_are_decoded_and_those_of_the_configuration_take_precedence() {
     });
     let mine = mine.unwrap().config.otlp_headers;
     assert_eq!((mine.len(), &*mine["X-Tenant"]), (2, "me"));
-    let traces = [(HEADERS[0], "x=1"), (HEADERS[1], "y=2")];
+    let traces = [(TRACES.headers[0], "x=1"), (TRACES.headers[1], "y=2")];
     assert!(merged(&traces).config.otlp_headers.into_keys().eq(["x"]));
 }
 
 #[test]
 fn the_error_of_an_invalid_header_names_its_variable_and_shows_no_value() {
     for (value, shown) in [("x y=secret", "x y"), ("x=secret%0A", "x"), ("secret", ""), ("=secret", "")] {
-        let error = check(&[(HEADERS[0], value)], |_| ()).unwrap_err();
-        let expected =
-            matches!(&error, InitError::Header { origin, name } if *origin == HEADERS[0] && name == shown);
+        let error = check(&[(TRACES.headers[0], value)], |_| ()).unwrap_err();
+        let expected = matches!(&error, InitError::Header { origin, name } if *origin == TRACES.headers[0] && name == shown);
         assert!(expected && !format!("{error} {error:?}").contains("secret"), "{error}");
     }
 }
