@@ -27,7 +27,7 @@ use tiny_dancer::{
     Candidate, Circuit, CircuitBreakerConfig, CircuitState, Clock, LogFormat, MetricsCollector,
     MetricsConfig, MetricsServer, ModelType, Outcome, OutcomeResult, Prices, ProcessCollector, Reason,
     RiskBudget, Router, RouterConfig, RoutingRequest, RoutingResponse, Thresholds, TracingConfig,
-    TracingSystem,
+    TracingSystem, otlp,
 };
 use tiny_dancer_examples::collector::{Collector, tree};
 use tiny_dancer_examples::data::{self, Prompt};
@@ -72,6 +72,8 @@ fn main() -> anyhow::Result<()> {
     let tracing_system = TracingSystem::new(TracingConfig {
         service_name: "full-observability".to_owned(),
         otlp_endpoint: external.clone().or_else(|| collector.as_ref().map(Collector::endpoint)),
+        otlp_metrics: true, // as at /metrics, each minute and at the end
+        otlp_logs: true,
         sampling_ratio: SAMPLING_RATIO,
         log_format: LogFormat::Text,
         // The simulated outage would fill the screen with warnings. RUST_LOG=info shows them.
@@ -96,6 +98,7 @@ fn main() -> anyhow::Result<()> {
         ..Default::default()
     })?);
     router.registry().register(Box::new(ProcessCollector::new()?))?;
+    tracing_system.push_metrics(otlp::source(router.registry()));
     router.reload_model()?;
 
     println!(

@@ -132,6 +132,7 @@ mod config;
 mod distribution;
 mod error;
 mod exemplars;
+mod exports;
 pub mod exposition;
 mod families;
 mod grid;
@@ -141,11 +142,11 @@ mod process;
 mod routers;
 mod shard;
 mod slot;
-mod spans;
 
 pub use collector::{InFlight, MetricsCollector};
 pub use config::{MetricsConfig, Prices};
 pub use error::{ExportError, RegisterError};
+pub use exports::Exports;
 #[cfg(feature = "otlp")]
 pub use exposition::otlp;
 #[cfg(feature = "http")]
@@ -153,4 +154,3 @@ pub use http::{MetricsServer, ServeError, ServerConfig};
 pub use process::ProcessCollector;
 /// The version of the `prometheus` crate whose types this crate uses.
 pub use prometheus;
-pub use spans::Spans;

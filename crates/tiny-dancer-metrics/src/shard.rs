@@ -71,11 +71,13 @@ const LINE: usize = 8;
 const HISTOGRAM: usize = (1 + BUCKETS).next_multiple_of(LINE);
 
 /// How many cells a family takes. Gauges are kept elsewhere, costs are computed from other counters, and the tracing
-/// system counts spans.
+/// system counts what it exports.
 const fn cells(family: &Family) -> usize {
     match family.kind {
-        Kind::Counter if matches!(family.presence, Presence::WithPrices | Presence::WithTraces) => 0,
-        Kind::Counter => family.series(),
+        Kind::Counter => match family.presence {
+            Presence::WithLogs | Presence::WithPrices | Presence::WithPush | Presence::WithTraces => 0,
+            _ => family.series(),
+        },
         Kind::Gauge => 0,
         Kind::Histogram { .. } => family.series() * HISTOGRAM,
     }

@@ -180,7 +180,7 @@ pub mod parts {
 struct Readme;
 
 /// Runs the code of the operator's guide.
-#[cfg(all(doctest, feature = "http", feature = "serde", feature = "tracing"))]
+#[cfg(all(doctest, feature = "http", feature = "otlp", feature = "serde"))]
 #[doc = include_str!("../../../docs/OBSERVABILITY.md")]
 struct Observability;
 

@@ -181,3 +181,119 @@ fn the_error_of_an_invalid_header_names_its_variable_and_shows_no_value() {
         assert!(expected && !format!("{error} {error:?}").contains("secret"), "{error}");
     }
 }
+
+#[test]
+fn metrics_and_log_records_are_exported_only_where_it_is_said() {
+    let exported = |variables: &[(&str, &str)]| {
+        let checked = merged(variables);
+        (checked.metrics.is_some(), checked.logs.is_some())
+    };
+    let endpoint = (ENDPOINT, "http://collector:4318");
+    assert_eq!(exported(&[]), (false, false));
+    assert_eq!(exported(&[endpoint]), (false, false));
+    assert_eq!(exported(&[(METRICS_EXPORTER, "otlp")]), (true, false));
+    assert_eq!(exported(&[(METRICS_EXPORTER, "prometheus, otlp"), (LOGS_EXPORTER, "otlp")]), (true, true));
+    assert_eq!(exported(&[(LOGS.endpoint, "http://logs:4318/v1/logs")]), (false, true));
+    for elsewhere in ["none", "prometheus"] {
+        let variables = [(METRICS_EXPORTER, elsewhere), (METRICS.endpoint, "http://metrics:4318/v1/metrics")];
+        assert_eq!(exported(&variables), (false, false), "{elsewhere}");
+    }
+    for elsewhere in ["none", "console"] {
+        assert_eq!(exported(&[(LOGS_EXPORTER, elsewhere), endpoint]), (false, false), "{elsewhere}");
+    }
+    let configured = check(&[(METRICS_EXPORTER, "none")], |config| config.otlp_metrics = true).unwrap();
+    assert!(configured.metrics.is_some(), "the configuration takes precedence");
+    let disabled = [(SDK_DISABLED, "true"), (METRICS_EXPORTER, "otlp"), (LOGS_EXPORTER, "otlp")];
+    assert_eq!(exported(&disabled), (false, false));
+}
+
+#[test]
+fn metrics_and_log_records_go_to_their_own_endpoint_or_beside_the_spans() {
+    let urls = |variables: &[(&str, &str)], own: Option<&str>| {
+        let checked = check(variables, |config| {
+            (config.otlp_metrics, config.otlp_logs) = (true, true);
+            config.otlp_endpoint = own.map(str::to_owned);
+        });
+        let checked = checked.unwrap();
+        [checked.metrics.unwrap().target, checked.logs.unwrap().target].map(|target| String::from(target.url))
+    };
+    let here = |base: &str| [format!("{base}/v1/metrics"), format!("{base}/v1/logs")];
+    assert_eq!(urls(&[], None), here("http://localhost:4318"));
+    assert_eq!(urls(&[(ENDPOINT, "http://all:4318/otlp/")], None), here("http://all:4318/otlp"));
+    assert_eq!(urls(&[(ENDPOINT, "http://all:4318")], Some("http://own:4318")), here("http://own:4318"));
+    assert_eq!(urls(&[], Some("http://own/otlp/v1/traces")), here("http://own/otlp"));
+    let apart = [(METRICS.endpoint, "http://metrics:9/in"), (LOGS.endpoint, "http://logs:9/in")];
+    assert_eq!(urls(&apart, Some("http://own/elsewhere")), ["http://metrics:9/in", "http://logs:9/in"]);
+}
+
+#[test]
+fn each_kind_of_export_has_its_own_settings() {
+    let variables = [
+        (METRICS_EXPORTER, "otlp"),
+        (LOGS_EXPORTER, "otlp"),
+        (METRICS.timeout[0], "100"),
+        (TRACES.timeout[1], "200"),
+        (METRICS.headers[0], "x=metrics"),
+        (TRACES.headers[1], "x=all"),
+        (METRICS_INTERVAL, "300"),
+        (METRICS_TIMEOUT, "400"),
+        (TEMPORALITY, "Cumulative"),
+        (LOGS_QUEUE_SIZE, "5"),
+        (LOGS_BATCH_SIZE, "6"),
+        (LOGS_SCHEDULE_DELAY, "0"),
+        (LOGS_TIMEOUT, "700"),
+    ];
+    let checked = merged(&variables);
+    let milliseconds = Duration::from_millis;
+    let (metrics, logs) = (checked.metrics.unwrap(), checked.logs.unwrap());
+    assert_eq!([metrics.interval, metrics.timeout], [300, 400].map(milliseconds));
+    assert_eq!((logs.queue_size, logs.batch_size), (5, 6));
+    assert_eq!([logs.schedule_delay, logs.timeout], [0, 700].map(milliseconds));
+    let timeouts = [metrics.target.http.timeout, logs.target.http.timeout, checked.config.export_timeout];
+    assert_eq!(timeouts, [100, 200, 200].map(milliseconds));
+    assert_eq!((&*metrics.target.http.headers["x"], &*logs.target.http.headers["x"]), ("metrics", "all"));
+
+    let default = merged(&variables[..2]);
+    let (metrics, logs) = (default.metrics.unwrap(), default.logs.unwrap());
+    assert_eq!([metrics.interval, metrics.timeout], [60_000, 30_000].map(milliseconds));
+    assert_eq!((logs.queue_size, logs.batch_size), (2048, 512));
+    assert_eq!([logs.schedule_delay, logs.timeout], [1_000, 300_000].map(milliseconds));
+}
+
+#[test]
+fn the_error_of_an_invalid_value_for_metrics_or_logs_names_its_variable() {
+    for (variable, value) in [
+        (METRICS_EXPORTER, "statsd"),
+        (METRICS_EXPORTER, "otlp,console"),
+        (LOGS_EXPORTER, "syslog"),
+        (TEMPORALITY, "delta"),
+        (METRICS_INTERVAL, "0"),
+        (METRICS_TIMEOUT, "86400001"),
+        (LOGS_QUEUE_SIZE, "0"),
+        (LOGS_BATCH_SIZE, "131073"),
+        (LOGS_SCHEDULE_DELAY, "often"),
+        (LOGS_TIMEOUT, "0"),
+        (METRICS.protocol[0], "grpc"),
+        (LOGS.compression[0], "zstd"),
+        (METRICS.timeout[0], "soon"),
+    ] {
+        let error = check(&[(variable, value)], |config| {
+            (config.otlp_metrics, config.otlp_logs) = (true, true);
+        });
+        let error = error.unwrap_err();
+        let named = matches!(error, InitError::Variable { variable: name, .. } if name == variable);
+        assert!(named && value.contains(error_value(&error)), "{error}");
+    }
+    for variable in [TEMPORALITY, METRICS_INTERVAL, LOGS_QUEUE_SIZE, METRICS.protocol[0]] {
+        assert!(check(&[(variable, "delta")], |_| ()).is_ok(), "{variable} has no effect without an export");
+    }
+    let credentials = check(&[(LOGS.endpoint, "http://me:secret@logs:4318")], |_| ()).unwrap_err();
+    assert!(matches!(credentials, InitError::OtlpCredentials { origin } if origin == LOGS.endpoint));
+}
+
+fn error_value(error: &InitError) -> &str {
+    match error {
+        InitError::Variable { value, .. } => value,
+        other => panic!("{other}"),
+    }
+}

@@ -1,6 +1,6 @@
 use super::*;
 use crate::catalogue::{CATALOGUE, Kind};
-use crate::{MetricsCollector, MetricsConfig, Prices, Spans};
+use crate::{Exports, MetricsCollector, MetricsConfig, Prices};
 use prometheus::TextEncoder;
 use std::collections::BTreeMap;
 use tiny_dancer_core::breaker::CircuitBreakerConfig;
@@ -100,7 +100,9 @@ fn busy() -> (Registry, Router<(Recording, MetricsCollector)>) {
     let const_labels = vec![("router".to_owned(), "support".to_owned())];
     let config = MetricsConfig { const_labels, prices, ..Default::default() };
     let metrics = MetricsCollector::with_config(&registry, &config).unwrap();
-    metrics.watch_spans(|| Some(Spans { dropped: 1, failed: 2, flushed: 3 }));
+    metrics.watch_spans(|| Some(Exports { dropped: 1, failed: 2, flushed: 3 }));
+    metrics.watch_log_records(|| Some(Exports { dropped: 4, failed: 5, flushed: 6 }));
+    metrics.watch_metric_points(|| Some(Exports { dropped: 7, failed: 8, flushed: 9 }));
     let config = RouterConfig {
         risk: Some(RiskBudget { alpha: 0.15, delta: 0.05 }),
         circuit_breaker: CircuitBreakerConfig::default(),
