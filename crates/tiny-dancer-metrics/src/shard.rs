@@ -298,7 +298,8 @@ impl Shards {
     pub(crate) fn float_sum(&self, histograms: Histograms, series: usize) -> f64 {
         let sum = histograms.sum(series);
         // The order is always the same and each term only rises, so the rounded sum never falls.
-        self.all().map(|shard| f64::from_bits(shard.cells[sum].load(Ordering::Relaxed))).sum()
+        // From 0.0, since the sum of nothing is -0.0 otherwise.
+        self.all().fold(0.0, |total, shard| total + f64::from_bits(shard.cells[sum].load(Ordering::Relaxed)))
     }
 
     pub(crate) fn in_flight(&self) -> i64 {
