@@ -43,19 +43,17 @@ pub(super) fn by_rotel(workspace: &Workspace, services: &Path) -> Result<()> {
     let program = python(services)?.join("rotel/rotel-agent");
     let mut rotel = Rotel::start(&program, &["traces", "metrics", "logs"], &folder.join("rotel.log"))?;
     let endpoint = rotel.endpoint();
-    let shown = run(workspace, &folder, &endpoint, |shown| {
+    run(workspace, &folder, &endpoint, |shown| {
         rotel.running.wait(PATIENCE, "has not received the values of /metrics", |running| {
             agree(shown, &rotel::received(&running.output()?))
+        })?;
+        rotel.running.wait(PATIENCE, "has not received the lines", |running| {
+            let printed = running.output()?;
+            let spans = rotel::spans(&printed);
+            let ids: Vec<_> = spans.iter().map(|span| (&*span.trace, &*span.id)).collect();
+            have_lines(&rotel::received(&printed), &ids)
         })
-    })?;
-    rotel.running.wait(PATIENCE, "has not received the lines", |running| {
-        let printed = running.output()?;
-        let spans = rotel::spans(&printed);
-        let ids: Vec<_> = spans.iter().map(|span| (&*span.trace, &*span.id)).collect();
-        have_lines(&rotel::received(&printed), &ids)
-    })?;
-    ensure!(shown > 300, "{shown} series");
-    Ok(())
+    })
 }
 
 pub(super) fn by_python(workspace: &Workspace, services: &Path) -> Result<()> {
@@ -69,18 +67,16 @@ pub(super) fn by_python(workspace: &Workspace, services: &Path) -> Result<()> {
         let (port, _) = printed.split_once('\n').context("no line yet")?;
         port.parse::<u16>().context(printed.clone())
     })?;
-    let shown = run(workspace, &folder, &format!("http://127.0.0.1:{port}"), |shown| {
+    run(workspace, &folder, &format!("http://127.0.0.1:{port}"), |shown| {
         running.wait(PATIENCE, "has not received the values of /metrics", |running| {
             agree(shown, &decoded(&running.output()?)?.0)
+        })?;
+        running.wait(PATIENCE, "has not received the lines", |running| {
+            let (received, spans) = decoded(&running.output()?)?;
+            let ids: Vec<_> = spans.iter().map(|(trace, id)| (&**trace, &**id)).collect();
+            have_lines(&received, &ids)
         })
-    })?;
-    running.wait(PATIENCE, "has not received the lines", |running| {
-        let (received, spans) = decoded(&running.output()?)?;
-        let ids: Vec<_> = spans.iter().map(|(trace, id)| (&**trace, &**id)).collect();
-        have_lines(&received, &ids)
-    })?;
-    ensure!(shown > 300, "{shown} series");
-    Ok(())
+    })
 }
 
 fn emptied(services: &Path, name: &str) -> Result<PathBuf> {
@@ -91,13 +87,13 @@ fn emptied(services: &Path, name: &str) -> Result<PathBuf> {
 }
 
 /// Runs the service, sends it questions, and calls `check` with what `/metrics` shows then. Nothing else happens in the
-/// service meanwhile, so each later push has the same values. Returns how many series there are.
+/// service meanwhile, so each later push has the same values.
 fn run(
     workspace: &Workspace,
     folder: &Path,
     endpoint: &str,
     check: impl FnOnce(&BTreeMap<(String, Labels), f64>) -> Result<()>,
-) -> Result<usize> {
+) -> Result<()> {
     let mut command = Command::new(served::build(workspace, "service")?);
     command.current_dir(&workspace.root).env("LISTEN", "127.0.0.1:0").envs([
         ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
@@ -122,8 +118,8 @@ fn run(
         request.send(QUESTION)?;
     }
     let shown = scraped(&process::get(address, "/metrics", &[])?);
-    check(&shown)?;
-    Ok(shown.len())
+    ensure!(shown.len() > 300, "{} series", shown.len());
+    check(&shown)
 }
 
 /// The steady series of the product in the text format.
@@ -220,7 +216,9 @@ mod tests {
         assert!(with(|metrics| drop(metrics.pop_first())).unwrap_err().to_string().contains("None"));
         let changed = with(|metrics| metrics.values_mut().for_each(|value| *value += 1.0));
         assert!(changed.unwrap_err().to_string().contains("received as Some"));
-        let more = with(|metrics| drop(metrics.insert(("tiny_dancer_y".to_owned(), Labels::new()), 0.0)));
+        let more = with(|metrics| {
+            metrics.insert(("tiny_dancer_y".to_owned(), Labels::new()), 0.0);
+        });
         assert!(more.unwrap_err().to_string().contains("not at /metrics"));
     }
 
