@@ -337,7 +337,7 @@ impl<O: Observer> Router<O> {
     }
 
     /// Loads the configured model again, while requests continue. If the file is bad, or if the model cannot promise the
-    /// configured risk, the old model continues to serve.
+    /// configured risk, the old model continues to serve. A model of another version closes the `inference` circuit.
     ///
     /// # Errors
     /// If the model cannot be loaded, or cannot promise the configured risk.
