@@ -28,7 +28,7 @@ use tiny_dancer::{
     Candidate, Circuit, CircuitBreakerConfig, CircuitState, Clock, LogFormat, MetricsCollector,
     MetricsConfig, MetricsServer, ModelType, Outcome, OutcomeResult, Prices, ProcessCollector, Query, Reason,
     RouteError, Router, RouterConfig, RoutingRequest, RoutingResponse, Thresholds, TracingConfig,
-    TracingSystem,
+    TracingSystem, otlp,
 };
 use tiny_dancer_embed::{EmbedError, Embedder};
 use tiny_dancer_examples::collector::{Collector, tree};
@@ -71,6 +71,8 @@ fn main() -> anyhow::Result<()> {
     let tracing_system = TracingSystem::new(TracingConfig {
         service_name: "full-observability".to_owned(),
         otlp_endpoint: external.clone().or_else(|| collector.as_ref().map(Collector::endpoint)),
+        otlp_metrics: true, // as at /metrics, each minute and at the end
+        otlp_logs: true,
         sampling_ratio: SAMPLING_RATIO,
         log_format: LogFormat::Text,
         // The simulated outage would fill the screen with warnings. RUST_LOG=info shows them.
@@ -95,6 +97,7 @@ fn main() -> anyhow::Result<()> {
         ..memory.config()
     })?);
     router.registry().register(Box::new(ProcessCollector::new()?))?;
+    tracing_system.push_metrics(otlp::source(router.registry()));
     router.reload_model()?;
 
     println!(

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tiny_dancer::parts::metrics::{http, prometheus::Registry};
 use tiny_dancer::{
     Candidate, LogFormat, ModelType, Outcome, OutcomeResult, ProcessCollector, Reason, RiskBudget, Router,
-    RouterConfig, RoutingRequest, TraceContext, TracingConfig, TracingSystem,
+    RouterConfig, RoutingRequest, TraceContext, TracingConfig, TracingSystem, otlp,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::Instrument;
@@ -30,6 +30,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // A registry of its own holds the router's metrics and those of the process.
     let registry = Registry::new();
     registry.register(Box::new(ProcessCollector::new()?))?;
+    tracing_system.push_metrics(otlp::source(&registry)); // only with OTEL_METRICS_EXPORTER=otlp
     let risk = Some(RiskBudget { alpha: 0.15, delta: 0.05 });
     let config = RouterConfig { risk, ..Default::default() };
     let router = Router::builder(config).registry(&registry).label("router", "support").build()?;

@@ -1,4 +1,5 @@
-//! An OTLP collector within the process: it decodes and keeps the spans that an exporter sends over HTTP.
+//! An OTLP collector within the process: it decodes and keeps the spans that an exporter sends over HTTP, and accepts metrics
+//! and log records.
 //!
 //! An example with this collector, instead of an external one, can show its traces.
 
@@ -39,7 +40,12 @@ impl Collector {
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))?;
         let address = listener.local_addr()?;
         let spans = Spans::default();
-        let app = Router::new().route("/v1/traces", post(receive)).with_state(Arc::clone(&spans));
+        let accept = || post(|| async { StatusCode::OK });
+        let app = Router::new()
+            .route("/v1/traces", post(receive))
+            .route("/v1/metrics", accept())
+            .route("/v1/logs", accept())
+            .with_state(Arc::clone(&spans));
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let thread = std::thread::spawn(move || {
             runtime.block_on(async {

@@ -1,4 +1,5 @@
-//! Traces, read by programs of other projects: a collector of OTLP, and Apache Thrift with Jaeger's own IDL.
+//! Traces, metrics and logs, read by programs of other projects: a collector of OTLP, OpenTelemetry's own messages in Python, and
+//! Apache Thrift with Jaeger's IDL.
 //!
 //! They are fetched without root and unpacked under `target/services`; nothing is installed. Every started program is
 //! stopped again.
@@ -17,16 +18,28 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 mod exemplars;
+mod push;
 mod rotel;
 
-pub(crate) const HEADLINES: &[&str] =
-    &["traces, by rotel", "traces, by Apache Thrift", "exemplars, by Prometheus and rotel"];
+pub(crate) const HEADLINES: &[&str] = &[
+    "traces, by rotel",
+    "traces, by Apache Thrift",
+    "exemplars, by Prometheus and rotel",
+    "metrics and logs, by rotel",
+    "metrics and logs, by opentelemetry-proto",
+];
 
 /// What a client sends that accepts OpenMetrics only.
 pub(crate) const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0";
 
 /// The collector and the libraries, in tried versions.
-const PYTHON: &[&str] = &["rotel==0.0.1a15", "thrift==0.25.0", "prometheus-client==0.26.0"];
+const PYTHON: &[&str] = &[
+    "rotel==0.0.1a15",
+    "thrift==0.25.0",
+    "prometheus-client==0.26.0",
+    "opentelemetry-proto==1.45.2",
+    "protobuf==7.36.2",
+];
 /// The package with Jaeger's IDL.
 const IDL: &str = "jaeger-client@3.19.0";
 
@@ -49,6 +62,10 @@ pub(crate) fn run(workspace: &Workspace, report: &mut Report) {
     let what = "full_observability --serve; an exemplar in Prometheus names a span in rotel, and \
                 prometheus-client's strict parser reads /metrics";
     report.check(HEADLINES[2], what, || exemplars::check(workspace, &folder));
+    let what = "service with OTEL_METRICS_EXPORTER and OTEL_LOGS_EXPORTER; each value of /metrics arrives, and each line \
+                under its span";
+    report.check(HEADLINES[3], what, || push::by_rotel(workspace, &folder));
+    report.check(HEADLINES[4], what, || push::by_python(workspace, &folder));
 }
 
 /// A span as a receiver decoded it.
@@ -63,7 +80,8 @@ pub(crate) struct Span {
 
 fn otlp(workspace: &Workspace, folder: &Path) -> Result<()> {
     let program = served::build(workspace, "full_observability")?;
-    let mut rotel = Rotel::start(&python(folder)?.join("rotel/rotel-agent"), &folder.join("rotel.log"))?;
+    let rotel = python(folder)?.join("rotel/rotel-agent");
+    let mut rotel = Rotel::start(&rotel, &["traces"], &folder.join("rotel.log"))?;
     let printed = output(
         Command::new(program)
             .current_dir(&workspace.root)
@@ -81,8 +99,8 @@ fn otlp(workspace: &Workspace, folder: &Path) -> Result<()> {
 fn flushed(printed: &str) -> Result<u64> {
     let line =
         printed.lines().rev().find(|line| line.contains("spans flushed")).context("no count of spans")?;
-    if !line.ends_with("0 dropped, 0 failed") {
-        bail!("spans were lost: {line}");
+    if line.split(';').any(|counts| !counts.ends_with("0 dropped, 0 failed")) {
+        bail!("exports were lost: {line}");
     }
     let number = line.split_whitespace().find_map(|word| word.parse().ok());
     number.with_context(|| format!("no number of spans in {line:?}"))
@@ -264,8 +282,19 @@ mod tests {
 
     #[test]
     fn lost_spans_are_an_error() {
-        assert_eq!(flushed("...\n  spans: 1234 spans flushed, 0 dropped, 0 failed\n").unwrap(), 1234);
-        assert!(flushed("  spans: 1 spans flushed, 2 dropped, 0 failed\n").is_err());
+        let ok = "1234 spans flushed, 0 dropped, 0 failed";
+        assert_eq!(flushed(&format!("...\n  spans: {ok}\n")).unwrap(), 1234);
+        assert_eq!(
+            flushed(&format!("  spans: {ok}; 5 log records flushed, 0 dropped, 0 failed\n")).unwrap(),
+            1234
+        );
+        assert!(flushed(&format!("  spans: {ok}; 5 log records flushed, 0 dropped, 1 failed\n")).is_err());
+        assert!(
+            flushed(
+                "  spans: 1 spans flushed, 2 dropped, 0 failed; 1 log records flushed, 0 dropped, 0 failed\n"
+            )
+            .is_err()
+        );
         assert!(flushed("nothing").is_err());
     }
 }

@@ -142,7 +142,7 @@ pub enum Cause {
     PromiseBroken,
     /// All probes succeeded.
     ProbesSucceeded,
-    /// `reset` was called.
+    /// `reset` was called, or another model was loaded.
     Reset,
 }
 
@@ -333,6 +333,16 @@ impl Breaker {
     pub(crate) fn reset(&self) -> Option<Transition> {
         self.window.clear();
         self.force(Word::CLOSED, Cause::Reset)
+    }
+
+    /// The same, unless it was forced or is closed.
+    pub(crate) fn reset_unless_forced(&self) -> Option<Transition> {
+        self.window.clear();
+        let closed = |word: Word, _| match word {
+            Word { forced: true, .. } | Word { state: CircuitState::Closed, .. } => (None, (), None),
+            _ => (Some(Word::CLOSED), (), Some(Cause::Reset)),
+        };
+        self.update(closed).1
     }
 
     fn force(&self, target: Word, cause: Cause) -> Option<Transition> {

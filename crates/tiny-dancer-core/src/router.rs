@@ -331,7 +331,8 @@ impl<O: Observer> Router<O> {
     ///
     /// A request finishes with the model with which it began. If the file is bad, or if the model cannot promise the
     /// configured risk, the old model continues to serve. The state of the promise is kept if the model's version and the
-    /// thresholds are the same. Another promise starts without any outcome.
+    /// thresholds are the same. Another promise starts without any outcome. A model of another version closes the `inference`
+    /// circuit, whose failures were those of the previous one, unless it was forced open.
     ///
     /// # Errors
     /// If the model cannot be loaded, or cannot promise the configured risk.
@@ -344,6 +345,10 @@ impl<O: Observer> Router<O> {
                     self.reset_promise();
                 }
                 self.notify_reload(Ok(()), Some(previous.model.version()));
+                if serving.model.version() != previous.model.version() {
+                    let closed = self.inference.reset_unless_forced();
+                    observed::transition(&self.observer, Circuit::Inference, closed);
+                }
                 Ok(Arc::clone(&serving.model))
             }
             Err(error) => {

@@ -50,7 +50,11 @@ pub enum Presence {
     WithPrices,
     /// Once a router promises a risk.
     WithPromise,
-    /// As long as a tracing system counts [spans](crate::Spans).
+    /// As long as a tracing system exports [log records](crate::MetricsCollector::watch_log_records).
+    WithLogs,
+    /// As long as a tracing system exports [metrics](crate::MetricsCollector::watch_metric_points).
+    WithPush,
+    /// As long as a tracing system counts [spans](crate::MetricsCollector::watch_spans).
     WithTraces,
 }
 
@@ -59,6 +63,8 @@ names!(Presence, "presence", {
     WithModel => "once there is a router",
     WithPrices => "if prices are configured",
     WithPromise => "once a router promises a risk",
+    WithLogs => "once log records are exported",
+    WithPush => "once metrics are exported over OTLP",
     WithTraces => "once there is a tracing system",
 });
 
@@ -109,6 +115,10 @@ pub enum Unit {
     Currency,
     /// Evidence against a promise (an e-value): 1 is none.
     Evidence,
+    /// Log records.
+    LogRecords,
+    /// Points of metrics.
+    MetricPoints,
     /// Always 1: the information is in the label.
     One,
     /// Reported outcomes.
@@ -145,6 +155,8 @@ names!(Unit, "unit", {
     Candidates => "candidates",
     Currency => "your currency",
     Evidence => "1 is none, 1/delta refutes",
+    LogRecords => "log records",
+    MetricPoints => "points",
     One => "always 1",
     Outcomes => "outcomes",
     Probability => "probability",
@@ -197,6 +209,8 @@ pub const CATALOGUE: &[Family] = &[
     COST,
     BASELINE_COST,
     SPANS,
+    LOG_RECORDS,
+    METRIC_POINTS,
 ];
 
 /// The values of a label: a name for each value of a closed enum, or for each pair from two.
@@ -537,8 +551,26 @@ pub(crate) const SPANS: Family = Family {
     kind: Kind::Counter,
     unit: Unit::Spans,
     help: "Spans by result: flushed spans reached the collector, dropped and failed ones did not.",
-    labels: &[Label { name: "result", values: values!(SpanResult::ALL, result => result.name()) }],
+    labels: &[Label { name: "result", values: values!(ExportResult::ALL, result => result.name()) }],
     presence: Presence::WithTraces,
+};
+
+pub(crate) const LOG_RECORDS: Family = Family {
+    name: "tiny_dancer_log_records_total",
+    kind: Kind::Counter,
+    unit: Unit::LogRecords,
+    help: "Log records by result: flushed ones reached the collector, dropped and failed ones did not.",
+    labels: &[Label { name: "result", values: values!(ExportResult::ALL, result => result.name()) }],
+    presence: Presence::WithLogs,
+};
+
+pub(crate) const METRIC_POINTS: Family = Family {
+    name: "tiny_dancer_metric_points_total",
+    kind: Kind::Counter,
+    unit: Unit::MetricPoints,
+    help: "Points of metrics that were pushed, by result; the next push has the counts of failed ones again.",
+    labels: &[Label { name: "result", values: values!(ExportResult::ALL, result => result.name()) }],
+    presence: Presence::WithPush,
 };
 
 /// Fine around 10 ms, the limit of the alert on latency. A request of ten candidates takes about a microsecond.
@@ -612,15 +644,15 @@ names!(ReloadResult, "result of a reload", {
     Success => "success",
 });
 
-/// The result of a span, as a label.
+/// The result of an export, as a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SpanResult {
+pub(crate) enum ExportResult {
     Dropped,
     Failed,
     Flushed,
 }
 
-names!(SpanResult, "result of a span", {
+names!(ExportResult, "result of an export", {
     Dropped => "dropped",
     Failed => "failed",
     Flushed => "flushed",

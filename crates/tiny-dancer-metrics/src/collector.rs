@@ -10,11 +10,11 @@ use crate::catalogue::{
 use crate::config::MetricsConfig;
 use crate::error::{ExportError, RegisterError};
 use crate::exemplars::{Exemplar, Slots};
+use crate::exports::Exports;
 use crate::exposition::{self, Format};
 use crate::families::{Circuits, DECISIONS, Families, REPORTS};
 use crate::routers::RouterKey;
 use crate::shard::{Counters, Histograms, Shard, Writer};
-use crate::spans::Spans;
 use prometheus::Registry;
 use std::sync::{Arc, Mutex, PoisonError};
 use tiny_dancer_core::observer::{
@@ -176,19 +176,29 @@ impl MetricsCollector {
     /// Shows the counts that `read` returns at each scrape, as `tiny_dancer_spans_total`. While it returns `None`, the
     /// family is absent. Clones share the function, and a later call replaces it.
     ///
-    /// Routers of the facade, `tiny-dancer`, set a function that reads their tracing system.
+    /// Routers of the facade, `tiny-dancer`, set functions that read their tracing system.
     ///
     /// ```
     /// use tiny_dancer_metrics::prometheus::Registry;
-    /// use tiny_dancer_metrics::{MetricsCollector, Spans};
+    /// use tiny_dancer_metrics::{Exports, MetricsCollector};
     ///
     /// let metrics = MetricsCollector::with_registry(&Registry::new())?;
-    /// metrics.watch_spans(|| Some(Spans { flushed: 7, ..Default::default() }));
+    /// metrics.watch_spans(|| Some(Exports { flushed: 7, ..Default::default() }));
     /// assert!(metrics.export_metrics()?.contains(r#"tiny_dancer_spans_total{result="flushed"} 7"#));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn watch_spans(&self, read: impl Fn() -> Option<Spans> + Send + Sync + 'static) {
+    pub fn watch_spans(&self, read: impl Fn() -> Option<Exports> + Send + Sync + 'static) {
         self.families.spans.watch(read);
+    }
+
+    /// The same for log records that are exported, as `tiny_dancer_log_records_total`.
+    pub fn watch_log_records(&self, read: impl Fn() -> Option<Exports> + Send + Sync + 'static) {
+        self.families.log_records.watch(read);
+    }
+
+    /// The same for points of metrics that are exported over OTLP, as `tiny_dancer_metric_points_total`.
+    pub fn watch_metric_points(&self, read: impl Fn() -> Option<Exports> + Send + Sync + 'static) {
+        self.families.metric_points.watch(read);
     }
 
     /// All families of its registry, those of other collectors too, in Prometheus' text format.

@@ -2,7 +2,7 @@
 //!
 //! Both are written from one snapshot of the registry, whose crate knows neither exemplars nor OpenMetrics. A registry calls
 //! its collectors on the thread that gathers. So our collectors leave their exemplars in a variable of that thread, and the
-//! snapshot finds them there.
+//! snapshot finds them there. With the feature `otlp` the same snapshot is also encoded for OTLP, see `otlp`.
 //!
 //! ```
 //! use tiny_dancer_metrics::MetricsCollector;
@@ -24,13 +24,15 @@
 
 use crate::error::ExportError;
 use crate::exemplars::Exemplar;
-use prometheus::proto::{LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{Bucket, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Registry, TextEncoder};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt::{self, Display, Write};
 
 mod accept;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 
 #[cfg(feature = "axum")]
 pub(crate) use accept::accepts_gzip;
@@ -72,19 +74,24 @@ impl Format {
 pub fn export(registry: &Registry, format: Format) -> Result<String, ExportError> {
     match format {
         Format::Text => TextEncoder::new().encode_to_string(&registry.gather()).map_err(ExportError::new),
-        Format::OpenMetrics { created } => {
-            let snapshot = Snapshot::of(registry);
-            let mut text = String::with_capacity(64 << 10);
-            for family in &snapshot.families {
-                let values = values(family)?;
-                let family = OpenFamily { family, values, of_family: snapshot.details(family), created };
-                // Writing to a string cannot fail.
-                let _ = write!(text, "{family}");
-            }
-            text.push_str("# EOF\n");
-            Ok(text)
-        }
+        Format::OpenMetrics { created } => Snapshot::of(registry).open_metrics(created),
     }
+}
+
+/// The unit that a name ends with: the word of OpenMetrics.
+fn unit(name: &str) -> Option<&'static str> {
+    let is_last = |unit: &&str| name.strip_suffix(*unit).is_some_and(|quantity| quantity.ends_with('_'));
+    ["seconds", "bytes"].into_iter().find(is_last)
+}
+
+/// The upper bounds of a histogram with their cumulative counts; the last bound is infinity.
+fn buckets(histogram: &Histogram) -> Vec<(f64, u64)> {
+    let pair = |bucket: &Bucket| (bucket.upper_bound(), bucket.cumulative_count());
+    let mut buckets: Vec<_> = histogram.get_bucket().iter().map(pair).collect();
+    if buckets.last().is_none_or(|(bound, _)| *bound != f64::INFINITY) {
+        buckets.push((f64::INFINITY, histogram.get_sample_count()));
+    }
+    buckets
 }
 
 /// The values of a family's counters or gauges; empty for another kind.
@@ -161,6 +168,18 @@ impl Snapshot {
         let found = self.details.iter().find(|(name, _)| is_named(family, name));
         found.map_or(&[], |(_, details)| details)
     }
+
+    fn open_metrics(&self, created: bool) -> Result<String, ExportError> {
+        let mut text = String::with_capacity(64 << 10);
+        for family in &self.families {
+            let values = values(family)?;
+            let family = OpenFamily { family, values, of_family: self.details(family), created };
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{family}");
+        }
+        text.push_str("# EOF\n");
+        Ok(text)
+    }
 }
 
 /// Whether a family has this name. A registry may put a prefix before the names of its families.
@@ -200,10 +219,7 @@ impl Display for OpenFamily<'_> {
             _ => family.name(),
         };
         writeln!(f, "# TYPE {name} {kind}")?;
-        if let Some(unit) = ["seconds", "bytes"]
-            .into_iter()
-            .find(|unit| name.strip_suffix(unit).is_some_and(|quantity| quantity.ends_with('_')))
-        {
+        if let Some(unit) = unit(name) {
             writeln!(f, "# UNIT {name} {unit}")?;
         }
         writeln!(f, "# HELP {name} {}", Escaped(family.help()))?;
@@ -224,15 +240,7 @@ impl Display for OpenFamily<'_> {
                 MetricType::HISTOGRAM => {
                     let histogram = series.get_histogram();
                     let count = histogram.get_sample_count();
-                    let mut buckets: Vec<_> = histogram
-                        .get_bucket()
-                        .iter()
-                        .map(|bucket| (bucket.upper_bound(), bucket.cumulative_count()))
-                        .collect();
-                    if buckets.last().is_none_or(|(bound, _)| *bound != f64::INFINITY) {
-                        buckets.push((f64::INFINITY, count));
-                    }
-                    for (i, &(bound, count)) in buckets.iter().enumerate() {
+                    for (i, (bound, count)) in buckets(histogram).into_iter().enumerate() {
                         writeln!(f, "{name}_bucket{} {count}{}", labels(Some(("le", bound))), exemplar(i))?;
                     }
                     writeln!(f, "{name}_count{} {count}", labels(None))?;

@@ -1,19 +1,19 @@
 //! The families in a registry: made from the catalogue, registered all or none, read at each scrape.
 
 use crate::catalogue::{
-    BASELINE_COST, BUILD_INFO, CATALOGUE, CIRCUIT_BREAKER_STATE, COST, Family, Kind, MODEL_INFO,
-    MODEL_LAST_RELOAD_SUCCESSFUL, MODEL_LAST_RELOAD_TIMESTAMP, OUTCOMES, PROMISE_BROKEN, PROMISE_EVIDENCE,
-    PROMISE_INSUFFICIENT_RATIO, PROMISED_ALPHA, PROMISED_DELTA, Presence, REQUESTS_IN_FLIGHT,
-    ROUTING_DECISIONS, SpanResult, Unit,
+    BASELINE_COST, BUILD_INFO, CATALOGUE, CIRCUIT_BREAKER_STATE, COST, ExportResult, Family, Kind,
+    MODEL_INFO, MODEL_LAST_RELOAD_SUCCESSFUL, MODEL_LAST_RELOAD_TIMESTAMP, OUTCOMES, PROMISE_BROKEN,
+    PROMISE_EVIDENCE, PROMISE_INSUFFICIENT_RATIO, PROMISED_ALPHA, PROMISED_DELTA, Presence,
+    REQUESTS_IN_FLIGHT, ROUTING_DECISIONS, Unit,
 };
 use crate::config::{MetricsConfig, Prices};
 use crate::distribution::Distributions;
 use crate::error::RegisterError;
 use crate::exemplars::Exemplars;
+use crate::exports::{Exports, Watched};
 use crate::exposition::{self, Details};
 use crate::routers::{Load, Routers};
 use crate::shard::{Counters, Shards};
-use crate::spans::{Spans, Watched};
 use prometheus::Registry;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
@@ -50,6 +50,8 @@ pub(crate) struct Families {
     /// The vector instructions of this machine.
     pub(crate) arch: Arch,
     pub(crate) spans: Watched,
+    pub(crate) log_records: Watched,
+    pub(crate) metric_points: Watched,
     prices: Option<Prices>,
     model_version: Mutex<Option<String>>,
 }
@@ -70,6 +72,8 @@ impl Families {
             distributions,
             arch: Arch::new(),
             spans: Watched::default(),
+            log_records: Watched::default(),
+            metric_points: Watched::default(),
             prices: config.prices.map(check_prices).transpose()?,
             model_version: Mutex::default(),
         });
@@ -232,10 +236,16 @@ impl OneFamily {
             Kind::Counter if self.family.unit == Unit::Currency => {
                 self.families.prices.map_or_else(Vec::new, |prices| self.costs(prices))
             }
-            Kind::Counter if self.family.presence == Presence::WithTraces => {
-                self.families.spans.read().map_or_else(Vec::new, |spans| self.spans(spans))
-            }
             Kind::Counter => {
+                let watched = match self.family.presence {
+                    Presence::WithLogs => Some(&self.families.log_records),
+                    Presence::WithPush => Some(&self.families.metric_points),
+                    Presence::WithTraces => Some(&self.families.spans),
+                    _ => None,
+                };
+                if let Some(watched) = watched {
+                    return watched.read().map_or_else(Vec::new, |exports| self.exports(exports));
+                }
                 let counters = Counters::of(self.family);
                 let count = |series| self.families.shards.count(counters, series) as f64;
                 (0..self.family.series()).map(|series| self.counter(series, count(series))).collect()
@@ -256,14 +266,14 @@ impl OneFamily {
             .collect()
     }
 
-    fn spans(&self, spans: Spans) -> Vec<Metric> {
+    fn exports(&self, exports: Exports) -> Vec<Metric> {
         let count = |result| match result {
-            SpanResult::Dropped => spans.dropped,
-            SpanResult::Failed => spans.failed,
-            SpanResult::Flushed => spans.flushed,
+            ExportResult::Dropped => exports.dropped,
+            ExportResult::Failed => exports.failed,
+            ExportResult::Flushed => exports.flushed,
         };
         let counter = |result| self.counter(result as usize, count(result) as f64);
-        SpanResult::ALL.map(counter).to_vec()
+        ExportResult::ALL.map(counter).to_vec()
     }
 
     fn histograms(&self) -> Vec<Metric> {

@@ -65,9 +65,10 @@ pub fn metrics<S: Clone + Send + Sync + 'static>(registry: Registry) -> MethodRo
 /// It answers 200 if each collector of the registry has a router with a model and no `inference` circuit is open, else
 /// 503. The body has each condition, for example `{"ready":false,"model":true,"inference_circuit":"open"}`.
 ///
-/// An open circuit waits for a request, which it lets through as a probe. An instance that receives no requests while it is
-/// not ready therefore stays open until `Router::reset`. With `OnOpen::Fallback` it can answer: a load balancer that must
-/// keep it uses `/healthz`.
+/// A model of another version closes the `inference` circuit, so an instance is ready again after such a reload. Otherwise an
+/// open circuit waits for a request, which it lets through as a probe: an instance that receives no requests while it is not
+/// ready stays open until `Router::reset`. With `OnOpen::Fallback` it can answer: a load balancer that must keep it uses
+/// `/healthz`.
 ///
 /// ```
 /// use tiny_dancer_metrics::{MetricsCollector, http};

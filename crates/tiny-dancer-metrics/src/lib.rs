@@ -118,11 +118,13 @@
 //!
 //! - `axum`: the handlers of `/metrics` and `/readyz` for programs that use `axum`.
 //! - `http`: a small server of `/metrics`, `/healthz` and `/readyz`, and `axum`.
+//! - `otlp`: the families as OTLP metrics, for a program that pushes them.
 //! - `serde`: `Serialize` and `Deserialize` for the configurations.
 //!
 //! # What it lacks
 //!
-//! Metrics are not pushed: Prometheus scrapes.
+//! It has no connection of its own to a collector. `TracingSystem::push_metrics` of the crate `tiny-dancer-tracing` pushes
+//! what `otlp::source` returns.
 
 mod candidates;
 pub mod catalogue;
@@ -131,6 +133,7 @@ mod config;
 mod distribution;
 mod error;
 mod exemplars;
+mod exports;
 pub mod exposition;
 mod families;
 mod grid;
@@ -140,14 +143,15 @@ mod process;
 mod routers;
 mod shard;
 mod slot;
-mod spans;
 
 pub use collector::{InFlight, MetricsCollector};
 pub use config::{MetricsConfig, Prices};
 pub use error::{ExportError, RegisterError};
+pub use exports::Exports;
+#[cfg(feature = "otlp")]
+pub use exposition::otlp;
 #[cfg(feature = "http")]
 pub use http::{MetricsServer, ServeError, ServerConfig};
 pub use process::ProcessCollector;
 /// The version of the `prometheus` crate whose types this crate uses.
 pub use prometheus;
-pub use spans::Spans;

@@ -71,11 +71,13 @@ const LINE: usize = 8;
 const HISTOGRAM: usize = (1 + BUCKETS).next_multiple_of(LINE);
 
 /// How many cells a family takes. Gauges are kept elsewhere, costs are computed from other counters, and the tracing
-/// system counts spans.
+/// system counts what it exports.
 const fn cells(family: &Family) -> usize {
     match family.kind {
-        Kind::Counter if matches!(family.presence, Presence::WithPrices | Presence::WithTraces) => 0,
-        Kind::Counter => family.series(),
+        Kind::Counter => match family.presence {
+            Presence::WithLogs | Presence::WithPrices | Presence::WithPush | Presence::WithTraces => 0,
+            _ => family.series(),
+        },
         Kind::Gauge => 0,
         Kind::Histogram { .. } => family.series() * HISTOGRAM,
     }
@@ -296,7 +298,8 @@ impl Shards {
     pub(crate) fn float_sum(&self, histograms: Histograms, series: usize) -> f64 {
         let sum = histograms.sum(series);
         // The order is always the same and each term only rises, so the rounded sum never falls.
-        self.all().map(|shard| f64::from_bits(shard.cells[sum].load(Ordering::Relaxed))).sum()
+        // From 0.0, since the sum of nothing is -0.0 otherwise.
+        self.all().fold(0.0, |total, shard| total + f64::from_bits(shard.cells[sum].load(Ordering::Relaxed)))
     }
 
     pub(crate) fn in_flight(&self) -> i64 {

@@ -2,6 +2,7 @@
 
 use crate::config::{EndpointFault, InitError, TracingConfig, shown};
 use crate::environment::{self, Merged};
+use crate::otlp::Target;
 use http::{HeaderName, HeaderValue};
 use reqwest::Url;
 use std::str::FromStr;
@@ -13,6 +14,10 @@ pub(crate) struct Checked {
     pub(crate) config: TracingConfig,
     /// The full URL that spans are posted to.
     pub(crate) traces_url: Option<Url>,
+    /// The export of metrics, if they are exported.
+    pub(crate) metrics: Option<Metrics>,
+    /// The export of log records, if they are exported.
+    pub(crate) logs: Option<Logs>,
     /// Whether the SDK is disabled, so that there are no spans.
     pub(crate) disabled: bool,
     /// Whether the global propagator is installed.
@@ -25,6 +30,30 @@ pub(crate) struct Checked {
     pub(crate) batch_size: usize,
     /// How long spans wait for a batch to fill.
     pub(crate) schedule_delay: Duration,
+}
+
+/// The export of metrics.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Metrics {
+    pub(crate) target: Target,
+    /// From one snapshot to the next.
+    pub(crate) interval: Duration,
+    /// How long attempts for one snapshot continue.
+    pub(crate) timeout: Duration,
+}
+
+/// The export of log records.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Logs {
+    pub(crate) target: Target,
+    /// How many may wait.
+    pub(crate) queue_size: usize,
+    /// How many are sent at once.
+    pub(crate) batch_size: usize,
+    /// How long they wait for a batch to fill.
+    pub(crate) schedule_delay: Duration,
+    /// How long attempts for one batch continue.
+    pub(crate) timeout: Duration,
 }
 
 impl Checked {
@@ -55,6 +84,8 @@ impl TracingConfig {
         let Merged {
             config,
             traces_endpoint,
+            metrics,
+            logs,
             disabled,
             propagate,
             attribute_limit,
@@ -81,7 +112,9 @@ impl TracingConfig {
         if let Some(endpoint) = &config.jaeger_agent_endpoint {
             check_agent(endpoint)?;
         }
-        if config.otlp_gzip && cfg!(not(feature = "gzip")) {
+        let pushed = [metrics.as_ref().map(|it| &it.target), logs.as_ref().map(|it| &it.target)];
+        let compresses = config.otlp_gzip || pushed.into_iter().flatten().any(|target| target.http.gzip);
+        if compresses && cfg!(not(feature = "gzip")) {
             return Err(InitError::Gzip);
         }
         for (name, value) in &config.otlp_headers {
@@ -90,13 +123,15 @@ impl TracingConfig {
             }
         }
         let traces_url = match (&config.otlp_endpoint, traces_endpoint) {
-            (Some(endpoint), _) => Some(traces_url(OTLP_ENDPOINT, endpoint)?),
-            (None, Some((origin, endpoint))) => Some(traces_url(origin, &endpoint)?),
+            (Some(endpoint), _) => Some(collector_url(OTLP_ENDPOINT, endpoint, TRACES_PATH)?),
+            (None, Some((origin, endpoint))) => Some(collector_url(origin, &endpoint, TRACES_PATH)?),
             (None, None) => None,
         };
         Ok(Checked {
             config,
             traces_url,
+            metrics,
+            logs,
             disabled,
             propagate,
             attribute_limit,
@@ -112,6 +147,7 @@ const LONGEST: Duration = Duration::from_secs(86_400);
 
 const OTLP_ENDPOINT: &str = "otlp_endpoint";
 const OTLP_HEADERS: &str = "otlp_headers";
+const TRACES_PATH: &str = "/v1/traces";
 
 /// Checks the address of an agent.
 fn check_agent(endpoint: &str) -> Result<(), InitError> {
@@ -141,8 +177,29 @@ fn host_and_port(text: &str) -> (&str, Option<&str>) {
     }
 }
 
+/// Checks the address for spans, and replaces its path by that for metrics or log records.
+pub(crate) fn sibling_url(
+    endpoint: &str,
+    of_spans: &str,
+    path: &str,
+    variable: &'static str,
+) -> Result<Url, InitError> {
+    let mut url = collector_url(OTLP_ENDPOINT, endpoint, path)?;
+    if url.path() != path {
+        let Some(base) = url.path().trim_end_matches('/').strip_suffix(of_spans) else {
+            return Err(InitError::OtlpPath { endpoint: shown(endpoint), variable });
+        };
+        url.set_path(&format!("{base}{path}"));
+    }
+    Ok(url)
+}
+
 /// Checks a collector's address, and adds the path of OTLP where it has none.
-fn traces_url(origin: &'static str, endpoint: &str) -> Result<Url, InitError> {
+pub(crate) fn collector_url(
+    origin: &'static str,
+    endpoint: &str,
+    path_of_otlp: &str,
+) -> Result<Url, InitError> {
     let refuse = |fault| {
         // The address may also contain a password, which the error must not show.
         if endpoint.contains('@') {
@@ -182,7 +239,7 @@ fn traces_url(origin: &'static str, endpoint: &str) -> Result<Url, InitError> {
     match Url::parse(endpoint) {
         Ok(mut url) => {
             if path.is_empty() && origin == OTLP_ENDPOINT {
-                url.set_path("/v1/traces");
+                url.set_path(path_of_otlp);
             }
             Ok(url)
         }

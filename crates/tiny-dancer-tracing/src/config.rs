@@ -32,6 +32,7 @@ use tracing_subscriber::EnvFilter;
     derive(serde::Serialize, serde::Deserialize),
     serde(default, deny_unknown_fields)
 )]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own, and none excludes another")]
 pub struct TracingConfig {
     /// The `service.name` of the spans. Default: "tiny-dancer".
     pub service_name: String,
@@ -47,6 +48,14 @@ pub struct TracingConfig {
     /// on a loopback address is reached directly, any other one through the proxy that `HTTP_PROXY`,
     /// `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` name. Default: `None`, no OTLP.
     pub otlp_endpoint: Option<String>,
+    /// Whether metrics are exported to the collector, too: those of the functions that
+    /// [`push_metrics`](crate::TracingSystem::push_metrics) received. They go to the host of `otlp_endpoint`, at the path
+    /// `/v1/metrics`, or where `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT` says; by default to `http://localhost:4318`. Default:
+    /// `false`.
+    pub otlp_metrics: bool,
+    /// Whether log lines are exported as log records, too, at the path `/v1/logs`. `log_filter` selects them, and
+    /// `log_format` has no effect on them. Default: `false`.
+    pub otlp_logs: bool,
     /// Headers of each export, for example with a token. Their values are never shown. Default: none.
     #[cfg_attr(feature = "serde", serde(skip_serializing))]
     pub otlp_headers: BTreeMap<String, String>,
@@ -78,9 +87,9 @@ pub struct TracingConfig {
     pub powerful_model: Option<String>,
     /// How long one attempt to export may take, at most a day. After a temporary failure another attempt
     /// follows. The delay grows from 0.1 s to 5 s, or is the collector's `Retry-After`, up to 30 s. Attempts
-    /// for the same spans end after 5 minutes. Default: 10 s, as in OTLP.
+    /// for the same spans or log records end after 5 minutes, those for the same metrics after 30 s. Default: 10 s, as in OTLP.
     pub export_timeout: Duration,
-    /// How long [`shutdown`](crate::TracingSystem::shutdown) waits for the last spans, at most a day.
+    /// How long [`shutdown`](crate::TracingSystem::shutdown) waits for the last exports, at most a day.
     /// Default: 5 s, less than the 10 s after which a usual supervisor kills the process.
     pub shutdown_timeout: Duration,
     /// The format of log lines on the standard error, or `Off`. Default: `Text`.
@@ -97,6 +106,8 @@ impl Default for TracingConfig {
             service_version: None,
             service_instance_id: None,
             otlp_endpoint: None,
+            otlp_metrics: false,
+            otlp_logs: false,
             otlp_headers: BTreeMap::new(),
             otlp_gzip: false,
             jaeger_agent_endpoint: None,
@@ -121,6 +132,8 @@ impl fmt::Debug for TracingConfig {
             service_version,
             service_instance_id,
             otlp_endpoint,
+            otlp_metrics,
+            otlp_logs,
             otlp_headers,
             otlp_gzip,
             jaeger_agent_endpoint,
@@ -140,6 +153,8 @@ impl fmt::Debug for TracingConfig {
             .field("service_version", service_version)
             .field("service_instance_id", service_instance_id)
             .field("otlp_endpoint", &otlp_endpoint.as_deref().map(shown))
+            .field("otlp_metrics", otlp_metrics)
+            .field("otlp_logs", otlp_logs)
             // A header's value may be a password.
             .field("otlp_headers", &otlp_headers.keys())
             .field("otlp_gzip", otlp_gzip)
@@ -262,6 +277,16 @@ pub enum InitError {
         /// Its value.
         endpoint: String,
     },
+    /// A path in `otlp_endpoint` from which those of metrics and log records are unknown.
+    #[error(
+        "otlp_endpoint is {endpoint:?}, whose path is not /v1/traces: {variable} must say where this signal is posted"
+    )]
+    OtlpPath {
+        /// The field's value.
+        endpoint: String,
+        /// The variable that can hold the other URL.
+        variable: &'static str,
+    },
     /// A ratio outside 0 to 1, or NaN.
     #[error("sampling_ratio is {value}, expected 0 to 1")]
     SamplingRatio {
@@ -282,6 +307,12 @@ pub enum InitError {
     /// The process has a tracing system already, this one or another.
     #[error("a tracing system is installed already")]
     SystemInstalled,
+    /// A thread could not be started.
+    #[error("a thread could not be started: {source}")]
+    Thread {
+        /// Why.
+        source: std::io::Error,
+    },
     /// An environment variable with an invalid value.
     #[error("{variable} is {value:?}, expected {expected}")]
     Variable {

@@ -23,6 +23,12 @@ impl Deadline {
         self.0.begins.notify_all();
     }
 
+    /// Waits for a shutdown to begin, and returns whether one has.
+    pub(crate) fn begins_within(&self, delay: Duration) -> bool {
+        let waited = self.0.begins.wait_timeout_while(self.begun(), delay, |begun| begun.is_none());
+        waited.unwrap_or_else(PoisonError::into_inner).0.is_some()
+    }
+
     pub(crate) fn has_passed(&self) -> bool {
         let begun = *self.begun();
         begun.is_some_and(|begun| self.left(begun).is_zero())

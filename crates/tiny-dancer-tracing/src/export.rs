@@ -16,23 +16,27 @@ use crate::checked::Checked;
 use crate::config::InitError;
 use crate::deadline::Deadline;
 use crate::fields::{self, TARGET};
-use crate::otlp::{self, Backoff, Target};
-use crate::reports::BatchReports;
+use crate::ledger::{ExportCounts, Ledger};
+use crate::otlp::{self, Backoff, Http, Poster, Target};
+use crate::push::{self, LogRecords, Sources};
+use crate::reports::{BatchReports, Signal};
 use crate::{jaeger, resource, sampler, scope, stages};
 use opentelemetry::trace::{SpanBuilder, SpanKind, TracerProvider};
 use opentelemetry::{Context, KeyValue};
+use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{
     BatchConfigBuilder, BatchSpanProcessor, SdkTracer, SdkTracerProvider, Span, SpanData, SpanExporter,
     SpanProcessor,
 };
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
+use std::thread::JoinHandle;
 use std::time::Duration;
 use tiny_dancer_core::ModelType;
 
-/// The final counts of a tracing system's spans. With two exporters each span is counted twice.
+/// The final counts of a tracing system: of spans, and of what else it pushed. With two exporters each span is counted twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShutdownReport {
@@ -43,42 +47,33 @@ pub struct ShutdownReport {
     /// Spans that the collector refused, or whose export failed, for example without a confirmation by the
     /// deadline.
     pub failed: u64,
+    /// The log records; `None` without [`otlp_logs`](crate::TracingConfig::otlp_logs).
+    pub log_records: Option<ExportCounts>,
+    /// The points of metrics, once per push; `None` without [`otlp_metrics`](crate::TracingConfig::otlp_metrics).
+    pub metric_points: Option<ExportCounts>,
     /// Whether the deadline passed, or an exporter's thread ended, before the shutdown was complete.
     pub timed_out: bool,
 }
 
 impl ShutdownReport {
-    /// Spans that did not arrive.
+    /// Spans and log records that did not arrive. A point of a metric that did not arrive is not lost: the next push has
+    /// its count again.
     pub fn lost(&self) -> u64 {
-        self.dropped + self.failed
+        self.dropped + self.failed + self.log_records.map_or(0, |records| records.dropped + records.failed)
     }
 }
 
 impl std::fmt::Display for ShutdownReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { flushed, dropped, failed, timed_out } = self;
-        let timed_out = if *timed_out { ", out of time" } else { "" };
-        write!(f, "{flushed} spans flushed, {dropped} dropped, {failed} failed{timed_out}")
+        let Self { flushed, dropped, failed, log_records, metric_points, timed_out } = self;
+        write!(f, "{flushed} spans flushed, {dropped} dropped, {failed} failed")?;
+        for (what, counts) in [("log records", log_records), ("metric points", metric_points)] {
+            if let Some(ExportCounts { flushed, dropped, failed, .. }) = counts {
+                write!(f, "; {flushed} {what} flushed, {dropped} dropped, {failed} failed")?;
+            }
+        }
+        if *timed_out { f.write_str(", out of time") } else { Ok(()) }
     }
-}
-
-/// The counts of a tracing system's spans so far. With two exporters each span is counted twice.
-///
-/// `made` is the sum of the others and of the spans that are being sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SpanCounts {
-    /// Spans that ended.
-    pub made: u64,
-    /// Spans that wait to be sent. The queue bounds the number of requests, each with its stages, and other
-    /// spans.
-    pub waiting: u64,
-    /// Spans that a collector accepted, or that were printed.
-    pub flushed: u64,
-    /// Spans for which there was no slot in the queue or, after a shutdown, no time.
-    pub dropped: u64,
-    /// Spans that the collector refused, or whose export failed.
-    pub failed: u64,
 }
 
 /// A running provider of spans, with its exporters.
@@ -91,9 +86,12 @@ pub(crate) struct Pipeline {
     ledgers: Vec<Arc<Ledger>>,
     deadline: Deadline,
     running: AtomicBool,
-    /// The numbers of flushed and failed spans at the end of the shutdown. Later exports are not counted, so
-    /// that the number of dropped spans never decreases.
-    ended: OnceLock<(u64, u64)>,
+    /// The log records, if they are pushed.
+    log_records: Option<LogRecords>,
+    /// The points of metrics, if they are pushed.
+    metric_points: Option<Arc<Ledger>>,
+    /// The threads that push.
+    pushing: Mutex<Vec<JoinHandle<()>>>,
     propagates: bool,
     /// Where spans go, for the log.
     endpoint: String,
@@ -119,7 +117,7 @@ impl Pipeline {
         let _ = INSTALLED.set(pipeline);
     }
 
-    pub(crate) fn start(checked: &Checked) -> Result<Self, InitError> {
+    pub(crate) fn start(checked: &Checked, sources: &Sources) -> Result<Self, InitError> {
         let mut exporters = Exporters::new(checked.queue_size, checked.batch_size, checked.schedule_delay);
         if checked.disabled {
             return Ok(Self::new(checked, exporters));
@@ -133,20 +131,52 @@ impl Pipeline {
             let reports = BatchReports::default();
             exporters.add(jaeger::Exporter::new(endpoint.clone(), reports.clone()), reports);
         }
+        let deadline = exporters.deadline.clone();
+        let poster = |target: &Target, signal, backoff| {
+            Poster::new(target, BatchReports::of(signal), deadline.clone(), backoff)
+                .map_err(|source| InitError::HttpClient { source })
+        };
         if let Some(url) = &checked.traces_url {
-            let reports = BatchReports::default();
-            let target = Target {
-                url: url.clone(),
-                headers: &config.otlp_headers,
+            let http = Http {
+                headers: config.otlp_headers.clone(),
                 gzip: config.otlp_gzip,
                 timeout: config.export_timeout,
             };
-            let deadline = exporters.deadline.clone();
-            let exporter = otlp::Exporter::new(target, reports.clone(), deadline, Backoff::default())
-                .map_err(|source| InitError::HttpClient { source })?;
-            exporters.add(exporter, reports);
+            let target = Target { url: url.clone(), http };
+            let poster = poster(&target, Signal::Spans, Backoff::default())?;
+            let reports = poster.reports().clone();
+            exporters.add(otlp::Exporter::new(poster), reports);
         }
-        Ok(Self::new(checked, exporters))
+        // All clients are made before the first thread starts, so that an error leaves nothing running.
+        let logs = checked.logs.as_ref();
+        let logs = logs
+            .map(|logs| {
+                let backoff = Backoff { total: logs.timeout, ..Backoff::default() };
+                Ok((logs, poster(&logs.target, Signal::LogRecords, backoff)?))
+            })
+            .transpose()?;
+        let metrics = checked.metrics.as_ref();
+        let metrics = metrics
+            .map(|metrics| {
+                let backoff = Backoff { total: metrics.timeout, ..Backoff::default() };
+                Ok((metrics, poster(&metrics.target, Signal::MetricPoints, backoff)?))
+            })
+            .transpose()?;
+        let mut pipeline = Self::new(checked, exporters);
+        let resource = ResourceAttributesWithSchema::from(&resource::resource(config));
+        let mut threads = Vec::new();
+        if let Some((logs, poster)) = logs {
+            let (records, thread) = push::log_records(logs, poster, &resource)?;
+            pipeline.log_records = Some(records);
+            threads.push(thread);
+        }
+        if let Some((metrics, poster)) = metrics {
+            let (ledger, thread) = push::metrics(metrics, poster, &resource, deadline, sources.clone())?;
+            pipeline.metric_points = Some(ledger);
+            threads.push(thread);
+        }
+        pipeline.pushing = Mutex::new(threads);
+        Ok(pipeline)
     }
 
     pub(crate) fn new(checked: &Checked, exporters: Exporters) -> Self {
@@ -166,7 +196,9 @@ impl Pipeline {
             ledgers: exporters.ledgers,
             deadline: exporters.deadline,
             running: AtomicBool::new(true),
-            ended: OnceLock::new(),
+            log_records: None,
+            metric_points: None,
+            pushing: Mutex::default(),
             propagates: checked.propagate,
             endpoint: checked.endpoint(),
             sampling_ratio: checked.sampling_ratio(),
@@ -247,48 +279,52 @@ impl Pipeline {
             .start_with_context(&self.tracer, parent)
     }
 
-    /// Exports the remaining spans for at most `shutdown_timeout`, and returns the counts of all spans.
+    /// Exports what remains for at most `shutdown_timeout`, and returns all counts.
     pub(crate) fn shutdown(&self) -> ShutdownReport {
         self.running.store(false, Ordering::Relaxed);
         let (provider, timeout) = (self.provider.clone(), self.shutdown_timeout);
+        let pushing = std::mem::take(&mut *self.pushing.lock().unwrap_or_else(PoisonError::into_inner));
         self.deadline.set(timeout);
+        if let Some(records) = &self.log_records {
+            records.close();
+        }
         let (done, wait) = mpsc::channel();
         // The SDK gives each exporter the whole timeout, one after the other, and joins its threads. This may
         // outlast the deadline, so it runs on a thread of its own.
         let thread = std::thread::Builder::new().name("tiny-dancer-shutdown".to_owned());
-        let thread = thread.spawn(move || done.send(provider.shutdown_with_timeout(timeout).is_ok()));
+        let thread = thread.spawn(move || {
+            let flushed = provider.shutdown_with_timeout(timeout).is_ok();
+            done.send(pushing.into_iter().all(|thread| thread.join().is_ok()) && flushed)
+        });
         let done_in_time = thread.is_ok() && wait.recv_timeout(timeout).unwrap_or(false);
 
-        let SpanCounts { made, waiting, flushed, dropped, failed } = self.counts();
-        // Spans that an exporter holds at this point and the collector has not confirmed count as failed.
-        let unconfirmed = made.saturating_sub(waiting + flushed + dropped + failed);
-        let _ = self.ended.set((flushed, failed + unconfirmed));
-        let SpanCounts { flushed, dropped, failed, .. } = self.counts();
-        ShutdownReport { flushed, dropped, failed, timed_out: !done_in_time }
+        let pushed = [self.log_records.as_ref().map(LogRecords::ledger), self.metric_points.as_ref()];
+        for ledger in self.ledgers.iter().chain(pushed.into_iter().flatten()) {
+            ledger.end();
+        }
+        let ExportCounts { flushed, dropped, failed, .. } = self.counts();
+        let (log_records, metric_points) = (self.log_record_counts(), self.metric_point_counts());
+        ShutdownReport { flushed, dropped, failed, log_records, metric_points, timed_out: !done_in_time }
     }
 
     /// The counts of all spans so far.
-    pub(crate) fn counts(&self) -> SpanCounts {
-        let mut counts = SpanCounts::default();
-        for ledger in &self.ledgers {
-            let read = |counter: &AtomicU64| counter.load(Ordering::SeqCst);
-            // Counters that are written later are read first, so that a sum never exceeds `made`.
-            counts.flushed += read(&ledger.flushed);
-            counts.failed += read(&ledger.failed);
-            counts.dropped += read(&ledger.dropped);
-            counts.waiting += read(&ledger.waiting);
-            counts.made += read(&ledger.made);
-        }
-        if let Some(&(flushed, failed)) = self.ended.get() {
-            counts = SpanCounts {
-                made: counts.made,
-                waiting: 0,
-                flushed,
-                failed,
-                dropped: counts.made - flushed - failed,
-            };
-        }
-        counts
+    pub(crate) fn counts(&self) -> ExportCounts {
+        self.ledgers.iter().map(|ledger| ledger.counts()).fold(ExportCounts::default(), ExportCounts::add)
+    }
+
+    /// The counts of log records so far, if they are pushed.
+    pub(crate) fn log_record_counts(&self) -> Option<ExportCounts> {
+        self.log_records.as_ref().map(|records| records.ledger().counts())
+    }
+
+    /// The counts of the points of metrics so far, if they are pushed.
+    pub(crate) fn metric_point_counts(&self) -> Option<ExportCounts> {
+        self.metric_points.as_ref().map(|ledger| ledger.counts())
+    }
+
+    /// The queue of log records, if they are pushed.
+    pub(crate) fn log_records(&self) -> Option<&LogRecords> {
+        self.log_records.as_ref()
     }
 }
 
@@ -315,7 +351,7 @@ impl Exporters {
 
     /// Adds an exporter, and its reports on batches besides their results.
     pub(crate) fn add(&mut self, exporter: impl SpanExporter + 'static, reports: BatchReports) {
-        let ledger = Arc::new(Ledger { slots: self.queue_size as u64, reports, ..Default::default() });
+        let ledger = Arc::new(Ledger::new(self.queue_size, reports));
         let exporter =
             Unpacking { inner: exporter, batch_size: self.batch_size, ledger: Arc::clone(&ledger) };
         let batches = BatchConfigBuilder::default()
@@ -326,68 +362,6 @@ impl Exporters {
         let processor = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
         self.processors.push(Counted { inner: processor, ledger: Arc::clone(&ledger) });
         self.ledgers.push(ledger);
-    }
-}
-
-/// The counts of one exporter's spans, by their results.
-#[derive(Debug, Default)]
-struct Ledger {
-    /// The slots of the queue. A request with its stages takes one, and so does another span.
-    slots: u64,
-    taken: AtomicU64,
-    made: AtomicU64,
-    waiting: AtomicU64,
-    dropped: AtomicU64,
-    flushed: AtomicU64,
-    failed: AtomicU64,
-    /// Spans that failed since the last batch without failures.
-    failing: AtomicU64,
-    reports: BatchReports,
-}
-
-impl Ledger {
-    /// Counts spans, and returns whether there is a slot for them.
-    fn admit(&self, spans: u64) -> bool {
-        self.made.fetch_add(spans, Ordering::SeqCst);
-        let free = |taken| (taken < self.slots).then_some(taken + 1);
-        let admitted = self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, free).is_ok();
-        let counter = if admitted { &self.waiting } else { &self.dropped };
-        counter.fetch_add(spans, Ordering::SeqCst);
-        admitted
-    }
-
-    /// Frees the slots of spans.
-    fn leave(&self, slots: u64, spans: u64) {
-        self.taken.fetch_sub(slots, Ordering::SeqCst);
-        self.waiting.fetch_sub(spans, Ordering::SeqCst);
-    }
-
-    /// Counts a batch by its result. Logs one line when failures begin and one when they end, and none for
-    /// batches between.
-    fn book(&self, spans: u64, result: &OTelSdkResult) {
-        let (refused, why) = self.reports.take_refused();
-        let refused = refused.min(spans);
-        let failed = if result.is_ok() { refused } else { spans };
-        self.flushed.fetch_add(spans - failed, Ordering::SeqCst);
-        self.failed.fetch_add(failed, Ordering::SeqCst);
-        if failed == 0 {
-            let lost = self.failing.swap(0, Ordering::SeqCst);
-            if self.reports.end_failures() {
-                tracing::info!(
-                    target: TARGET,
-                    { { fields::SPANS_LOST } = lost as i64 },
-                    "spans are exported again"
-                );
-            }
-        } else {
-            self.failing.fetch_add(failed, Ordering::SeqCst);
-            self.reports.log_failure(&match result {
-                Ok(()) if why.is_empty() => format!("{refused} of {spans} spans were refused"),
-                Ok(()) => format!("{refused} of {spans} spans were refused: {why}"),
-                Err(OTelSdkError::InternalFailure(why)) => why.clone(),
-                Err(error) => error.to_string(),
-            });
-        }
     }
 }
 
@@ -445,7 +419,11 @@ impl<E: SpanExporter> SpanExporter for Unpacking<E> {
             let batch = std::mem::replace(&mut spans, rest);
             let spans = batch.len() as u64;
             let result = self.inner.export(batch).await;
-            self.ledger.book(spans, &result);
+            let error = result.as_ref().err().map(|error| match error {
+                OTelSdkError::InternalFailure(why) => why.clone(),
+                error => error.to_string(),
+            });
+            self.ledger.book(spans, error.as_deref());
             all = all.and(result);
         }
         all

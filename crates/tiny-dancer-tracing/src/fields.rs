@@ -83,7 +83,10 @@ fields! {
     LOG_KIND: String = "tiny_dancer.log.kind", "the reason or the kind of error of lines that were left out";
     LOG_LEFT_OUT: Int = "tiny_dancer.log.left_out", "how many lines of this kind were left out";
     LOG_MESSAGE: String = "tiny_dancer.log.message", "the message of lines that were left out";
+    LOG_RECORDS_LOST: Int = "tiny_dancer.log_records.lost", "how many log records did not arrive";
     MAX_UNCERTAINTY: Double = "tiny_dancer.max_uncertainty", "the uncertainty that the lightweight model may have at most";
+    METRIC_POINTS_FAILED: Int = "tiny_dancer.metric_points.failed", "how many points of metrics did not arrive; the next push \
+        has their counts again";
     MODEL_PREVIOUS: String = "tiny_dancer.model.previous", "the version of the model that served before";
     MODEL_VERSION: String = "tiny_dancer.model.version", "the version of the model that serves";
     OPERATION: String = "tiny_dancer.operation", "the method of the router that was called";
@@ -258,6 +261,24 @@ pub const LINES: &[Line] = &[
     ),
     line(
         Level::WARN,
+        "log records can't be exported",
+        "The collector is unreachable or refuses log records. Written once, and never exported itself.",
+        &[ERROR_MESSAGE],
+    ),
+    line(
+        Level::WARN,
+        "log records were lost",
+        "Logged when the tracing system is dropped.",
+        &[LOG_RECORDS_LOST],
+    ),
+    line(
+        Level::WARN,
+        "metrics can't be exported",
+        "The collector is unreachable or refuses metrics. Logged once, until it accepts metrics again.",
+        &[ERROR_MESSAGE],
+    ),
+    line(
+        Level::WARN,
         "model reload failed",
         "The previous model continues to serve.",
         &[ERROR_MESSAGE, MODEL_VERSION],
@@ -298,6 +319,18 @@ pub const LINES: &[Line] = &[
         "circuit half-open",
         "A few probes pass.",
         &[CIRCUIT_NAME, CIRCUIT_PREVIOUS, CIRCUIT_CAUSE],
+    ),
+    line(
+        Level::INFO,
+        "log records are exported again",
+        "The collector accepts log records again. Those that were lost in between stay lost.",
+        &[LOG_RECORDS_LOST],
+    ),
+    line(
+        Level::INFO,
+        "metrics are exported again",
+        "The collector accepts metrics again, with the counts of the pushes that failed.",
+        &[METRIC_POINTS_FAILED],
     ),
     line(
         Level::INFO,

@@ -43,7 +43,7 @@
 //!
 //! # What it lacks
 //!
-//! gRPC, which would need an async runtime; log lines over OTLP; records of the `log` crate, unless the program installs
+//! gRPC, which would need an async runtime; delta temporality of metrics; records of the `log` crate, unless the program installs
 //! `tracing_log`'s bridge itself.
 //!
 //! # Features
@@ -60,9 +60,11 @@ pub mod environment;
 mod export;
 pub mod fields;
 mod jaeger;
+mod ledger;
 mod log;
 mod observer;
 mod otlp;
+mod push;
 mod repeats;
 mod reports;
 mod resource;
@@ -77,7 +79,8 @@ mod testing;
 
 pub use config::{EndpointFault, InitError, LogFormat, TracingConfig};
 pub use context::{Guard, TraceContext, TraceContextError, TraceStateError};
-pub use export::{ShutdownReport, SpanCounts};
+pub use export::ShutdownReport;
+pub use ledger::ExportCounts;
 pub use log::TraceIds;
 pub use observer::TracingObserver;
 pub use span::RoutingSpan;

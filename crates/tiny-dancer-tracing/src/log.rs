@@ -2,7 +2,7 @@
 
 use crate::config::LogFormat;
 use opentelemetry::Context;
-use opentelemetry::trace::TraceContextExt;
+use opentelemetry::trace::{SpanId, TraceContextExt, TraceFlags, TraceId};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::fmt::format::{Format, FormatEvent, FormatFields, JsonFields, Writer};
@@ -27,6 +27,16 @@ where
             Some(layer.with_ansi(ansi).event_format(lines).boxed())
         }
     }
+}
+
+/// The ids and the flags of the current span, if there is one. The layer of spans keeps OpenTelemetry's current context in
+/// step with the current `tracing` span, so a user's own lines get the ids as well.
+pub(crate) fn current_span() -> Option<(TraceId, SpanId, TraceFlags)> {
+    Context::map_current(|current| {
+        let span = current.span();
+        let context = span.span_context();
+        context.is_valid().then(|| (context.trace_id(), context.span_id(), context.trace_flags()))
+    })
 }
 
 /// A log format that adds `trace_id` and `span_id` to lines within a trace.
@@ -97,14 +107,7 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> std::fmt::Result {
-        // The layer keeps OpenTelemetry's current context in step with the current `tracing` span, so a
-        // user's own lines get the ids as well.
-        let trace = Context::map_current(|current| {
-            let span = current.span();
-            let context = span.span_context();
-            context.is_valid().then(|| (context.trace_id(), context.span_id()))
-        });
-        let Some((trace_id, span_id)) = trace else {
+        let Some((trace_id, span_id, _)) = current_span() else {
             return self.inner.format_event(context, writer, event);
         };
         let mut line = String::new();

@@ -5,8 +5,9 @@
 //! its context is OpenTelemetry's current one, so that log lines contain its ids. Its [`Stages`] become spans
 //! later.
 
-use crate::export::{Pipeline, SpanCounts};
+use crate::export::Pipeline;
 use crate::fields::{self, TARGET};
+use crate::ledger::ExportCounts;
 use crate::repeats::{Repeated, Repeats};
 use crate::rows;
 use crate::stages::Stages;
@@ -49,8 +50,18 @@ impl TracingObserver {
 
     /// The counts of its system's spans so far, for example for a metric of lost spans; `None` without a
     /// system.
-    pub fn counts(&self) -> Option<SpanCounts> {
+    pub fn counts(&self) -> Option<ExportCounts> {
         self.system().map(Pipeline::counts)
+    }
+
+    /// The counts of its system's log records so far; `None` without an export of log records.
+    pub fn log_record_counts(&self) -> Option<ExportCounts> {
+        self.system().and_then(Pipeline::log_record_counts)
+    }
+
+    /// The counts of its system's points of metrics so far; `None` without an export of metrics.
+    pub fn metric_point_counts(&self) -> Option<ExportCounts> {
+        self.system().and_then(Pipeline::metric_point_counts)
     }
 
     fn system(&self) -> Option<&Pipeline> {

@@ -1,12 +1,12 @@
-//! The OTLP exporter: posts spans to a collector as protobuf over HTTP/1.1, and retries temporary failures.
+//! OTLP: posts spans, metrics and log records to a collector as protobuf over HTTP/1.1, and retries temporary failures.
 //!
 //! | answer | result |
 //! | --- | --- |
-//! | 2xx | the spans arrived, except the number that the body reports as refused |
+//! | 2xx | they arrived, except the number that the body reports as refused |
 //! | 429, 502, 503, 504 | another attempt, after `Retry-After` where the answer has it |
 //! | no connection, or one that ends without an answer | another attempt |
-//! | a redirect | the spans failed: a redirect would turn the POST into a GET, or carry the headers to another host |
-//! | any other answer, or none in time | the spans failed |
+//! | a redirect | they failed: a redirect would turn the POST into a GET, or carry the headers to another host |
+//! | any other answer, or none in time | they failed |
 //!
 //! Attempts back off: each delay doubles up to a limit, less a random share of at most half. Delays keep
 //! growing from batch to batch until one arrives. Attempts end after [`Backoff::total`], or when the next one
@@ -80,14 +80,13 @@ impl Backoff {
     }
 }
 
-/// Sends spans to a collector.
+/// Posts messages to a collector.
 #[derive(Debug)]
-pub(crate) struct Exporter {
+pub(crate) struct Poster {
     client: Client,
     url: Url,
     headers: HeaderMap,
     gzip: bool,
-    resource: ResourceAttributesWithSchema,
     reports: BatchReports,
     deadline: Deadline,
     clock: Clock,
@@ -96,33 +95,39 @@ pub(crate) struct Exporter {
     failures: AtomicU32,
 }
 
-/// Where an exporter sends spans, and how.
-#[derive(Debug)]
-pub(crate) struct Target<'a> {
+/// Where messages are posted, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Target {
     pub(crate) url: Url,
-    pub(crate) headers: &'a BTreeMap<String, String>,
+    pub(crate) http: Http,
+}
+
+/// How messages are posted.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Http {
+    pub(crate) headers: BTreeMap<String, String>,
     pub(crate) gzip: bool,
     /// How long one attempt may take.
     pub(crate) timeout: Duration,
 }
 
-impl Exporter {
+impl Poster {
     pub(crate) fn new(
-        target: Target<'_>,
+        target: &Target,
         reports: BatchReports,
         deadline: Deadline,
         backoff: Backoff,
     ) -> Result<Self, Box<dyn Error + Send + Sync>> {
-        let Target { url, headers: named, gzip, timeout } = target;
+        let Target { url, http: Http { headers: named, gzip, timeout } } = target.clone();
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
         if gzip {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         for (name, value) in named {
-            let mut value = HeaderValue::from_str(value)?;
+            let mut value = HeaderValue::from_str(&value)?;
             value.set_sensitive(true); // not shown by `Debug`
-            headers.insert(HeaderName::from_str(name)?, value);
+            headers.insert(HeaderName::from_str(&name)?, value);
         }
         let mut client = Client::builder()
             .user_agent(concat!("tiny-dancer-tracing/", env!("CARGO_PKG_VERSION")))
@@ -136,24 +141,41 @@ impl Exporter {
         // The blocking client can't be created on a tokio worker, so a thread of its own creates it.
         let thread = std::thread::Builder::new().spawn(move || client.build())?;
         let client = thread.join().map_err(|_| "the thread that makes the HTTP client panicked")??;
-        Ok(Self {
-            client,
-            url,
-            headers,
-            gzip,
-            resource: ResourceAttributesWithSchema::default(),
-            reports,
-            deadline,
-            clock: Clock::system(),
-            backoff,
-            failures: AtomicU32::new(0),
-        })
+        let (clock, failures) = (Clock::system(), AtomicU32::new(0));
+        Ok(Self { client, url, headers, gzip, reports, deadline, clock, backoff, failures })
     }
 
-    fn body(&self, batch: Vec<SpanData>) -> Vec<u8> {
-        let resource_spans = group_spans_by_resource_and_scope(batch, &self.resource);
-        let body = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
-        if self.gzip { compressed(&body) } else { body }
+    pub(crate) fn reports(&self) -> &BatchReports {
+        &self.reports
+    }
+
+    /// Attempts the export of a message until it arrives, fails permanently or runs out of time. Blocks.
+    pub(crate) fn send(&self, message: &impl Message) -> Result<(), String> {
+        let failed = |why: &dyn std::fmt::Display| format!("{}: {why}", self.url);
+        if self.deadline.has_passed() {
+            return Err(failed(&"the deadline of the shutdown has passed"));
+        }
+        let (body, start) = (message.encode_to_vec(), self.clock.tick());
+        let body = if self.gzip { compressed(&body) } else { body };
+        loop {
+            let Err(Failure { cause, again }) = self.post(&body) else {
+                self.failures.store(0, Ordering::Relaxed);
+                return Ok(());
+            };
+            let failures = self.failures.load(Ordering::Relaxed).saturating_add(1);
+            self.failures.store(failures, Ordering::Relaxed);
+            let (delay, is_retry_after) = match again {
+                Again::Never => return Err(failed(&cause)),
+                Again::After(delay) => (delay, true),
+                Again::Soon => (self.backoff.delay(failures, random()), false),
+            };
+            self.reports.log_failure(&failed(&cause));
+            if self.clock.since(start).saturating_add(delay) > self.backoff.total
+                || !self.deadline.wait(delay, is_retry_after)
+            {
+                return Err(failed(&cause));
+            }
+        }
     }
 
     /// Makes one attempt.
@@ -167,7 +189,7 @@ impl Exporter {
             return Err(Cause::Grpc.into());
         }
         let mut answer = Vec::new();
-        // An answer that can't be read is ignored.
+        // An answer that can't be read is ignored. The answers for metrics and logs have the same fields as that for spans.
         if response.take(LONGEST_ANSWER).read_to_end(&mut answer).is_ok()
             && let Ok(answer) = ExportTraceServiceResponse::decode(&*answer)
             && let Some(partial) = answer.partial_success
@@ -179,34 +201,24 @@ impl Exporter {
     }
 }
 
+/// Sends spans to a collector.
+#[derive(Debug)]
+pub(crate) struct Exporter {
+    poster: Poster,
+    resource: ResourceAttributesWithSchema,
+}
+
+impl Exporter {
+    pub(crate) fn new(poster: Poster) -> Self {
+        Self { poster, resource: ResourceAttributesWithSchema::default() }
+    }
+}
+
 impl SpanExporter for Exporter {
-    /// Attempts the export until it arrives, fails permanently or runs out of time.
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        let failed =
-            |why: &dyn std::fmt::Display| OTelSdkError::InternalFailure(format!("{}: {why}", self.url));
-        if self.deadline.has_passed() {
-            return Err(failed(&"the deadline of the shutdown has passed"));
-        }
-        let (body, start) = (self.body(batch), self.clock.tick());
-        loop {
-            let Err(Failure { cause, again }) = self.post(&body) else {
-                self.failures.store(0, Ordering::Relaxed);
-                return Ok(());
-            };
-            let failures = self.failures.load(Ordering::Relaxed).saturating_add(1);
-            self.failures.store(failures, Ordering::Relaxed);
-            let (delay, is_retry_after) = match again {
-                Again::Never => return Err(failed(&cause)),
-                Again::After(delay) => (delay, true),
-                Again::Soon => (self.backoff.delay(failures, random()), false),
-            };
-            self.reports.log_failure(&format!("{}: {cause}", self.url));
-            if self.clock.since(start).saturating_add(delay) > self.backoff.total
-                || !self.deadline.wait(delay, is_retry_after)
-            {
-                return Err(failed(&cause));
-            }
-        }
+        let resource_spans = group_spans_by_resource_and_scope(batch, &self.resource);
+        let sent = self.poster.send(&ExportTraceServiceRequest { resource_spans });
+        sent.map_err(OTelSdkError::InternalFailure)
     }
 
     fn set_resource(&mut self, resource: &Resource) {

@@ -284,7 +284,7 @@ fn id(request: SpanId, position: u64) -> SpanId {
 
 /// Nanoseconds since 1970.
 #[expect(clippy::disallowed_methods, reason = "spans of other services have the system's time, too")]
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since_1970.as_nanos()).unwrap_or(i64::MAX)
 }

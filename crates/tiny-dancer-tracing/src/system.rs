@@ -2,10 +2,14 @@
 
 use crate::config::{InitError, TracingConfig};
 use crate::context::Propagator;
-use crate::export::{Pipeline, ShutdownReport, SpanCounts};
+use crate::export::{Pipeline, ShutdownReport};
 use crate::fields::{self, TARGET};
+use crate::ledger::ExportCounts;
 use crate::log;
 use crate::observer::TracingObserver;
+use crate::push::{self, Sources};
+use opentelemetry_proto::tonic::metrics::v1::Metric;
+use std::error::Error;
 use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing::{Level, Metadata, Subscriber};
@@ -40,6 +44,8 @@ use tracing_subscriber::registry::{LookupSpan, Registry};
 #[must_use = "spans are exported as long as the system lives"]
 pub struct TracingSystem {
     config: TracingConfig,
+    /// The functions that return metrics to push.
+    sources: Sources,
     state: Mutex<State>,
 }
 
@@ -53,7 +59,7 @@ enum State {
 impl TracingSystem {
     /// A system that is not started yet.
     pub fn new(config: TracingConfig) -> Self {
-        Self { config, state: Mutex::new(State::New) }
+        Self { config, sources: Sources::default(), state: Mutex::new(State::New) }
     }
 
     /// Checks the configuration, starts the exporters, and installs the global subscriber, tracer provider
@@ -78,8 +84,11 @@ impl TracingSystem {
         let ansi = std::io::stderr().is_terminal();
         let lines = log::layer(self.config.log_format, ansi, std::io::stderr);
         let lines = lines.map(|lines| lines.with_filter(filter).boxed());
+        let records = pipeline.log_records().map(|records| push::layer(records.clone()));
+        let records = records.map(|records| Ok(records.with_filter(self.config.log_filter()?).boxed()));
+        let records = records.transpose()?;
         let layers: Vec<Box<dyn Layer<Registry> + Send + Sync>> =
-            lines.into_iter().chain([span_layer(&pipeline).boxed()]).collect();
+            lines.into_iter().chain(records).chain([span_layer(&pipeline).boxed()]).collect();
         if tracing::subscriber::set_global_default(Registry::default().with(layers)).is_err() {
             if was_new {
                 pipeline.shutdown();
@@ -110,6 +119,51 @@ impl TracingSystem {
         Ok(span_layer(&*self.running(&mut self.state())?))
     }
 
+    /// The layer that exports log lines as log records with [`otlp_logs`](TracingConfig::otlp_logs), for a program's own
+    /// subscriber; `None` without. It contains its own filter, `log_filter` or `RUST_LOG`. It takes the ids of the current
+    /// span, so the subscriber needs [`layer`](Self::layer), too.
+    ///
+    /// ```
+    /// use tiny_dancer_tracing::{TracingConfig, TracingSystem};
+    /// use tracing_subscriber::layer::SubscriberExt;
+    ///
+    /// let system = TracingSystem::new(TracingConfig { otlp_logs: true, ..Default::default() });
+    /// let subscriber = tracing_subscriber::registry().with(system.layer()?).with(system.log_layer()?);
+    /// # drop(subscriber);
+    /// # Ok::<(), tiny_dancer_tracing::InitError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`layer`](Self::layer).
+    pub fn log_layer<S>(&self) -> Result<Option<impl Layer<S> + use<S>>, InitError>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let pipeline = self.running(&mut self.state())?;
+        let layer = pipeline.log_records().map(|records| push::layer(records.clone()));
+        layer.map(|layer| Ok(layer.with_filter(self.config.log_filter()?))).transpose()
+    }
+
+    /// Adds a function that returns metrics, which each push of [`otlp_metrics`](TracingConfig::otlp_metrics) calls. Without
+    /// a push it is never called. It may be added before or after the start.
+    ///
+    /// The crate `tiny-dancer-metrics` has such a function for a registry, `otlp::source`, with its feature `otlp`.
+    ///
+    /// ```
+    /// use opentelemetry_proto::tonic::metrics::v1::Metric;
+    /// use tiny_dancer_tracing::{TracingConfig, TracingSystem};
+    ///
+    /// let system = TracingSystem::new(TracingConfig { otlp_metrics: true, ..Default::default() });
+    /// system.push_metrics(|| Ok::<_, std::io::Error>(vec![Metric::default()]));
+    /// ```
+    pub fn push_metrics<E>(&self, source: impl Fn() -> Result<Vec<Metric>, E> + Send + Sync + 'static)
+    where
+        E: Error + Send + Sync + 'static,
+    {
+        self.sources.add(move || source().map_err(Into::into));
+    }
+
     /// An observer that records through this system, independently of the installed one.
     ///
     /// # Errors
@@ -120,11 +174,11 @@ impl TracingSystem {
     }
 
     /// The counts of all spans so far. `None` before the system is started.
-    pub fn counts(&self) -> Option<SpanCounts> {
+    pub fn counts(&self) -> Option<ExportCounts> {
         match &*self.state() {
             State::New => None,
             State::Running(pipeline) => Some(pipeline.counts()),
-            State::Down(ShutdownReport { flushed, dropped, failed, .. }) => Some(SpanCounts {
+            State::Down(ShutdownReport { flushed, dropped, failed, .. }) => Some(ExportCounts {
                 made: flushed + dropped + failed,
                 waiting: 0,
                 flushed: *flushed,
@@ -134,8 +188,8 @@ impl TracingSystem {
         }
     }
 
-    /// Exports the remaining spans, waits for at most `shutdown_timeout`, and returns the counts of all
-    /// spans.
+    /// Exports the remaining spans and log records and the last metrics, waits for at most `shutdown_timeout`, and returns
+    /// all counts.
     ///
     /// It blocks the calling thread, which is acceptable at the end of an async `main`. A second call returns
     /// the same report.
@@ -163,7 +217,7 @@ impl TracingSystem {
     fn running(&self, state: &mut State) -> Result<Arc<Pipeline>, InitError> {
         match state {
             State::New => {
-                let pipeline = Arc::new(Pipeline::start(&self.config.clone().check()?)?);
+                let pipeline = Arc::new(Pipeline::start(&self.config.clone().check()?, &self.sources)?);
                 *state = State::Running(Arc::clone(&pipeline));
                 Ok(pipeline)
             }
@@ -177,8 +231,17 @@ impl Drop for TracingSystem {
     fn drop(&mut self) {
         let is_running = matches!(*self.state(), State::Running(_));
         let report = self.shutdown();
-        if is_running && report.lost() > 0 {
-            tracing::warn!(target: TARGET, { { fields::SPANS_LOST } = report.lost() as i64 }, "spans were lost");
+        let spans = report.dropped + report.failed;
+        if is_running && spans > 0 {
+            tracing::warn!(target: TARGET, { { fields::SPANS_LOST } = spans as i64 }, "spans were lost");
+        }
+        let records = report.lost() - spans;
+        if is_running && records > 0 {
+            tracing::warn!(
+                target: TARGET,
+                { { fields::LOG_RECORDS_LOST } = records as i64 },
+                "log records were lost"
+            );
         }
     }
 }

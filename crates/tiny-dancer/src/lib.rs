@@ -80,6 +80,32 @@
 //! # fn main() {}
 //! ```
 //!
+//! # Metrics and logs without a scrape
+//!
+//! The same system exports metrics and log records over OTLP, if the configuration or the environment says so:
+//!
+//! ```standalone_crate
+//! # #[cfg(feature = "otlp")]
+//! use tiny_dancer::{Router, RouterConfig, TracingConfig, TracingSystem, otlp};
+//!
+//! # #[cfg(feature = "otlp")]
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     // Or OTEL_METRICS_EXPORTER=otlp and OTEL_LOGS_EXPORTER=otlp.
+//!     let config = TracingConfig { otlp_metrics: true, otlp_logs: true, ..Default::default() };
+//! #   let config = TracingConfig { otlp_metrics: false, otlp_logs: false, ..config };
+//!     let tracing_system = TracingSystem::new(config);
+//!     tracing_system.init()?;
+//!
+//!     let router = Router::new(RouterConfig::default())?;
+//!     tracing_system.push_metrics(otlp::source(router.registry())); // each minute, and at the shutdown
+//!
+//!     println!("{}", tracing_system.shutdown());
+//!     Ok(())
+//! }
+//! # #[cfg(not(feature = "otlp"))]
+//! # fn main() {}
+//! ```
+//!
 //! # Features
 //!
 //! No feature changes a decision.
@@ -90,8 +116,9 @@
 //! | `tracing` | traces and logs, once `TracingSystem::init` is called | yes |
 //! | `axum` | the handlers of `/metrics` and `/readyz` for programs that use `axum`; and `metrics` | no |
 //! | `http` | a small server of `/metrics`, `/healthz` and `/readyz` for programs without a web framework; and `axum` | no |
-//! | `gzip` | compressed exports of traces, `TracingConfig::otlp_gzip`; and `tracing` | no |
-//! | `tls` | collectors of traces at `https://` addresses, through rustls; and `tracing` | no |
+//! | `otlp` | the export of metrics over OTLP, `otlp::source`; and `metrics` and `tracing` | no |
+//! | `gzip` | compressed exports, `TracingConfig::otlp_gzip`; and `tracing` | no |
+//! | `tls` | collectors at `https://` addresses, through rustls; and `tracing` | no |
 //! | `parallel` | requests of very many candidates are prepared in the current rayon pool | no |
 //! | `serde` | `Serialize` and `Deserialize` for the data types, and for every configuration | no |
 //!
@@ -115,6 +142,8 @@ pub use tiny_dancer_core::{
     Query, Reason, RiskBudget, RouteError, RouterConfig, RoutingDecision, RoutingRequest, RoutingResponse,
     Thresholds, UnknownName, observer,
 };
+#[cfg(feature = "otlp")]
+pub use tiny_dancer_metrics::otlp;
 #[cfg(feature = "metrics")]
 pub use tiny_dancer_metrics::{
     ExportError, MetricsCollector, MetricsConfig, Prices, ProcessCollector, RegisterError,
@@ -151,6 +180,6 @@ pub mod parts {
 struct Readme;
 
 /// Runs the code of the operator's guide.
-#[cfg(all(doctest, feature = "http", feature = "serde", feature = "tracing"))]
+#[cfg(all(doctest, feature = "http", feature = "otlp", feature = "serde"))]
 #[doc = include_str!("../../../docs/OBSERVABILITY.md")]
 struct Observability;

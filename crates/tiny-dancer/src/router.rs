@@ -58,7 +58,7 @@ impl Router {
     ///
     /// With `metrics`, the first router registers the metric families in prometheus' default registry; later ones share
     /// them and add up. With `tracing`, the router uses the system that `TracingSystem::init` installs, before or after.
-    /// With both, `tiny_dancer_spans_total` counts the spans by result.
+    /// With both, `tiny_dancer_spans_total` counts the spans by result, and likewise log records and pushed metrics.
     ///
     /// ```
     /// use tiny_dancer::{Reason, Router, RouterConfig, RoutingRequest};
@@ -210,7 +210,7 @@ impl<O: Observer> RouterBuilder<O> {
         #[cfg(not(feature = "metrics"))]
         let metrics = ();
         #[cfg(all(feature = "metrics", feature = "tracing"))]
-        watch_spans(&metrics, tracing.clone());
+        watch_exports(&metrics, &tracing);
         Ok(Router(router.observed_by((tracing, metrics, self.observer))))
     }
 }
@@ -341,7 +341,7 @@ impl<O: Observer> Router<O> {
     }
 
     /// Loads the configured model again, while requests continue. If the file is bad, or if the model cannot promise the
-    /// configured risk, the old model continues to serve.
+    /// configured risk, the old model continues to serve. A model of another version closes the `inference` circuit.
     ///
     /// # Errors
     /// If the model cannot be loaded, or cannot promise the configured risk.
@@ -400,18 +400,21 @@ impl<O: Observer> Router<O> {
     }
 }
 
-/// Lets each scrape read the counts of spans. The crates of metrics and tracing are independent of each other, so the
+/// Lets each scrape read the counts of what is exported. The crates of metrics and tracing are independent of each other, so the
 /// facade connects them.
 #[cfg(all(feature = "metrics", feature = "tracing"))]
-fn watch_spans(metrics: &Metrics, tracing: Tracing) {
-    metrics.watch_spans(move || {
-        let counts = tracing.counts()?;
-        Some(tiny_dancer_metrics::Spans {
-            dropped: counts.dropped,
-            failed: counts.failed,
-            flushed: counts.flushed,
-        })
-    });
+fn watch_exports(metrics: &Metrics, tracing: &Tracing) {
+    type Counts = Option<tiny_dancer_tracing::ExportCounts>;
+    let read = |counts: fn(&Tracing) -> Counts| {
+        let tracing = tracing.clone();
+        move || {
+            let tiny_dancer_tracing::ExportCounts { dropped, failed, flushed, .. } = counts(&tracing)?;
+            Some(tiny_dancer_metrics::Exports { dropped, failed, flushed })
+        }
+    };
+    metrics.watch_spans(read(Tracing::counts));
+    metrics.watch_log_records(read(Tracing::log_record_counts));
+    metrics.watch_metric_points(read(Tracing::metric_point_counts));
 }
 
 impl<O: Observer> std::fmt::Debug for Router<O> {

@@ -67,6 +67,11 @@ const fn differing(what: &'static str, id: &'static str, goal: Goal, avx512: f64
     Row { what, proof: Proof::Measured { id, goal, avx512: Some(avx512), unit: "x" } }
 }
 
+/// A row with a time instead of a ratio.
+const fn time(what: &'static str, id: &'static str, most: f64, unit: &'static str) -> Row {
+    Row { what, proof: Proof::Measured { id, goal: Goal::AtMost(most), avx512: None, unit } }
+}
+
 const fn proved(what: &'static str, goal: &'static str, by: &'static str) -> Row {
     Row { what, proof: Proof::Proved { goal, by } }
 }
@@ -88,10 +93,7 @@ const ROWS: &[Row] = &[
     proved("the same in instructions, 1 / 10 / 100 candidates", ">= 6 / 18 / 20", "cargo xtask bench --ir"),
     measured("a candidate of 1000 / one of 10, 128 dims", "per-candidate/128", Goal::AtMost(1.2)),
     measured("a candidate of 1000 / one of 10, 384 dims", "per-candidate/384", Goal::AtMost(1.2)),
-    Row {
-        what: "a joint step of hidden 16",
-        proof: Proof::Measured { id: "joint-step", goal: Goal::AtMost(32.0), avx512: None, unit: "ns" },
-    },
+    time("a joint step of hidden 16", "joint-step", 32.0, "ns"),
     differing("a step with scalar libm / a joint step", "joint-step/libm", Goal::AtLeast(25.0), 23.0),
     differing("simsimd / router, 100 x 384 cosines with norms", "cosine/100x384", Goal::AtLeast(2.5), 1.7),
     differing("search of 100,000 x 384 / one read of the bytes", "search/100000x384", Goal::AtMost(1.1), 1.2),
@@ -124,6 +126,8 @@ const ROWS: &[Row] = &[
     ),
     measured("facade: both on / off, 10 candidates, 384 dims", "facade both/10x384", Goal::AtMost(1.38)),
     measured("facade: both on / off, 100 candidates, 384 dims", "facade both/100x384", Goal::AtMost(1.09)),
+    time("a scrape of 8 routers, text 0.0.4", "scrape/text", 5.0, "ms"),
+    time("a scrape of 8 routers, OpenMetrics", "scrape/openmetrics", 5.0, "ms"),
     measured("metrics by two threads / by one", "threads/metrics", Goal::AtMost(1.3)),
     measured("breaker by two threads / by one", "threads/breaker", Goal::AtMost(1.3)),
     measured("model handle by two threads / by one", "threads/handle", Goal::AtMost(1.3)),

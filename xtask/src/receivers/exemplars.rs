@@ -30,7 +30,7 @@ pub(super) fn check(workspace: &Workspace, services: &Path) -> Result<()> {
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder)?;
 
-    let mut rotel = Rotel::start(&library.join("rotel/rotel-agent"), &folder.join("rotel.log"))?;
+    let mut rotel = Rotel::start(&library.join("rotel/rotel-agent"), &["traces"], &folder.join("rotel.log"))?;
     let endpoint = [("OTEL_EXPORTER_OTLP_ENDPOINT", &*rotel.endpoint())];
     let served = Served::with_environment(&program, &[], &endpoint, &workspace.root, &folder)?;
     let address = free_address()?;

@@ -8,6 +8,7 @@
 mod kernels;
 mod naive;
 mod observers;
+mod scrape;
 mod search;
 mod stages;
 mod threads;
@@ -33,6 +34,7 @@ fn main() -> Result<()> {
     kernels::measure(&run)?;
     search::measure(&run)?;
     threads::measure(&run)?;
+    scrape::measure(&run)?;
     observers::measure(&run)
 }
 

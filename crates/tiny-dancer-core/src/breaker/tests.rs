@@ -57,6 +57,20 @@ fn failures_further_apart_than_the_window_do_not_open_it() {
 }
 
 #[test]
+fn a_reset_of_what_is_not_forced_closes_an_open_and_a_half_open_circuit() {
+    for (breaker, from) in [(opened().0, Open), (probing().0, HalfOpen)] {
+        assert_eq!(breaker.reset_unless_forced(), Some(transition(from, Closed, Cause::Reset)));
+        assert_eq!(breaker.reset_unless_forced(), None, "it is closed");
+    }
+    let (breaker, _) = on_failures(2);
+    breaker.failed();
+    assert_eq!(breaker.reset_unless_forced(), None);
+    assert_eq!(breaker.failed(), None, "the failure before was cleared");
+    breaker.force_open(Cause::Forced);
+    assert_eq!((breaker.reset_unless_forced(), breaker.state()), (None, Open));
+}
+
+#[test]
 fn a_failure_ratio_opens_it_once_there_were_enough_calls() {
     let (breaker, _) = on_ratio();
     assert_eq!(breaker.failed(), None);

@@ -522,6 +522,34 @@ fn an_embedder_without_a_model_in_the_package_is_refused() {
 }
 
 #[test]
+fn a_model_of_another_version_closes_the_circuit_that_the_previous_one_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("model.safetensors");
+    std::fs::write(&path, broken_model().to_bytes()).unwrap();
+    let router = Router::new(RouterConfig { model_path: Some(path.clone()), ..Default::default() }).unwrap();
+    let fail = || {
+        for _ in 0..5 {
+            router.route(RoutingRequest::new(&QUERY, &[candidate("a", 0.9, 1.0)])).unwrap_err();
+        }
+    };
+    let state = || router.circuit_state(Circuit::Inference);
+    fail();
+    assert_eq!(state(), CircuitState::Open);
+    router.reload_model().unwrap();
+    assert_eq!(state(), CircuitState::Open, "the same model");
+    std::fs::write(&path, "not a model").unwrap();
+    router.reload_model().unwrap_err();
+    assert_eq!(state(), CircuitState::Open, "no model");
+    std::fs::write(&path, toy_model().to_bytes()).unwrap();
+    router.reload_model().unwrap();
+    assert_eq!(state(), CircuitState::Closed);
+    router.force_open(Circuit::Inference);
+    std::fs::write(&path, broken_model().to_bytes()).unwrap();
+    router.reload_model().unwrap();
+    assert_eq!(state(), CircuitState::Open, "it was forced");
+}
+
+#[test]
 fn requests_continue_while_the_model_is_reloaded() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("model.safetensors");

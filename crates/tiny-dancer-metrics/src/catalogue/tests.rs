@@ -22,7 +22,7 @@ fn every_closed_enum_lists_its_values_in_their_own_order() {
         OutcomeResult,
         Reason,
         ReloadResult,
-        SpanResult,
+        ExportResult,
         Stage,
         Status
     );

@@ -133,6 +133,13 @@ fn two_sets_of_shards_are_independent() {
     assert_eq!((one.count(COUNTERS, 0), other.count(COUNTERS, 0)), (3, 0));
 }
 
+/// Text formats show the sign of zero.
+#[test]
+fn the_sum_of_no_observation_has_no_sign() {
+    let sum = Shards::default().float_sum(Histograms::of(&CONFIDENCE_SCORES), 0);
+    assert!(sum.is_sign_positive(), "{sum:?}");
+}
+
 /// A thread finds its writers by the number of the shards, which later shards have again.
 #[test]
 fn shards_with_the_number_of_dropped_ones_begin_at_zero() {

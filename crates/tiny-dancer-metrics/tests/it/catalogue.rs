@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tiny_dancer_core::{Candidate, OutcomeResult};
 use tiny_dancer_metrics::catalogue::{CATALOGUE, Family, Kind, Presence};
 use tiny_dancer_metrics::prometheus::Registry;
-use tiny_dancer_metrics::{MetricsCollector, MetricsConfig, Prices, Spans};
+use tiny_dancer_metrics::{Exports, MetricsCollector, MetricsConfig, Prices};
 
 const BATCH_SIZES: &[&str] = &["0", "1-10", "11-50", "51-100", "101+"];
 const CIRCUITS: &[&str] = &["inference", "lightweight"];
@@ -94,6 +94,8 @@ const DESIGN: &[Designed] = &[
     ("cost_total", "counter", &[("model_type", MODELS)]),
     ("baseline_cost_total", "counter", &[]),
     ("spans_total", "counter", &[("result", &["dropped", "failed", "flushed"])]),
+    ("log_records_total", "counter", &[("result", &["dropped", "failed", "flushed"])]),
+    ("metric_points_total", "counter", &[("result", &["dropped", "failed", "flushed"])]),
 ];
 
 #[test]
@@ -179,19 +181,21 @@ fn every_closed_series_is_shown_from_the_start_at_zero() {
     }
 }
 
-/// A collector with prices and counts of spans.
-fn with_prices_and_spans() -> (MetricsCollector, Registry) {
+/// A collector with prices and counts of exports.
+fn with_prices_and_exports() -> (MetricsCollector, Registry) {
     let registry = Registry::new();
     let prices = Some(Prices { lightweight: 0.1, powerful: 1.0, repeated: true });
     let config = MetricsConfig { prices, ..Default::default() };
     let collector = MetricsCollector::with_config(&registry, &config).unwrap();
-    collector.watch_spans(|| Some(Spans::default()));
+    collector.watch_spans(|| Some(Exports::default()));
+    collector.watch_log_records(|| Some(Exports::default()));
+    collector.watch_metric_points(|| Some(Exports::default()));
     (collector, registry)
 }
 
 #[test]
 fn every_family_is_shown_once_its_condition_is_met() {
-    let (collector, _) = with_prices_and_spans();
+    let (collector, _) = with_prices_and_exports();
     let shown = |presence| {
         let scrape = scrape(&collector);
         let families: Vec<_> = CATALOGUE.iter().filter(|family| family.presence == presence).collect();
@@ -201,7 +205,7 @@ fn every_family_is_shown_once_its_condition_is_met() {
     };
     let all =
         || [Presence::Always, Presence::WithPrices, Presence::WithModel, Presence::WithPromise].map(shown);
-    assert!(shown(Presence::WithTraces));
+    assert!([Presence::WithLogs, Presence::WithPush, Presence::WithTraces].into_iter().all(shown));
     assert_eq!(all(), [true, true, false, false]);
     let _watched = router(collector.clone());
     assert_eq!(all(), [true, true, true, false]);
@@ -213,7 +217,7 @@ fn every_family_is_shown_once_its_condition_is_met() {
 /// Ten thousand requests of several sizes, with different candidates.
 #[test]
 fn the_number_of_series_is_what_the_catalogue_predicts() {
-    let (collector, _) = with_prices_and_spans();
+    let (collector, _) = with_prices_and_exports();
     let router = promising(collector.clone());
     for request in 0..10_000_u32 {
         let count =

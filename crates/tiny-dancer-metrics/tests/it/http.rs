@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 use tiny_dancer_core::breaker::CircuitBreakerConfig;
-use tiny_dancer_core::{Circuit, CircuitState, RoutingRequest, testing};
+use tiny_dancer_core::{Circuit, CircuitState, Router, RouterConfig, RoutingRequest, testing};
 use tiny_dancer_metrics::prometheus::core::{Collector, Desc};
 use tiny_dancer_metrics::prometheus::proto::{Metric, MetricFamily};
 use tiny_dancer_metrics::prometheus::{IntGauge, Registry};
@@ -182,6 +182,25 @@ fn a_program_is_ready_while_it_has_a_model_and_its_inference_circuit_is_not_open
     assert_eq!(readiness(&server), answered("200", true, "half_open"), "it probes");
     drop(router);
     assert_eq!(readiness(&server), answered("503", false, "closed"), "the router is dropped");
+}
+
+/// A load balancer sends no requests to an instance that is not ready, so no probe closes the circuit.
+#[test]
+fn another_model_makes_a_program_ready_without_a_request() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("model.safetensors");
+    std::fs::write(&path, testing::broken_model().to_bytes()).unwrap();
+    let registry = Registry::new();
+    let metrics = MetricsCollector::with_registry(&registry).unwrap();
+    let config = RouterConfig { model_path: Some(path.clone()), ..Default::default() };
+    let router = Router::with_observer(config, metrics).unwrap();
+    for _ in 0..5 {
+        router.route(RoutingRequest::new(&[1.0, 0.0], &[near()])).unwrap_err();
+    }
+    assert!(!http::Readiness::of(&registry).is_ready());
+    std::fs::write(&path, testing::toy_model().to_bytes()).unwrap();
+    router.reload_model().unwrap();
+    assert!(http::Readiness::of(&registry).is_ready());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::{collector, near, route, router, scrape};
 use std::sync::{Arc, Mutex};
 use tiny_dancer_core::{Circuit, Observer, Router};
 use tiny_dancer_metrics::prometheus::Registry;
-use tiny_dancer_metrics::{MetricsCollector, Spans};
+use tiny_dancer_metrics::{Exports, MetricsCollector};
 
 fn state(metrics: &MetricsCollector) -> f64 {
     scrape(metrics).value(r#"tiny_dancer_circuit_breaker_state{circuit="inference"}"#)
@@ -37,7 +37,7 @@ fn spans_are_shown_as_the_tracing_system_counts_them() {
     let name = "tiny_dancer_spans_total";
     assert!(!scrape(&metrics).families.contains_key(name));
     for flushed in [3, 5] {
-        *counts.lock().unwrap() = Some(Spans { dropped: 1, failed: 2, flushed });
+        *counts.lock().unwrap() = Some(Exports { dropped: 1, failed: 2, flushed });
         let shown = scrape(&metrics);
         let value = |result| shown.value(&format!("{name}{{result=\"{result}\"}}"));
         assert_eq!(["dropped", "failed", "flushed"].map(value), [1.0, 2.0, flushed as f64]);

@@ -5,6 +5,7 @@ use opentelemetry_sdk::error::OTelSdkError;
 use std::sync::Mutex;
 use tiny_dancer_core::testing::{candidate, router, toy_model};
 use tiny_dancer_core::{CircuitBreakerConfig, RoutingRequest};
+use tracing_subscriber::layer::SubscriberExt;
 
 fn checked(shutdown_timeout: Duration) -> Checked {
     TracingConfig { shutdown_timeout, ..Default::default() }.check().unwrap()
@@ -41,20 +42,28 @@ impl SpanExporter for Hangs {
 pub(crate) fn lines_about_exporting() -> Vec<Line> {
     lines(|| {
         let ledger = Ledger::default();
-        let refused = Err(OTelSdkError::InternalFailure("refused".into()));
-        ledger.book(2, &refused);
-        ledger.book(3, &refused);
-        ledger.book(5, &Ok(()));
-        ledger.book(7, &Ok(()));
+        ledger.book(2, Some("refused"));
+        ledger.book(3, Some("refused"));
+        ledger.book(5, None);
+        ledger.book(7, None);
+
+        for signal in [Signal::LogRecords, Signal::MetricPoints] {
+            let ledger = Ledger::new(0, BatchReports::of(signal));
+            ledger.book(2, Some("refused"));
+            ledger.book(5, None);
+        }
 
         let system = TracingSystem::new(TracingConfig {
             // A port on which no program listens.
             otlp_endpoint: Some("http://127.0.0.1:1".to_owned()),
+            otlp_logs: true,
             shutdown_timeout: Duration::from_millis(50),
             ..Default::default()
         });
         system.pipeline().log_start();
         open_spans(&system.pipeline(), 1);
+        let records = tracing_subscriber::registry().with(system.log_layer().unwrap());
+        tracing::subscriber::with_default(records, || tracing::error!("a line"));
     })
     .1
 }
@@ -62,16 +71,23 @@ pub(crate) fn lines_about_exporting() -> Vec<Line> {
 #[test]
 fn a_failing_collector_is_logged_once_and_so_is_its_recovery() {
     let lines = lines_about_exporting();
-    let logged: Vec<_> =
-        lines.iter().map(|line| (&*line.message, line.fields.get(fields::SPANS_LOST))).collect();
-    let (five, one) = ("5".to_owned(), "1".to_owned());
+    let number = |line: &Line| {
+        let keys = [fields::SPANS_LOST, fields::LOG_RECORDS_LOST, fields::METRIC_POINTS_FAILED];
+        keys.into_iter().find_map(|key| line.fields.get(key)?.parse::<u64>().ok())
+    };
+    let logged: Vec<_> = lines.iter().map(|line| (&*line.message, number(line))).collect();
     assert_eq!(
         logged,
         [
             ("spans can't be exported", None),
-            ("spans are exported again", Some(&five)),
+            ("spans are exported again", Some(5)),
+            ("log records can't be exported", None),
+            ("log records are exported again", Some(2)),
+            ("metrics can't be exported", None),
+            ("metrics are exported again", Some(2)),
             ("tracing started", None),
-            ("spans were lost", Some(&one)),
+            ("spans were lost", Some(1)),
+            ("log records were lost", Some(1)),
         ]
     );
 }
@@ -95,10 +111,10 @@ fn an_attempt_after_the_deadline_is_not_made() {
 fn refused_spans_and_the_reason_are_logged_once() {
     let ((), lines) = lines(|| {
         let reports = BatchReports::default();
-        let ledger = Ledger { reports: reports.clone(), ..Default::default() };
+        let ledger = Ledger::new(0, reports.clone());
         for _ in 0..2 {
             reports.refuse(3, "too old".to_owned());
-            ledger.book(5, &Ok(()));
+            ledger.book(5, None);
         }
     });
     let errors: Vec<_> = lines.iter().map(|line| &*line.fields[fields::ERROR_MESSAGE]).collect();
@@ -156,7 +172,7 @@ fn spans_that_are_exported_after_the_deadline_stay_lost() {
         std::thread::sleep(Duration::from_millis(10));
     }
     let ShutdownReport { dropped, failed, .. } = report;
-    assert_eq!(pipeline.counts(), SpanCounts { made: 3, dropped, failed, ..Default::default() });
+    assert_eq!(pipeline.counts(), ExportCounts { made: 3, dropped, failed, ..Default::default() });
 }
 
 #[test]

@@ -1,6 +1,4 @@
 use super::*;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
 
 fn backoff(first: u64, longest: u64) -> Backoff {
     let [first, longest] = [first, longest].map(Duration::from_millis);
@@ -82,27 +80,24 @@ fn the_location_of_a_redirect_is_shown_without_credentials() {
 fn no_value_of_a_header_is_shown_by_debug() {
     let headers = BTreeMap::from([("authorization".to_owned(), "secret".to_owned())]);
     let url = Url::parse("http://localhost:4318/v1/traces").unwrap();
-    let target = Target { url, headers: &headers, gzip: false, timeout: Duration::from_secs(1) };
-    let exporter =
-        Exporter::new(target, BatchReports::default(), Deadline::default(), Backoff::default()).unwrap();
-    let shown = format!("{exporter:?}");
+    let target = Target { url, http: Http { headers, gzip: false, timeout: Duration::from_secs(1) } };
+    let poster =
+        Poster::new(&target, BatchReports::default(), Deadline::default(), Backoff::default()).unwrap();
+    let shown = format!("{poster:?}");
     assert!(shown.contains("authorization") && !shown.contains("secret"), "{shown}");
 }
 
-/// An exporter to a port on which no program listens.
-fn to_nowhere(backoff: Backoff, deadline: Deadline) -> Exporter {
+/// A poster to a port on which no program listens.
+fn to_nowhere(backoff: Backoff, deadline: Deadline) -> Poster {
     let url = Url::parse("http://127.0.0.1:1/v1/traces").unwrap();
-    let target = Target { url, headers: &BTreeMap::new(), gzip: false, timeout: Duration::from_secs(60) };
-    Exporter::new(target, BatchReports::default(), deadline, backoff).unwrap()
+    let http = Http { headers: BTreeMap::new(), gzip: false, timeout: Duration::from_secs(60) };
+    Poster::new(&Target { url, http }, BatchReports::default(), deadline, backoff).unwrap()
 }
 
-/// Exports an empty batch, and returns the error and the number of attempts.
-fn attempts(exporter: &Exporter) -> (String, u32) {
-    let mut export = pin!(exporter.export(vec![]));
-    let Poll::Ready(result) = export.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
-        panic!("an export blocks and is never pending")
-    };
-    (result.unwrap_err().to_string(), exporter.failures.load(Ordering::Relaxed))
+/// Posts an empty message, and returns the error and the number of attempts.
+fn attempts(poster: &Poster) -> (String, u32) {
+    let error = poster.send(&ExportTraceServiceRequest::default()).unwrap_err();
+    (error, poster.failures.load(Ordering::Relaxed))
 }
 
 #[test]
@@ -116,11 +111,11 @@ fn attempts_end_after_their_total_time() {
 #[test]
 fn attempts_end_where_the_next_one_would_come_after_the_shutdown_s_deadline() {
     let deadline = Deadline::default();
-    let exporter = to_nowhere(backoff(7_200_000, 7_200_000), deadline.clone());
+    let poster = to_nowhere(backoff(7_200_000, 7_200_000), deadline.clone());
     deadline.set(Duration::from_secs(3_600));
-    assert_eq!(attempts(&exporter).1, 1);
+    assert_eq!(attempts(&poster).1, 1);
     deadline.set(Duration::ZERO);
-    let (error, attempts) = attempts(&exporter);
+    let (error, attempts) = attempts(&poster);
     assert_eq!(attempts, 1, "there was another attempt");
     assert!(error.contains("deadline"), "{error}");
 }

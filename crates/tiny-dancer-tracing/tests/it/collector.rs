@@ -4,7 +4,9 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderMap, StatusCode};
-use axum::routing::post;
+use axum::routing::{MethodRouter, post};
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -18,16 +20,20 @@ use std::time::Duration;
 use tiny_dancer_tracing::TracingConfig;
 
 /// A received export.
-pub(crate) struct Received {
+pub(crate) struct Received<T = ExportTraceServiceRequest> {
     pub(crate) headers: HeaderMap,
-    pub(crate) request: ExportTraceServiceRequest,
+    pub(crate) request: T,
 }
 
-/// Listens for http-protobuf at `/v1/traces`, on a thread and a runtime of its own.
+/// Listens for http-protobuf at the paths of OTLP, on a thread and a runtime of its own.
 pub(crate) struct Collector {
     address: SocketAddr,
     answer: Arc<AtomicU16>,
     received: Receiver<Received>,
+    /// The exports of metrics, as they arrive.
+    pub(crate) metrics: Receiver<Received<ExportMetricsServiceRequest>>,
+    /// The exports of log records, as they arrive.
+    pub(crate) logs: Receiver<Received<ExportLogsServiceRequest>>,
 }
 
 impl Collector {
@@ -42,6 +48,8 @@ impl Collector {
 
     pub(crate) fn start_at(address: SocketAddr, body: Vec<u8>) -> Self {
         let (send, received) = channel();
+        let (send_metrics, metrics) = channel();
+        let (send_logs, logs) = channel();
         let listener = TcpListener::bind(address).unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -49,9 +57,21 @@ impl Collector {
         let status = Arc::clone(&answer);
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
-            runtime.block_on(serve(listener, send, status, body));
+            let app = Router::new()
+                .route("/v1/traces", take(send, &status, &body))
+                .route("/v1/metrics", take(send_metrics, &status, &body))
+                .route("/v1/logs", take(send_logs, &status, &body))
+                .layer(DefaultBodyLimit::disable());
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                axum::serve(listener, app).await.unwrap();
+            });
         });
-        Self { address, answer, received }
+        Self { address, answer, received, metrics, logs }
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     /// Answers with this status from now on.
@@ -63,7 +83,7 @@ impl Collector {
     pub(crate) fn config(&self) -> TracingConfig {
         TracingConfig {
             service_name: "my-service".to_owned(),
-            otlp_endpoint: Some(format!("http://{}", self.address)),
+            otlp_endpoint: Some(self.endpoint()),
             ..patient()
         }
     }
@@ -95,8 +115,14 @@ pub(crate) fn spans_of(request: ExportTraceServiceRequest) -> impl Iterator<Item
     resources.flat_map(|resource| resource.scope_spans).flat_map(|scope| scope.spans)
 }
 
-async fn serve(listener: TcpListener, received: Sender<Received>, status: Arc<AtomicU16>, answer: Vec<u8>) {
-    let take = move |headers: HeaderMap, body: Bytes| {
+/// Decodes each export, sends it to a channel, and answers with the status and the body.
+fn take<T: Message + Default + 'static>(
+    received: Sender<Received<T>>,
+    status: &Arc<AtomicU16>,
+    answer: &[u8],
+) -> MethodRouter {
+    let (status, answer) = (Arc::clone(status), answer.to_vec());
+    post(move |headers: HeaderMap, body: Bytes| {
         let (received, answer) = (received.clone(), answer.clone());
         let status = StatusCode::from_u16(status.load(Ordering::SeqCst)).unwrap();
         async move {
@@ -108,14 +134,11 @@ async fn serve(listener: TcpListener, received: Sender<Received>, status: Arc<At
             } else {
                 body
             };
-            let request = ExportTraceServiceRequest::decode(body).unwrap();
+            let request = T::decode(body).unwrap();
             let _ = received.send(Received { headers, request });
             (status, answer)
         }
-    };
-    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-    let app = Router::new().route("/v1/traces", post(take)).layer(DefaultBodyLimit::disable());
-    axum::serve(listener, app).await.unwrap();
+    })
 }
 
 /// A listener whose connections are never read, and a configuration that exports to it.

@@ -12,5 +12,6 @@ mod logs;
 mod otlp;
 mod parents;
 mod process;
+mod push;
 mod sampling;
 mod thrift;

@@ -4,6 +4,8 @@
 #[cfg(feature = "metrics")]
 mod builder;
 mod names;
+#[cfg(feature = "otlp")]
+mod push;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use tiny_dancer::observer::{Decided, Detail, RequestStart, StageStart};

@@ -830,6 +830,30 @@ fn traces() -> Vec<Panel> {
             )],
         ))
         .thresholds(&[(0.01, "red")]),
+        panel(
+            "Log records by result",
+            "Log records a second, if they are exported over OTLP. Dropped and failed ones are missing at the collector; the program's own lines have them.",
+            Look::TimeSeries,
+            "cps",
+            12,
+            &[("sum by (result) (rate(tiny_dancer_log_records_total{$}[@]))", "{{result}}")],
+        )
+        .without_data("No export of log records")
+        .section("Metrics and logs without a scrape")
+        .stacked("normal")
+        .coloured(&[("dropped", "orange"), ("failed", "red"), ("flushed", "green")]),
+        panel(
+            "Pushed metric points by result",
+            "Points of metrics a second, if they are exported over OTLP. The next push has the counts of failed ones again.",
+            Look::TimeSeries,
+            "cps",
+            12,
+            &[("sum by (result) (rate(tiny_dancer_metric_points_total{$}[@]))", "{{result}}")],
+        )
+        .without_data("No export of metrics")
+        .section("Metrics and logs without a scrape")
+        .stacked("normal")
+        .coloured(&[("dropped", "orange"), ("failed", "red"), ("flushed", "green")]),
     ]
 }
 
