@@ -10,6 +10,7 @@ mod naive;
 mod observers;
 mod search;
 mod stages;
+mod text;
 mod threads;
 
 use anyhow::{Result, bail};
@@ -32,6 +33,7 @@ fn main() -> Result<()> {
     stages::measure(&run)?;
     kernels::measure(&run)?;
     search::measure(&run)?;
+    text::measure(&run)?;
     threads::measure(&run)?;
     observers::measure(&run)
 }
