@@ -31,6 +31,7 @@ pub mod repeated;
 pub mod set;
 pub mod sink;
 pub mod stopwatch;
+pub mod text;
 mod threads;
 mod turns;
 

@@ -3,6 +3,7 @@
 use crate::report::Report;
 use crate::workspace::{Workspace, cargo};
 use crate::{instructions, lint, test};
+use anyhow::{Context, bail};
 use std::process::Command;
 
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -19,6 +20,7 @@ pub(crate) fn run(workspace: &Workspace, report: &mut Report, arguments: Argumen
         cargo("doc --workspace --all-features --no-deps --quiet").env("RUSTDOCFLAGS", "-D warnings"),
     );
     alone(workspace, report);
+    package(workspace, report);
     report.command(
         "packages under core",
         &mut cargo("tree --package tiny-dancer-core --all-features --edges normal"),
@@ -31,6 +33,20 @@ pub(crate) fn run(workspace: &Workspace, report: &mut Report, arguments: Argumen
     } else {
         instructions::run(workspace, report, false, None);
     }
+}
+
+/// The largest package that the registry takes, in bytes.
+const LARGEST: u64 = 10 << 20;
+
+/// The package of the crate with the static table: it builds by itself, and the registry takes it.
+fn package(workspace: &Workspace, report: &mut Report) {
+    let mut build = cargo("package --package tiny-dancer-embed --allow-dirty --quiet");
+    report.command("package of tiny-dancer-embed", &mut build);
+    report.check("its size", &format!("at most {LARGEST} bytes"), || {
+        let name = concat!("package/tiny-dancer-embed-", env!("CARGO_PKG_VERSION"), ".crate");
+        let bytes = std::fs::metadata(workspace.target.join(name)).context(name)?.len();
+        if bytes <= LARGEST { Ok(()) } else { bail!("{name} has {bytes} bytes") }
+    });
 }
 
 /// Each published crate alone: without features, with each of them, and with all.

@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The table of this crate. Its rows are used in place.
-pub(crate) const SHIPPED: &[u8] = include_bytes!("../table/static.safetensors");
+pub(crate) static SHIPPED: &[u8] = include_bytes!("../table/static.safetensors");
 
 /// The largest file: rows of 1,024 dimensions for a multilingual vocabulary of 250,000 tokens.
 const MAX_FILE: u64 = 256 << 20;

@@ -74,6 +74,14 @@ fn no_bucket_holds_more_than_a_fifth_of_the_everyday_prompts_candidates() {
     no_bucket_is_too_full("tiny_dancer_uncertainty_estimates", &uncertainties, 0.15);
 }
 
+#[test]
+fn a_bare_prompt_is_embedded_and_routed_in_less_than_30_lines() {
+    let printed = output(&mut example("text"));
+    assert!(printed.starts_with("11 tokens: ") && printed.contains(" because "), "{printed}");
+    let (_, code) = include_str!("../../text.rs").split_once("\n\nuse ").unwrap();
+    assert!(code.lines().count() < 30);
+}
+
 /// The value of a series in Prometheus' text.
 fn series(text: &str, name: &str) -> f64 {
     let line = text.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(' '));

@@ -98,6 +98,17 @@ const ROWS: &[Row] = &[
     differing("simsimd / router, 100 x 384 cosines with norms", "cosine/100x384", Goal::AtLeast(2.5), 1.7),
     differing("search of 100,000 x 384 / one read of the bytes", "search/100000x384", Goal::AtMost(1.1), 1.2),
     differing("search of 1,000,000 x 384, only with --full", "search/1000000x384", Goal::AtMost(1.1), 1.2),
+    measured(
+        "`tokenizers` with the same table / text to vector, 62 tokens",
+        "text/tokenizers",
+        Goal::AtLeast(20.0),
+    ),
+    differing(
+        "`model2vec-rs` with the same table / text to vector",
+        "text/model2vec",
+        Goal::AtLeast(1.3),
+        3.0,
+    ),
     measured("squares outside of f32's range / plain, 10 candidates, 384 dims", "exact/10x384", EXACT),
     measured("squares outside of f32's range / plain, 100 candidates, 384 dims", "exact/100x384", EXACT),
     measured("metrics on / off, 10 candidates, 384 dims", "metrics/10x384", Goal::AtMost(1.15)),
@@ -137,6 +148,7 @@ const ROWS: &[Row] = &[
         "0; at most 2",
         "cargo test -p tiny-dancer-core --test it allocations",
     ),
+    proved("allocations of embed_into", "0", "cargo test -p tiny-dancer-embed --test it"),
     proved("activations against libm in f64", "<= 1e-6", "cargo test -p tiny-dancer-core --lib activation"),
     proved(
         "APGR of the embedded model, over the mean of the 100 nearest",

@@ -11,6 +11,7 @@ mod observers;
 mod scrape;
 mod search;
 mod stages;
+mod text;
 mod threads;
 
 use anyhow::{Result, bail};
@@ -33,6 +34,7 @@ fn main() -> Result<()> {
     stages::measure(&run)?;
     kernels::measure(&run)?;
     search::measure(&run)?;
+    text::measure(&run)?;
     threads::measure(&run)?;
     scrape::measure(&run)?;
     observers::measure(&run)
