@@ -10,7 +10,10 @@ use tiny_dancer::{Candidate, Clock, Router, RouterConfig, RoutingRequest};
 use tiny_dancer_embed::{Embedder, StaticEmbedder};
 
 fn main() -> anyhow::Result<()> {
-    let (router, embedder) = (Router::new(RouterConfig::default())?, StaticEmbedder::new());
+    let embedder = StaticEmbedder::new();
+    // The model that is calibrated for this embedder.
+    let config = RouterConfig { embedder: Some(embedder.id().to_string()), ..Default::default() };
+    let router = Router::new(config)?;
     // Past prompts, and how often the lightweight model's answer was no worse than the powerful one's.
     let past =
         [("How do I sort a list in Python?", 1.0), ("Prove that there are infinitely many primes", 0.2)];

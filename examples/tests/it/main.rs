@@ -1,6 +1,7 @@
 //! Runs each example as a user does, and checks its output.
 #![expect(clippy::unwrap_used, reason = "tests and their helper functions fail by panicking")]
 
+mod languages;
 #[cfg(unix)]
 mod service;
 

@@ -9,6 +9,7 @@ use tiny_dancer::Model;
 use prompts::with_input;
 
 mod prompts;
+mod real_rows;
 
 /// A folder with rows and embeddings: four directions, one of which is hard for the lightweight model.
 struct Folder(TempDir);
