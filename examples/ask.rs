@@ -125,7 +125,4 @@ fn decision(router: &Router, memory: &Memory, response: &RoutingResponse) {
     );
     let (model, embedder) = (router.model(), memory.embedder.id().to_string());
     println!("\nmodel {}, embedder {embedder:.12}", model.version());
-    if model.embedder() != Some(&embedder) {
-        println!("The model is calibrated for another embedder, so its confidence is only an indication.");
-    }
 }

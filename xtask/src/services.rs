@@ -29,7 +29,7 @@ const EXAMPLE: &str = "full_observability";
 /// The source that names the families.
 const CATALOGUE: &str = "crates/tiny-dancer-metrics/src/catalogue.rs";
 /// The model that the example loads.
-const MODEL: &str = "crates/tiny-dancer-core/model/default.safetensors";
+const MODEL: &str = "crates/tiny-dancer-core/model/static.safetensors";
 const DASHBOARD: &str = "docs/dashboards/tiny-dancer.json";
 const ALERTS: &str = "docs/alerts";
 const RULES: &str = "docs/alerts/tiny-dancer.rules.yml";

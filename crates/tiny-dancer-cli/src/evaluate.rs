@@ -30,7 +30,7 @@ pub(crate) struct EvaluateArgs {
     /// The number of nearest candidates of each row.
     #[arg(long, default_value_t = 64)]
     k: usize,
-    /// The model's file; the embedded model by default.
+    /// The model's file; by default the embedded model for the embedder of the vectors.
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
     /// Print JSON.

@@ -19,7 +19,7 @@ use tiny_dancer_train::lines::{MAX_LINE_BYTES, read_line};
 
 #[derive(Args)]
 pub(crate) struct RouteArgs {
-    /// The model's file; the embedded model by default.
+    /// The model's file; by default the embedded model for the embedder of the vectors.
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
     #[command(flatten)]

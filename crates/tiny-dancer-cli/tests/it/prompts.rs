@@ -236,12 +236,19 @@ fn a_model_of_another_embedder_is_refused_and_both_are_named() {
 }
 
 #[test]
-fn without_a_model_prompts_are_routed_by_the_embedded_model_of_their_embedder() {
+fn without_a_model_the_embedded_one_of_the_vectors_embedder_decides() {
     let folder = Folder::of_prompts();
-    let output = with_input(&mut folder.on_memory("route"), r#"{"id": 1, "prompt": "Hello"}"#);
-    assert!(stdout(&output).starts_with(r#"{"id":1,"model":""#));
-    let model = Model::embedded_for(&id()).expect("the model in core is that of the table in embed");
-    assert_ne!(model, Model::embedded());
+    let version = |model: Result<Model, _>| model.expect("it is in the package").version().to_owned();
+    let mut evaluate = folder.on_rows("evaluate");
+    let text = stdout(&run(evaluate.arg("--memory-rows").arg(folder.path("rows.jsonl"))));
+    assert!(text.starts_with(&format!("model {}\n", version(Model::embedded_for(&id())))), "{text}");
+
+    // Files of embeddings name no embedder here.
+    let files = Folder::new();
+    let mut evaluate = files.with_memory("evaluate");
+    evaluate.arg("--rows").arg(files.path("rows.jsonl"));
+    let text = stdout(&run(evaluate.arg("--embeddings").arg(files.path("embeddings.safetensors"))));
+    assert!(text.starts_with(&format!("model {}\n", Model::embedded().version())), "{text}");
 }
 
 #[test]
