@@ -113,7 +113,9 @@ impl Plain {
             }
         }
         let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
-        vector.iter_mut().for_each(|x| *x /= norm);
+        for x in &mut vector {
+            *x /= norm;
+        }
         Ok(vector)
     }
 }
