@@ -10,6 +10,14 @@ pub enum EmbedError {
         /// The length of the text.
         bytes: usize,
     },
+    /// An element of the vector is infinite or no number.
+    #[error("element {element} of the vector is {value}")]
+    NotFinite {
+        /// Which element.
+        element: usize,
+        /// Its value.
+        value: f32,
+    },
     /// The rows of the text's tokens add up to zero, which has no direction.
     #[error("the vectors of the text's {tokens} tokens add up to zero")]
     ZeroNorm {
@@ -23,6 +31,7 @@ impl EmbedError {
     pub fn kind(&self) -> EmbedErrorKind {
         match self {
             Self::NoTokens { .. } => EmbedErrorKind::NoTokens,
+            Self::NotFinite { .. } => EmbedErrorKind::NotFinite,
             Self::ZeroNorm { .. } => EmbedErrorKind::ZeroNorm,
         }
     }
@@ -34,18 +43,21 @@ impl EmbedError {
 pub enum EmbedErrorKind {
     /// [`EmbedError::NoTokens`]
     NoTokens,
+    /// [`EmbedError::NotFinite`]
+    NotFinite,
     /// [`EmbedError::ZeroNorm`]
     ZeroNorm,
 }
 
 impl EmbedErrorKind {
     /// Every kind, in the order of the labels.
-    pub const ALL: [Self; 2] = [Self::NoTokens, Self::ZeroNorm];
+    pub const ALL: [Self; 3] = [Self::NoTokens, Self::NotFinite, Self::ZeroNorm];
 
     /// The name in labels, attributes and logs.
     pub const fn name(self) -> &'static str {
         match self {
             Self::NoTokens => "no_tokens",
+            Self::NotFinite => "not_finite",
             Self::ZeroNorm => "zero_norm",
         }
     }
@@ -81,12 +93,16 @@ mod tests {
 
     #[test]
     fn kinds_have_distinct_names_and_errors_show_their_values() {
-        let errors = [EmbedError::NoTokens { bytes: 3 }, EmbedError::ZeroNorm { tokens: 7 }];
+        let errors = [
+            EmbedError::NoTokens { bytes: 3 },
+            EmbedError::NotFinite { element: 5, value: f32::INFINITY },
+            EmbedError::ZeroNorm { tokens: 7 },
+        ];
         assert_eq!(errors.each_ref().map(EmbedError::kind), EmbedErrorKind::ALL);
-        assert_eq!(EmbedErrorKind::ALL.map(EmbedErrorKind::name), ["no_tokens", "zero_norm"]);
+        assert_eq!(EmbedErrorKind::ALL.map(EmbedErrorKind::name), ["no_tokens", "not_finite", "zero_norm"]);
         assert_eq!(errors[0].to_string(), "the text of 3 bytes has no tokens");
-        let batch = |text| BatchError::new(text, errors[1].clone()).to_string();
+        let batch = |text| BatchError::new(text, errors[2].clone()).to_string();
         assert_eq!(batch(Some(4)), "text 4: the vectors of the text's 7 tokens add up to zero");
-        assert_eq!(batch(None), errors[1].to_string());
+        assert_eq!(batch(None), errors[2].to_string());
     }
 }

@@ -41,6 +41,11 @@
 //! refuses to read it into a `String`. A lossy conversion makes it U+FFFD, which the tokenizer drops. Control characters are
 //! dropped, and a text of nothing else, or of whitespace, is [`EmbedError::NoTokens`].
 //!
+//! # Other embedders
+//!
+//! With the feature `minilm`, `MiniLm` runs the network from which the table was derived. It reads the order of words, which
+//! costs thousands of times the time, and needs a folder of 91 MB. Its licence is that of the table: see NOTICE.
+//!
 //! # Limits
 //!
 //! The vocabulary is that of English. [`Reading::unknown`] counts words that it can't express.
@@ -49,6 +54,10 @@ mod embedder;
 mod error;
 mod id;
 mod kernel;
+#[cfg(feature = "minilm")]
+mod length;
+#[cfg(feature = "minilm")]
+mod minilm;
 mod reading;
 mod static_embedder;
 mod table;
@@ -58,6 +67,8 @@ pub use embedder::{Embedder, Reading};
 pub use error::{BatchError, EmbedError, EmbedErrorKind};
 pub use id::{EmbedderId, EmbedderMismatch, InvalidEmbedderId};
 pub use kernel::Kernel;
+#[cfg(feature = "minilm")]
+pub use minilm::{MiniLm, MiniLmError};
 pub use reading::MAX_BYTES;
 pub use static_embedder::StaticEmbedder;
 pub use table::{TableError, TableFacts};
