@@ -422,7 +422,7 @@ fn the_published_model_has_the_vectors_of_real_rows() {
 }
 
 #[test]
-fn a_prompt_of_the_published_model_deviates_little_in_a_batch() {
+fn the_published_model_deviates_little_in_a_batch() {
     let Some(model) = published() else { return };
     let texts =
         ["Sort a list.", "Sort a dict.", "Sort a list of 10 names in Python, please.", "Sort a list."];
