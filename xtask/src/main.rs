@@ -9,6 +9,7 @@ mod arrows;
 mod bench;
 mod ci;
 mod codegen;
+mod embedders;
 mod instructions;
 mod lint;
 mod miri;

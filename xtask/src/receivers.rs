@@ -5,7 +5,7 @@
 //! stopped again.
 
 use crate::report::Report;
-use crate::services::{debian, served};
+use crate::services::{debian, python, served};
 use crate::workspace::{Workspace, output};
 use anyhow::{Context, Result, bail};
 use rotel::Rotel;
@@ -80,7 +80,7 @@ pub(crate) struct Span {
 
 fn otlp(workspace: &Workspace, folder: &Path) -> Result<()> {
     let program = served::build(workspace, "full_observability")?;
-    let rotel = python(folder)?.join("rotel/rotel-agent");
+    let rotel = python::packages(folder, PYTHON)?.join("rotel/rotel-agent");
     let mut rotel = Rotel::start(&rotel, &["traces"], &folder.join("rotel.log"))?;
     let printed = output(
         Command::new(program)
@@ -141,7 +141,7 @@ fn check_nesting(spans: &[Span]) -> Result<()> {
 
 fn jaeger(workspace: &Workspace, folder: &Path) -> Result<()> {
     let program = served::build(workspace, "jaeger_agent")?;
-    let (library, generated) = (python(folder)?, generated(folder)?);
+    let (library, generated) = (python::packages(folder, PYTHON)?, generated(folder)?);
     let script = workspace.root.join("xtask/src/receivers/decode.py");
     let mut reader = Command::new("python3")
         .arg(script)
@@ -199,21 +199,6 @@ fn check_batch(batch: &Value) -> Result<()> {
         bail!("unexpected attributes or events: {request}");
     }
     Ok(())
-}
-
-/// The folder of the Python packages.
-fn python(folder: &Path) -> Result<PathBuf> {
-    // The versions are in the name, so that a new one is fetched.
-    let packages = folder.join(format!("python-{}", PYTHON.join("-").replace("==", "-")));
-    if !packages.exists() {
-        let unpacking = folder.join("python.unpacking");
-        let _ = fs::remove_dir_all(&unpacking);
-        let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]);
-        output(pip.args(["--only-binary", ":all:", "--target"]).arg(&unpacking).args(PYTHON))?;
-        fs::rename(&unpacking, &packages)?;
-    }
-    Ok(packages)
 }
 
 /// The folder of the code that Apache Thrift's compiler generates from Jaeger's IDL.

@@ -18,6 +18,7 @@ pub(crate) mod debian;
 pub(crate) mod grafana;
 pub(crate) mod process;
 mod prometheus;
+pub(crate) mod python;
 pub(crate) mod served;
 mod webhook;
 

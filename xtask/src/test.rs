@@ -2,7 +2,7 @@
 
 use crate::report::Report;
 use crate::workspace::{Workspace, cargo};
-use crate::{receivers, services};
+use crate::{embedders, receivers, services};
 
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub(crate) struct Arguments {
@@ -22,12 +22,13 @@ pub(crate) fn run(workspace: &Workspace, report: &mut Report, arguments: Argumen
     }
     if arguments.no_services {
         report.skip(services::HEADLINE, "--no-services");
-        for headline in receivers::HEADLINES {
+        for headline in receivers::HEADLINES.iter().chain(embedders::HEADLINES) {
             report.skip(headline, "--no-services");
         }
     } else {
         services::run(workspace, report);
         receivers::run(workspace, report);
+        embedders::run(workspace, report);
     }
 }
 

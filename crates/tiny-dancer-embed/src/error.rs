@@ -1,14 +1,78 @@
 //! Why a text has no vector.
 
+use std::time::Duration;
+
 /// Why a text has no vector.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EmbedError {
+    /// The service failed too often, and is not called for some time.
+    #[error("the circuit is open for another {retry_after:?}")]
+    CircuitOpen {
+        /// The time until a call is let through again; zero while one is under way.
+        retry_after: Duration,
+    },
+    /// The service did not answer in time.
+    #[error("no answer within {deadline:?}")]
+    DeadlineExceeded {
+        /// The time that the call had.
+        deadline: Duration,
+    },
+    /// The answer of the service has no vectors for the texts.
+    #[error("the answer of the service is invalid: {flaw}")]
+    InvalidResponse {
+        /// What is wrong with it.
+        flaw: ResponseFlaw,
+    },
     /// The text is empty, or what is read of it has only whitespace and control characters.
     #[error("the text of {bytes} bytes has no tokens")]
     NoTokens {
         /// The length of the text.
         bytes: usize,
+    },
+    /// An element of the vector is infinite or no number.
+    #[error("element {element} of the vector is {value}")]
+    NotFinite {
+        /// Which element.
+        element: usize,
+        /// Its value.
+        value: f32,
+    },
+    /// The service limits the rate of calls (status 429), also after all attempts.
+    #[error("the service limits the rate of calls (429{})", Code(code.as_deref()))]
+    RateLimited {
+        /// The code of the service, such as `insufficient_quota`.
+        code: Option<String>,
+    },
+    /// The service refused the call: the key, the model or the text is wrong, or the address redirects.
+    #[error("the service refused the call ({status}{})", Code(code.as_deref()))]
+    Rejected {
+        /// The status of HTTP.
+        status: u16,
+        /// The code of the service, such as `context_length_exceeded`.
+        code: Option<String>,
+    },
+    /// The service failed, also after all attempts.
+    #[error("the service failed ({status}{})", Code(code.as_deref()))]
+    Unavailable {
+        /// The status of HTTP.
+        status: u16,
+        /// The code of the service.
+        code: Option<String>,
+    },
+    /// No connection, or one that broke, also after all attempts.
+    #[error("the service is unreachable: {source}")]
+    Unreachable {
+        /// The cause.
+        source: TransportError,
+    },
+    /// The vectors of the service have other dimensions than those configured.
+    #[error("a vector has {actual} dimensions, expected {expected}")]
+    WrongDimensions {
+        /// The configured ones.
+        expected: usize,
+        /// Those of the service.
+        actual: usize,
     },
     /// The rows of the text's tokens add up to zero, which has no direction.
     #[error("the vectors of the text's {tokens} tokens add up to zero")]
@@ -22,7 +86,16 @@ impl EmbedError {
     /// The kind, for labels.
     pub fn kind(&self) -> EmbedErrorKind {
         match self {
+            Self::CircuitOpen { .. } => EmbedErrorKind::CircuitOpen,
+            Self::DeadlineExceeded { .. } => EmbedErrorKind::DeadlineExceeded,
+            Self::InvalidResponse { .. } => EmbedErrorKind::InvalidResponse,
             Self::NoTokens { .. } => EmbedErrorKind::NoTokens,
+            Self::NotFinite { .. } => EmbedErrorKind::NotFinite,
+            Self::RateLimited { .. } => EmbedErrorKind::RateLimited,
+            Self::Rejected { .. } => EmbedErrorKind::Rejected,
+            Self::Unavailable { .. } => EmbedErrorKind::Unavailable,
+            Self::Unreachable { .. } => EmbedErrorKind::Unreachable,
+            Self::WrongDimensions { .. } => EmbedErrorKind::WrongDimensions,
             Self::ZeroNorm { .. } => EmbedErrorKind::ZeroNorm,
         }
     }
@@ -32,20 +105,59 @@ impl EmbedError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum EmbedErrorKind {
+    /// [`EmbedError::CircuitOpen`]
+    CircuitOpen,
+    /// [`EmbedError::DeadlineExceeded`]
+    DeadlineExceeded,
+    /// [`EmbedError::InvalidResponse`]
+    InvalidResponse,
     /// [`EmbedError::NoTokens`]
     NoTokens,
+    /// [`EmbedError::NotFinite`]
+    NotFinite,
+    /// [`EmbedError::RateLimited`]
+    RateLimited,
+    /// [`EmbedError::Rejected`]
+    Rejected,
+    /// [`EmbedError::Unavailable`]
+    Unavailable,
+    /// [`EmbedError::Unreachable`]
+    Unreachable,
+    /// [`EmbedError::WrongDimensions`]
+    WrongDimensions,
     /// [`EmbedError::ZeroNorm`]
     ZeroNorm,
 }
 
 impl EmbedErrorKind {
     /// Every kind, in the order of the labels.
-    pub const ALL: [Self; 2] = [Self::NoTokens, Self::ZeroNorm];
+    pub const ALL: [Self; 11] = [
+        Self::CircuitOpen,
+        Self::DeadlineExceeded,
+        Self::InvalidResponse,
+        Self::NoTokens,
+        Self::NotFinite,
+        Self::RateLimited,
+        Self::Rejected,
+        Self::Unavailable,
+        Self::Unreachable,
+        Self::WrongDimensions,
+        Self::ZeroNorm,
+    ];
 
     /// The name in labels, attributes and logs.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::CircuitOpen => "circuit_open",
+            Self::DeadlineExceeded => "deadline_exceeded",
+            Self::InvalidResponse => "invalid_response",
             Self::NoTokens => "no_tokens",
+            Self::NotFinite => "not_finite",
+            Self::RateLimited => "rate_limited",
+            Self::Rejected => "rejected",
+            Self::Unavailable => "unavailable",
+            Self::Unreachable => "unreachable",
+            Self::WrongDimensions => "wrong_dimensions",
             Self::ZeroNorm => "zero_norm",
         }
     }
@@ -54,6 +166,69 @@ impl EmbedErrorKind {
 impl std::fmt::Display for EmbedErrorKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(self.name())
+    }
+}
+
+/// What is wrong with an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResponseFlaw {
+    /// A vector as text is not base64 of whole floats.
+    #[error("row {index} is not base64 of floats")]
+    Base64 {
+        /// Which row.
+        index: usize,
+    },
+    /// More or fewer rows than texts.
+    #[error("{actual} rows, expected {expected}")]
+    Count {
+        /// The number of texts.
+        expected: usize,
+        /// The number of rows.
+        actual: usize,
+    },
+    /// An index is out of range, or twice.
+    #[error("row index {index} among {count} texts, out of range or repeated")]
+    Index {
+        /// The index.
+        index: usize,
+        /// The number of texts.
+        count: usize,
+    },
+    /// Not JSON, or not of this shape.
+    #[error("not the JSON of embeddings, at line {line}, column {column}")]
+    Json {
+        /// Where reading ended.
+        line: usize,
+        /// Where reading ended.
+        column: usize,
+    },
+    /// Longer than vectors of this many texts can be.
+    #[error("more than {max} bytes")]
+    TooLarge {
+        /// The most bytes.
+        max: u64,
+    },
+}
+
+/// The failure of a connection, as text.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct TransportError(String);
+
+impl TransportError {
+    /// For implementations of [`Embedder`](crate::Embedder).
+    pub fn new(cause: impl Into<String>) -> Self {
+        Self(cause.into())
+    }
+}
+
+/// A code in a message.
+struct Code<'a>(Option<&'a str>);
+
+impl std::fmt::Display for Code<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.map_or(Ok(()), |code| write!(f, ", {code}"))
     }
 }
 
@@ -81,12 +256,43 @@ mod tests {
 
     #[test]
     fn kinds_have_distinct_names_and_errors_show_their_values() {
-        let errors = [EmbedError::NoTokens { bytes: 3 }, EmbedError::ZeroNorm { tokens: 7 }];
+        let code = || Some("quota".to_owned());
+        let errors = [
+            EmbedError::CircuitOpen { retry_after: Duration::from_secs(3) },
+            EmbedError::DeadlineExceeded { deadline: Duration::from_millis(1500) },
+            EmbedError::InvalidResponse { flaw: ResponseFlaw::Count { expected: 2, actual: 1 } },
+            EmbedError::NoTokens { bytes: 3 },
+            EmbedError::NotFinite { element: 5, value: f32::INFINITY },
+            EmbedError::RateLimited { code: code() },
+            EmbedError::Rejected { status: 401, code: None },
+            EmbedError::Unavailable { status: 503, code: code() },
+            EmbedError::Unreachable { source: TransportError::new("host not found") },
+            EmbedError::WrongDimensions { expected: 384, actual: 1536 },
+            EmbedError::ZeroNorm { tokens: 7 },
+        ];
         assert_eq!(errors.each_ref().map(EmbedError::kind), EmbedErrorKind::ALL);
-        assert_eq!(EmbedErrorKind::ALL.map(EmbedErrorKind::name), ["no_tokens", "zero_norm"]);
-        assert_eq!(errors[0].to_string(), "the text of 3 bytes has no tokens");
-        let batch = |text| BatchError::new(text, errors[1].clone()).to_string();
+        let mut names = EmbedErrorKind::ALL.map(EmbedErrorKind::name).to_vec();
+        assert!(names.is_sorted());
+        names.dedup();
+        assert_eq!(names.len(), EmbedErrorKind::ALL.len());
+        assert_eq!(
+            errors.each_ref().map(ToString::to_string),
+            [
+                "the circuit is open for another 3s",
+                "no answer within 1.5s",
+                "the answer of the service is invalid: 1 rows, expected 2",
+                "the text of 3 bytes has no tokens",
+                "element 5 of the vector is inf",
+                "the service limits the rate of calls (429, quota)",
+                "the service refused the call (401)",
+                "the service failed (503, quota)",
+                "the service is unreachable: host not found",
+                "a vector has 1536 dimensions, expected 384",
+                "the vectors of the text's 7 tokens add up to zero",
+            ]
+        );
+        let batch = |text| BatchError::new(text, errors[10].clone()).to_string();
         assert_eq!(batch(Some(4)), "text 4: the vectors of the text's 7 tokens add up to zero");
-        assert_eq!(batch(None), errors[1].to_string());
+        assert_eq!(batch(None), errors[10].to_string());
     }
 }

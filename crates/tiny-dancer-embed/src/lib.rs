@@ -41,6 +41,18 @@
 //! refuses to read it into a `String`. A lossy conversion makes it U+FFFD, which the tokenizer drops. Control characters are
 //! dropped, and a text of nothing else, or of whitespace, is [`EmbedError::NoTokens`].
 //!
+//! # Which embedder
+//!
+//! | embedder | feature | needs | time of a prompt | take it |
+//! | --- | --- | --- | --- | --- |
+//! | [`StaticEmbedder`] | | nothing | microseconds | first: it is in the package, and the routing model for it too |
+//! | `MiniLm` | `minilm` | a folder of 91 MB | milliseconds on a core | where the order of words matters, and a core is free |
+//! | `Remote` | `remote` | a service, a key, a network | a round trip | where another system embeds the prompts anyway, or the language is not English |
+//!
+//! A routing model and a memory are for the vectors of one embedder, so a change of the embedder needs both again. The
+//! documentation of `Remote` says what happens when its service is down. all-MiniLM-L6-v2 is licensed under Apache-2.0, and
+//! its files are not in this package.
+//!
 //! # Limits
 //!
 //! The vocabulary is that of English. [`Reading::unknown`] counts words that it can't express.
@@ -49,15 +61,25 @@ mod embedder;
 mod error;
 mod id;
 mod kernel;
+#[cfg(any(feature = "minilm", feature = "remote"))]
+mod length;
+#[cfg(feature = "minilm")]
+mod minilm;
 mod reading;
+#[cfg(feature = "remote")]
+mod remote;
 mod static_embedder;
 mod table;
 mod tokenizer;
 
 pub use embedder::{Embedder, Reading};
-pub use error::{BatchError, EmbedError, EmbedErrorKind};
+pub use error::{BatchError, EmbedError, EmbedErrorKind, ResponseFlaw, TransportError};
 pub use id::{EmbedderId, EmbedderMismatch, InvalidEmbedderId};
 pub use kernel::Kernel;
+#[cfg(feature = "minilm")]
+pub use minilm::{MiniLm, MiniLmError};
 pub use reading::MAX_BYTES;
+#[cfg(feature = "remote")]
+pub use remote::{ApiKey, Remote, RemoteConfig, RemoteConfigError};
 pub use static_embedder::StaticEmbedder;
 pub use table::{TableError, TableFacts};

@@ -149,6 +149,7 @@ const ROWS: &[Row] = &[
         "cargo test -p tiny-dancer-core --test it allocations",
     ),
     proved("allocations of embed_into", "0", "cargo test -p tiny-dancer-embed --test it"),
+    proved("cosine of MiniLM's vectors with the published model's", ">= 0.9999", "cargo xtask test"),
     proved("activations against libm in f64", "<= 1e-6", "cargo test -p tiny-dancer-core --lib activation"),
     proved(
         "APGR of the embedded model, over the mean of the 100 nearest",

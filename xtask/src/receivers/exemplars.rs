@@ -1,9 +1,9 @@
 //! Exemplars: Prometheus scrapes one from the product, and its trace is in a collector of the same run.
 
 use super::rotel::{self, Rotel};
-use super::{OPENMETRICS, Span, python};
+use super::{OPENMETRICS, PYTHON, Span};
 use crate::services::process::{self, Running, free_address};
-use crate::services::{debian, served, served::Served};
+use crate::services::{debian, python, served, served::Served};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -25,7 +25,7 @@ const FAMILIES: usize = 3;
 pub(super) fn check(workspace: &Workspace, services: &Path) -> Result<()> {
     let folder = services.join("exemplars");
     let program = served::build(workspace, "full_observability")?;
-    let library = python(services)?;
+    let library = python::packages(services, PYTHON)?;
     let prometheus = debian::program("prometheus", "prometheus", services)?;
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder)?;

@@ -1,8 +1,8 @@
 //! Metrics and log records of the guide's service, as two receivers read them.
 
-use super::{python, rotel};
+use super::{PYTHON, rotel};
 use crate::services::process::{self, Running};
-use crate::services::served;
+use crate::services::{python, served};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
 use rotel::Rotel;
@@ -40,7 +40,7 @@ pub(crate) struct Received {
 
 pub(super) fn by_rotel(workspace: &Workspace, services: &Path) -> Result<()> {
     let folder = emptied(services, "push-rotel")?;
-    let program = python(services)?.join("rotel/rotel-agent");
+    let program = python::packages(services, PYTHON)?.join("rotel/rotel-agent");
     let mut rotel = Rotel::start(&program, &["traces", "metrics", "logs"], &folder.join("rotel.log"))?;
     let endpoint = rotel.endpoint();
     run(workspace, &folder, &endpoint, |shown| {
@@ -60,7 +60,7 @@ pub(super) fn by_python(workspace: &Workspace, services: &Path) -> Result<()> {
     let folder = emptied(services, "push-python")?;
     let script = workspace.root.join("xtask/src/receivers/receive.py");
     let mut command = Command::new("python3");
-    command.arg("-u").arg(script).arg(python(services)?);
+    command.arg("-u").arg(script).arg(python::packages(services, PYTHON)?);
     let mut running = Running::start(&mut command, &folder.join("receive.log"))?;
     let port = running.wait(PATIENCE, "prints no port", |running| {
         let printed = running.output()?;

@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::time::Instant;
 use tiny_dancer_benches::text::{PROMPT, Plain, model2vec, prompts};
 use tiny_dancer_benches::{Quartiles, Turns};
-use tiny_dancer_embed::{Embedder, Kernel, StaticEmbedder};
+use tiny_dancer_embed::{Embedder, Kernel, MiniLm, StaticEmbedder};
 
 /// The bytes that are written to empty all caches: twice the third level of large machines' share for one core.
 const CACHES: usize = 128 << 20;
@@ -18,6 +18,7 @@ pub(crate) fn measure(run: &Run) -> Result<()> {
         "text/everyday",
         "text/cold",
         "text/start",
+        "text/minilm",
         "tokens/tokenizers",
     ];
     let kernels: Vec<_> = Kernel::available();
@@ -100,6 +101,31 @@ pub(crate) fn measure(run: &Run) -> Result<()> {
     // The start.
     let starts = Quartiles::of((0..8).map(|_| nanoseconds(|| drop(black_box(StaticEmbedder::new())))));
     run.report("text/start", starts, &[]);
+    minilm(run, &embedder)
+}
+
+/// MiniLM on one thread. It needs its weights: `cargo xtask bench` names their folder.
+fn minilm(run: &Run, embedder: &StaticEmbedder) -> Result<()> {
+    let Some(folder) = std::env::var_os("TINY_DANCER_MINILM").filter(|_| run.selects("text/minilm")) else {
+        return Ok(());
+    };
+    let minilm = MiniLm::load(folder)?;
+    let one = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
+    let (mut ours, mut networks, mut vector) = (Vec::new(), Vec::new(), Vec::new());
+    let start = now();
+    while start.elapsed() < run.time() || ours.len() < 16 {
+        ours.push(nanoseconds(|| drop(black_box(embedder.embed_into(black_box(PROMPT), &mut vector)))));
+        one.install(|| {
+            networks.push(nanoseconds(|| drop(black_box(minilm.embed_into(black_box(PROMPT), &mut vector)))));
+        });
+    }
+    let ratios = Quartiles::of(networks.iter().zip(&ours).map(|(network, ours)| network / ours));
+    let median = |times: &[f64]| Quartiles::of(times.iter().copied()).median;
+    run.report(
+        "text/minilm",
+        ratios,
+        &[("ours", median(&ours)), ("minilm in candle, one thread", median(&networks))],
+    );
     Ok(())
 }
 

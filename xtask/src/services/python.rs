@@ -1,0 +1,22 @@
+//! Packages for Python, unpacked without installing anything.
+
+use crate::workspace::output;
+use anyhow::Result;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The folder of these packages, each `name==version`, without their dependencies. They are fetched once.
+pub(crate) fn packages(folder: &Path, packages: &[&str]) -> Result<PathBuf> {
+    // The versions are in the name, so that a new one is fetched.
+    let unpacked = folder.join(format!("python-{}", packages.join("-").replace("==", "-")));
+    if !unpacked.exists() {
+        let unpacking = folder.join("python.unpacking");
+        let _ = fs::remove_dir_all(&unpacking);
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]);
+        output(pip.args(["--only-binary", ":all:", "--target"]).arg(&unpacking).args(packages))?;
+        fs::rename(&unpacking, &unpacked)?;
+    }
+    Ok(unpacked)
+}
