@@ -464,7 +464,7 @@ fn route_text(
     let Some(query) = query else { return scope.route_without_evidence() };
     let candidates = scope.memory_search(|report| {
         if number % 100 == 50 {
-            report.error = Some(StageErrorKind::Timeout);
+            report.error = Some(StageErrorKind::DeadlineExceeded);
             return &[][..];
         }
         report.items = candidates;

@@ -18,6 +18,14 @@ pub enum EmbedError {
         /// The time that the call had.
         deadline: Duration,
     },
+    /// The vectors of the service have other dimensions than those configured.
+    #[error("a vector has {actual} dimensions, expected {expected}")]
+    DimensionMismatch {
+        /// The configured ones.
+        expected: usize,
+        /// Those of the service.
+        actual: usize,
+    },
     /// The answer of the service has no vectors for the texts.
     #[error("the answer of the service is invalid: {flaw}")]
     InvalidResponse {
@@ -32,7 +40,7 @@ pub enum EmbedError {
     },
     /// An element of the vector is infinite or no number.
     #[error("element {element} of the vector is {value}")]
-    NotFinite {
+    NonFinite {
         /// Which element.
         element: usize,
         /// Its value.
@@ -66,14 +74,6 @@ pub enum EmbedError {
         /// The cause.
         source: TransportError,
     },
-    /// The vectors of the service have other dimensions than those configured.
-    #[error("a vector has {actual} dimensions, expected {expected}")]
-    WrongDimensions {
-        /// The configured ones.
-        expected: usize,
-        /// Those of the service.
-        actual: usize,
-    },
     /// The rows of the text's tokens add up to zero, which has no direction.
     #[error("the vectors of the text's {tokens} tokens add up to zero")]
     ZeroNorm {
@@ -88,20 +88,21 @@ impl EmbedError {
         match self {
             Self::CircuitOpen { .. } => EmbedErrorKind::CircuitOpen,
             Self::DeadlineExceeded { .. } => EmbedErrorKind::DeadlineExceeded,
+            Self::DimensionMismatch { .. } => EmbedErrorKind::DimensionMismatch,
             Self::InvalidResponse { .. } => EmbedErrorKind::InvalidResponse,
             Self::NoTokens { .. } => EmbedErrorKind::NoTokens,
-            Self::NotFinite { .. } => EmbedErrorKind::NotFinite,
+            Self::NonFinite { .. } => EmbedErrorKind::NonFinite,
             Self::RateLimited { .. } => EmbedErrorKind::RateLimited,
             Self::Rejected { .. } => EmbedErrorKind::Rejected,
             Self::Unavailable { .. } => EmbedErrorKind::Unavailable,
             Self::Unreachable { .. } => EmbedErrorKind::Unreachable,
-            Self::WrongDimensions { .. } => EmbedErrorKind::WrongDimensions,
             Self::ZeroNorm { .. } => EmbedErrorKind::ZeroNorm,
         }
     }
 }
 
-/// The kind of an [`EmbedError`], without its values.
+/// The kind of an [`EmbedError`], without its values. Its name is also that of a `StageErrorKind` of `tiny-dancer-core`, so that a
+/// scope can report it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum EmbedErrorKind {
@@ -109,12 +110,14 @@ pub enum EmbedErrorKind {
     CircuitOpen,
     /// [`EmbedError::DeadlineExceeded`]
     DeadlineExceeded,
+    /// [`EmbedError::DimensionMismatch`]
+    DimensionMismatch,
     /// [`EmbedError::InvalidResponse`]
     InvalidResponse,
     /// [`EmbedError::NoTokens`]
     NoTokens,
-    /// [`EmbedError::NotFinite`]
-    NotFinite,
+    /// [`EmbedError::NonFinite`]
+    NonFinite,
     /// [`EmbedError::RateLimited`]
     RateLimited,
     /// [`EmbedError::Rejected`]
@@ -123,8 +126,6 @@ pub enum EmbedErrorKind {
     Unavailable,
     /// [`EmbedError::Unreachable`]
     Unreachable,
-    /// [`EmbedError::WrongDimensions`]
-    WrongDimensions,
     /// [`EmbedError::ZeroNorm`]
     ZeroNorm,
 }
@@ -134,14 +135,14 @@ impl EmbedErrorKind {
     pub const ALL: [Self; 11] = [
         Self::CircuitOpen,
         Self::DeadlineExceeded,
+        Self::DimensionMismatch,
         Self::InvalidResponse,
         Self::NoTokens,
-        Self::NotFinite,
+        Self::NonFinite,
         Self::RateLimited,
         Self::Rejected,
         Self::Unavailable,
         Self::Unreachable,
-        Self::WrongDimensions,
         Self::ZeroNorm,
     ];
 
@@ -150,14 +151,14 @@ impl EmbedErrorKind {
         match self {
             Self::CircuitOpen => "circuit_open",
             Self::DeadlineExceeded => "deadline_exceeded",
+            Self::DimensionMismatch => "dimension_mismatch",
             Self::InvalidResponse => "invalid_response",
             Self::NoTokens => "no_tokens",
-            Self::NotFinite => "not_finite",
+            Self::NonFinite => "non_finite",
             Self::RateLimited => "rate_limited",
             Self::Rejected => "rejected",
             Self::Unavailable => "unavailable",
             Self::Unreachable => "unreachable",
-            Self::WrongDimensions => "wrong_dimensions",
             Self::ZeroNorm => "zero_norm",
         }
     }
@@ -260,14 +261,14 @@ mod tests {
         let errors = [
             EmbedError::CircuitOpen { retry_after: Duration::from_secs(3) },
             EmbedError::DeadlineExceeded { deadline: Duration::from_millis(1500) },
+            EmbedError::DimensionMismatch { expected: 384, actual: 1536 },
             EmbedError::InvalidResponse { flaw: ResponseFlaw::Count { expected: 2, actual: 1 } },
             EmbedError::NoTokens { bytes: 3 },
-            EmbedError::NotFinite { element: 5, value: f32::INFINITY },
+            EmbedError::NonFinite { element: 5, value: f32::INFINITY },
             EmbedError::RateLimited { code: code() },
             EmbedError::Rejected { status: 401, code: None },
             EmbedError::Unavailable { status: 503, code: code() },
             EmbedError::Unreachable { source: TransportError::new("host not found") },
-            EmbedError::WrongDimensions { expected: 384, actual: 1536 },
             EmbedError::ZeroNorm { tokens: 7 },
         ];
         assert_eq!(errors.each_ref().map(EmbedError::kind), EmbedErrorKind::ALL);
@@ -280,6 +281,7 @@ mod tests {
             [
                 "the circuit is open for another 3s",
                 "no answer within 1.5s",
+                "a vector has 1536 dimensions, expected 384",
                 "the answer of the service is invalid: 1 rows, expected 2",
                 "the text of 3 bytes has no tokens",
                 "element 5 of the vector is inf",
@@ -287,7 +289,6 @@ mod tests {
                 "the service refused the call (401)",
                 "the service failed (503, quota)",
                 "the service is unreachable: host not found",
-                "a vector has 1536 dimensions, expected 384",
                 "the vectors of the text's 7 tokens add up to zero",
             ]
         );

@@ -5,7 +5,7 @@ use crate::error::EmbedError;
 /// Scales a vector to length 1. The squares are added as f64, so that no finite vector is too long.
 pub(crate) fn normalize(vector: &mut [f32], tokens: usize) -> Result<(), EmbedError> {
     if let Some(element) = vector.iter().position(|x| !x.is_finite()) {
-        return Err(EmbedError::NotFinite { element, value: vector[element] });
+        return Err(EmbedError::NonFinite { element, value: vector[element] });
     }
     let norm = vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
     if norm == 0.0 {
@@ -35,7 +35,7 @@ mod tests {
         assert_eq!(normalize(&mut [0.0, -0.0], 3), Err(EmbedError::ZeroNorm { tokens: 3 }));
         assert_eq!(normalize(&mut [], 0), Err(EmbedError::ZeroNorm { tokens: 0 }));
         let error = normalize(&mut [1.0, f32::INFINITY], 1);
-        assert_eq!(error, Err(EmbedError::NotFinite { element: 1, value: f32::INFINITY }));
-        assert!(matches!(normalize(&mut [f32::NAN], 1), Err(EmbedError::NotFinite { element: 0, .. })));
+        assert_eq!(error, Err(EmbedError::NonFinite { element: 1, value: f32::INFINITY }));
+        assert!(matches!(normalize(&mut [f32::NAN], 1), Err(EmbedError::NonFinite { element: 0, .. })));
     }
 }

@@ -275,7 +275,7 @@ fn is_outage(kind: EmbedErrorKind) -> bool {
             | Kind::RateLimited
             | Kind::Unavailable
             | Kind::Unreachable
-            | Kind::WrongDimensions
+            | Kind::DimensionMismatch
     )
 }
 

@@ -11,10 +11,11 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use tiny_dancer::observer::{RequestStart, Stage};
+use tiny_dancer::observer::{RequestStart, Stage, StageErrorKind};
 use tiny_dancer::parts::metrics::catalogue::{CATALOGUE, Kind};
 use tiny_dancer::parts::metrics::prometheus::Registry;
 use tiny_dancer::{Router, TracingConfig, TracingSystem};
+use tiny_dancer_embed::EmbedErrorKind;
 use tiny_dancer_examples::collector::{Collector, hex, roots};
 use tiny_dancer_examples::data::Memory;
 
@@ -384,4 +385,13 @@ fn full_observability_serves_metrics_while_it_keeps_routing() {
     let before = routed();
     // The traffic continues by itself, so a later scrape shows more.
     assert!((0..10_000).any(|_| routed() > before), "it stopped routing");
+}
+
+/// So that a scope reports an embedder's error by its own name.
+#[test]
+fn each_kind_of_embedding_error_is_a_kind_of_stage_error() {
+    for kind in EmbedErrorKind::ALL {
+        let stage: StageErrorKind = kind.name().parse().unwrap();
+        assert_eq!(stage.name(), kind.name());
+    }
 }

@@ -90,10 +90,14 @@ impl Stage {
     }
 }
 
-/// Why a stage of a scope failed, for labels.
+/// Why a stage of a scope failed, for labels. Kinds of errors of `tiny-dancer-embed` have the same names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum StageErrorKind {
+    /// The circuit of the service is open.
+    CircuitOpen,
+    /// The deadline passed.
+    DeadlineExceeded,
     /// A vector has another dimension than expected.
     DimensionMismatch,
     /// The vectors are of another embedder than the remembered ones.
@@ -101,26 +105,37 @@ pub enum StageErrorKind {
     /// A service's response or a stored record is not valid.
     InvalidResponse,
     /// The text has no tokens.
-    NoInput,
+    NoTokens,
+    /// An element of the vector is infinite or no number.
+    NonFinite,
     /// Another error.
     Other,
+    /// The service limits the rate of calls.
+    RateLimited,
     /// The service refused the call.
     Rejected,
-    /// The deadline passed.
-    Timeout,
-    /// The service or the store could not be reached, or its circuit is open.
+    /// The service or the store failed.
     Unavailable,
+    /// The service or the store could not be reached.
+    Unreachable,
+    /// The vector is zero, so that it has no direction.
+    ZeroNorm,
 }
 
 names!(StageErrorKind, "kind of stage error", {
+    CircuitOpen => "circuit_open",
+    DeadlineExceeded => "deadline_exceeded",
     DimensionMismatch => "dimension_mismatch",
     EmbedderMismatch => "embedder_mismatch",
     InvalidResponse => "invalid_response",
-    NoInput => "no_input",
+    NoTokens => "no_tokens",
+    NonFinite => "non_finite",
     Other => "other",
+    RateLimited => "rate_limited",
     Rejected => "rejected",
-    Timeout => "timeout",
     Unavailable => "unavailable",
+    Unreachable => "unreachable",
+    ZeroNorm => "zero_norm",
 });
 
 /// What a stage reports about itself. The closure of a [`Scope`](crate::Scope)'s stage fills it in.

@@ -44,7 +44,7 @@ impl<O: Observer> Router<O> {
     ///     let query = scope.embedding(|report| {
     ///         report.items = text.split_whitespace().count();
     ///         let query = embed(text);
-    ///         report.error = query.is_none().then_some(StageErrorKind::NoInput);
+    ///         report.error = query.is_none().then_some(StageErrorKind::NoTokens);
     ///         query
     ///     });
     ///     // Without a query there is no evidence: the powerful model answers, and the request is counted.

@@ -68,7 +68,7 @@ pub(super) fn vectors(body: &[u8], texts: usize, dimensions: usize) -> Result<(V
             Elements::Base64(text) => floats(&text).ok_or_else(|| flawed(ResponseFlaw::Base64 { index }))?,
         };
         if elements.len() != dimensions {
-            return Err(EmbedError::WrongDimensions { expected: dimensions, actual: elements.len() });
+            return Err(EmbedError::DimensionMismatch { expected: dimensions, actual: elements.len() });
         }
         let vector = &mut vectors[index * dimensions..][..dimensions];
         vector.copy_from_slice(&elements);
@@ -144,13 +144,13 @@ mod tests {
             assert!(matches!(flaw(&body, 1), ResponseFlaw::Json { line: 1, .. }), "{body}");
         }
         let body = json!({"data": [{"embedding": [1, 2, 3]}]});
-        assert_eq!(read(&body, 1), Err(EmbedError::WrongDimensions { expected: 2, actual: 3 }));
+        assert_eq!(read(&body, 1), Err(EmbedError::DimensionMismatch { expected: 2, actual: 3 }));
     }
 
     #[test]
     fn elements_that_are_not_finite_are_refused() {
         let body = json!({"data": [{"embedding": [1, 1e39]}]});
-        assert_eq!(read(&body, 1), Err(EmbedError::NotFinite { element: 1, value: f32::INFINITY }));
+        assert_eq!(read(&body, 1), Err(EmbedError::NonFinite { element: 1, value: f32::INFINITY }));
         assert_eq!(
             read(&json!({"data": [{"embedding": [0, 0]}]}), 1).unwrap_err().kind(),
             EmbedErrorKind::ZeroNorm

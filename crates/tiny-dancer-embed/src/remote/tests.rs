@@ -268,7 +268,7 @@ fn wrong_answers_are_errors_without_another_attempt() {
     for (answer, expected) in [
         (Answer::ok(&json!({"data": []})), flaw(Flaw::Count { expected: 1, actual: 0 })),
         (row(json!({"index": 1, "embedding": [1, 2]})), flaw(Flaw::Index { index: 1, count: 1 })),
-        (row(json!({"embedding": [1, 2, 3]})), EmbedError::WrongDimensions { expected: 2, actual: 3 }),
+        (row(json!({"embedding": [1, 2, 3]})), EmbedError::DimensionMismatch { expected: 2, actual: 3 }),
         (row(json!({"embedding": [0, 0]})), EmbedError::ZeroNorm { tokens: 0 }),
         (Answer::ok(&json!("a".repeat(max as usize))), flaw(Flaw::TooLarge { max })),
         (Answer::body("<html>"), flaw(Flaw::Json { line: 1, column: 1 })),
@@ -412,7 +412,7 @@ fn a_real_server_embeds_texts() {
     assert!(dot(rows[0], rows[1]) > dot(rows[0], rows[2]));
 
     let wrong = Remote::new(RemoteConfig { dimensions: 512, ..config.clone() }).unwrap();
-    assert_eq!(embed(&wrong), Err(EmbedError::WrongDimensions { expected: 512, actual: 384 }));
+    assert_eq!(embed(&wrong), Err(EmbedError::DimensionMismatch { expected: 512, actual: 384 }));
     let base_url = format!("{}/other", config.base_url);
     let wrong = Remote::new(RemoteConfig { base_url, ..config }).unwrap();
     let code = Some("invalid_request_error".to_owned());

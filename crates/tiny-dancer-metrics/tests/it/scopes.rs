@@ -61,11 +61,11 @@ fn an_embedding_that_fails_is_counted_by_its_kind_and_its_request_as_one_without
     let metrics = collector();
     let router = crate::router(metrics.clone());
     let mut scope = router.begin();
-    scope.embedding(|report| report.error = Some(StageErrorKind::Timeout));
+    scope.embedding(|report| report.error = Some(StageErrorKind::DeadlineExceeded));
     scope.route_without_evidence().unwrap();
     let shown = scrape(&metrics);
     for series in [
-        r#"embedding_errors_total{error_type="timeout"}"#,
+        r#"embedding_errors_total{error_type="deadline_exceeded"}"#,
         "embedding_duration_seconds_count",
         r#"routing_decisions_total{model_type="powerful",reason="no_evidence"}"#,
         r#"routing_requests_total{status="fallback"}"#,

@@ -688,14 +688,14 @@ fn an_unsampled_scope_opens_no_span_and_still_logs_the_error_of_a_stage() {
     let recorder = recorder(0.0, 8);
     let ((), lines) = lines(|| {
         let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), recorder.observer());
-        route_text(&router, |report| report.error = Some(StageErrorKind::Timeout));
+        route_text(&router, |report| report.error = Some(StageErrorKind::DeadlineExceeded));
     });
     assert_eq!(recorder.finish().len(), 0);
     let [failed] = lines.iter().filter(|line| line.message == "stage failed").collect::<Vec<_>>()[..] else {
         panic!("{lines:?}")
     };
     assert_eq!(failed.level, Level::WARN);
-    assert_eq!(failed.fields[fields::ERROR_TYPE], "timeout");
+    assert_eq!(failed.fields[fields::ERROR_TYPE], "deadline_exceeded");
     assert_eq!(failed.fields[fields::ERROR_STAGE], "embedding");
     let searched = lines.iter().find(|line| line.message == "memory searched").unwrap();
     assert_eq!((searched.level, &*searched.fields[fields::CANDIDATES]), (Level::DEBUG, "2"));

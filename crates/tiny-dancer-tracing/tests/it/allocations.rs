@@ -35,7 +35,7 @@ fn an_unsampled_scope_allocates_nothing() {
     let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), system.observer().unwrap());
     let route = || {
         let mut scope = router.begin();
-        scope.embedding(|report| report.error = Some(StageErrorKind::Timeout));
+        scope.embedding(|report| report.error = Some(StageErrorKind::DeadlineExceeded));
         scope.route_without_evidence().unwrap();
     };
     route();

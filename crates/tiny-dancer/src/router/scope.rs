@@ -34,7 +34,7 @@ impl<O: Observer> Router<O> {
     ///     let query = scope.embedding(|report| {
     ///         report.items = text.split_whitespace().count();
     ///         let query = embed(text);
-    ///         report.error = query.is_none().then_some(StageErrorKind::NoInput);
+    ///         report.error = query.is_none().then_some(StageErrorKind::NoTokens);
     ///         query
     ///     });
     ///     // Without a query there is no evidence: the powerful model answers, and the request is counted.
@@ -51,7 +51,7 @@ impl<O: Observer> Router<O> {
     /// # #[cfg(feature = "metrics")] {
     /// let text = router.export_metrics()?;
     /// assert!(text.contains("tiny_dancer_embedding_tokens_total 5"));
-    /// assert!(text.contains(r#"tiny_dancer_embedding_errors_total{error_type="no_input"} 1"#));
+    /// assert!(text.contains(r#"tiny_dancer_embedding_errors_total{error_type="no_tokens"} 1"#));
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -301,7 +301,7 @@ const REQUESTS: &[Alert] = &[
 const DECISIONS: &[Alert] = &[
     Alert {
         name: "TinyDancerEmbeddingErrors",
-        expr: "sum by (job, instance, router) (rate(tiny_dancer_embedding_errors_total{error_type!=\"no_input\"}[5m]))\n  \
+        expr: "sum by (job, instance, router) (rate(tiny_dancer_embedding_errors_total{error_type!=\"no_tokens\"}[5m]))\n  \
                 / sum by (job, instance, router) (rate(tiny_dancer_embedding_duration_seconds_count[5m])) > 0.05",
         hold: "5m",
         severity: "warning",
@@ -317,7 +317,7 @@ const DECISIONS: &[Alert] = &[
         fires: &[Case {
             story: "one in ten times out",
             series: &[
-                (r#"tiny_dancer_embedding_errors_total{error_type="timeout",@}"#, "0+10x60"),
+                (r#"tiny_dancer_embedding_errors_total{error_type="deadline_exceeded",@}"#, "0+10x60"),
                 ("tiny_dancer_embedding_duration_seconds_count{@}", "0+100x60"),
             ],
             at: "11m",
@@ -326,7 +326,7 @@ const DECISIONS: &[Alert] = &[
             Case {
                 story: "one in twenty-five times out",
                 series: &[
-                    (r#"tiny_dancer_embedding_errors_total{error_type="timeout",@}"#, "0+4x60"),
+                    (r#"tiny_dancer_embedding_errors_total{error_type="deadline_exceeded",@}"#, "0+4x60"),
                     ("tiny_dancer_embedding_duration_seconds_count{@}", "0+100x60"),
                 ],
                 at: "11m",
@@ -334,7 +334,7 @@ const DECISIONS: &[Alert] = &[
             Case {
                 story: "one in ten texts has no tokens",
                 series: &[
-                    (r#"tiny_dancer_embedding_errors_total{error_type="no_input",@}"#, "0+10x60"),
+                    (r#"tiny_dancer_embedding_errors_total{error_type="no_tokens",@}"#, "0+10x60"),
                     ("tiny_dancer_embedding_duration_seconds_count{@}", "0+100x60"),
                 ],
                 at: "11m",
