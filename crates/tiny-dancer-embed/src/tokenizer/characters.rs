@@ -16,7 +16,7 @@
 /// Other characters stay.
 pub(crate) const TABLE: &str = include_str!("../../table/characters.txt");
 
-/// What becomes of a character.
+/// How a character is normalized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Character {
     Keep,
