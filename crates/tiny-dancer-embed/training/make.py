@@ -58,7 +58,7 @@ os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OPENBLAS_CORETYPE": "Haswell",
 import numpy as np  # noqa: E402
 import scipy.sparse as sparse  # noqa: E402
 import zstandard  # noqa: E402
-from safetensors.numpy import load_file, save_file  # noqa: E402
+from safetensors.numpy import load_file  # noqa: E402
 
 from minilm import MAX_TOKENS, MiniLm  # noqa: E402
 
@@ -92,20 +92,31 @@ def main() -> int:
         return rotations(files, generated, first)
     tokens, vectors = corpus(files, files[0].of("train"), generated)
     table = quantised(fit(tokens, vectors, first))
-    print(f"cosine to MiniLM, {len(tokens)} texts of the fit: {table.cosine(tokens, vectors):.4f}")
+    print(f"correlation of cosines with those by MiniLM, {len(tokens)} texts of the fit: {table.correlation(tokens, vectors):.4f}")
     test = files[0].of("test")
-    print(f"cosine to MiniLM, {len(test)} prompts of `test`: "
-          f"{table.cosine([files[0].tokens[i] for i in test], files[0].vectors[test]):.4f}")
+    print(f"correlation of cosines with those by MiniLM, {len(test)} prompts of `test`: "
+          f"{table.correlation([files[0].tokens[i] for i in test], files[0].vectors[test]):.4f}")
     recipe = (f"{len(tokens)} texts, {DIMENSIONS} dimensions, SIF {SIF}, penalty {PENALTY}, {STEPS} steps")
-    save_file(
-        {"rows": table.rows, "scales": table.scales,
-         "vocabulary": np.frombuffer(model.vocabulary, np.uint8)},
-        args.out,
-        {"name": "static", "licence": "Apache-2.0", "recipe": recipe,
-         "attribution": "all-MiniLM-L6-v2 of sentence-transformers; WordNet 3.0, Copyright 2006 by Princeton University"},
-    )
+    facts = {"name": "static", "recipe": recipe,
+             "attribution": "all-MiniLM-L6-v2 of sentence-transformers; WordNet 3.0, "
+                            "Copyright 2006 by Princeton University",
+             "licence": "Apache-2.0"}
+    write(args.out, facts, {"scales": table.scales, "rows": table.rows,
+                            "vocabulary": np.frombuffer(model.vocabulary, np.uint8)})
     print(f"sha256 {hashlib.sha256(args.out.read_bytes()).hexdigest()}  {args.out.name}")
     return 0
+
+
+def write(path: Path, facts: dict[str, str], tensors: dict[str, np.ndarray]):
+    """Writes a safetensors file. The library's own writer orders the facts differently each time."""
+    header, end = {"__metadata__": facts}, 0
+    for name, tensor in tensors.items():
+        dtype = {"float32": "F32", "int8": "I8", "uint8": "U8"}[tensor.dtype.name]
+        header[name] = {"dtype": dtype, "shape": tensor.shape, "data_offsets": [end, end + tensor.nbytes]}
+        end += tensor.nbytes
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(map(np.ndarray.tobytes, tensors.values())))
 
 
 class Rows:
@@ -223,8 +234,8 @@ class Table:
     def embed(self, tokens: list[np.ndarray]) -> np.ndarray:
         return unit(counts(tokens, len(self.rows)) @ (self.rows * self.scales[:, None]))
 
-    def cosine(self, tokens: list[np.ndarray], vectors: np.ndarray) -> float:
-        """How much of the cosines between MiniLM's vectors these vectors have: the correlation over pairs."""
+    def correlation(self, tokens: list[np.ndarray], vectors: np.ndarray) -> float:
+        """The correlation, over pairs of texts, of the cosine with that by MiniLM."""
         a, b = self.embed(tokens), unit(vectors - vectors.mean(0))
         pairs = np.random.default_rng(0).integers(0, len(a), (2, 100_000))
         ours, theirs = ((x[pairs[0]] * x[pairs[1]]).sum(1) for x in (a, b))

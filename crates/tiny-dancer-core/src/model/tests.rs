@@ -63,6 +63,23 @@ fn the_embedded_model_loads() {
 }
 
 #[test]
+fn each_model_of_the_package_is_found_by_its_embedder() {
+    // `MiniLm::PUBLISHED` of tiny-dancer-embed.
+    let minilm = "5bec7c7b61aba30e6e8026e87f849090d34d77280d8562769f73cb30f06b32be";
+    assert_eq!(Model::embedded_for(minilm).unwrap(), Model::embedded());
+    let ids: Vec<_> = Model::all_embedded().map(|model| model.embedder().unwrap().to_owned()).collect();
+    assert_eq!(ids.len(), 2);
+    for id in &ids {
+        assert_eq!(Model::embedded_for(id).unwrap().embedder(), Some(id.as_str()));
+    }
+    let error = Model::embedded_for("another").unwrap_err().to_string();
+    assert_eq!(
+        error,
+        format!("the vectors are of embedder another, the model was made for {}", ids.join(" or "))
+    );
+}
+
+#[test]
 fn a_file_survives_a_round_trip_byte_for_byte() {
     let bytes = Model::embedded().to_bytes();
     let model = Model::from_bytes(&bytes).unwrap();
