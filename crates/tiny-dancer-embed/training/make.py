@@ -92,10 +92,11 @@ def main() -> int:
         return rotations(files, generated, first)
     tokens, vectors = corpus(files, files[0].of("train"), generated)
     table = quantised(fit(tokens, vectors, first))
-    print(f"correlation of cosines with those by MiniLM, {len(tokens)} texts of the fit: {table.correlation(tokens, vectors):.4f}")
+    print("correlation of cosines with those by MiniLM:")
+    print(f"{table.correlation(tokens, vectors):.4f}, {len(tokens)} texts of the fit")
     test = files[0].of("test")
-    print(f"correlation of cosines with those by MiniLM, {len(test)} prompts of `test`: "
-          f"{table.correlation([files[0].tokens[i] for i in test], files[0].vectors[test]):.4f}")
+    prompts = [files[0].tokens[i] for i in test]
+    print(f"{table.correlation(prompts, files[0].vectors[test]):.4f}, {len(test)} prompts of `test`")
     recipe = (f"{len(tokens)} texts, {DIMENSIONS} dimensions, SIF {SIF}, penalty {PENALTY}, {STEPS} steps")
     facts = {"name": "static", "recipe": recipe,
              "attribution": "all-MiniLM-L6-v2 of sentence-transformers; WordNet 3.0, "
