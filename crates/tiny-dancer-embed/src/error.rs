@@ -74,7 +74,7 @@ pub enum EmbedError {
         /// The cause.
         source: TransportError,
     },
-    /// The rows of the text's tokens add up to zero, which has no direction.
+    /// The rows of the text's tokens add up to zero, which has no direction: each of its words is unknown.
     #[error("the vectors of the text's {tokens} tokens add up to zero")]
     ZeroNorm {
         /// Tokens that were read.

@@ -55,7 +55,8 @@
 //!
 //! # Limits
 //!
-//! The vocabulary is that of English. [`Reading::unknown`] counts words that it can't express.
+//! The vocabulary is that of English. [`Reading::unknown`] counts words that it can't express. They are left out of the vector,
+//! and a text of nothing else is [`EmbedError::ZeroNorm`].
 
 mod embedder;
 mod error;

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 LAYERS, HEADS, WIDTH = 6, 12, 384
 MAX_TOKENS = 256
-CLS, SEP = 101, 102
+UNK, CLS, SEP = 100, 101, 102
 LAYER_NORM_EPSILON = 1e-12
 # The file as its authors published it.
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

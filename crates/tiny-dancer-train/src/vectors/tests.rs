@@ -109,7 +109,9 @@ fn a_row_of_another_split_needs_a_prompt_too() {
 
 #[test]
 fn the_error_of_a_prompt_that_is_no_text_does_not_show_it() {
-    for (value, kind) in [("[\"secret\"]", "a list"), ("{\"secret\": 1}", "an object"), ("7654321", "a number")] {
+    for (value, kind) in
+        [("[\"secret\"]", "a list"), ("{\"secret\": 1}", "an object"), ("7654321", "a number")]
+    {
         let text = ROWS.replace("\"bb\"", value);
         for error in [read_prompts(&text).unwrap_err(), {
             let folder = TempDir::new().unwrap();
