@@ -1,0 +1,231 @@
+//! The index: its writer, and the snapshots that it publishes.
+
+use crate::kernel::Kernel;
+use crate::segment::{SEGMENT, Segment, matches};
+use crate::snapshot::{Neighbour, Snapshot, unit};
+use arc_swap::ArcSwap;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tiny_dancer_core::{Candidate, Metadata, RouteError};
+
+/// Remembered requests, searched by embedding.
+///
+/// An entry is a [`Candidate`]; its id is the key. Searches never wait: they read the last published [`Snapshot`]. Writers
+/// wait for one another. A method that writes has published its changes, all at once, when it returns.
+pub struct Index {
+    published: ArcSwap<Snapshot>,
+    writer: Mutex<Writer>,
+}
+
+impl Index {
+    /// An empty index of embeddings with this dimension.
+    pub fn new(dimensions: usize) -> Self {
+        Self::by(Kernel::detect(), dimensions)
+    }
+
+    pub(crate) fn by(kernel: Kernel, dimensions: usize) -> Self {
+        let (sealed, growing) = (Arc::default(), Segment::default());
+        let snapshot = Snapshot { kernel, dimensions, len: 0, sealed, growing };
+        let writer = Writer { snapshot: snapshot.clone(), places: HashMap::new(), removed: false };
+        Self { published: ArcSwap::from_pointee(snapshot), writer: Mutex::new(writer) }
+    }
+
+    /// Inserts entries. An entry replaces the one with the same id; of several in one call the last remains.
+    ///
+    /// The stored embeddings are divided by their norms. One bad entry fails the call, and the index stays as it is.
+    ///
+    /// # Errors
+    /// If an embedding has another dimension, only zeros, or an element that is not finite, or if a rate is out of range.
+    /// The error has the place in `entries`.
+    pub fn insert(&self, mut entries: Vec<Candidate>) -> Result<(), RouteError> {
+        let dimensions = self.published.load().dimensions;
+        for (place, entry) in entries.iter_mut().enumerate() {
+            check_rates(entry, place)?;
+            entry.embedding = unit(&entry.embedding, Some(place), dimensions)?;
+        }
+        self.write(|writer| entries.into_iter().for_each(|entry| writer.insert(Arc::new(entry))));
+        Ok(())
+    }
+
+    /// Removes the entry with this id. Returns whether there was one.
+    pub fn remove(&self, id: &str) -> bool {
+        self.write(|writer| writer.remove(id))
+    }
+
+    /// Removes all entries whose metadata has all pairs of `filter`, such as those of a tenant. An empty filter is passed by
+    /// all entries. Returns how many there were.
+    ///
+    /// It reads the metadata of all entries.
+    pub fn remove_matching(&self, filter: &Metadata) -> usize {
+        self.remove_where(|entry| matches(entry, filter))
+    }
+
+    /// Removes the entries that were made before this time in Unix seconds. Returns how many there were.
+    ///
+    /// It reads the times of all entries.
+    pub fn expire_before(&self, created_at: i64) -> usize {
+        self.remove_where(|entry| entry.created_at < created_at)
+    }
+
+    /// Removes the oldest entries until at most `count` are left. Of equally old ones those with the lower ids go first.
+    /// Returns how many were removed.
+    ///
+    /// It reads the times of all entries.
+    pub fn expire_to(&self, count: usize) -> usize {
+        self.write(|writer| {
+            let excess = writer.snapshot.len.saturating_sub(count);
+            if excess == 0 {
+                return 0;
+            }
+            let mut entries: Vec<_> = writer.snapshot.entries().cloned().collect();
+            if excess < entries.len() {
+                let older = |a: &Arc<Candidate>, b: &Arc<Candidate>| {
+                    (a.created_at, &a.id).cmp(&(b.created_at, &b.id))
+                };
+                entries.select_nth_unstable_by(excess, older);
+            }
+            entries[..excess].iter().filter(|entry| writer.remove(&entry.id)).count()
+        })
+    }
+
+    /// The last published state.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.published.load_full()
+    }
+
+    /// [`Snapshot::nearest`] of the last published state.
+    ///
+    /// # Errors
+    /// As [`Snapshot::nearest`].
+    pub fn nearest(&self, query: &[f32], k: usize, filter: &Metadata) -> Result<Vec<Neighbour>, RouteError> {
+        self.published.load().nearest(query, k, filter)
+    }
+
+    fn remove_where(&self, remove: impl Fn(&Candidate) -> bool) -> usize {
+        self.write(|writer| {
+            let entries: Vec<_> = writer.snapshot.entries().filter(|entry| remove(entry)).cloned().collect();
+            entries.iter().filter(|entry| writer.remove(&entry.id)).count()
+        })
+    }
+
+    /// Changes the index and publishes the result.
+    fn write<T>(&self, change: impl FnOnce(&mut Writer) -> T) -> T {
+        let mut writer = self.lock();
+        let result = change(&mut writer);
+        writer.compact();
+        self.published.store(Arc::new(writer.snapshot.clone()));
+        result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Index {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let snapshot = self.published.load();
+        f.debug_struct("Index")
+            .field("entries", &snapshot.len)
+            .field("dimensions", &snapshot.dimensions)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Returns an error if a rate is out of range, as core does.
+fn check_rates(entry: &Candidate, candidate: usize) -> Result<(), RouteError> {
+    let Candidate { success_rate, win_rate, .. } = *entry;
+    if !(0.0..=1.0).contains(&success_rate) {
+        return Err(RouteError::InvalidSuccessRate { candidate, value: success_rate });
+    }
+    if !(0.0..=success_rate).contains(&win_rate) {
+        return Err(RouteError::InvalidWinRate { candidate, value: win_rate, success_rate });
+    }
+    Ok(())
+}
+
+/// Where an entry is.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    segment: u64,
+    row: usize,
+}
+
+/// The next snapshot, and the place of each entry in it.
+struct Writer {
+    snapshot: Snapshot,
+    places: HashMap<String, Place>,
+    /// Whether a sealed segment has fewer live rows than at the last compaction.
+    removed: bool,
+}
+
+impl Writer {
+    fn insert(&mut self, entry: Arc<Candidate>) {
+        self.remove(&entry.id);
+        self.append(entry);
+    }
+
+    fn append(&mut self, entry: Arc<Candidate>) {
+        let Snapshot { growing, len, .. } = &mut self.snapshot;
+        let row = growing.entries.len();
+        self.places.insert(entry.id.clone(), Place { segment: growing.id, row });
+        growing.live.insert(row);
+        Arc::make_mut(&mut growing.entries).push(entry);
+        *len += 1;
+        if row + 1 == SEGMENT {
+            self.seal();
+        }
+    }
+
+    /// Seals the growing segment and begins the next one.
+    fn seal(&mut self) {
+        let id = self.snapshot.growing.id + 1;
+        let full = std::mem::replace(&mut self.snapshot.growing, Segment { id, ..Segment::default() });
+        if is_sparse(&full) {
+            self.move_live(&full);
+        } else {
+            Arc::make_mut(&mut self.snapshot.sealed).push(Arc::new(full));
+        }
+    }
+
+    fn remove(&mut self, id: &str) -> bool {
+        let Some(place) = self.places.remove(id) else { return false };
+        let Snapshot { sealed, growing, len, .. } = &mut self.snapshot;
+        *len -= 1;
+        if place.segment == growing.id {
+            growing.live.remove(place.row);
+        } else if let Ok(at) = sealed.binary_search_by_key(&place.segment, |segment| segment.id) {
+            Arc::make_mut(&mut Arc::make_mut(sealed)[at]).live.remove(place.row);
+            self.removed = true;
+        }
+        true
+    }
+
+    /// Moves the live entries of sparse segments to the growing one, so that at least half of all rows are live.
+    fn compact(&mut self) {
+        if !std::mem::take(&mut self.removed) {
+            return;
+        }
+        let is_sparse = |segment: &Arc<Segment>| is_sparse(segment);
+        if self.snapshot.sealed.iter().any(is_sparse) {
+            let sealed = Arc::make_mut(&mut self.snapshot.sealed);
+            let sparse: Vec<_> = sealed.extract_if(.., |segment| is_sparse(segment)).collect();
+            for segment in sparse {
+                self.move_live(&segment);
+            }
+        }
+    }
+
+    fn move_live(&mut self, segment: &Segment) {
+        self.snapshot.len -= segment.live.len();
+        segment.live().for_each(|entry| self.append(entry.clone()));
+    }
+}
+
+/// Whether less than half of a full segment's rows are live.
+fn is_sparse(segment: &Segment) -> bool {
+    segment.live.len() < SEGMENT / 2
+}
+
+#[cfg(test)]
+mod tests;
