@@ -1,6 +1,8 @@
 //! The index: its writer, and the snapshots that it publishes.
 
+use crate::codes::{Centre, Codes};
 use crate::kernel::Kernel;
+use crate::rotation::Rotation;
 use crate::segment::{SEGMENT, Segment, matches};
 use crate::snapshot::{Neighbour, Snapshot, unit};
 use arc_swap::ArcSwap;
@@ -25,8 +27,15 @@ impl Index {
 
     pub(crate) fn by(kernel: Kernel, dimensions: usize) -> Self {
         let (sealed, growing) = (Arc::default(), Segment::default());
-        let snapshot = Snapshot { kernel, dimensions, len: 0, sealed, growing };
-        let writer = Writer { snapshot: snapshot.clone(), places: HashMap::new(), removed: false };
+        let rotation = Arc::new(Rotation::new(dimensions));
+        let snapshot = Snapshot { kernel, dimensions, rotation, len: 0, sealed, growing };
+        let writer = Writer {
+            snapshot: snapshot.clone(),
+            places: HashMap::new(),
+            removed: false,
+            centre: Arc::default(),
+            centred: 0,
+        };
         Self { published: ArcSwap::from_pointee(snapshot), writer: Mutex::new(writer) }
     }
 
@@ -144,6 +153,12 @@ fn check_rates(entry: &Candidate, candidate: usize) -> Result<(), RouteError> {
     Ok(())
 }
 
+/// Embeddings of more dimensions have no codes, since their sums would overflow. They are compared exactly.
+const CODED_DIMENSIONS: usize = 1 << 15;
+
+/// A centre is the mean of about as many entries, so that it takes about a millisecond.
+const SAMPLE: usize = 4096;
+
 /// Where an entry is.
 #[derive(Clone, Copy, Debug)]
 struct Place {
@@ -157,6 +172,10 @@ struct Writer {
     places: HashMap<String, Place>,
     /// Whether a sealed segment has fewer live rows than at the last compaction.
     removed: bool,
+    /// The centre of the segments that are sealed next.
+    centre: Arc<Centre>,
+    /// The number of entries when the centre was computed.
+    centred: usize,
 }
 
 impl Writer {
@@ -180,10 +199,24 @@ impl Writer {
     /// Seals the growing segment and begins the next one.
     fn seal(&mut self) {
         let id = self.snapshot.growing.id + 1;
-        let full = std::mem::replace(&mut self.snapshot.growing, Segment { id, ..Segment::default() });
+        let next = Segment { id, ..Segment::default() };
+        let mut full = std::mem::replace(&mut self.snapshot.growing, next);
         if is_sparse(&full) {
             self.move_live(&full);
         } else {
+            let Snapshot { kernel, dimensions, len, .. } = self.snapshot;
+            if dimensions <= CODED_DIMENSIONS {
+                // Codes remain correct with any centre, and are best with the mean. It is computed each time that the number
+                // of entries has doubled.
+                if len >= 2 * self.centred {
+                    let step = len / SAMPLE + 1;
+                    let sample = self.snapshot.entries().chain(full.live()).step_by(step);
+                    self.centre = Arc::new(Centre::of(sample.map(|entry| &*entry.embedding), dimensions));
+                    self.centred = len;
+                }
+                let (rotation, entries) = (&*self.snapshot.rotation, &*full.entries);
+                full.codes = Some(Arc::new(Codes::of(kernel, rotation, &self.centre, entries)));
+            }
             Arc::make_mut(&mut self.snapshot.sealed).push(Arc::new(full));
         }
     }

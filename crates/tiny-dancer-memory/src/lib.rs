@@ -46,10 +46,15 @@
 //!
 //! The index is in memory alone, and it does not know which embedder made its vectors.
 
+mod codes;
 mod index;
 mod kernel;
+mod passes;
+mod rotation;
 mod segment;
 mod snapshot;
+#[cfg(test)]
+mod testing;
 
 pub use index::Index;
 pub use snapshot::{Neighbour, Snapshot};

@@ -1,6 +1,6 @@
 //! Segments: up to 512 entries, and which of them are live.
 
-use std::collections::HashMap;
+use crate::codes::Codes;
 use std::sync::Arc;
 use tiny_dancer_core::{Candidate, Metadata};
 
@@ -35,12 +35,6 @@ impl Rows {
     pub(crate) fn iter(self) -> impl Iterator<Item = usize> {
         self.0.into_iter().enumerate().flat_map(|(word, bits)| ones(bits).map(move |bit| word * 64 + bit))
     }
-
-    fn intersect(&mut self, other: &Self) {
-        for (word, other) in self.0.iter_mut().zip(other.0) {
-            *word &= other;
-        }
-    }
 }
 
 /// The places of the ones of a word, in ascending order.
@@ -61,6 +55,8 @@ pub(crate) struct Segment {
     /// All entries, live or not, each with an embedding of length 1.
     pub(crate) entries: Arc<Vec<Arc<Candidate>>>,
     pub(crate) live: Rows,
+    /// Of a sealed segment.
+    pub(crate) codes: Option<Arc<Codes>>,
 }
 
 impl Segment {

@@ -1,6 +1,8 @@
 //! Snapshots: the index at one moment, and its search.
 
 use crate::kernel::{Instructions, Kernel, Work, product};
+use crate::passes::{Coded, Passes};
+use crate::rotation::Rotation;
 use crate::segment::{Rows, Segment};
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -8,6 +10,9 @@ use tiny_dancer_core::{Candidate, Metadata, RouteError};
 
 /// The access count from which more requests count the same, as in core's order of ties.
 const FREQUENT: u64 = 1000;
+
+/// Up to this number of entries, or eight times as many as are searched for, all are compared at full precision.
+const EXACT: usize = 1024;
 
 /// An entry of a search's result.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +32,7 @@ pub struct Neighbour {
 pub struct Snapshot {
     pub(crate) kernel: Kernel,
     pub(crate) dimensions: usize,
+    pub(crate) rotation: Arc<Rotation>,
     pub(crate) len: usize,
     pub(crate) sealed: Arc<Vec<Arc<Segment>>>,
     pub(crate) growing: Segment,
@@ -65,13 +71,24 @@ impl Snapshot {
         if k == 0 {
             return Ok(Vec::new());
         }
-        let segments: Vec<Searched<'_>> = self
-            .segments()
-            .map(|segment| Searched { segment, rows: segment.matching(filter) })
-            .filter(|searched| searched.rows != Rows::default())
-            .collect();
         let mut nearest = Nearest::new(k);
-        self.kernel.dispatch(Exact { query: &query, segments: &segments, nearest: &mut nearest });
+        let (mut sealed, mut exact, mut rows) = (Vec::new(), Vec::new(), 0);
+        for segment in self.segments() {
+            let matching = segment.matching(filter);
+            rows += matching.len();
+            match &segment.codes {
+                _ if matching == Rows::default() => {}
+                Some(codes) => sealed.push(Coded { codes, segment, rows: matching }),
+                None => exact.push((segment, matching)),
+            }
+        }
+        if rows <= EXACT.max(k.saturating_mul(8)) {
+            exact.extend(sealed.drain(..).map(|coded| (coded.segment, coded.rows)));
+        }
+        let (query, rotation) = (query.as_slice(), &*self.rotation);
+        let passed = self.kernel.dispatch(Passes { query, rotation, k, segments: &sealed });
+        exact.extend(passed);
+        self.kernel.dispatch(Exact { query, segments: &exact, nearest: &mut nearest });
         Ok(nearest.finish())
     }
 
@@ -83,12 +100,6 @@ impl Snapshot {
     pub(crate) fn segments(&self) -> impl Iterator<Item = &Segment> {
         self.sealed.iter().map(AsRef::as_ref).chain([&self.growing])
     }
-}
-
-/// A segment and the rows of it that pass the filter.
-struct Searched<'a> {
-    segment: &'a Segment,
-    rows: Rows,
 }
 
 /// An embedding, checked and divided by its norm. The norm is computed in f64, whose range holds each sum of squares of f32.
@@ -114,7 +125,7 @@ pub(crate) fn unit(
 /// Compares the query with the rows of segments at full precision.
 struct Exact<'a, 's> {
     query: &'a [f32],
-    segments: &'a [Searched<'s>],
+    segments: &'a [(&'s Segment, Rows)],
     nearest: &'a mut Nearest<'s>,
 }
 
@@ -123,7 +134,7 @@ impl Work for Exact<'_, '_> {
 
     #[inline(always)]
     fn run<I: Instructions>(self, _: I) {
-        for Searched { segment, rows } in self.segments {
+        for (segment, rows) in self.segments {
             for row in rows.iter() {
                 self.nearest.offer(self.query, &segment.entries[row]);
             }

@@ -1,6 +1,8 @@
 use super::*;
+use crate::testing::{Drawn, entries};
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 fn entry(id: &str, embedding: &[f32]) -> Candidate {
     Candidate { id: id.to_owned(), embedding: embedding.to_vec(), ..Candidate::default() }
@@ -16,28 +18,6 @@ fn tenant(name: &str) -> Metadata {
 
 fn unfiltered() -> Metadata {
     Metadata::new()
-}
-
-/// Random normal-ish vectors around a few centres, the same on every machine.
-pub(crate) struct Drawn(u64);
-
-impl Drawn {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    fn uniform(&mut self) -> f32 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 40) as f32 / (1 << 24) as f32
-    }
-
-    pub(crate) fn below(&mut self, n: usize) -> usize {
-        ((self.uniform() * n as f32) as usize).min(n - 1)
-    }
-
-    pub(crate) fn vector(&mut self, dimensions: usize) -> Vec<f32> {
-        (0..dimensions).map(|_| (0..4).map(|_| self.uniform()).sum::<f32>() - 2.0).collect()
-    }
 }
 
 #[test]
@@ -196,6 +176,103 @@ fn an_entry_that_is_replaced_often_stays_one_row_among_the_sealed() {
         index.insert(vec![entry("a", &[1.0])]).unwrap();
     }
     assert_eq!((index.snapshot().len(), index.snapshot().sealed.len()), (1, 0));
+}
+
+/// The share of the exact nearest that an index finds, over some queries.
+fn recall(n: usize, dimensions: usize, k: usize, filter: &Metadata) -> f64 {
+    let mut vectors = Drawn::new(5).texts(n + 40, dimensions);
+    let queries = vectors.split_off(n);
+    let mut entries = entries(vectors);
+    for (i, entry) in entries.iter_mut().enumerate() {
+        entry.metadata = tenant(TENANTS[i % 3]);
+    }
+    let map: BTreeMap<_, _> = entries.iter().map(|entry| (entry.id.clone(), entry.clone())).collect();
+    let index = Index::new(dimensions);
+    index.insert(entries).unwrap();
+    let mut found = 0;
+    for query in &queries {
+        let expected = naive(&map, query, k, filter);
+        let neighbours = index.nearest(query, k, filter).unwrap();
+        found += ids(&neighbours).iter().filter(|id| expected.contains(id)).count();
+    }
+    found as f64 / (k * queries.len()) as f64
+}
+
+#[test]
+fn the_mean_recall_of_the_64_nearest_is_at_least_0_999() {
+    for (dimensions, filter) in [(64, unfiltered()), (256, unfiltered()), (256, tenant("b"))] {
+        let recall = recall(10_000, dimensions, 64, &filter);
+        assert!(recall >= 0.999, "{dimensions} dimensions, {filter:?}: recall {recall}");
+    }
+}
+
+#[test]
+fn all_kernels_find_the_same() {
+    let mut vectors = Drawn::new(5).texts(5000, 48);
+    let queries = vectors.split_off(4950);
+    let found: Vec<_> = Kernel::available()
+        .into_iter()
+        .map(|kernel| {
+            let index = Index::by(kernel, 48);
+            index.insert(entries(vectors.clone())).unwrap();
+            let search = |query: &Vec<f32>| index.nearest(query, 10, &unfiltered()).unwrap();
+            queries.iter().map(search).collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(found.iter().all(|by_kernel| *by_kernel == found[0]));
+}
+
+#[test]
+fn any_k_and_a_set_of_equal_vectors_are_searched() {
+    let index = Index::new(2);
+    index.insert(entries(vec![vec![0.6, 0.8]; 3000])).unwrap();
+    for k in [0, 1, 64, 3000, usize::MAX] {
+        assert_eq!(index.nearest(&[1.0, 0.0], k, &unfiltered()).unwrap().len(), k.min(3000));
+    }
+}
+
+#[test]
+fn readers_see_each_call_whole_while_a_writer_inserts_removes_and_seals() {
+    const PAIRS: usize = 3000;
+    let index = Index::new(8);
+    let named = |pair: usize| Metadata::from([("pair".to_owned(), pair.to_string())]);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for pair in 0..PAIRS {
+                let embedding = Drawn::new(pair as u64).vector(8);
+                let mut metadata = named(pair);
+                metadata.extend(tenant(TENANTS[pair % 3]));
+                let both = ["x", "y"].map(|name| Candidate {
+                    metadata: metadata.clone(),
+                    ..entry(&format!("{name}{pair}"), &embedding)
+                });
+                index.insert(both.to_vec()).unwrap();
+                // The next search of the same thread sees it.
+                let found = index.nearest(&embedding, 2, &unfiltered()).unwrap();
+                assert_eq!(ids(&found), [format!("x{pair}"), format!("y{pair}")]);
+                if pair >= 1000 {
+                    assert_eq!(index.remove_matching(&named(pair - 1000)), 2);
+                }
+            }
+            done.store(true, Ordering::Release);
+        });
+        for thread in 0..2 {
+            let (index, done) = (&index, &done);
+            scope.spawn(move || {
+                let mut drawn = Drawn::new(1000 + thread);
+                while !done.load(Ordering::Acquire) {
+                    let snapshot = index.snapshot();
+                    let pairs: BTreeSet<_> =
+                        snapshot.entries().map(|entry| &entry.metadata["pair"]).collect();
+                    assert_eq!(2 * pairs.len(), snapshot.len());
+                    let found = snapshot.nearest(&drawn.vector(8), 8, &tenant("b")).unwrap();
+                    assert!(found.iter().all(|found| matches(&found.candidate, &tenant("b"))));
+                    assert!(found.is_sorted_by(|a, b| a.similarity >= b.similarity));
+                }
+            });
+        }
+    });
 }
 
 /// A call on the index.
