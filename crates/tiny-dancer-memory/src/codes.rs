@@ -11,7 +11,7 @@
 //! The estimate is without bias over rotations, and its standard error is `factor |q - c| sqrt(1 - a^2)`, where
 //! `a = |P r|_1 / (|r| sqrt(d))` is near `sqrt(2 / pi)` for each vector.
 
-use crate::kernel::{BLOCK, Instructions, Kernel, Work, integer_product, product};
+use crate::kernel::{BLOCK, Instructions, Kernel, VECTORS, Work, integer_product, product};
 use crate::rotation::Rotation;
 use crate::segment::SEGMENT;
 use std::sync::Arc;
@@ -144,9 +144,10 @@ impl Work for Encode<'_> {
             codes.factors[row] = if sum > 0.0 { squared_norm / sum } else { 0.0 };
             let (block, place) = (row / BLOCK, row % BLOCK);
             let block = &mut codes.bits[block * padded * 4..][..padded * 4];
+            let byte = VECTORS.iter().position(|&vector| vector == place % 16).unwrap_or(0);
             for (group, four) in rotated.chunks_exact(4).enumerate() {
                 let signs = (0..4).fold(0, |signs, i| signs | u8::from(four[i] > 0.0) << i);
-                block[16 * group + place % 16] |= signs << (place / 16 * 4);
+                block[16 * group + byte] |= signs << (place / 16 * 4);
             }
             let largest = vector.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
             codes.bytes.extend(vector.iter().map(|x| (x * (LARGEST / largest)).round() as i8));

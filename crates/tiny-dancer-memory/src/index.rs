@@ -3,7 +3,7 @@
 use crate::codes::{Centre, Codes};
 use crate::kernel::Kernel;
 use crate::rotation::Rotation;
-use crate::segment::{SEGMENT, Segment, matches};
+use crate::segment::{Postings, SEGMENT, Segment, matches};
 use crate::snapshot::{Neighbour, Snapshot, unit};
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
@@ -64,16 +64,22 @@ impl Index {
     /// Removes all entries whose metadata has all pairs of `filter`, such as those of a tenant. An empty filter is passed by
     /// all entries. Returns how many there were.
     ///
-    /// It reads the metadata of all entries.
+    /// It reads the metadata of all entries. Afterwards the index holds no entry that was ever replaced or removed, so that
+    /// nothing is left of a tenant except in snapshots that still exist. After the other methods, removed rows stay in memory
+    /// until half of their segment is removed.
     pub fn remove_matching(&self, filter: &Metadata) -> usize {
-        self.remove_where(|entry| matches(entry, filter))
+        self.write(|writer| {
+            let removed = writer.remove_where(|entry| matches(entry, filter));
+            writer.erase();
+            removed
+        })
     }
 
     /// Removes the entries that were made before this time in Unix seconds. Returns how many there were.
     ///
     /// It reads the times of all entries.
     pub fn expire_before(&self, created_at: i64) -> usize {
-        self.remove_where(|entry| entry.created_at < created_at)
+        self.write(|writer| writer.remove_where(|entry| entry.created_at < created_at))
     }
 
     /// Removes the oldest entries until at most `count` are left. Of equally old ones those with the lower ids go first.
@@ -108,13 +114,6 @@ impl Index {
     /// As [`Snapshot::nearest`].
     pub fn nearest(&self, query: &[f32], k: usize, filter: &Metadata) -> Result<Vec<Neighbour>, RouteError> {
         self.published.load().nearest(query, k, filter)
-    }
-
-    fn remove_where(&self, remove: impl Fn(&Candidate) -> bool) -> usize {
-        self.write(|writer| {
-            let entries: Vec<_> = writer.snapshot.entries().filter(|entry| remove(entry)).cloned().collect();
-            entries.iter().filter(|entry| writer.remove(&entry.id)).count()
-        })
     }
 
     /// Changes the index and publishes the result.
@@ -204,6 +203,7 @@ impl Writer {
         if is_sparse(&full) {
             self.move_live(&full);
         } else {
+            full.postings = Some(Arc::new(Postings::of(&full.entries)));
             let Snapshot { kernel, dimensions, len, .. } = self.snapshot;
             if dimensions <= CODED_DIMENSIONS {
                 // Codes remain correct with any centre, and are best with the mean. It is computed each time that the number
@@ -234,16 +234,35 @@ impl Writer {
         true
     }
 
-    /// Moves the live entries of sparse segments to the growing one, so that at least half of all rows are live.
+    fn remove_where(&mut self, chosen: impl Fn(&Candidate) -> bool) -> usize {
+        let entries: Vec<_> = self.snapshot.entries().filter(|entry| chosen(entry)).cloned().collect();
+        entries.iter().filter(|entry| self.remove(&entry.id)).count()
+    }
+
+    /// Dissolves sealed segments of which less than half is live, so that removed rows take at most as much memory as entries.
     fn compact(&mut self) {
-        if !std::mem::take(&mut self.removed) {
-            return;
+        if std::mem::take(&mut self.removed) {
+            self.dissolve(is_sparse);
         }
-        let is_sparse = |segment: &Arc<Segment>| is_sparse(segment);
-        if self.snapshot.sealed.iter().any(is_sparse) {
+    }
+
+    /// Drops all removed rows.
+    fn erase(&mut self) {
+        let has_removed = |segment: &Segment| segment.live.len() < segment.entries.len();
+        if has_removed(&self.snapshot.growing) {
+            let next = Segment { id: self.snapshot.growing.id + 1, ..Segment::default() };
+            let growing = std::mem::replace(&mut self.snapshot.growing, next);
+            self.move_live(&growing);
+        }
+        self.dissolve(has_removed);
+    }
+
+    /// Moves the live entries of some sealed segments to the growing one.
+    fn dissolve(&mut self, chosen: impl Fn(&Segment) -> bool) {
+        if self.snapshot.sealed.iter().any(|segment| chosen(segment)) {
             let sealed = Arc::make_mut(&mut self.snapshot.sealed);
-            let sparse: Vec<_> = sealed.extract_if(.., |segment| is_sparse(segment)).collect();
-            for segment in sparse {
+            let dissolved: Vec<_> = sealed.extract_if(.., |segment| chosen(segment)).collect();
+            for segment in dissolved {
                 self.move_live(&segment);
             }
         }

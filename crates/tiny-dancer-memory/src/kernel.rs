@@ -73,11 +73,15 @@ impl<W: Work, I: Instructions> NullaryFnOnce for Compiled<W, I> {
 /// The vectors of a block of codes.
 pub(crate) const BLOCK: usize = 32;
 
+/// The vector of each byte's low bits. Even bytes come first since they are summed apart from the odd ones.
+pub(crate) const VECTORS: [usize; 16] = [0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15];
+
 /// What an instruction set does.
 pub(crate) trait Instructions: Copy {
     /// The sums of table entries for the vectors of a block. A group of four dimensions has 16 bytes of `codes` and 16 bytes
-    /// of `table`. Byte `i` of its codes has the four bits of vector `i` (low) and of vector `i + 16` (high), and each four
-    /// bits choose one byte of its table. The number of groups is a multiple of 4, and no sum exceeds `u16::MAX`.
+    /// of `table`. Byte `i` of its codes has the four bits of vector [`VECTORS[i]`](VECTORS) (low) and of the vector 16
+    /// places later (high), and each four bits choose one byte of its table. The number of groups is a multiple of 4, and no
+    /// sum exceeds `u16::MAX`.
     fn sums(self, codes: &[u8], table: &[u8]) -> [u16; BLOCK];
 
     /// The values that are at least `floor`; bit `i` stands for value `i`.
@@ -93,7 +97,7 @@ impl Instructions for Portable {
     fn sums(self, codes: &[u8], table: &[u8]) -> [u16; BLOCK] {
         let mut sums = [0; BLOCK];
         for (codes, table) in codes.as_chunks::<16>().0.iter().zip(table.as_chunks::<16>().0) {
-            for (i, code) in codes.iter().enumerate() {
+            for (i, code) in VECTORS.into_iter().zip(codes) {
                 sums[i] += u16::from(table[usize::from(code & 15)]);
                 sums[i + 16] += u16::from(table[usize::from(code >> 4)]);
             }
@@ -120,8 +124,8 @@ mod x86 {
     #[inline(always)]
     fn halves(pairs: [u16; 8], high: [u16; 8], sums: &mut [u16]) {
         for i in 0..8 {
-            sums[2 * i] = sums[2 * i].wrapping_add(pairs[i].wrapping_sub(high[i] << 8));
-            sums[2 * i + 1] = sums[2 * i + 1].wrapping_add(high[i]);
+            sums[i] = sums[i].wrapping_add(pairs[i].wrapping_sub(high[i] << 8));
+            sums[8 + i] = sums[8 + i].wrapping_add(high[i]);
         }
     }
 

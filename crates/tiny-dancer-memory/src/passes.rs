@@ -45,10 +45,15 @@ impl<'s> Work for Passes<'_, 's> {
     fn run<I: Instructions>(self, instructions: I) -> Self::Output {
         let Some(first) = self.segments.first() else { return Vec::new() };
         let integers = integers(self.query);
-        let mut passed =
-            Passed { search: &self, integers: &integers, rows: Vec::new(), floor: f32::NEG_INFINITY };
-        // The rows at which the floor is computed again.
-        let mut limit = passed.checked();
+        let mut passed = Passed {
+            search: &self,
+            integers: &integers,
+            first: Vec::new(),
+            second: Vec::new(),
+            floor: f32::NEG_INFINITY,
+        };
+        // The floor is computed again each time that twice as many rows have been seen.
+        let (mut seen, mut due) = (0, self.k.saturating_mul(8).max(SEGMENT));
         let mut centre = &first.codes.centre;
         let mut table = Table::new(self.query, self.rotation, centre, FIRST);
         for (place, Coded { codes, rows, .. }) in self.segments.iter().enumerate() {
@@ -64,79 +69,82 @@ impl<'s> Work for Passes<'_, 's> {
                 let (upper, margins) = codes.estimates(instructions, block, &table);
                 let reaching = rows & instructions.at_least(&upper, passed.floor);
                 for i in ones(u64::from(reaching)) {
-                    let (estimate, place) = (upper[i] - margins[i], place * SEGMENT + block * BLOCK + i);
-                    passed.rows.push(Row { estimate, upper: upper[i], place, is_checked: false });
+                    let (estimate, upper) = (upper[i] - margins[i], upper[i]);
+                    let place = (place * SEGMENT + block * BLOCK + i) as u32;
+                    passed.first.push(Row { estimate, upper, place });
                 }
-                if passed.rows.len() >= limit {
-                    passed.prune(passed.checked());
-                    limit = passed.rows.len().saturating_add(passed.checked());
+                seen += rows.count_ones() as usize;
+                if seen >= due {
+                    passed.check(passed.few());
+                    due = due.saturating_mul(2);
                 }
             }
         }
-        passed.prune(passed.checked());
-        passed.prune(passed.rows.len());
-        passed.rows.sort_unstable_by_key(|row| row.place);
+        passed.check(passed.few());
+        passed.check(passed.few().saturating_mul(2));
+        passed.check(usize::MAX);
+        passed.second.sort_unstable_by_key(|row| row.place);
         let mut result: Vec<(&Segment, Rows)> = Vec::new();
-        let mut last = None;
-        for row in &passed.rows {
-            let place = row.place / SEGMENT;
-            if last != Some(place) {
-                result.push((self.segments[place].segment, Rows::default()));
-                last = Some(place);
+        for rows in passed.second.chunk_by(|a, b| a.place as usize / SEGMENT == b.place as usize / SEGMENT) {
+            let mut found = Rows::default();
+            for row in rows {
+                found.insert(row.place as usize % SEGMENT);
             }
-            if let Some((_, rows)) = result.last_mut() {
-                rows.insert(row.place % SEGMENT);
-            }
+            result.push((self.segments[rows[0].place as usize / SEGMENT].segment, found));
         }
         result
     }
 }
 
 /// A row that may be among the nearest.
+#[derive(Clone, Copy)]
 struct Row {
-    /// The product with the query, estimated by the pass that saw the row last.
+    /// The estimated product with the query.
     estimate: f32,
     /// The same with its margin.
     upper: f32,
-    /// `segment * SEGMENT + row`
-    place: usize,
-    /// Whether the second pass saw it.
-    is_checked: bool,
+    /// The place of its segment, times [`SEGMENT`], and its place there.
+    place: u32,
 }
 
 /// The rows of which each may be among the `k` nearest.
 struct Passed<'a, 's> {
     search: &'a Passes<'a, 's>,
     integers: &'a [i16],
-    rows: Vec<Row>,
+    /// The rows that only the first pass has seen.
+    first: Vec<Row>,
+    /// Those that the second pass has seen too.
+    second: Vec<Row>,
     /// The `k`-th best estimate of the second pass so far.
     floor: f32,
 }
 
 impl Passed<'_, '_> {
-    /// How many rows the second pass sees before the first one ends: enough that the floor comes close to its last value.
-    fn checked(&self) -> usize {
+    /// How many rows the second pass sees at a time while the first pass goes on.
+    fn few(&self) -> usize {
         self.search.k.saturating_mul(2)
     }
 
-    /// Checks the `n` best rows by the second pass, and removes rows that do not reach the floor.
+    /// Brings the `n` best rows to the second pass, and drops rows that do not reach the floor.
     #[inline(always)]
-    fn prune(&mut self, n: usize) {
-        if n < self.rows.len() {
-            self.rows.select_nth_unstable_by(n, |a, b| b.estimate.total_cmp(&a.estimate));
+    fn check(&mut self, n: usize) {
+        let kept = self.first.len().saturating_sub(n);
+        if kept > 0 {
+            self.first.select_nth_unstable_by(kept, |a, b| a.estimate.total_cmp(&b.estimate));
         }
-        for row in self.rows.iter_mut().take(n).filter(|row| !row.is_checked) {
-            let codes = self.search.segments[row.place / SEGMENT].codes;
-            let (product, error) = codes.product(row.place % SEGMENT, self.integers);
-            *row = Row { estimate: product, upper: product + SECOND * error, is_checked: true, ..*row };
+        for &Row { place, .. } in &self.first[kept..] {
+            let codes = self.search.segments[place as usize / SEGMENT].codes;
+            let (estimate, error) = codes.product(place as usize % SEGMENT, self.integers);
+            self.second.push(Row { estimate, upper: estimate + SECOND * error, place });
         }
-        let mut checked: Vec<f32> =
-            self.rows.iter().filter(|row| row.is_checked).map(|row| row.estimate).collect();
-        if checked.len() >= self.search.k {
-            let (_, floor, _) = checked.select_nth_unstable_by(self.search.k - 1, |a, b| b.total_cmp(a));
-            self.floor = self.floor.max(*floor);
+        self.first.truncate(kept);
+        let k = self.search.k;
+        if self.second.len() >= k {
+            let nth = self.second.select_nth_unstable_by(k - 1, |a, b| b.estimate.total_cmp(&a.estimate));
+            self.floor = nth.1.estimate;
         }
         let floor = self.floor;
-        self.rows.retain(|row| row.upper >= floor);
+        self.first.retain(|row| row.upper >= floor);
+        self.second.retain(|row| row.upper >= floor);
     }
 }

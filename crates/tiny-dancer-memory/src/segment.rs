@@ -1,12 +1,13 @@
-//! Segments: up to 512 entries, and which of them are live.
+//! Segments: up to 256 entries, and which of them are live.
 
 use crate::codes::Codes;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tiny_dancer_core::{Candidate, Metadata};
 
 /// The number of entries at which a segment is sealed. Up to this number the growing segment is compared exactly, which
 /// takes a few microseconds; a multiple of the 32 vectors of a block.
-pub(crate) const SEGMENT: usize = 512;
+pub(crate) const SEGMENT: usize = 256;
 
 /// A set of rows of a segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +30,18 @@ impl Rows {
     #[inline(always)]
     pub(crate) fn block(&self, block: usize) -> u32 {
         (self.0[block / 2] >> (block % 2 * 32)) as u32
+    }
+
+    fn intersect(&mut self, other: Self) {
+        for (word, other) in self.0.iter_mut().zip(other.0) {
+            *word &= other;
+        }
+    }
+
+    fn retain(&mut self, keep: impl Fn(usize) -> bool) {
+        for row in self.iter().filter(|&row| !keep(row)) {
+            self.remove(row);
+        }
     }
 
     /// In ascending order.
@@ -56,6 +69,8 @@ pub(crate) struct Segment {
     pub(crate) entries: Arc<Vec<Arc<Candidate>>>,
     pub(crate) live: Rows,
     /// Of a sealed segment.
+    pub(crate) postings: Option<Arc<Postings>>,
+    /// Of a sealed segment, unless its embeddings have too many dimensions.
     pub(crate) codes: Option<Arc<Codes>>,
 }
 
@@ -63,11 +78,10 @@ impl Segment {
     /// The live rows whose metadata has all pairs of the filter.
     pub(crate) fn matching(&self, filter: &Metadata) -> Rows {
         let mut rows = self.live;
-        if !filter.is_empty() {
-            for row in self.live.iter() {
-                if !matches(&self.entries[row], filter) {
-                    rows.remove(row);
-                }
+        for (key, value) in filter {
+            match &self.postings {
+                Some(postings) => rows.intersect(postings.rows(key, value)),
+                None => rows.retain(|row| self.entries[row].metadata.get(key) == Some(value)),
             }
         }
         rows
@@ -76,6 +90,26 @@ impl Segment {
     /// The live entries.
     pub(crate) fn live(&self) -> impl Iterator<Item = &Arc<Candidate>> {
         self.live.iter().map(|row| &self.entries[row])
+    }
+}
+
+/// The rows of each pair of metadata, so that a filtered search reads no metadata of entries.
+#[derive(Debug)]
+pub(crate) struct Postings(BTreeMap<String, BTreeMap<String, Rows>>);
+
+impl Postings {
+    pub(crate) fn of(entries: &[Arc<Candidate>]) -> Self {
+        let mut keys: BTreeMap<String, BTreeMap<String, Rows>> = BTreeMap::new();
+        for (row, entry) in entries.iter().enumerate() {
+            for (key, value) in &entry.metadata {
+                keys.entry(key.clone()).or_default().entry(value.clone()).or_default().insert(row);
+            }
+        }
+        Self(keys)
+    }
+
+    fn rows(&self, key: &str, value: &str) -> Rows {
+        self.0.get(key).and_then(|values| values.get(value)).copied().unwrap_or_default()
     }
 }
 

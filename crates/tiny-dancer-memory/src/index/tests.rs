@@ -170,6 +170,25 @@ fn a_segment_that_is_mostly_removed_gives_its_memory_back() {
 }
 
 #[test]
+fn nothing_is_left_of_a_tenant_that_is_removed() {
+    let index = Index::new(1);
+    let of =
+        |name: &str, i: usize| Candidate { metadata: tenant(name), ..entry(&format!("{name}{i}"), &[1.0]) };
+    let mut held = Vec::new();
+    // The second round replaces the first.
+    for _ in 0..2 {
+        index.insert((0..1000).flat_map(|i| [of("a", i), of("b", i)]).collect()).unwrap();
+        let snapshot = index.snapshot();
+        let entries = snapshot.entries().filter(|entry| entry.metadata == tenant("a"));
+        held.extend(entries.map(Arc::downgrade));
+    }
+    assert_eq!(held.len(), 2000);
+    assert_eq!(index.remove_matching(&tenant("a")), 1000);
+    assert!(held.iter().all(|entry| entry.upgrade().is_none()));
+    assert_eq!(index.nearest(&[1.0], 2000, &unfiltered()).unwrap().len(), 1000);
+}
+
+#[test]
 fn an_entry_that_is_replaced_often_stays_one_row_among_the_sealed() {
     let index = Index::new(1);
     for _ in 0..5 * SEGMENT {
