@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Vectors are drawn from a fixed generator. If `TINY_DANCER_DATA` names a folder with files `*-minilm.safetensors`, real
-//! vectors are searched too.
+//! vectors are searched too, alone and with noise.
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 #![expect(clippy::disallowed_methods, reason = "it measures time, and no test holds it")]
@@ -33,7 +33,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     if let Some(folder) = std::env::var_os("TINY_DANCER_DATA") {
-        report("real", real(folder.as_ref())?)?;
+        let real = real(folder.as_ref())?;
+        report("real", real.clone())?;
+        report("real with noise", noisy(&real, 100_000 + QUERIES))?;
     }
     Ok(())
 }
@@ -74,6 +76,15 @@ fn real(folder: &Path) -> Result<Vec<Vec<f32>>, Box<dyn std::error::Error>> {
         vectors.swap(i, rng.random_range(0..=i));
     }
     Ok(vectors)
+}
+
+/// Each real vector several times, each time with other noise of a third of its length.
+fn noisy(real: &[Vec<f32>], n: usize) -> Vec<Vec<f32>> {
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    // A uniform element has a variance of a twelfth.
+    let scale = 12_f32.sqrt() / 3.0 / (real[0].len() as f32).sqrt();
+    let mut noise = |x: &f32| x + scale * (rng.random::<f32>() - 0.5);
+    real.iter().cycle().take(n).map(|vector| vector.iter().map(&mut noise).collect()).collect()
 }
 
 fn report(name: &str, mut vectors: Vec<Vec<f32>>) -> Result<(), Box<dyn std::error::Error>> {

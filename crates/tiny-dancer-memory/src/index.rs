@@ -65,7 +65,7 @@ impl Index {
     /// all entries. Returns how many there were.
     ///
     /// It reads the metadata of all entries. Afterwards the index holds no entry that was ever replaced or removed, so that
-    /// nothing is left of a tenant except in snapshots that still exist. After the other methods, removed rows stay in memory
+    /// no data of a tenant remains except in snapshots that still exist. After the other methods, removed rows stay in memory
     /// until half of their segment is removed.
     pub fn remove_matching(&self, filter: &Metadata) -> usize {
         self.write(|writer| {
@@ -132,11 +132,7 @@ impl Index {
 
 impl std::fmt::Debug for Index {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let snapshot = self.published.load();
-        f.debug_struct("Index")
-            .field("entries", &snapshot.len)
-            .field("dimensions", &snapshot.dimensions)
-            .finish_non_exhaustive()
+        f.debug_tuple("Index").field(&*self.published.load()).finish()
     }
 }
 

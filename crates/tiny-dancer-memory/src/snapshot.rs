@@ -28,7 +28,7 @@ pub struct Neighbour {
 ///
 /// It does not change, so several searches of one request see the same entries. It keeps removed entries in memory as long
 /// as it exists.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Snapshot {
     pub(crate) kernel: Kernel,
     pub(crate) dimensions: usize,
@@ -99,6 +99,15 @@ impl Snapshot {
 
     pub(crate) fn segments(&self) -> impl Iterator<Item = &Segment> {
         self.sealed.iter().map(AsRef::as_ref).chain([&self.growing])
+    }
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("entries", &self.len)
+            .field("dimensions", &self.dimensions)
+            .finish_non_exhaustive()
     }
 }
 
