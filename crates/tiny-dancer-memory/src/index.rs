@@ -7,6 +7,7 @@ use crate::segment::{Postings, SEGMENT, Segment, matches};
 use crate::snapshot::{Neighbour, Snapshot, unit};
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tiny_dancer_core::{Candidate, Metadata, RouteError};
 
@@ -148,8 +149,9 @@ fn check_rates(entry: &Candidate, candidate: usize) -> Result<(), RouteError> {
     Ok(())
 }
 
-/// Embeddings of more dimensions have no codes, since their sums would overflow. They are compared exactly.
-const CODED_DIMENSIONS: usize = 1 << 15;
+/// Embeddings with other numbers of dimensions have no codes and are compared exactly: with fewer, estimates have large
+/// errors and an exact product is short; with more, their sums would overflow.
+const CODED_DIMENSIONS: RangeInclusive<usize> = 64..=1 << 15;
 
 /// A centre is the mean of about as many entries, so that it takes about a millisecond.
 const SAMPLE: usize = 4096;
@@ -201,7 +203,7 @@ impl Writer {
         } else {
             full.postings = Some(Arc::new(Postings::of(&full.entries)));
             let Snapshot { kernel, dimensions, len, .. } = self.snapshot;
-            if dimensions <= CODED_DIMENSIONS {
+            if CODED_DIMENSIONS.contains(&dimensions) {
                 // Codes remain correct with any centre, and are best with the mean. It is computed each time that the number
                 // of entries has doubled.
                 if len >= 2 * self.centred {

@@ -63,7 +63,8 @@
 //! pass compares what is left by bytes, whose error is a hundred times smaller, and about as many rows as are searched for
 //! are compared at full precision. So each similarity is exact, and what can be missed is a neighbour whose estimate is off by
 //! more than three standard errors. The mean recall of the 64 nearest is at least 0.999, which a test holds on drawn
-//! vectors. Up to 1,024 matching entries, or eight times as many as are searched for, are all compared at full precision.
+//! vectors. Up to 1,024 matching entries, or eight times as many as are searched for, are all compared at full precision,
+//! and so are embeddings of fewer than 64 dimensions.
 //!
 //! The example `search_time` prints the time of a search beside that of an exact scan, the recall, and the bytes of an
 //! entry: for `d` dimensions `5 d + d / 8` of vectors and codes, and some 200 of names, times and pointers.

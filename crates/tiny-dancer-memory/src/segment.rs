@@ -70,7 +70,7 @@ pub(crate) struct Segment {
     pub(crate) live: Rows,
     /// Of a sealed segment.
     pub(crate) postings: Option<Arc<Postings>>,
-    /// Of a sealed segment, unless its embeddings have too many dimensions.
+    /// Of a sealed segment, unless its embeddings have few or very many dimensions.
     pub(crate) codes: Option<Arc<Codes>>,
 }
 

@@ -12,7 +12,7 @@ use tiny_dancer_core::{Candidate, Metadata, RouteError};
 const FREQUENT: u64 = 1000;
 
 /// Up to this number of entries, or eight times as many as are searched for, all are compared at full precision.
-const EXACT: usize = 1024;
+pub(crate) const EXACT: usize = 1024;
 
 /// An entry of a search's result.
 #[derive(Clone, Debug, PartialEq)]
