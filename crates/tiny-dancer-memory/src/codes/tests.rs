@@ -1,0 +1,104 @@
+use super::*;
+use crate::snapshot::unit;
+use crate::testing::{Drawn, entries};
+
+fn coded(kernel: Kernel, rotation: &Rotation, vectors: &[Vec<f32>]) -> Codes {
+    let dimensions = vectors[0].len();
+    let centre = Arc::new(Centre::of(vectors.iter().map(Vec::as_slice), dimensions));
+    let entries: Vec<_> = entries(vectors.to_vec()).into_iter().map(Arc::new).collect();
+    Codes::of(kernel, rotation, &centre, &entries)
+}
+
+fn units(n: usize, dimensions: usize) -> Vec<Vec<f32>> {
+    let vectors = Drawn::new(3).texts(n, dimensions);
+    vectors.iter().map(|vector| unit(vector, None, dimensions).unwrap()).collect()
+}
+
+struct All<'a>(&'a Codes, &'a Table);
+
+impl Work for All<'_> {
+    type Output = (Vec<f32>, Vec<f32>);
+
+    #[inline(always)]
+    fn run<I: Instructions>(self, instructions: I) -> Self::Output {
+        let blocks = (0..SEGMENT / BLOCK).map(|block| self.0.estimates(instructions, block, self.1));
+        let (upper, margins): (Vec<_>, Vec<_>) = blocks.unzip();
+        (upper.concat(), margins.concat())
+    }
+}
+
+/// The errors of the estimates of many queries, in standard errors.
+fn errors(dimensions: usize) -> Vec<f32> {
+    let vectors = units(SEGMENT + 20, dimensions);
+    let rotation = Rotation::new(dimensions);
+    let codes = coded(Kernel::detect(), &rotation, &vectors[..SEGMENT]);
+    let mut errors = Vec::new();
+    for query in &vectors[SEGMENT..] {
+        let table = Table::new(query, &rotation, &codes.centre, 1.0);
+        let (upper, margins) = Kernel::detect().dispatch(All(&codes, &table));
+        for (row, vector) in vectors[..SEGMENT].iter().enumerate() {
+            errors.push((upper[row] - margins[row] - product(query, vector)) / margins[row]);
+        }
+    }
+    errors
+}
+
+#[test]
+fn estimates_have_no_bias_and_the_standard_error_of_their_margin() {
+    for dimensions in [100, 256, 384] {
+        let errors = errors(dimensions);
+        let mean = errors.iter().sum::<f32>() / errors.len() as f32;
+        let variance = errors.iter().map(|error| error * error).sum::<f32>() / errors.len() as f32;
+        assert!(mean.abs() < 0.05, "{dimensions}: mean {mean}");
+        assert!((0.9..1.1).contains(&variance.sqrt()), "{dimensions}: standard error {}", variance.sqrt());
+    }
+}
+
+#[test]
+fn products_of_bytes_have_the_standard_error_of_rounding() {
+    let vectors = units(SEGMENT + 1, 256);
+    let codes = coded(Kernel::detect(), &Rotation::new(256), &vectors[..SEGMENT]);
+    let query = &vectors[SEGMENT];
+    let integers = integers(query);
+    let errors = vectors[..SEGMENT].iter().enumerate().map(|(row, vector)| {
+        let (estimate, error) = codes.product(row, &integers);
+        (estimate - product(query, vector)) / error
+    });
+    let variance = errors.map(|error| error * error).sum::<f32>() / SEGMENT as f32;
+    assert!((0.85..1.15).contains(&variance.sqrt()), "standard error {}", variance.sqrt());
+}
+
+#[test]
+fn all_kernels_give_the_same_codes_and_estimates() {
+    for dimensions in [7, 256, 300] {
+        let vectors = units(SEGMENT, dimensions);
+        let rotation = Rotation::new(dimensions);
+        let results = Kernel::available().into_iter().map(|kernel| {
+            let codes = coded(kernel, &rotation, &vectors);
+            let table = Table::new(&vectors[0], &rotation, &codes.centre, 1.0);
+            let estimates = kernel.dispatch(All(&codes, &table));
+            (codes.bits, codes.offsets, codes.factors, codes.bytes, codes.scales, estimates)
+        });
+        let results: Vec<_> = results.collect();
+        assert!(results.iter().all(|result| *result == results[0]), "{dimensions}");
+    }
+}
+
+#[test]
+fn equal_vectors_are_estimated_exactly() {
+    let vectors = vec![vec![0.6, 0.8]; SEGMENT];
+    let rotation = Rotation::new(2);
+    let codes = coded(Kernel::detect(), &rotation, &vectors);
+    let table = Table::new(&[1.0, 0.0], &rotation, &codes.centre, 1.0);
+    let (upper, _) = Kernel::detect().dispatch(All(&codes, &table));
+    assert!(upper.iter().all(|estimate| (estimate - 0.6).abs() < 1e-4), "{:?}", &upper[..4]);
+}
+
+#[test]
+fn integer_products_of_the_largest_vectors_do_not_overflow() {
+    // The product is largest where all elements are equal.
+    let n = 1 << 15;
+    let element = (n as f32).sqrt().recip();
+    let product = integer_product(&integers(&vec![element; n]), &vec![127; n]);
+    assert!((product as f32 * (element / LARGEST / UNIT) - 1.0).abs() < 0.01, "{product}");
+}

@@ -1,0 +1,91 @@
+//! The nearest remembered requests, found in process and while others are inserted.
+//!
+//! The router decides by what is known about requests near the query. An [`Index`] holds them as
+//! [`Candidate`](tiny_dancer_core::Candidate)s and finds the nearest:
+//!
+//! ```
+//! use tiny_dancer_core::{Candidate, Metadata, Router, RouterConfig, RoutingRequest};
+//! use tiny_dancer_memory::Index;
+//!
+//! let index = Index::new(2);
+//! let acme: Metadata = [("tenant".to_owned(), "acme".to_owned())].into();
+//! index.insert(vec![
+//!     Candidate { id: "1".into(), embedding: vec![3.0, 4.0], metadata: acme.clone(), ..Default::default() },
+//!     Candidate { id: "2".into(), embedding: vec![1.0, 0.0], ..Default::default() },
+//! ])?;
+//!
+//! // A tenant sees its own entries.
+//! let query = [1.0, 0.0];
+//! let found = index.nearest(&query, 64, &acme)?;
+//! assert_eq!((found.len(), found[0].candidate.id.as_str(), found[0].similarity), (1, "1", 0.6));
+//!
+//! let candidates: Vec<Candidate> = found.iter().map(|found| (*found.candidate).clone()).collect();
+//! let router = Router::new(RouterConfig::default())?;
+//! let response = router.route(RoutingRequest::new(&query, &candidates))?;
+//! assert_eq!(response.decisions.len(), 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Segments and snapshots
+//!
+//! Entries are appended to a growing segment. At 256 entries it is sealed: its rows no longer change, and the next segment
+//! begins. A replaced or removed entry leaves its row, which is only marked. A segment of which less than half is live is
+//! dissolved, and its live entries are appended to the growing one.
+//!
+//! ```text
+//! insert, remove, expire --> writer --publishes--> Snapshot { sealed: [256] [256] ... [256], growing: [n < 256] }
+//!                                                      ^
+//! nearest ---------------------------------------------'
+//! ```
+//!
+//! A search reads the snapshot that was published last and never waits for a writer. A method that writes returns after
+//! its snapshot is published, so the next search of any thread sees it. Snapshots share their segments: publishing one
+//! copies the list of the growing segment's entries, and for a removal the list of segments.
+//!
+//! # A search in two passes
+//!
+//! A scan of all vectors is limited by the bandwidth of memory, so most of them are read in a short form. When a segment is
+//! sealed, each of its vectors gets two codes: one bit and one byte a dimension.
+//!
+//! The one-bit code is that of `RaBitQ` (Gao and Long, SIGMOD 2024). With the mean `c` of the vectors, a vector is
+//! `x = c + r`. A random rotation `P` spreads `r` evenly over the dimensions, and the code is the signs `s` of `P r`, each 1
+//! or -1. For a query `q`, with `y = P (q - c)`:
+//!
+//! ```text
+//! <q, x> = <q, c> - <c, c> + <c, x> + <q - c, r>
+//! <q - c, r> = <y, P r>,    estimated by <y, s> |r|^2 / |P r|_1
+//! ```
+//!
+//! The estimate has no bias, and its standard error is `|q - c| |r|^2 / |P r|_1` times `sqrt(1 - 2 / pi)`. `<y, s>` is a sum
+//! of one byte for each four dimensions, from a table of sixteen, which one instruction reads for 64 vectors.
+//!
+//! A row is dropped where its estimate is more than three standard errors below the `k`-th best that is known. The second
+//! pass compares what is left by bytes, whose error is a hundred times smaller, and about as many rows as are searched for
+//! are compared at full precision. So each similarity is exact, and what can be missed is a neighbour whose estimate is off by
+//! more than three standard errors. The mean recall of the 64 nearest is at least 0.999, which a test holds on drawn
+//! vectors. Up to 1,024 matching entries, or eight times as many as are searched for, are all compared at full precision,
+//! and so are embeddings of fewer than 64 dimensions.
+//!
+//! The example `search_time` prints the time of a search beside that of an exact scan, the recall, and the bytes of an
+//! entry: for `d` dimensions `5 d + d / 8` of vectors and codes, and some 200 of names, times and pointers.
+//!
+//! The same calls in the same order give the same results on any machine: all kernels have the same arithmetic, and the
+//! rotation is fixed.
+//!
+//! # What it lacks
+//!
+//! The index is in memory alone, and it does not know which embedder made its vectors. A search reads codes of all
+//! segments: there is no graph or tree, so its time grows with the number of entries.
+
+mod codes;
+mod index;
+mod kernel;
+mod passes;
+mod rotation;
+mod segment;
+mod snapshot;
+#[cfg(test)]
+mod testing;
+
+pub use index::Index;
+pub use snapshot::{Neighbour, Snapshot};
