@@ -1,10 +1,12 @@
 //! The embedded model for vectors of the static embedder, judged on the real rows, which are not in this repository. Set
 //! `TINY_DANCER_DATA` to their folder. With `--nocapture` the figures are printed.
 
+#![expect(clippy::print_stderr, reason = "the figures are for people")]
+
 use crate::{Folder, run, stdout};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
@@ -17,9 +19,9 @@ fn data() -> Option<PathBuf> {
 }
 
 /// Evaluates the embedded model on a file of rows, which are also the memory, by their splits.
-fn evaluate(rows: PathBuf) -> Vec<Value> {
+fn evaluate(rows: &Path) -> Vec<Value> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tiny-dancer"));
-    command.args(["evaluate", "--json", "--rows"]).arg(&rows).arg("--memory-rows").arg(&rows);
+    command.args(["evaluate", "--json", "--rows"]).arg(rows).arg("--memory-rows").arg(rows);
     let report: Value = serde_json::from_str(&stdout(&run(&mut command))).expect("it is JSON");
     report["routers"].as_array().expect("a list of routers").clone()
 }
@@ -35,7 +37,7 @@ fn number(value: &Value) -> f64 {
 #[test]
 fn on_the_test_rows_it_is_not_behind_the_nearest_rows_and_calibrated() {
     let Some(folder) = data() else { return };
-    let routers = evaluate(folder.join("routellm.jsonl.zst"));
+    let routers = evaluate(&folder.join("routellm.jsonl.zst"));
     let model = named(&routers, "model");
     let lead = &named(&routers, "nearest-100")["model_minus_this_apgr"];
     eprintln!("APGR {}, lead {lead}, ECE {}", model["apgr"], model["ece"]);
@@ -76,7 +78,7 @@ fn it_is_calibrated_for_pairs_that_it_was_not_trained_on() {
         let folder = Folder(TempDir::new().expect("a temporary folder"));
         let text = String::from_utf8(text).expect("it is UTF-8");
         folder.write("rows.jsonl", text.lines().map(row).collect::<String>().as_bytes());
-        let routers = evaluate(folder.path("rows.jsonl"));
+        let routers = evaluate(&folder.path("rows.jsonl"));
         let model = named(&routers, "model");
         let nearest = named(&routers, "nearest-100");
         eprintln!(
