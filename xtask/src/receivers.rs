@@ -46,6 +46,7 @@ const IDL: &str = "jaeger-client@3.19.0";
 /// The names of spans, sorted.
 const NAMES: &[&str] = &[
     "circuit_breaker_check",
+    "embedding",
     "feature_engineering",
     "model_inference",
     "routing_request",
