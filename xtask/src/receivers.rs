@@ -260,7 +260,7 @@ mod tests {
             check_nesting(&spans).unwrap_err().to_string()
         };
         assert!(wrong(|spans| drop(spans.remove(0))).contains("did not arrive"));
-        assert!(wrong(|spans| drop(spans.pop())).contains("all 5"));
+        assert!(wrong(|spans| drop(spans.pop())).contains("all 6"));
         assert!(wrong(|spans| spans[1].parent = None).contains("is a root"));
         assert!(wrong(|spans| spans[1].name = "other".to_owned()).contains("named"));
         assert!(wrong(|spans| spans[1].trace = "u".to_owned()).contains("did not arrive"));

@@ -331,7 +331,7 @@ fn the_environment_alone_exports_both() {
     });
     if output.is_some() {
         let metrics = collector.metrics.try_recv().unwrap();
-        let encoding = metrics.headers.get("content-encoding").map(|value| value.as_bytes());
+        let encoding = metrics.headers.get("content-encoding").map(axum::http::HeaderValue::as_bytes);
         assert_eq!(encoding, cfg!(feature = "gzip").then_some(&b"gzip"[..]));
         assert!(!metrics.headers.contains_key("x-tenant"));
         let resource = metrics.request.resource_metrics[0].resource.as_ref().unwrap();
