@@ -27,6 +27,9 @@ use std::time::{Duration, Instant};
 /// The approximate length of a turn: long enough that reading the clock is negligible, short enough for many rounds.
 const TURN: Duration = Duration::from_micros(500);
 
+/// Empty work would never fill a turn.
+const MOST_TIMES: u64 = 1 << 32;
+
 /// Contenders that take turns.
 #[derive(Default)]
 pub struct Turns<'a> {
@@ -57,12 +60,18 @@ impl<'a> Turns<'a> {
     /// Adds a contender whose work varies, so that only this many repetitions or more have a typical time.
     pub fn add_at_least(&mut self, name: &'static str, times: u64, work: impl FnMut(u64) + 'a) {
         let mut contender = Contender { name, work: Box::new(work), times: 1, pooled: 1 };
-        // The first repetitions fill caches and raise the clock rate.
+        // The first repetitions fill caches and raise the clock rate. Neither they nor a preempted turn measure the work.
         let start = now();
-        while start.elapsed() < 10 * TURN {
-            if contender.turn().0 < TURN / 2 {
-                // Empty work would never fill a turn.
-                contender.times = (contender.times * 2).min(1 << 32);
+        loop {
+            let is_warm = start.elapsed() >= 10 * TURN;
+            let (time, preempted) = contender.turn();
+            if preempted {
+                continue;
+            }
+            if time < TURN / 2 && contender.times < MOST_TIMES {
+                contender.times *= 2;
+            } else if is_warm {
+                break;
             }
         }
         contender.pooled = times.div_ceil(contender.times);
@@ -259,6 +268,20 @@ mod tests {
         }
         // The frames of the functions may differ by a register, so each quarter need not have two places.
         assert!(quarters.iter().all(|places| *places > 0), "{quarters:?}");
+    }
+
+    #[test]
+    fn a_slow_first_call_does_not_shorten_the_turns() {
+        let mut slow = true;
+        let mut turns = Turns::default();
+        turns.add("lazy", move |times| {
+            let start = now();
+            while slow && start.elapsed() < 20 * TURN {}
+            slow = false;
+            (0..times).for_each(|i| assert_ne!(black_box(i), u64::MAX));
+        });
+        // An iteration of some nanoseconds, of which half a turn has many.
+        assert!(turns.contenders[0].times > 1000, "{}", turns.contenders[0].times);
     }
 
     #[test]
