@@ -60,6 +60,7 @@
 mod activation;
 pub mod breaker;
 mod clock;
+pub mod coin;
 mod config;
 pub mod conformal;
 mod error;

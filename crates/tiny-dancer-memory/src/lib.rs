@@ -81,11 +81,15 @@ mod codes;
 mod index;
 mod kernel;
 mod passes;
+mod record;
 mod rotation;
 mod segment;
 mod snapshot;
+mod store;
 #[cfg(test)]
 mod testing;
 
 pub use index::Index;
+pub use record::{Context, Draws, Entry, LogEntry, RequestId, Served, Tokens, Usage, Verdict, VerdictSource};
 pub use snapshot::{Neighbour, Snapshot};
+pub use store::{Change, Erasure, Expiry, Reader, Store, StoreError};
