@@ -92,6 +92,8 @@ pub use names::UnknownName;
 pub use observer::Observer;
 pub use promise::RiskBudget;
 pub use request::{Candidate, Metadata, Query, RoutingRequest};
-pub use response::{ModelType, Outcome, OutcomeResult, Reason, RoutingDecision, RoutingResponse, Thresholds};
+pub use response::{
+    ModelType, Origin, Outcome, OutcomeResult, Reason, RoutingDecision, RoutingResponse, Thresholds,
+};
 pub use router::{Router, Scope};
 pub use set::CandidateSet;

@@ -189,7 +189,7 @@ impl std::fmt::Debug for Scratch {
     }
 }
 
-/// The result of a call to the chosen model, as the caller reports it.
+/// The result of a call to a model, as the caller reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
@@ -208,15 +208,37 @@ names!(OutcomeResult, "outcome", {
     Sufficed => "sufficed",
 });
 
-/// What the caller reports after the chosen model has answered: once per request, at any time.
+/// Why the model of an outcome was called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum Origin {
+    /// The request was explored: the lightweight model answered although the decision was powerful.
+    Explored,
+    /// The decision chose the model.
+    #[default]
+    Routed,
+    /// The lightweight model was called for comparison only: the powerful model answered.
+    Shadowed,
+}
+
+names!(Origin, "origin", {
+    Explored => "explored",
+    Routed => "routed",
+    Shadowed => "shadowed",
+});
+
+/// What the caller reports after a model has answered: once per call, at any time.
 ///
-/// Duplicates are not detected.
+/// The circuits count the outcomes of every origin. The test of the promise reads those of routed requests alone, since the
+/// promise is about the router's own decisions. Duplicates are not detected.
 ///
 /// ```
-/// use tiny_dancer_core::{ModelType, Outcome, OutcomeResult};
+/// use tiny_dancer_core::{ModelType, Origin, Outcome, OutcomeResult};
 ///
 /// let outcome = Outcome::new(ModelType::Lightweight, OutcomeResult::Sufficed);
-/// assert_eq!(outcome.result.name(), "sufficed");
+/// assert_eq!((outcome.result.name(), outcome.origin), ("sufficed", Origin::Routed));
+/// assert_eq!(outcome.with_origin(Origin::Shadowed).origin.name(), "shadowed");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -226,11 +248,20 @@ pub struct Outcome {
     pub model: ModelType,
     /// The result of the call.
     pub result: OutcomeResult,
+    /// Why the model was called.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub origin: Origin,
 }
 
 impl Outcome {
-    /// The outcome of a call to `model`.
+    /// The outcome of a call to `model`, which the decision chose.
     pub fn new(model: ModelType, result: OutcomeResult) -> Self {
-        Self { model, result }
+        Self { model, result, origin: Origin::Routed }
+    }
+
+    /// The same, of a call for another reason.
+    #[must_use]
+    pub fn with_origin(self, origin: Origin) -> Self {
+        Self { origin, ..self }
     }
 }

@@ -6,13 +6,15 @@ use crate::fastgrnn::{FastGrnn, State};
 use crate::features::{self, Feature, Features, Scales, Setting};
 use crate::kernel::Kernel;
 use crate::model::{LoadError, Model};
-use crate::observer::{BatchContext, CandidateStep, Detail, ModelReload, Observer, Operation, Stage};
+use crate::observer::{
+    BatchContext, CandidateStep, Detail, MemoryEvent, ModelReload, Observer, Operation, Stage,
+};
 use crate::order::{self, Tiebreak};
 use crate::promise::{self, PromiseMonitor, PromiseState};
 use crate::request::Candidates;
 use crate::response::{Outcome, OutcomeResult, RoutingDecision, RoutingResponse, Scratch, Thresholds};
 use crate::set::{Nearest, engineer_nearest};
-use crate::{Candidate, CandidateSet, ModelType, Query, Reason, RouteError, RoutingRequest};
+use crate::{Candidate, CandidateSet, ModelType, Origin, Query, Reason, RouteError, RoutingRequest};
 use arc_swap::ArcSwap;
 use observed::{CANDIDATES, Observed, STAGES};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -268,9 +270,10 @@ impl<O: Observer> Router<O> {
         result
     }
 
-    /// Records the outcome of the chosen model: once per request, at any time.
+    /// Records the outcome of a call to a model: once per call, at any time.
     ///
-    /// Outcomes of the lightweight model can change the state of the `lightweight` circuit. An outcome does not identify
+    /// Outcomes of the lightweight model can change the state of the `lightweight` circuit, for each
+    /// [`Origin`](crate::Origin). Those of routed requests are the evidence for or against the promise. An outcome does not identify
     /// its request, so while that circuit is half-open, any outcome of the lightweight model counts as that of a probe.
     pub fn record_outcome(&self, outcome: Outcome) {
         // The state changes first, so that it changes even if an observer panics.
@@ -309,12 +312,13 @@ impl<O: Observer> Router<O> {
         self.promise.as_ref().map(|monitor| monitor.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Records an answer of the lightweight model. Returns the state of the promise, and whether this answer refutes it.
+    /// Records an answer of the lightweight model to a request that was routed to it. Returns the state of the promise, and whether this answer refutes it.
     fn judge_promise(&self, outcome: Outcome) -> (Option<PromiseState>, bool) {
         let Some(mut monitor) = self.promise_monitor() else { return (None, false) };
         let broken = match outcome {
             Outcome { model: ModelType::Powerful, .. }
-            | Outcome { result: OutcomeResult::CallFailed, .. } => false,
+            | Outcome { result: OutcomeResult::CallFailed, .. }
+            | Outcome { origin: Origin::Explored | Origin::Shadowed, .. } => false,
             Outcome { result, .. } => monitor.record(result == OutcomeResult::Insufficient),
         };
         (Some(monitor.state()), broken)
@@ -396,6 +400,14 @@ impl<O: Observer> Router<O> {
     /// The observer.
     pub fn observer(&self) -> &O {
         &self.observer
+    }
+
+    /// Passes an event of the memory beside this router to the observer.
+    ///
+    /// The router knows no memory; `tiny-dancer-memory` has one, whose events this method receives:
+    /// `memory.observed_by(move |event| router.on_memory(event))`.
+    pub fn on_memory(&self, event: &MemoryEvent) {
+        observed::memory(&self.observer, event);
     }
 
     /// The state of a circuit. An open circuit becomes half-open at the first request after its open time.

@@ -8,14 +8,14 @@ use crate::conformal::{CalibrationRow, CalibrationTable};
 use crate::fastgrnn::FastGrnnWeights;
 use crate::model::{Ties, TrainingFacts};
 use crate::observer::{
-    BatchContext, BatchStart, BreakerTransition, Decided, Detail, Failed, ModelReload, Observer, Operation,
-    OutcomeReported, PromiseBroken, RequestEnd, RequestStart, SpanIds, Stage, StageEnd, StageErrorKind,
-    StageReport, StageStart, Status,
+    BatchContext, BatchStart, BreakerTransition, Decided, Detail, Failed, MemoryChange, MemoryErrorKind,
+    MemoryEvent, MemoryState, ModelReload, Observer, Operation, OutcomeReported, PromiseBroken, RequestEnd,
+    RequestStart, SpanIds, Stage, StageEnd, StageErrorKind, StageReport, StageStart, Status, VerdictKind,
 };
 use crate::promise::{RiskBudget, RiskStep};
 use crate::{
     Candidate, CandidateSet, Circuit, Clock, ErrorKind, ManualClock, Metadata, Model, ModelType, OnOpen,
-    Outcome, OutcomeResult, Query, Router, RouterConfig, RoutingRequest,
+    Origin, Outcome, OutcomeResult, Query, Router, RouterConfig, RoutingRequest,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -111,13 +111,15 @@ pub struct Counts {
     pub reloads: u64,
     /// Broken promises.
     pub broken_promises: u64,
+    /// Events of a memory.
+    pub memory: u64,
 }
 
 /// Wraps an observer and panics in the callback that breaks the [contract](crate::observer).
 #[derive(Debug, Default)]
 pub struct ContractChecker<O = ()> {
     inner: O,
-    counts: [AtomicU64; 9],
+    counts: [AtomicU64; 10],
     ended: AtomicU64,
 }
 
@@ -134,9 +136,30 @@ impl<O> ContractChecker<O> {
 
     /// The number of each event so far.
     pub fn counts(&self) -> Counts {
-        let [requests, stages, steps, decisions, errors, outcomes, transitions, reloads, broken_promises] =
-            std::array::from_fn(|i| self.counts[i].load(Ordering::SeqCst));
-        Counts { requests, stages, steps, decisions, errors, outcomes, transitions, reloads, broken_promises }
+        let [
+            requests,
+            stages,
+            steps,
+            decisions,
+            errors,
+            outcomes,
+            transitions,
+            reloads,
+            broken_promises,
+            memory,
+        ] = std::array::from_fn(|i| self.counts[i].load(Ordering::SeqCst));
+        Counts {
+            requests,
+            stages,
+            steps,
+            decisions,
+            errors,
+            outcomes,
+            transitions,
+            reloads,
+            broken_promises,
+            memory,
+        }
     }
 
     /// Checks that each request has ended, if its detail includes the end.
@@ -462,13 +485,21 @@ impl<O: Observer> Observer for ContractChecker<O> {
         self.count(7);
         self.inner.on_model_reload(event);
     }
+
+    fn on_memory(&self, event: &MemoryEvent) {
+        self.count(9);
+        let MemoryState { entries, evidence, .. } = event.state;
+        assert!(evidence <= entries, "{evidence} entries with a verdict among {entries}");
+        self.inner.on_memory(event);
+    }
 }
 
 /// Causes every kind of request, outcome, transition and reload in routers with `observer`.
 ///
 /// These are: decisions for each [`Reason`](crate::Reason) and by each [`Operation`], errors of each [`ErrorKind`] and
-/// each [`StageErrorKind`], outcomes of each kind for both models, both circuits in all their states, a reload
-/// that succeeds and one that fails, and a broken promise. The clock is manual, so durations are zero.
+/// each [`StageErrorKind`], outcomes of each kind for both models and of each
+/// [`Origin`], both circuits in all their states, a reload
+/// that succeeds and one that fails, a broken promise, and each [`MemoryChange`]. The clock is manual, so durations are zero.
 ///
 /// # Panics
 /// If the contract is broken.
@@ -479,6 +510,7 @@ pub fn exercise<O: Observer>(observer: O) -> ContractChecker<O> {
     open_scopes(checker.clone());
     reload(checker.clone());
     break_the_promise(checker.clone());
+    change_a_memory(checker.clone());
     checker.assert_at_rest();
     std::sync::Arc::into_inner(checker).expect("the routers are dropped")
 }
@@ -505,6 +537,10 @@ fn decide_everything<O: Observer>(observer: O) {
         for result in OutcomeResult::ALL {
             report(&router, model, result);
         }
+    }
+    for origin in Origin::ALL {
+        let outcome = Outcome::new(ModelType::Lightweight, OutcomeResult::Sufficed);
+        router.record_outcome(outcome.with_origin(origin));
     }
     for _ in 0..8 {
         report(&router, ModelType::Lightweight, OutcomeResult::CallFailed);
@@ -604,6 +640,30 @@ fn break_the_promise<O: Observer>(observer: O) {
     }
     assert_eq!(router.circuit_state(Circuit::Lightweight), crate::CircuitState::Open);
     router.reset(Circuit::Lightweight);
+}
+
+fn change_a_memory<O: Observer>(observer: O) {
+    let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), observer);
+    let state = MemoryState {
+        entries: 100,
+        evidence: 40,
+        segments: 3,
+        queue: 5,
+        queue_capacity: 1000,
+        log_entries: Some(200),
+    };
+    let duration = Duration::from_millis(2);
+    let changes = [
+        MemoryChange::Opened { duration },
+        MemoryChange::Stored { changes: 7, duration },
+        MemoryChange::Expired { entries: 3, log_entries: 5 },
+        MemoryChange::Erased { entries: 2, log_entries: 4 },
+    ];
+    let verdicts = VerdictKind::ALL.map(|kind| MemoryChange::Verdict { kind });
+    let losses = MemoryErrorKind::ALL.map(|kind| MemoryChange::Lost { changes: 2, kind });
+    for change in changes.into_iter().chain(verdicts).chain(losses) {
+        router.on_memory(&MemoryEvent::new(state, change));
+    }
 }
 
 fn reload<O: Observer>(observer: O) {

@@ -1,6 +1,9 @@
 use super::*;
 use crate::testing::toy_model;
-use crate::{ConfigError, LoadError, ModelType, Outcome, OutcomeResult, Router, RouterConfig};
+use crate::{
+    Circuit, CircuitState, ConfigError, LoadError, ModelType, Origin, Outcome, OutcomeResult, Router,
+    RouterConfig,
+};
 use proptest::prelude::*;
 
 fn step(confidence_threshold: f32, n: u32, failures: u32) -> RiskStep {
@@ -67,6 +70,26 @@ fn a_router_with_a_promise_uses_the_thresholds_that_keep_it() {
     let router = Router::new(RouterConfig::default()).unwrap();
     assert_eq!(router.thresholds(), thresholds(0.85, 0.15));
     assert_eq!(router.promise(), None);
+}
+
+#[test]
+fn outcomes_of_explored_and_shadowed_requests_move_the_circuit_and_leave_the_promise() {
+    let insufficient = Outcome::new(ModelType::Lightweight, OutcomeResult::Insufficient);
+    let failed = Outcome::new(ModelType::Lightweight, OutcomeResult::CallFailed);
+    for origin in Origin::ALL {
+        let router = promising(0.1, vec![step(0.95, 100, 2)]).unwrap();
+        for _ in 0..100 {
+            router.record_outcome(insufficient.with_origin(origin));
+        }
+        let promise = router.promise().unwrap();
+        let expected = if origin == Origin::Routed { (100, true) } else { (0, false) };
+        assert_eq!((promise.reported, promise.broken), expected, "{origin}");
+        assert_eq!(router.circuit_state(Circuit::Lightweight), CircuitState::Closed, "{origin}");
+        for _ in 0..100 {
+            router.record_outcome(failed.with_origin(origin));
+        }
+        assert_eq!(router.circuit_state(Circuit::Lightweight), CircuitState::Open, "{origin}");
+    }
 }
 
 #[test]
