@@ -504,9 +504,8 @@ impl<O: Observer> Router<O> {
         let setting = Setting { kernel: self.kernel, scales: &self.scales, ties: serving.model.ties(), now };
         let Scratch { columns, nearest, .. } = scratch;
         match source {
-            Source::Request(candidates) => {
-                features::engineer(setting, &RoutingRequest { query: *query, candidates }, columns)?;
-            }
+            Source::Request(candidates) => features::engineer(setting, query, candidates, columns)?,
+            Source::Nearest(candidates) => features::engineer(setting, query, candidates, columns)?,
             Source::Set(set, top_k) => {
                 engineer_nearest(setting, query, set, top_k, nearest, columns)?;
             }
@@ -540,6 +539,8 @@ impl<O: Observer> Router<O> {
 #[derive(Clone, Copy)]
 enum Source<'a> {
     Request(&'a [Candidate]),
+    /// A search, whose results stay where they are.
+    Nearest(&'a [&'a Candidate]),
     /// A set, and the number of its nearest candidates to use.
     Set(&'a CandidateSet, usize),
     /// There is no query, either.
@@ -552,6 +553,7 @@ impl<'a> Source<'a> {
     fn len(self) -> usize {
         match self {
             Self::Request(candidates) => candidates.len(),
+            Self::Nearest(candidates) => candidates.len(),
             Self::Set(set, top_k) => set.len().min(top_k),
             Self::Nothing => 0,
         }
@@ -565,6 +567,7 @@ impl<'a> Source<'a> {
     {
         match self {
             Self::Request(candidates) => Candidates::Brought(candidates),
+            Self::Nearest(candidates) => Candidates::Borrowed(candidates),
             Self::Set(set, _) => Candidates::Found(set, nearest.neighbours()),
             Self::Nothing => Candidates::Brought(&[]),
         }

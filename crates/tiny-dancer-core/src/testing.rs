@@ -580,6 +580,8 @@ fn open_scopes<O: Observer>(observer: O) {
     scope.memory_search(search);
     let query = scope.embedding(embed);
     scope.route_set(Query::new(&query), &set, 1).expect("a good query");
+    let [candidate] = &candidates;
+    router.begin().route_nearest(Query::new(&query), &[candidate]).expect("a good request");
 
     let mut scope = router.begin();
     let query = scope.embedding(embed);
