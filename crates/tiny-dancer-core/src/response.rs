@@ -1,5 +1,6 @@
 //! The router's answer, and the outcome that the caller reports.
 
+use crate::coin::Draw;
 use crate::features::Columns;
 use crate::names::names;
 use crate::order::JointOrder;
@@ -29,6 +30,9 @@ pub enum Reason {
     CircuitOpen,
     /// The confidence and the uncertainty meet their thresholds: lightweight.
     Confident,
+    /// The decision was powerful, for another reason than an open circuit, and the draw of
+    /// [`explore`](crate::RouterConfig::explore) replaced it: lightweight.
+    Explored,
     /// The confidence meets its threshold, but the uncertainty is too large: powerful.
     HighUncertainty,
     /// The confidence is below its threshold: powerful.
@@ -40,6 +44,7 @@ pub enum Reason {
 names!(Reason, "reason", {
     CircuitOpen => "circuit_open",
     Confident => "confident",
+    Explored => "explored",
     HighUncertainty => "high_uncertainty",
     LowConfidence => "low_confidence",
     NoEvidence => "no_evidence",
@@ -49,8 +54,32 @@ impl Reason {
     /// The model that a decision for this reason chooses.
     pub const fn model(self) -> ModelType {
         match self {
-            Self::Confident => ModelType::Lightweight,
+            Self::Confident | Self::Explored => ModelType::Lightweight,
             _ => ModelType::Powerful,
+        }
+    }
+
+    /// The reason after the draw of [`explore`](crate::RouterConfig::explore): `Explored` if it happened and the decision
+    /// was powerful with closed circuits, else the same.
+    ///
+    /// ```
+    /// use tiny_dancer_core::Reason;
+    /// use tiny_dancer_core::coin::Draw;
+    ///
+    /// let draw = |happened| Some(Draw { probability: 0.1, happened });
+    /// assert_eq!(Reason::LowConfidence.after(draw(true)), Reason::Explored);
+    /// assert_eq!(Reason::LowConfidence.after(draw(false)), Reason::LowConfidence);
+    /// assert_eq!(Reason::CircuitOpen.after(draw(true)), Reason::CircuitOpen);
+    /// ```
+    #[must_use]
+    pub fn after(self, explore: Option<Draw>) -> Self {
+        match self {
+            Self::HighUncertainty | Self::LowConfidence | Self::NoEvidence
+                if explore.is_some_and(|draw| draw.happened) =>
+            {
+                Self::Explored
+            }
+            _ => self,
         }
     }
 
@@ -125,18 +154,35 @@ pub struct RoutingResponse {
     pub reason: Reason,
     /// The candidates' decisions by the per-candidate pass, highest confidence first, ties by candidate.
     pub decisions: Vec<RoutingDecision>,
+    /// The number by which the draws of this request can be computed again, by those who hold the seed. 0 where the router
+    /// draws nothing.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub number: u64,
+    /// The draw of [`explore`](crate::RouterConfig::explore), if the decision was powerful.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub explore: Option<Draw>,
+    /// The draw of [`shadow_rate`](crate::RouterConfig::shadow_rate), if the answer is powerful. If it happened, call the
+    /// lightweight model too, after the answer and only for comparison.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub shadow: Option<Draw>,
     /// The working memory, kept for reuse.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub(crate) scratch: Scratch,
 }
 
 impl RoutingResponse {
-    /// Replaces the decision.
+    /// Replaces the decision, and forgets the draws.
     pub(crate) fn decide(&mut self, reason: Reason, confidence: f32, uncertainty: f32) {
         self.model = reason.model();
         self.reason = reason;
         self.confidence = confidence;
         self.uncertainty = uncertainty;
+        (self.number, self.explore, self.shadow) = (0, None, None);
+    }
+
+    /// Whether the lightweight model will be called: it answers, or is compared.
+    pub(crate) fn calls_lightweight(&self) -> bool {
+        self.model == ModelType::Lightweight || self.shadow.is_some_and(|draw| draw.happened)
     }
 
     /// Decides without inference.
@@ -157,6 +203,9 @@ impl Default for RoutingResponse {
             uncertainty: 1.0,
             reason: Reason::NoEvidence,
             decisions: Vec::new(),
+            number: 0,
+            explore: None,
+            shadow: None,
             scratch: Scratch::default(),
         }
     }

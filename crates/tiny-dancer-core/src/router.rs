@@ -16,11 +16,13 @@ use crate::response::{Outcome, OutcomeResult, RoutingDecision, RoutingResponse, 
 use crate::set::{Nearest, engineer_nearest};
 use crate::{Candidate, CandidateSet, ModelType, Origin, Query, Reason, RouteError, RoutingRequest};
 use arc_swap::ArcSwap;
+use draws::Draws;
 use observed::{CANDIDATES, Observed, STAGES};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[cfg(any(test, feature = "testing"))]
 mod baseline;
+mod draws;
 mod observed;
 mod scope;
 
@@ -37,6 +39,8 @@ pub struct Router<O: Observer = ()> {
     serving: ArcSwap<Serving>,
     /// Tests the promised risk by outcomes.
     promise: Option<Mutex<PromiseMonitor>>,
+    /// `None` where nothing is drawn.
+    draws: Option<Box<Draws>>,
     inference: Breaker,
     lightweight: Breaker,
 }
@@ -79,11 +83,11 @@ impl Router {
     pub fn new(config: RouterConfig) -> Result<Self, ConfigError> {
         config.validate()?;
         let model = load(&config)?;
-        Ok(Self::unobserved(config, model)?)
+        Self::unobserved(config, model)
     }
 
     /// A router with a checked configuration and any model; `model_path` is not read.
-    fn unobserved(config: RouterConfig, model: Model) -> Result<Self, LoadError> {
+    fn unobserved(config: RouterConfig, model: Model) -> Result<Self, ConfigError> {
         let serving = Serving::new(&config, model)?;
         let circuits = &config.circuit_breaker;
         let on_failures = Trip::Failures(circuits.inference_failures);
@@ -100,6 +104,7 @@ impl Router {
             scales: Scales::new(config.recency_half_life),
             serving: ArcSwap::from_pointee(serving),
             promise: config.risk.map(|budget| Mutex::new(PromiseMonitor::new(budget))),
+            draws: Draws::new(&config)?,
             config,
         })
     }
@@ -124,8 +129,10 @@ impl Router {
     /// # Ok::<(), tiny_dancer_core::ConfigError>(())
     /// ```
     pub fn observed_by<O: Observer>(self, observer: O) -> Router<O> {
-        let Self { observer: (), config, kernel, scales, serving, promise, inference, lightweight } = self;
-        let router = Router { observer, config, kernel, scales, serving, promise, inference, lightweight };
+        let Self { observer: (), config, kernel, scales, serving, promise, draws, inference, lightweight } =
+            self;
+        let router =
+            Router { observer, config, kernel, scales, serving, promise, draws, inference, lightweight };
         router.notify_reload(Ok(()), None);
         router
     }
@@ -142,7 +149,7 @@ impl<O: Observer> Router<O> {
 
     /// A router with a checked configuration and any model; `model_path` is not read.
     #[cfg(any(test, feature = "testing"))]
-    pub(crate) fn with_model(config: RouterConfig, observer: O, model: Model) -> Result<Self, LoadError> {
+    pub(crate) fn with_model(config: RouterConfig, observer: O, model: Model) -> Result<Self, ConfigError> {
         Ok(Router::unobserved(config, model)?.observed_by(observer))
     }
 
@@ -451,6 +458,7 @@ impl<O: Observer> Router<O> {
         let mut permits = Permits { router: self, inference: false, lightweight: false };
         if !observed.stage::<DETAIL, _>(Stage::CircuitBreakerCheck, |_| self.check_circuits(&mut permits))? {
             response.fall_back(Reason::CircuitOpen);
+            self.draw(&mut permits, response);
             return Ok(());
         }
         let tiebreak = observed.stage::<DETAIL, _>(Stage::FeatureEngineering, |_| {
@@ -458,6 +466,7 @@ impl<O: Observer> Router<O> {
         })?;
         if response.scratch.columns.is_empty() {
             response.fall_back(Reason::NoEvidence);
+            self.draw(&mut permits, response);
             return Ok(());
         }
         let inferred = observed.stage::<DETAIL, _>(Stage::ModelInference, |observed| {
@@ -486,8 +495,20 @@ impl<O: Observer> Router<O> {
         });
         let reason = serving.thresholds.reason(confidence, uncertainty);
         response.decide(reason, confidence, uncertainty);
-        permits.return_lightweight(reason.model());
+        self.draw(&mut permits, response);
         Ok(())
+    }
+
+    /// Draws for a decided request, if the router draws, and keeps the permit of a probe in use if the lightweight model
+    /// will be called.
+    #[inline(always)]
+    fn draw(&self, permits: &mut Permits<'_, O>, response: &mut RoutingResponse) {
+        if let Some(draws) = &self.draws {
+            draws.draw(response);
+        }
+        if response.calls_lightweight() {
+            permits.keep_lightweight();
+        }
     }
 
     /// Computes the features of the candidates, or of the nearest candidates of a set. Returns the order of equal
@@ -708,11 +729,9 @@ impl<O: Observer> Permits<'_, O> {
         observed::transition(&self.router.observer, Circuit::Inference, transition);
     }
 
-    /// Keeps the permit in use if the lightweight model was chosen: its outcome returns the permit.
-    fn return_lightweight(&mut self, chosen: ModelType) {
-        if chosen == ModelType::Lightweight {
-            self.lightweight = false;
-        }
+    /// Keeps the permit in use: the outcome of the lightweight model returns it.
+    fn keep_lightweight(&mut self) {
+        self.lightweight = false;
     }
 }
 

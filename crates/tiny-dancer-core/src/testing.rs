@@ -4,6 +4,7 @@
 //! of an observer compares these counts with what its observer records, so that an event that it ignores is found.
 
 use crate::breaker::CircuitBreakerConfig;
+use crate::coin::Draw;
 use crate::conformal::{CalibrationRow, CalibrationTable};
 use crate::fastgrnn::FastGrnnWeights;
 use crate::model::{Ties, TrainingFacts};
@@ -15,7 +16,7 @@ use crate::observer::{
 use crate::promise::{RiskBudget, RiskStep};
 use crate::{
     Candidate, CandidateSet, Circuit, Clock, ErrorKind, ManualClock, Metadata, Model, ModelType, OnOpen,
-    Origin, Outcome, OutcomeResult, Query, Router, RouterConfig, RoutingRequest,
+    Origin, Outcome, OutcomeResult, Query, Reason, Router, RouterConfig, RoutingRequest,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -172,7 +173,7 @@ impl<O> ContractChecker<O> {
     }
 
     /// Checks a decision or an error. The request's end must follow.
-    fn check_result<R>(&self, request: &mut Checked<R>, least: Detail, status: Status) {
+    fn check_result<R>(&self, request: &mut Checked<R>, least: Detail, status: Status, is_inferred: bool) {
         let detail = request.check(least);
         assert_eq!(request.open, [], "a decision or an error within a stage");
         assert_eq!(request.status.replace(status), None, "a second decision or error");
@@ -180,7 +181,7 @@ impl<O> ContractChecker<O> {
         if let Some(((stage, step), _)) = answers.iter().find(|(_, answer)| answer.enabled && !answer.began) {
             panic!("{stage:?}, step {step:?}, is enabled and never began");
         }
-        if detail >= Detail::Stages && status == Status::Success {
+        if detail >= Detail::Stages && is_inferred {
             let routing = |&&(stage, step): &&(Stage, Option<usize>)| stage.is_routing() && step.is_none();
             let stages = answers.keys().filter(routing).count();
             assert_eq!(stages, Stage::ROUTING.len(), "calls of is_enabled for stages");
@@ -425,19 +426,25 @@ impl<O: Observer> Observer for ContractChecker<O> {
         self.count(3);
         let joint = event.joint().len();
         let steps = request.answers.get_mut().keys().filter(|(_, step)| step.is_some()).count();
-        self.check_result(request, event.detail(), event.status());
+        let is_inferred = event.status() == Status::Success && event.candidates > 0;
+        self.check_result(request, event.detail(), event.status(), is_inferred);
         request.check_span(event.span);
         request.check_candidates(Stage::UncertaintyEstimation, event.candidates);
         if request.detail.get() == Some(Detail::Candidates) {
             assert_eq!(steps, joint, "calls of is_enabled for steps");
         }
         assert_eq!(event.decisions.len(), event.features().len(), "one decision for each candidate");
+        assert_eq!(event.model, event.reason.model(), "a model that contradicts its reason");
+        let happened = |draw: Option<Draw>| draw.is_some_and(|draw| draw.happened);
+        assert_eq!(event.reason == Reason::Explored, happened(event.explore), "a draw against the reason");
+        let shadows = event.model == ModelType::Powerful || event.shadow.is_none();
+        assert!(shadows, "a draw of shadow_rate for a lightweight answer");
         self.inner.on_decision(&mut request.inner, event);
     }
 
     fn on_error(&self, request: &mut Self::Request, event: &Failed<'_>) {
         self.count(4);
-        self.check_result(request, Detail::Unsuccessful, Status::Failure);
+        self.check_result(request, Detail::Unsuccessful, Status::Failure, false);
         request.check_span(event.span);
         if event.kind() == ErrorKind::Abandoned {
             assert_eq!(request.operation, Operation::Scope, "only a scope can be abandoned");
@@ -496,7 +503,7 @@ impl<O: Observer> Observer for ContractChecker<O> {
 
 /// Causes every kind of request, outcome, transition and reload in routers with `observer`.
 ///
-/// These are: decisions for each [`Reason`](crate::Reason) and by each [`Operation`], errors of each [`ErrorKind`] and
+/// These are: decisions for each [`Reason`], explored and shadowed ones, and by each [`Operation`], errors of each [`ErrorKind`] and
 /// each [`StageErrorKind`], outcomes of each kind for both models and of each
 /// [`Origin`], both circuits in all their states, a reload
 /// that succeeds and one that fails, a broken promise, and each [`MemoryChange`]. The clock is manual, so durations are zero.
@@ -507,6 +514,7 @@ pub fn exercise<O: Observer>(observer: O) -> ContractChecker<O> {
     let checker = std::sync::Arc::new(ContractChecker::new(observer));
     decide_everything(checker.clone());
     fail_everything(checker.clone());
+    explore_and_shadow(checker.clone());
     open_scopes(checker.clone());
     reload(checker.clone());
     break_the_promise(checker.clone());
@@ -554,6 +562,23 @@ fn decide_everything<O: Observer>(observer: O) {
     assert_eq!(state(), crate::CircuitState::HalfOpen);
     report(&router, ModelType::Lightweight, OutcomeResult::Sufficed);
     assert_eq!(state(), crate::CircuitState::Closed);
+}
+
+/// Explores a request with candidates and one without, and shadows the same two.
+fn explore_and_shadow<O: Observer>(observer: O) {
+    let observer = std::sync::Arc::new(observer);
+    let far = [candidate("far", 0.1, 1.0)];
+    for (explore, shadow_rate) in [(1.0, 0.0), (0.0, 1.0)] {
+        let (clock, _) = Clock::manual(NOW);
+        let config = RouterConfig { explore, shadow_rate, clock, ..Default::default() };
+        let router = Router::with_model(config, observer.clone(), toy_model()).expect("rates from 0 to 1");
+        for candidates in [&far[..], &[]] {
+            let response =
+                router.route(RoutingRequest::new(&[1.0, 0.0], candidates)).expect("a good request");
+            assert_eq!(response.reason == Reason::Explored, explore > 0.0);
+            assert_eq!(response.shadow.is_some_and(|draw| draw.happened), shadow_rate > 0.0);
+        }
+    }
 }
 
 /// The text of every scope has three tokens. `embedding` reads two of them.

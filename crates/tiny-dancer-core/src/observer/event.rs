@@ -1,6 +1,7 @@
 //! The events, and their closed vocabularies.
 
 use crate::breaker::{Cause, Circuit, CircuitState};
+use crate::coin::Draw;
 use crate::features::{Columns, Feature, Features};
 use crate::kernel::Kernel;
 use crate::model::{LoadError, Model};
@@ -158,7 +159,7 @@ pub enum Status {
     Failure,
     /// With the powerful model, because a circuit is open or there are no candidates.
     Fallback,
-    /// With a decision of the router's model.
+    /// With a decision of the router's model, or explored.
     Success,
 }
 
@@ -282,8 +283,15 @@ pub struct Decided<'a> {
     pub candidates: usize,
     /// The query embedding's dimension; 0 without a query.
     pub dimensions: usize,
-    /// The candidates' decisions by the per-candidate pass, highest confidence first. Empty on a fallback.
+    /// The candidates' decisions by the per-candidate pass, highest confidence first. Empty without inference: on a fallback,
+    /// and on an explored request without candidates.
     pub decisions: &'a [RoutingDecision],
+    /// The number by which the draws can be computed again; 0 where the router draws nothing.
+    pub number: u64,
+    /// The draw of [`explore`](crate::RouterConfig::explore), if the decision before it was powerful.
+    pub explore: Option<Draw>,
+    /// The draw of [`shadow_rate`](crate::RouterConfig::shadow_rate), if the answer is powerful.
+    pub shadow: Option<Draw>,
     /// The thresholds of the lightweight model.
     pub thresholds: Thresholds,
     /// The version of the model that decided.
@@ -306,14 +314,13 @@ impl<'a> Decided<'a> {
         self.columns.features()
     }
 
-    /// The confidences of [`decisions`](Self::decisions) as a slice, in the order of [`features`](Self::features). Empty
-    /// on a fallback.
+    /// The confidences of [`decisions`](Self::decisions) as a slice, in the order of [`features`](Self::features).
     #[inline]
     pub fn confidences(&self) -> &'a [f32] {
         self.columns.confidences()
     }
 
-    /// The uncertainties of [`decisions`](Self::decisions) as a slice, in the same order. Empty on a fallback.
+    /// The uncertainties of [`decisions`](Self::decisions) as a slice, in the same order.
     #[inline]
     pub fn uncertainties(&self) -> &'a [f32] {
         self.columns.uncertainties()
@@ -327,7 +334,7 @@ impl<'a> Decided<'a> {
     }
 
     /// The candidates of the joint pass, farthest first: for each its place in the request, or in the set, and its
-    /// features in the order of [`Feature::ALL`]. Empty on a fallback.
+    /// features in the order of [`Feature::ALL`]. Empty without inference.
     pub fn joint(&self) -> impl ExactSizeIterator<Item = (usize, [f32; Feature::COUNT])> + use<'a> {
         let (pool, features) = (self.pool, self.features());
         self.joint.positions().iter().map(move |&position| {

@@ -55,7 +55,7 @@ fn a_budget_that_cannot_be_kept_is_refused_with_the_smallest_alpha_that_can() {
     assert_eq!(resolve(&[], RiskBudget { alpha: 0.5, delta: 0.05 }), Err(None));
 }
 
-fn promising(alpha: f64, path: Vec<RiskStep>) -> Result<Router, LoadError> {
+fn promising(alpha: f64, path: Vec<RiskStep>) -> Result<Router, ConfigError> {
     let model = toy_model().with_risk_path(path).unwrap();
     let risk = Some(RiskBudget { alpha, delta: 0.05 });
     Router::with_model(RouterConfig { risk, ..Default::default() }, (), model)
@@ -97,7 +97,7 @@ fn a_router_that_cannot_keep_its_promise_is_not_made() {
     let error = promising(0.01, vec![step(0.95, 100, 2)]).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the model cannot promise a failure rate of 0.01 with confidence 1 - 0.05; the smallest is 0.0616"
+        "model: the model cannot promise a failure rate of 0.01 with confidence 1 - 0.05; the smallest is 0.0616"
     );
     let error = promising(0.01, vec![]).unwrap_err();
     assert!(error.to_string().ends_with("it has no certified thresholds"), "{error}");

@@ -904,7 +904,7 @@ fn the_contract_holds_at_every_detail() {
             _ => assert_eq!(results, counts.requests),
         }
         assert_eq!(counts.broken_promises, 1);
-        assert_eq!((counts.requests, counts.outcomes, counts.reloads), (42, 118, 8));
+        assert_eq!((counts.requests, counts.outcomes, counts.reloads), (46, 118, 10));
         assert_eq!(counts.memory, 18, "four changes, five verdicts and nine losses");
     }
 }
