@@ -29,7 +29,7 @@ use tiny_dancer_core::Clock;
 /// The most changes of one commit, so that a batch of embeddings takes some megabytes.
 const BATCH: usize = 4096;
 
-/// The time until changes are committed again after a temporary error.
+/// See [`Committer::pause`].
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// What a [`Writer`]'s thread reports.
@@ -107,9 +107,18 @@ impl Writer {
         capacity: usize,
         report: impl FnMut(Report) + Send + 'static,
     ) -> Result<Self, std::io::Error> {
+        Self::start(store, capacity, PAUSE, report)
+    }
+
+    fn start(
+        store: impl Store,
+        capacity: usize,
+        pause: Duration,
+        report: impl FnMut(Report) + Send + 'static,
+    ) -> Result<Self, std::io::Error> {
         let (state, work, done) = Default::default();
         let shared = Arc::new(Shared { state, capacity, work, done });
-        let committer = Committer { shared: shared.clone(), store, report, limit: BATCH };
+        let committer = Committer { shared: shared.clone(), store, report, pause, limit: BATCH };
         let thread =
             std::thread::Builder::new().name("memory-writer".into()).spawn(move || committer.run())?;
         Ok(Self { shared, thread: Some(thread) })
@@ -150,23 +159,40 @@ impl Writer {
     /// If a commit fails before. The error [is temporary](StoreError::is_temporary) where the changes are still in the queue.
     /// Otherwise changes were lost: if no flush was waiting at that time, the next one returns the error.
     pub fn flush(&self) -> Result<u64, Arc<StoreError>> {
+        let flush = self.begin_flush();
+        self.wait(&flush)
+    }
+
+    fn begin_flush(&self) -> Flush {
         let mut state = self.shared.lock();
-        let (target, failures, reported) = (state.sent, state.failures, state.reported);
         state.paused = false;
         self.shared.work.notify_one();
+        Flush { sent: state.sent, failures: state.failures, reported: state.reported }
+    }
+
+    fn wait(&self, flush: &Flush) -> Result<u64, Arc<StoreError>> {
+        let mut state = self.shared.lock();
         loop {
-            if state.lost > reported || state.failures > failures {
+            if let Some(error) = &state.error
+                && (state.lost > flush.reported || state.failures > flush.failures)
+            {
+                let error = error.clone();
                 state.reported = state.lost;
-                if let Some(error) = state.error.clone() {
-                    return Err(error);
-                }
+                return Err(error);
             }
-            if state.settled >= target {
+            if state.settled >= flush.sent {
                 return Ok(state.settled - state.lost);
             }
             state = self.shared.done.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
+}
+
+/// What was known when a flush began.
+struct Flush {
+    sent: u64,
+    failures: u64,
+    reported: u64,
 }
 
 impl Drop for Writer {
@@ -219,6 +245,8 @@ struct Committer<S, R> {
     shared: Arc<Shared>,
     store: S,
     report: R,
+    /// The time until changes are committed again after a temporary error.
+    pause: Duration,
     /// The most changes of the next commit: one after a change that cannot be stored, then ever more.
     limit: usize,
 }
@@ -282,7 +310,7 @@ impl<S: Store, R: FnMut(Report)> Committer<S, R> {
             let work = &self.shared.work;
             state = if state.paused {
                 let (mut state, waited) =
-                    work.wait_timeout(state, PAUSE).unwrap_or_else(PoisonError::into_inner);
+                    work.wait_timeout(state, self.pause).unwrap_or_else(PoisonError::into_inner);
                 state.paused &= !waited.timed_out();
                 state
             } else {
@@ -291,3 +319,6 @@ impl<S: Store, R: FnMut(Report)> Committer<S, R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
