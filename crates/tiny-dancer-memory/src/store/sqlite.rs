@@ -56,6 +56,9 @@ impl SqliteStore {
         let opened = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE, vfs);
         let prepared = opened.and_then(|mut connection| {
             prepare(&mut connection, &path, migrations)?;
+            // A file that was cut must not be written: the rest of its write-ahead log is copied, and then its length is known.
+            checkpoint(&connection)?;
+            require_complete(&connection, &path)?;
             Ok(connection)
         });
         let connection = prepared.map_err(|cause| cause.at(&path))?;
@@ -151,7 +154,7 @@ impl SqliteReader {
         let path = absolute(path.as_ref())?;
         let connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY, None).and_then(|connection| {
             match version(&connection, &path, MIGRATIONS)? {
-                MIGRATED => Ok(connection),
+                MIGRATED => require_complete(&connection, &path).map(|()| connection),
                 version => {
                     Err(StoreError::UnsupportedVersion { path: path.clone(), version, supported: MIGRATED }
                         .into())
@@ -203,9 +206,7 @@ impl Reader for SqliteReader {
                 bytes: 0,
             })
         })?;
-        for suffix in ["", "-wal", "-shm"] {
-            stats.bytes += std::fs::metadata(beside(&self.path, suffix)).map_or(0, |file| file.len());
-        }
+        stats.bytes = ["", "-wal", "-shm"].map(|suffix| length(&beside(&self.path, suffix))).iter().sum();
         Ok(stats)
     }
 
@@ -272,6 +273,10 @@ fn expire(connection: &Connection, expiry: &Expiry) -> rusqlite::Result<Removed>
 }
 
 fn connect(path: &Path, flags: OpenFlags, vfs: Option<&str>) -> Result<Connection, Cause> {
+    // SQLite takes a file that is shorter than the least page for an empty one, unless a journal has the rest.
+    if (1..512).contains(&length(path)) && length(&beside(path, "-journal")) == 0 {
+        return Err(StoreError::NotAMemory { path: path.to_owned() }.into());
+    }
     let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = match vfs {
         Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs)?,
@@ -336,6 +341,25 @@ fn version(connection: &Connection, path: &Path, migrations: &[&str]) -> Result<
     Err(StoreError::NotAMemory { path: path.to_owned() }.into())
 }
 
+/// Copies the write-ahead log into the file and cuts it, and returns whether no reader prevented it.
+fn checkpoint(connection: &Connection) -> rusqlite::Result<bool> {
+    let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    Ok(!busy)
+}
+
+/// Refuses a file that is shorter than its pages. SQLite ignores that the last one is cut.
+fn require_complete(connection: &Connection, path: &Path) -> Result<(), Cause> {
+    // As long as this transaction reads, nothing is moved from the write-ahead log to the file.
+    let transaction = connection.unchecked_transaction()?;
+    let number = |name| transaction.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let expected = (number("page_count")? * number("page_size")?) as u64;
+    if length(&beside(path, "-wal")) > 0 || length(path) >= expected {
+        return Ok(());
+    }
+    let detail = format!("{} bytes, expected {expected}", length(path));
+    Err(StoreError::Corrupt { path: path.to_owned(), detail }.into())
+}
+
 /// The path without links, so that all openers of a file use the same lock. The file may be absent.
 fn absolute(path: &Path) -> Result<PathBuf, StoreError> {
     let found = path.canonicalize().or_else(|cause| {
@@ -352,6 +376,11 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     name.into()
+}
+
+/// The length of a file, 0 if it is absent. It is not opened, since closing it would release SQLite's locks.
+fn length(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |file| file.len())
 }
 
 /// Locks the file for one writer. The operating system releases the lock when the process ends, also by a signal.
@@ -440,3 +469,6 @@ impl Cause {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
