@@ -3,6 +3,7 @@ use crate::store::tests::{DIMENSIONS, decision, entries, entry, id, log, logged,
 use std::collections::HashSet;
 use std::fs;
 use tempfile::{TempDir, tempdir};
+use tiny_dancer_core::observer::MemoryErrorKind;
 
 fn new() -> (TempDir, PathBuf, SqliteStore) {
     let folder = tempdir().unwrap();
@@ -69,7 +70,7 @@ fn a_second_writer_is_refused_by_a_link_too() {
     let (folder, path, _store) = new();
     let link = folder.path().join("link.db");
     std::os::unix::fs::symlink(&path, &link).unwrap();
-    assert_eq!(SqliteStore::open(&link).unwrap_err().kind(), "locked");
+    assert_eq!(SqliteStore::open(&link).unwrap_err().kind(), MemoryErrorKind::Locked);
 }
 
 #[test]
@@ -118,7 +119,7 @@ fn files_of_other_programs_are_refused_and_remain_as_they_are() {
         fs::write(&path, &bytes).unwrap();
         let error = SqliteStore::open(&path).unwrap_err();
         assert!(matches!(error, StoreError::NotAMemory { .. }), "{error}");
-        assert_eq!(SqliteReader::open(&path).unwrap_err().kind(), "corrupt");
+        assert_eq!(SqliteReader::open(&path).unwrap_err().kind(), MemoryErrorKind::Corrupt);
         assert_eq!(fs::read(&path).unwrap(), bytes);
     }
 }
@@ -164,7 +165,7 @@ fn a_migration_that_fails_leaves_the_older_version() {
     let older = "CREATE TABLE meta (name TEXT PRIMARY KEY, value ANY)";
     drop(SqliteStore::open_by(&path, None, &[older]).unwrap());
     let broken = [older, "INSERT INTO meta VALUES ('two', 2); INSERT INTO nothing VALUES (1)"];
-    assert_eq!(SqliteStore::open_by(&path, None, &broken).unwrap_err().kind(), "other");
+    assert_eq!(SqliteStore::open_by(&path, None, &broken).unwrap_err().kind(), MemoryErrorKind::Other);
     let store = SqliteStore::open_by(&path, None, &[older]).unwrap();
     assert_eq!(rows::meta::<i64>(&store.connection, "two").unwrap(), None);
 }
@@ -183,8 +184,8 @@ fn a_file_that_was_cut_at_any_length_gives_a_typed_error() {
             continue;
         }
         let Err(error) = opened else { panic!("{length} of {} bytes are accepted", bytes.len()) };
-        assert_eq!(error.kind(), "corrupt", "{length}: {error}");
-        assert_eq!(SqliteReader::open(&path).unwrap_err().kind(), "corrupt", "{length}");
+        assert_eq!(error.kind(), MemoryErrorKind::Corrupt, "{length}: {error}");
+        assert_eq!(SqliteReader::open(&path).unwrap_err().kind(), MemoryErrorKind::Corrupt, "{length}");
     }
 }
 
@@ -199,7 +200,7 @@ fn damaged_bytes_give_a_typed_error_or_are_found_by_verify() {
         fs::write(&path, &damaged).unwrap();
         match SqliteReader::open(&path) {
             Ok(reader) => assert_ne!(reader.verify().unwrap(), Vec::<String>::new(), "{place}"),
-            Err(error) => assert_eq!(error.kind(), "corrupt", "{place}: {error}"),
+            Err(error) => assert_eq!(error.kind(), MemoryErrorKind::Corrupt, "{place}: {error}"),
         }
         // Reading ends, too.
         if let Ok(store) = SqliteStore::open(&path) {
@@ -250,7 +251,7 @@ fn a_file_that_cannot_be_opened_is_named() {
         SqliteStore::open(folder.path()).map(drop),
     ] {
         let error = error.unwrap_err();
-        assert_eq!(error.kind(), "unavailable", "{error}");
+        assert_eq!(error.kind(), MemoryErrorKind::Unavailable, "{error}");
     }
 }
 
@@ -386,7 +387,7 @@ fn an_erasure_that_a_reader_prevents_is_an_error_until_it_is_finished() {
     let reader = SqliteReader::open(&store.path).unwrap();
     let transaction = reader.connection.unchecked_transaction().unwrap();
     rows::vectors(&transaction).unwrap();
-    assert_eq!(store.commit(&erase).unwrap_err().kind(), "locked");
+    assert_eq!(store.commit(&erase).unwrap_err().kind(), MemoryErrorKind::Locked);
     drop(transaction);
     assert_eq!(store.commit(&erase).unwrap().erased, Removed::default());
     assert_eq!(traces.left_in(&folder), Vec::<String>::new());
@@ -406,7 +407,7 @@ fn a_backup_of_a_store_that_is_written_is_a_memory() {
     assert_eq!((entries(&restored), logged(&restored)), (vec![entry(1)], vec![decision(1)]));
     assert_eq!(restored.reader().unwrap().vectors().unwrap(), Some(vectors));
     let error = reader.back_up(&copy).unwrap_err();
-    assert_eq!(error.kind(), "unavailable", "{error}");
+    assert_eq!(error.kind(), MemoryErrorKind::Unavailable, "{error}");
     assert_eq!(entries(&restored).len(), 1);
 }
 
