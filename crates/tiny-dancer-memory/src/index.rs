@@ -205,11 +205,12 @@ impl Writer {
             let Snapshot { kernel, dimensions, len, .. } = self.snapshot;
             if CODED_DIMENSIONS.contains(&dimensions) {
                 // Codes remain correct with any centre, and are best with the mean. It is computed each time that the number
-                // of entries has doubled.
-                if len >= 2 * self.centred {
+                // of entries has quadrupled.
+                if len >= 4 * self.centred {
                     let step = len / SAMPLE + 1;
                     let sample = self.snapshot.entries().chain(full.live()).step_by(step);
-                    self.centre = Arc::new(Centre::of(sample.map(|entry| &*entry.embedding), dimensions));
+                    self.centre =
+                        Arc::new(Centre::of(&self.snapshot.rotation, sample.map(|entry| &*entry.embedding)));
                     self.centred = len;
                 }
                 let (rotation, entries) = (&*self.snapshot.rotation, &*full.entries);
