@@ -1,7 +1,7 @@
 //! Figures: panels of lines, side by side, with a title and an explanation.
 
 use super::{
-    BLUE, Draw, Drawn, FONT, GREEN, GREY, INK, ORANGE, PURPLE, PlotError, RED, legend, percent, with_heading,
+    BLUE, Draw, Drawn, FONT, GREEN, GREY, INK, ORANGE, PURPLE, PlotError, RED, percent, with_heading,
 };
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 /// Width and height of a figure in pixels.
 const SIZE: (u32, u32) = (1400, 760);
+/// The height of the legend in pixels.
+const LEGEND: u32 = 40;
 /// The colours of lines, in their order; the eighth line has the first colour again.
 const COLOURS: [RGBColor; 7] = [BLUE, ORANGE, GREEN, RED, PURPLE, INK, GREY];
 
@@ -49,7 +51,7 @@ pub struct Figure {
     pub title: String,
     /// Lines of explanation below it.
     pub explanation: Vec<String>,
-    /// The charts, from left to right. The first has the legend.
+    /// The charts, from left to right. The legend has the lines of the first.
     pub panels: Vec<Panel>,
 }
 
@@ -70,12 +72,40 @@ impl Draw for Figure {
     {
         area.fill(&WHITE)?;
         let below = with_heading(area, &self.title, &self.explanation)?;
-        let areas = below.split_evenly((1, self.panels.len().max(1)));
-        for (number, (panel, area)) in self.panels.iter().zip(&areas).enumerate() {
-            panel.draw(area, number == 0)?;
+        let (legend, below) = below.split_vertically(LEGEND);
+        let lines = self.panels.first().map(|panel| panel.lines.as_slice()).unwrap_or_default();
+        draw_legend(lines, &legend)?;
+        for (panel, area) in self.panels.iter().zip(&below.split_evenly((1, self.panels.len().max(1)))) {
+            panel.draw(area)?;
         }
         area.present()?;
         Ok(())
+    }
+}
+
+/// Draws the names of the lines from left to right, each after a piece of its line.
+fn draw_legend<B: DrawingBackend>(lines: &[Line], area: &DrawingArea<B, Shift>) -> Drawn
+where
+    B::ErrorType: 'static,
+{
+    const HEIGHT: i32 = LEGEND as i32 / 2;
+    let mut left = 30;
+    for line in lines.iter().filter(|line| !line.label.is_empty()) {
+        let style = line.style();
+        let gap = if line.dashed { 8 } else { 0 };
+        area.draw(&PathElement::new([(left, HEIGHT), (left + 18 - gap / 2, HEIGHT)], style))?;
+        area.draw(&PathElement::new([(left + 18 + gap / 2, HEIGHT), (left + 36, HEIGHT)], style))?;
+        let font = (FONT, 20).into_font();
+        let (width, _) = area.estimate_text_size(&line.label, &font.clone().into())?;
+        area.draw(&Text::new(line.label.clone(), (left + 46, HEIGHT - 11), font.color(&INK)))?;
+        left += 46 + width as i32 + 40;
+    }
+    Ok(())
+}
+
+impl Line {
+    fn style(&self) -> ShapeStyle {
+        COLOURS[self.colour % COLOURS.len()].stroke_width(3)
     }
 }
 
@@ -85,7 +115,7 @@ fn range(values: impl Iterator<Item = f64>, start: (f64, f64)) -> (f64, f64) {
 }
 
 impl Panel {
-    fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>, with_legend: bool) -> Drawn
+    fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Drawn
     where
         B::ErrorType: 'static,
     {
@@ -111,30 +141,23 @@ impl Panel {
             .x_label_formatter(&|&x| number(x))
             .y_label_formatter(&|&y| if self.percent { percent(y) } else { format!("{y:.2}") })
             .draw()?;
-        for Line { label, points, colour, dashed, dots } in &self.lines {
-            let colour = COLOURS[colour % COLOURS.len()];
-            let style = colour.stroke_width(3);
-            let series = if *dashed {
-                chart.draw_series(DashedLineSeries::new(points.iter().copied(), 9, 6, style))?
+        for line in &self.lines {
+            let points = || line.points.iter().copied();
+            if line.dashed {
+                chart.draw_series(DashedLineSeries::new(points(), 9, 6, line.style()))?;
             } else {
-                chart.draw_series(LineSeries::new(points.iter().copied(), style))?
-            };
-            if !label.is_empty() {
-                let dashed = *dashed;
-                series.label(label).legend(move |(x, y)| {
-                    let (gap, end) = if dashed { (x + 12, x + 18) } else { (x + 15, x + 15) };
-                    EmptyElement::at((0, 0))
-                        + PathElement::new([(x, y), (gap, y)], style)
-                        + PathElement::new([(end, y), (x + 30, y)], style)
-                });
+                chart.draw_series(LineSeries::new(points(), line.style()))?;
             }
-            for (at, text) in points.iter().zip(dots.iter().flatten()) {
-                let beside = Text::new(text.clone(), (8, -20), (FONT, 18).into_font().color(&colour));
-                let dot = EmptyElement::at(*at) + Circle::new((0, 0), 5, colour.filled()) + beside;
+            let colour = line.style().color;
+            for (at, text) in points().zip(line.dots.iter().flatten()) {
+                // The text of the last points stays inside of the panel.
+                let aside = if at.0 > 0.9 * right { -34 } else { 8 };
+                let beside = Text::new(text.clone(), (aside, -24), (FONT, 18).into_font().color(&colour));
+                let dot = EmptyElement::at(at) + Circle::new((0, 0), 5, colour.filled()) + beside;
                 chart.draw_series([dot])?;
             }
         }
-        if with_legend { legend(&mut chart, SeriesLabelPosition::LowerRight) } else { Ok(()) }
+        Ok(())
     }
 }
 
