@@ -39,8 +39,8 @@ fn interleave(test: impl Fn() + Send + Sync + 'static) {
     INTERLEAVED.set(false);
 }
 
-fn entry(id: impl ToString) -> Candidate {
-    Candidate { id: id.to_string(), embedding: vec![1.0], ..Candidate::default() }
+fn entry(id: impl Into<String>) -> Candidate {
+    Candidate { id: id.into(), embedding: vec![1.0], ..Candidate::default() }
 }
 
 /// The ids of a search for all entries, each once.
@@ -72,7 +72,9 @@ fn a_thread_finds_what_it_has_inserted_while_others_insert_and_seal() {
                 }
             })
         });
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        for thread in threads {
+            thread.join().unwrap();
+        }
         assert_eq!(found(&index).len(), SEGMENT - 4 + 9);
     });
 }
@@ -157,7 +159,9 @@ fn no_entry_is_found_twice_or_lost_while_segments_are_sealed_dissolved_and_erase
                 }
             })
         };
-        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        for writer in writers {
+            writer.join().unwrap();
+        }
         reader.join().unwrap();
         let expected: BTreeSet<_> = kept.into_iter().chain(["new0".to_owned(), "new1".to_owned()]).collect();
         assert_eq!(found(&index), expected);
