@@ -467,16 +467,16 @@ impl Observer for TracingObserver {
                 MEMORY_ENTRIES = entries as i64,
                 MEMORY_LOG_ENTRIES = log_entries as i64
             ),
-            MemoryChange::Lost { changes, kind } => {
-                if self.writes(Repeated::Memory(kind), "memory changes lost", kind.name()) {
-                    log!(
-                        warn,
-                        "memory changes lost",
-                        ERROR_TYPE = kind.name(),
-                        MEMORY_CHANGES = changes as i64,
-                        MEMORY_QUEUE = queue as i64
-                    );
-                }
+            MemoryChange::Lost { changes, kind }
+                if self.writes(Repeated::Memory(kind), "memory changes lost", kind.name()) =>
+            {
+                log!(
+                    warn,
+                    "memory changes lost",
+                    ERROR_TYPE = kind.name(),
+                    MEMORY_CHANGES = changes as i64,
+                    MEMORY_QUEUE = queue as i64
+                );
             }
             MemoryChange::Opened { duration } => log!(
                 info,
@@ -493,7 +493,7 @@ impl Observer for TracingObserver {
                 DURATION = duration.as_secs_f64()
             ),
             MemoryChange::Verdict { kind } => log!(debug, "verdict recorded", MEMORY_VERDICT = kind.name()),
-            // A change that this version does not know has no line.
+            // Losses that would repeat a line, and changes that this version does not know, have none.
             _ => {}
         }
     }

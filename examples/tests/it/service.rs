@@ -94,7 +94,7 @@ fn the_service_of_the_guide_shows_a_metric_a_trace_and_a_line_of_the_same_trace(
     let text = get(address, "/metrics");
     let value = |name, labels| series(&text, &format!("tiny_dancer_{name}{{{labels}}}"));
     assert_eq!(value("routing_requests_total", r#"router="support",status="success""#), 1.0);
-    let outcomes = r#"model_type="lightweight",result="sufficed",router="support""#;
+    let outcomes = r#"model_type="lightweight",origin="routed",result="sufficed",router="support""#;
     assert_eq!(value("outcomes_total", outcomes), 1.0);
     assert!(series(&text, "process_open_fds") > 0.0);
 

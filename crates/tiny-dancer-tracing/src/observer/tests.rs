@@ -561,9 +561,9 @@ fn losses_of_a_memory_are_logged_ten_times_and_then_counted() {
         manual.advance(std::time::Duration::from_secs(10));
         lose(2, MemoryErrorKind::QueueFull);
     });
-    let lost: Vec<_> = lines.iter().filter(|line| line.message == "memory changes lost").collect();
-    assert_eq!(lost.len(), 12);
-    let [first, last] = [lost[0], lost[11]].map(|line| {
+    let written: Vec<_> = lines.iter().filter(|line| line.message == "memory changes lost").collect();
+    assert_eq!(written.len(), 12);
+    let [first, last] = [written[0], written[11]].map(|line| {
         let field = |key: &str| line.fields[key].clone();
         assert_eq!(line.level, Level::WARN);
         [fields::ERROR_TYPE, fields::MEMORY_CHANGES, fields::MEMORY_QUEUE].map(field)
