@@ -10,6 +10,7 @@ mod memory;
 mod output;
 mod replay;
 mod route;
+mod simulate;
 
 use crate::embedding::EmbedderArgs;
 use crate::output::Output;
@@ -61,6 +62,8 @@ enum Command {
     /// Route requests: JSON lines from standard input, decisions to standard output. The exit code is 1 if a line
     /// cannot be routed.
     Route(route::RouteArgs),
+    /// Replay rows as streams of requests with a memory that begins empty, and show how it learns and what that costs.
+    Simulate(simulate::SimulateArgs),
     /// Train a model, calibrate it, and report on the rows of the split `test`. Ctrl-C keeps the best model so far.
     Train(TrainArgs),
 }
@@ -265,6 +268,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Profiles(args) => make_profiles(&args)?,
         Command::Replay(args) => return replay::replay(&args),
         Command::Route(args) => return route::route(&args),
+        Command::Simulate(args) => simulate::simulate(&args)?,
         Command::Train(args) => make_model(&args)?,
     }
     Ok(ExitCode::SUCCESS)
