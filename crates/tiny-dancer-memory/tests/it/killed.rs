@@ -9,7 +9,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use tiny_dancer_core::{ModelType, Reason, Thresholds};
 use tiny_dancer_memory::{
-    Change, Draws, Entry, Expiry, LogEntry, RequestId, SqliteStore, Store, Verdict, VerdictSource, Writer,
+    Change, Draws, Entry, Expiry, LogEntry, Reader, RequestId, SqliteReader, SqliteStore, Store, StoreError,
+    Verdict, VerdictSource, Writer,
 };
 
 /// The variable by which a process knows the file that it writes.
@@ -135,6 +136,27 @@ fn check(path: &Path, acknowledged: u64) -> u64 {
     let last = remembered.last().map_or(0, |last| last + 1);
     assert!(last >= acknowledged, "{last} of {acknowledged} are left");
     logged
+}
+
+#[test]
+fn the_process_that_writes_is_named_and_others_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("memory.db");
+    let mut child = start(&path);
+    // As long as this reads, the process goes on.
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let acknowledged = lines.find_map(|line| durable(&line.unwrap())).unwrap();
+    let refused = SqliteStore::open(&path).map(drop);
+    let reader = SqliteReader::open(&path).unwrap();
+    let read = (reader.verify().unwrap(), reader.stats().unwrap().log_entries >= acknowledged);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(
+        matches!(refused, Err(StoreError::Locked { process: Some(process), .. }) if process == child.id()),
+        "{refused:?}"
+    );
+    assert_eq!(read, (Vec::new(), true));
+    SqliteStore::open(&path).unwrap();
 }
 
 #[test]
