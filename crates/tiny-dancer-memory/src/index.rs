@@ -34,7 +34,7 @@ impl Index {
 
     /// An empty index of embeddings with the same dimension, which shares the rotation.
     pub(crate) fn empty(&self) -> Self {
-        let like = self.published.load();
+        let like = self.shared.load();
         Self::with_rotation(like.kernel, like.dimensions, like.rotation.clone())
     }
 
@@ -70,7 +70,7 @@ impl Index {
 
     /// The entry with this id. Its embedding has length 1. It waits for writers.
     pub fn get(&self, id: &str) -> Option<Arc<Candidate>> {
-        self.lock().get(id).cloned()
+        self.shared.read(|writer| writer.get(id).cloned())
     }
 
     /// Removes the entries with these ids, all at once. If `erase`, removed rows do not stay in memory, except in snapshots

@@ -33,6 +33,12 @@ impl<S, W> Shared<S, W> {
         result
     }
 
+    /// Reads the state that the next writer changes.
+    pub(super) fn read<T>(&self, read: impl FnOnce(&W) -> T) -> T {
+        pause();
+        read(&self.lock())
+    }
+
     fn lock(&self) -> MutexGuard<'_, W> {
         #[cfg(test)]
         super::interleavings::wait_for(&self.writer);
