@@ -4,6 +4,9 @@ mod calibrate;
 mod embedding;
 mod evaluate;
 mod explain;
+mod export;
+mod import;
+mod memory;
 mod output;
 mod replay;
 mod route;
@@ -46,6 +49,12 @@ enum Command {
     Evaluate(evaluate::EvaluateArgs),
     /// Show the effect of each candidate and feature on the confidence of one request, read from standard input.
     Explain(explain::ExplainArgs),
+    /// Write the entries of a memory to standard output: JSON lines that `import` reads.
+    Export(export::ExportArgs),
+    /// Remember the requests of a log: those that the memory does not know yet.
+    Import(import::ImportArgs),
+    /// Show, check and keep up a memory.
+    Memory(memory::MemoryArgs),
     /// Cluster the rows of the split `train` into profiles: a small memory to route with.
     Profiles(ProfilesArgs),
     /// Compute the decisions of exported spans again and compare them. The exit code is 1 if a decision differs.
@@ -253,6 +262,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Calibrate(args) => calibrate::calibrate(&args)?,
         Command::Evaluate(args) => evaluate::evaluate(&args)?,
         Command::Explain(args) => explain::explain(&args)?,
+        Command::Export(args) => export::export(&args)?,
+        Command::Import(args) => return import::import(&args),
+        Command::Memory(args) => return memory::memory(&args),
         Command::Profiles(args) => make_profiles(&args)?,
         Command::Replay(args) => return replay::replay(&args),
         Command::Route(args) => return route::route(&args),

@@ -3,6 +3,8 @@
 
 mod languages;
 #[cfg(unix)]
+mod remember;
+#[cfg(unix)]
 mod service;
 
 use opentelemetry_proto::tonic::trace::v1::Span;

@@ -48,12 +48,12 @@ fn the_guide_asks_for_the_versions_of_the_workspace() {
     assert!(compared >= 5, "{compared} lines of {:?}", blocks("toml").collect::<Vec<_>>());
 }
 
-fn post(address: &str, path: &str, header: &str, body: &str) -> String {
+pub(crate) fn post(address: &str, path: &str, header: &str, body: &str) -> String {
     request(address, &format!("POST {path}"), header, body)
 }
 
 /// Sends a request with a body of JSON, and returns the answer's head and body.
-fn request(address: &str, line: &str, header: &str, body: &str) -> String {
+pub(crate) fn request(address: &str, line: &str, header: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(
         stream,

@@ -8,6 +8,7 @@ use tiny_dancer::Model;
 
 use prompts::with_input;
 
+mod memory;
 mod prompts;
 mod real_rows;
 mod simulate;

@@ -33,7 +33,7 @@ impl<S, W> Shared<S, W> {
         result
     }
 
-    /// Reads the writers' state, between two of them.
+    /// Reads the state that the next writer changes.
     pub(super) fn read<T>(&self, read: impl FnOnce(&W) -> T) -> T {
         pause();
         read(&self.lock())
