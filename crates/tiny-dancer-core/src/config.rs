@@ -139,13 +139,18 @@ impl RouterConfig {
     }
 }
 
-const YEAR: f64 = 365.0 * 86400.0;
+pub(crate) const YEAR: f64 = 365.0 * 86400.0;
 
 fn count(field: &'static str, value: u32, expected: &'static str, most: u32) -> Result<(), ConfigError> {
     require(field, value.into(), expected, (1..=most).contains(&value))
 }
 
-fn require(field: &'static str, value: f64, expected: &'static str, holds: bool) -> Result<(), ConfigError> {
+pub(crate) fn require(
+    field: &'static str,
+    value: f64,
+    expected: &'static str,
+    holds: bool,
+) -> Result<(), ConfigError> {
     if holds { Ok(()) } else { Err(ConfigError::OutOfRange { field, value, expected }) }
 }
 

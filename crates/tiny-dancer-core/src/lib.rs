@@ -59,6 +59,7 @@
 
 mod activation;
 pub mod breaker;
+pub mod budget;
 mod clock;
 pub mod coin;
 mod config;

@@ -1,0 +1,44 @@
+//! The upper bound on how many of the judged-by-chance answers were worse: section "The bound" of `docs/promises.md`.
+
+/// How many values `theta` has. Twelve halvings keep the bound within some percent of the best one from the first answer
+/// to ten million judged ones; each further value would add to the logarithm.
+const GRID: usize = 12;
+
+/// The largest `theta`, as a part of `-ln(1 - q)`, at which a charge would be infinite.
+const LARGEST: f64 = 0.9;
+
+/// For answers that are judged with one probability `q` below 1: of `n` of them judged and found worse, the bound on those
+/// that were worse, judged or not.
+///
+/// ```text
+/// U(n) = min over theta of (s(theta) n + ln(|Theta| / delta)) / theta      s(theta) = -ln(1 - (1 - exp(-theta)) / q)
+/// ```
+///
+/// It is the least of a few straight lines, so it is concave.
+#[derive(Clone, Debug)]
+pub(super) struct Bound {
+    /// `s(theta) / theta`
+    slopes: [f64; GRID],
+    /// `ln(|Theta| / delta) / theta`
+    intercepts: [f64; GRID],
+}
+
+impl Bound {
+    /// The bound for the judging rate `q`, below 1, which holds with probability `1 - delta` at all times at once.
+    pub(super) fn new(q: f64, delta: f64) -> Self {
+        let log = (GRID as f64 / delta).ln();
+        let thetas: [f64; GRID] =
+            std::array::from_fn(|halvings| -LARGEST * (-q).ln_1p() / f64::from(1_u32 << halvings));
+        Self {
+            slopes: thetas.map(|theta| -((-theta).exp_m1() / q).ln_1p() / theta),
+            intercepts: thetas.map(|theta| log / theta),
+        }
+    }
+
+    #[inline]
+    pub(super) fn of(&self, n: u64) -> f64 {
+        let n = n as f64;
+        let lines = self.slopes.iter().zip(&self.intercepts);
+        lines.map(|(slope, intercept)| slope * n + intercept).fold(f64::INFINITY, f64::min)
+    }
+}
