@@ -59,10 +59,10 @@ impl Reference {
         if sampled.is_empty() && !self.entered {
             return certain;
         }
-        let thetas = (0..12).map(|i| 0.9 * -(1.0 - least).ln() / 2.0_f64.powi(i));
+        let thetas = (0..7).map(|i| 0.85 * -(1.0 - least).ln() / 2.0_f64.powi(i));
         let by_chance = thetas.map(|theta| {
             let s = |q: f64| -(1.0 - (1.0 - (-theta).exp()) / q).ln();
-            (sampled.iter().map(|&q| s(q)).sum::<f64>() + (12.0 / self.budget.delta).ln()) / theta
+            (sampled.iter().map(|&q| s(q)).sum::<f64>() + (7.0 / self.budget.delta).ln()) / theta
         });
         certain + by_chance.fold(f64::INFINITY, f64::min)
     }
