@@ -189,6 +189,7 @@ fn judge(event: &Value, model: &Model) -> anyhow::Result<Verdict> {
             max_uncertainty: double(event, fields::REPLAY_MAX_UNCERTAINTY)?,
         },
         explore: None,
+        budget_spent: false,
     };
     let replayed = recorded.replay(model, kernel)?;
 

@@ -44,7 +44,7 @@
 //! let budget = QualityBudget { judge_rate: JudgeRate::Fixed(1.0), burst: 1.0, ..Default::default() };
 //! let account = Account::new(&budget, Clock::system())?;
 //! let coin = Coin::new(Seed::new(*b"sixteen secrets!"));
-//! let admit = |number| account.admit(|q| coin.draw(number, Purpose::Judge, q));
+//! let admit = |number| account.admit(0.9, |q| coin.draw(number, Purpose::Judge, q));
 //!
 //! let ticket = admit(0).expect("one worse answer is allowed");
 //! assert!(ticket.judge.happened);
@@ -54,15 +54,19 @@
 //! # Ok::<(), tiny_dancer_core::ConfigError>(())
 //! ```
 
+use crate::Thresholds;
 use crate::clock::{Clock, Tick};
 use crate::coin::Draw;
 use crate::config::{ConfigError, YEAR, require};
 use crate::names::names;
+use crate::observer::BudgetChange;
 use bound::Bound;
 use ledger::{Admitted, Kind, Ledger, Place, Snapshot, Terms};
+use pacing::{Funds, Pacer};
 use std::time::Duration;
 use sync::{AtomicBool, AtomicU64, Ordering};
 
+pub use pacing::PacingState;
 pub use state::{AccountState, BudgetState, HeldTicket, Lease, RestoreError, TicketState};
 
 #[cfg(test)]
@@ -70,11 +74,12 @@ use tests::Rule;
 
 mod bound;
 mod ledger;
+mod pacing;
 mod state;
 
 /// The atomics, so that a model checker can put its own in their place.
 mod sync {
-    pub(super) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+    pub(super) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 }
 
 /// How many answers of the lightweight model may be worse than the powerful model's, and how that is observed.
@@ -123,8 +128,8 @@ impl Default for QualityBudget {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum JudgeRate {
-    /// The floor where the account can afford it, and else 1. So all answers are judged at first, and also while little
-    /// is left: a judgement that was certain reserves less. The floor is more than 0 and less than 1.
+    /// 1 until the account can afford the floor for the first time, and the floor from then on. So the lightweight model
+    /// answers from the start, when verdicts are needed most. The floor is more than 0 and less than 1.
     Adaptive {
         /// The least probability. It is part of the promise.
         floor: f64,
@@ -170,6 +175,8 @@ impl QualityBudget {
     }
 }
 
+/// How many refusals in a row mean that the budget is spent.
+const SPENT: u64 = 50;
 const LEAST_RATE: f64 = 0.001;
 const MOST_JUDGEMENTS: u32 = 1 << 20;
 
@@ -190,12 +197,14 @@ pub struct Ticket {
     pub slot: u32,
     /// Distinguishes the tickets of a slot, over restarts too; 0 where the answer is not to be judged.
     pub generation: u64,
+    /// The confidence of the request, with which the verdict is compared.
+    pub confidence: f32,
 }
 
 impl Ticket {
     /// A ticket as it was stored.
-    pub fn new(judge: Draw, slot: u32, generation: u64) -> Self {
-        Self { judge, slot, generation }
+    pub fn new(judge: Draw, slot: u32, generation: u64, confidence: f32) -> Self {
+        Self { judge, slot, generation, confidence }
     }
 
     fn place(&self) -> Place {
@@ -241,7 +250,9 @@ pub struct Account {
     judge_rate: JudgeRate,
     timeout: u64,
     ledger: Ledger,
+    pacer: Pacer,
     answered: AtomicU64,
+    refused_in_a_row: AtomicU64,
     /// Whether judgements come from leases, so that the logarithm must be stored before it is used.
     leased: AtomicBool,
     clock: Clock,
@@ -256,10 +267,11 @@ impl Account {
     /// If a field of the budget is out of range.
     pub fn new(budget: &QualityBudget, clock: Clock) -> Result<Self, ConfigError> {
         budget.validate()?;
-        Ok(Self::open(budget, clock, 0, Snapshot::default()))
+        Ok(Self::open(budget, clock, 0, Snapshot::default(), PacingState::default()))
     }
 
-    /// An account that continues from a saved state, after a restart.
+    /// An account that continues from a saved state, after a restart. Then settle the verdicts again that were recorded since
+    /// the state was saved, in their order: the account does not know of them.
     ///
     /// `loss_rate` and `burst` may differ from those of the state: the promise is then that of `budget`, over all answers
     /// since the first one. The rest of the state is part of the bound.
@@ -286,10 +298,16 @@ impl Account {
             expired: state.expired,
             tickets: state.tickets.clone(),
         };
-        Ok(Self::open(budget, clock, state.answered, snapshot))
+        Ok(Self::open(budget, clock, state.answered, snapshot, state.pacing))
     }
 
-    fn open(budget: &QualityBudget, clock: Clock, answered: u64, mut snapshot: Snapshot) -> Self {
+    fn open(
+        budget: &QualityBudget,
+        clock: Clock,
+        answered: u64,
+        mut snapshot: Snapshot,
+        pacing: PacingState,
+    ) -> Self {
         let bound = budget.judge_rate.least().map(|q| Bound::new(q, budget.delta));
         snapshot.entered |= matches!(budget.judge_rate, JudgeRate::Fixed(q) if q < 1.0);
         let birth = (clock.tick(), clock.unix_milliseconds().max(0) as u64);
@@ -300,7 +318,9 @@ impl Account {
             judge_rate: budget.judge_rate,
             timeout: budget.judgement_timeout.as_millis() as u64,
             ledger: Ledger::new(bound, budget.max_judgements as usize, &snapshot),
+            pacer: Pacer::new(pacing),
             answered: AtomicU64::new(answered),
+            refused_in_a_row: AtomicU64::new(0),
             leased: AtomicBool::new(false),
             clock,
             birth,
@@ -308,11 +328,12 @@ impl Account {
     }
 
     /// Admits an answer of the lightweight model; `None` if the budget does not allow it. `draw` then tosses the coin for
-    /// the judgement, with the probability that it is given.
+    /// the judgement, with the probability that it is given. `confidence` is that of the request, with which its verdict is
+    /// compared.
     ///
     /// The draw must depend on nothing that the answer or its verdict depend on.
     #[inline]
-    pub fn admit(&self, draw: impl FnOnce(f64) -> Draw) -> Option<Ticket> {
+    pub fn admit(&self, confidence: f32, draw: impl FnOnce(f64) -> Draw) -> Option<Ticket> {
         let (kind, q) = self.next_judge_rate();
         let terms = Terms { allowed: self.next_allowed(), timeout: self.timeout };
         let mut judge = Draw { probability: q, happened: false };
@@ -329,7 +350,7 @@ impl Account {
             Admitted::Judged(place) => place,
             Admitted::Unjudged => Place { slot: 0, generation: 0 },
         };
-        Some(Ticket { judge, slot, generation })
+        Some(Ticket { judge, slot, generation, confidence })
     }
 
     /// How the next answer is judged. It depends only on what happened before.
@@ -342,10 +363,10 @@ impl Account {
         }
     }
 
-    /// Whether the account can afford an answer that is judged by chance.
+    /// Whether an answer is judged by chance: since the account could afford it for the first time.
     #[inline]
     fn can_sample(&self) -> bool {
-        (self.ledger.has_entered() || !self.leased.load(Ordering::Relaxed)) && self.could_sample()
+        self.ledger.has_entered() || !self.leased.load(Ordering::Relaxed) && self.could_sample()
     }
 
     #[inline]
@@ -363,13 +384,40 @@ impl Account {
         self.loss_rate * answers as f64 + self.burst
     }
 
+    /// The thresholds in use: those of the model or the configuration at the start, moved since then so that the budget is
+    /// spent where it saves most, and lasts.
+    #[inline]
+    pub fn thresholds(&self, first: Thresholds) -> Thresholds {
+        self.pacer.thresholds(first)
+    }
+
+    /// Moves the thresholds after a decision, by what the request spends. `passed` is the confidence of a request that passed
+    /// them, admitted or not; `None` is one that did not pass.
+    #[inline]
+    pub fn decided(&self, first: Thresholds, passed: Option<f32>) {
+        let (kind, q) = self.next_judge_rate();
+        let next = self.ledger.next_bound(kind);
+        let funds = Funds {
+            loss_rate: self.loss_rate,
+            slack: self.next_allowed() - next,
+            charge: next - self.ledger.bound(),
+            q,
+            saves: kind == Kind::Certain && self.judge_rate.least().is_some(),
+        };
+        self.pacer.decided(first, passed, funds);
+    }
+
     /// Settles a judgement. A verdict that comes late, again, or after another one, is accepted for as long as the ticket
     /// is held.
     pub fn settle(&self, ticket: &Ticket, worse: bool) -> Settlement {
         if !ticket.judge.happened {
             return Settlement::Undrawn;
         }
-        self.ledger.settle(ticket.place(), worse, self.now(), self.timeout)
+        let settlement = self.ledger.settle(ticket.place(), worse, self.now(), self.timeout);
+        if settlement == Settlement::Settled {
+            self.pacer.judged(ticket.confidence, worse, ticket.judge.probability);
+        }
+        settlement
     }
 
     /// Takes an admission back, before the first byte of the answer is delivered. Returns whether a judgement was pending.
@@ -380,8 +428,21 @@ impl Account {
 
     /// Records that an answer was delivered, of either model. Errors, and requests that the router did not decide, deposit
     /// nothing.
-    pub fn answered(&self) {
-        self.answered.fetch_add(1, Ordering::SeqCst);
+    /// Returns how many there are.
+    pub fn answered(&self) -> u64 {
+        self.answered.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Counts the refusals in a row. Returns that the budget is spent when there are [`SPENT`], and that it has recovered at
+    /// the first admission after that. A paced budget refuses a request now and then, which is worth no line in a log.
+    #[inline]
+    pub(crate) fn admitted(&self, admitted: bool) -> Option<BudgetChange> {
+        let refused = &self.refused_in_a_row;
+        if !admitted {
+            return (refused.fetch_add(1, Ordering::Relaxed) + 1 == SPENT).then_some(BudgetChange::Spent);
+        }
+        let spent = refused.load(Ordering::Relaxed) > 0 && refused.swap(0, Ordering::Relaxed) >= SPENT;
+        spent.then_some(BudgetChange::Recovered)
     }
 
     /// Limits how many judgements may still be drawn: what the judge's money and queue have room for. `None`, as at first,
@@ -425,6 +486,7 @@ impl Account {
             missing: missing.ceil().max(0.0) as u64,
             room: snapshot.room,
             judge_rate,
+            boldness: self.pacer.state().boldness,
         }
     }
 
@@ -476,6 +538,7 @@ impl Account {
             worse: snapshot.worse,
             expired: snapshot.expired,
             tickets: snapshot.tickets,
+            pacing: self.pacer.state(),
         }
     }
 

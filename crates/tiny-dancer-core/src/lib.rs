@@ -85,6 +85,7 @@ mod similarity;
 pub mod testing;
 
 pub use breaker::{Circuit, CircuitBreakerConfig, CircuitState, OnOpen};
+pub use budget::QualityBudget;
 pub use clock::{Clock, ManualClock, Tick};
 pub use config::{ConfigError, RouterConfig};
 pub use error::{ErrorKind, RouteError};

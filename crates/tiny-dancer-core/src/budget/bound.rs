@@ -43,3 +43,24 @@ impl Bound {
         lines.map(|(slope, intercept)| slope * n + intercept).fold(f64::INFINITY, f64::min)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Computed in numpy from the formulas; docs/promises.md shows them.
+    #[test]
+    fn the_bound_has_the_values_of_its_formula() {
+        let counts = [0, 1, 10, 100, 1000, 10_000];
+        for (q, expected) in [
+            (0.2, [26.053_619, 36.566_414, 115.605_4, 659.675_314, 5463.851_659, 51_437.195_078]),
+            (0.5, [8.387_392, 12.140_43, 41.012_343, 250.866_269, 2146.642_98, 20_455.972_756]),
+            (0.9, [2.524_857, 4.099_891, 17.134_168, 124.959_621, 1148.060_405, 11_230.622_801]),
+        ] {
+            let bound = Bound::new(q, 0.05);
+            for (n, expected) in counts.into_iter().zip(expected) {
+                assert!((bound.of(n) - expected).abs() < 1e-5, "{q}, {n}: {}", bound.of(n));
+            }
+        }
+    }
+}

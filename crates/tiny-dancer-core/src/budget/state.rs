@@ -1,6 +1,6 @@
 //! What an account shows, and what it stores.
 
-use super::QualityBudget;
+use super::{PacingState, QualityBudget};
 use crate::config::ConfigError;
 
 /// The state of an account, for people and metrics.
@@ -33,6 +33,8 @@ pub struct BudgetState {
     pub room: Option<u64>,
     /// The probability with which the next answer is judged.
     pub judge_rate: f64,
+    /// By how much the predicted loss up to which requests pass exceeds that of the first thresholds.
+    pub boldness: f32,
 }
 
 /// A judgement that is due or can still be corrected, as a stored account has it.
@@ -89,6 +91,8 @@ pub struct AccountState {
     pub expired: u64,
     /// The tickets that are held.
     pub tickets: Vec<HeldTicket>,
+    /// What pacing has learned.
+    pub pacing: PacingState,
 }
 
 /// Judgements that may be drawn once [`state`](Self::state) is stored: see [`Account::lease`](super::Account::lease).
@@ -113,6 +117,9 @@ pub enum RestoreError {
     /// The budget is out of range.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The router has no quality budget.
+    #[error("the router has no quality budget")]
+    NoBudget,
     /// The state was stored under another promise.
     #[error("the stored account has {field} {stored}, the budget has {configured}")]
     Different {
@@ -129,7 +136,7 @@ pub enum RestoreError {
         /// The field of the state.
         field: &'static str,
         /// Its value.
-        value: u64,
+        value: f64,
         /// What it must be.
         expected: &'static str,
     },
@@ -155,7 +162,7 @@ impl AccountState {
             if (least..=MOST).contains(&value) {
                 Ok(())
             } else {
-                Err(RestoreError::OutOfRange { field, value, expected })
+                Err(RestoreError::OutOfRange { field, value: value as f64, expected })
             }
         };
         for (field, value) in [
@@ -178,7 +185,7 @@ impl AccountState {
                 let expected = "one that was given";
                 return Err(RestoreError::OutOfRange {
                     field: "tickets.generation",
-                    value: ticket.generation,
+                    value: ticket.generation as f64,
                     expected,
                 });
             }
@@ -186,11 +193,15 @@ impl AccountState {
                 let expected = "a time before 2109";
                 return Err(RestoreError::OutOfRange {
                     field: "tickets.deadline",
-                    value: ticket.deadline,
+                    value: ticket.deadline as f64,
                     expected,
                 });
             }
             pending[usize::from(ticket.sampled)] += u64::from(ticket.state == TicketState::Pending);
+        }
+        if !self.pacing.is_valid() {
+            let (field, expected) = ("pacing", "positive numbers");
+            return Err(RestoreError::OutOfRange { field, value: self.pacing.boldness.into(), expected });
         }
         // Each pending ticket can bring a refund.
         most("certain", self.certain, pending[0], "at least its pending tickets")?;

@@ -47,7 +47,13 @@ fn certain() -> (Account, ManualClock) {
 }
 
 fn admit(account: &Account) -> Ticket {
-    account.admit(drawn(true)).expect("the budget allows it")
+    account.admit(0.9, drawn(true)).expect("the budget allows it")
+}
+
+fn answer(account: &Account, times: u64) {
+    for _ in 0..times {
+        account.answered();
+    }
 }
 
 fn bound(account: &Account) -> f64 {
@@ -58,13 +64,13 @@ fn bound(account: &Account) -> f64 {
 fn where_each_answer_is_judged_the_bound_counts_those_that_are_worse_or_pending() {
     let (account, _) = certain();
     let tickets: Vec<_> = (0..3).map(|_| admit(&account)).collect();
-    assert_eq!(account.admit(drawn(true)), None, "a fourth may be worse too, and 3.05 are allowed");
+    assert_eq!(account.admit(0.9, drawn(true)), None, "a fourth may be worse too, and 3.05 are allowed");
     assert_eq!(account.settle(&tickets[0], false), Settlement::Settled);
     assert_eq!(account.settle(&tickets[1], true), Settlement::Settled);
     let state = account.state();
     assert_eq!((state.bound, state.pending, state.judged, state.worse), (2.0, 1, 2, 1));
     admit(&account);
-    assert_eq!(account.admit(drawn(true)), None);
+    assert_eq!(account.admit(0.9, drawn(true)), None);
 }
 
 #[test]
@@ -75,7 +81,7 @@ fn answers_deposit_what_they_allow() {
     }
     assert_eq!(account.state().missing, 19, "this request deposits too");
     for _ in 0..19 {
-        assert_eq!(account.admit(drawn(true)), None);
+        assert_eq!(account.admit(0.9, drawn(true)), None);
         account.answered();
     }
     assert_eq!((account.state().missing, account.state().balance), (0, 3.95 - 3.0));
@@ -89,7 +95,7 @@ fn an_answer_that_is_not_to_be_judged_is_charged_nothing() {
         account.answered();
     }
     let before = account.save();
-    let ticket = account.admit(drawn(false)).unwrap();
+    let ticket = account.admit(0.9, drawn(false)).unwrap();
     assert_eq!(account.settle(&ticket, true), Settlement::Undrawn);
     assert!(!account.cancel(&ticket));
     assert_eq!(account.save(), before);
@@ -102,7 +108,7 @@ fn at_a_rate_of_one_in_five_the_first_admission_needs_about_40() {
     let missing = account.state().missing;
     assert!((500..700).contains(&missing), "{missing}");
     for _ in 0..missing {
-        assert_eq!(account.admit(drawn(true)), None);
+        assert_eq!(account.admit(0.9, drawn(true)), None);
         account.answered();
     }
     admit(&account);
@@ -113,10 +119,8 @@ fn an_adaptive_rate_judges_all_answers_until_the_account_can_afford_the_floor() 
     let (account, _) = account(JudgeRate::Adaptive { floor: 0.2 });
     assert_eq!(admit(&account).judge.probability, 1.0);
     assert_eq!(bound(&account), 1.0, "there is no logarithm yet");
-    for _ in 0..2000 {
-        account.answered();
-    }
-    let ticket = account.admit(drawn(false)).unwrap();
+    answer(&account, 2000);
+    let ticket = account.admit(0.9, drawn(false)).unwrap();
     assert_eq!((ticket.judge.probability, account.state().judge_rate), (0.2, 0.2));
     assert!(bound(&account) > 25.0, "the logarithm has entered");
 }
@@ -158,7 +162,7 @@ fn a_cancelled_admission_is_refunded_and_its_slot_is_free() {
     let account =
         Account::new(&QualityBudget { max_judgements: 1, ..budget(JudgeRate::Fixed(1.0)) }, clock).unwrap();
     let ticket = admit(&account);
-    assert_eq!(account.admit(drawn(true)), None, "no slot is free");
+    assert_eq!(account.admit(0.9, drawn(true)), None, "no slot is free");
     assert!(account.cancel(&ticket));
     assert!(!account.cancel(&ticket));
     assert_eq!((bound(&account), account.settle(&ticket, true)), (0.0, Settlement::Unknown));
@@ -169,16 +173,14 @@ fn a_cancelled_admission_is_refunded_and_its_slot_is_free() {
 #[test]
 fn without_room_for_its_judgement_no_answer_is_admitted() {
     let (account, _) = account(JudgeRate::Fixed(0.2));
-    for _ in 0..2000 {
-        account.answered();
-    }
+    answer(&account, 2000);
     account.limit_judgements(Some(1));
-    assert!(account.admit(drawn(false)).is_some());
+    assert!(account.admit(0.9, drawn(false)).is_some());
     assert_eq!(account.state().room, Some(1), "the coin said no, so the room is given back");
     let ticket = admit(&account);
-    assert_eq!(account.admit(drawn(false)), None, "not even one that would not be judged");
+    assert_eq!(account.admit(0.9, drawn(false)), None, "not even one that would not be judged");
     account.add_judgements(1);
-    assert!(account.admit(drawn(false)).is_some());
+    assert!(account.admit(0.9, drawn(false)).is_some());
     assert!(account.cancel(&ticket));
     assert_eq!(account.state().room, Some(2));
     account.limit_judgements(None);
@@ -192,11 +194,11 @@ fn a_judgement_keeps_its_slot_for_one_timeout_after_it_was_settled() {
         Account::new(&QualityBudget { max_judgements: 1, ..budget(JudgeRate::Fixed(1.0)) }, clock).unwrap();
     account.settle(&admit(&account), false);
     manual.advance(ALMOST);
-    assert_eq!(account.admit(drawn(true)), None);
+    assert_eq!(account.admit(0.9, drawn(true)), None);
     manual.advance(Duration::from_millis(1));
     admit(&account);
     manual.advance(TIMEOUT + ALMOST);
-    assert_eq!(account.admit(drawn(true)), None, "it has expired, and is kept for a late verdict");
+    assert_eq!(account.admit(0.9, drawn(true)), None, "it has expired, and is kept for a late verdict");
     manual.advance(Duration::from_millis(1));
     admit(&account);
     assert_eq!((bound(&account), account.state().expired), (2.0, 1));
@@ -207,7 +209,7 @@ fn a_lease_that_was_not_used_is_forfeited_by_a_crash_and_no_charge_is_lost() {
     let judge_rate = JudgeRate::Fixed(1.0);
     let (account, _) = account(judge_rate);
     account.limit_judgements(Some(0));
-    assert_eq!(account.admit(drawn(true)), None, "an empty lease");
+    assert_eq!(account.admit(0.9, drawn(true)), None, "an empty lease");
     let lease = account.lease(2);
     let stored = lease.state().clone();
     account.grant(lease);
@@ -216,7 +218,7 @@ fn a_lease_that_was_not_used_is_forfeited_by_a_crash_and_no_charge_is_lost() {
     let crashed = Account::restored(&budget(judge_rate), Clock::manual(1_700_000_000).0, &stored).unwrap();
     assert_eq!(bound(&crashed), 2.0, "one was used and worse, one was not used");
     assert_eq!(crashed.settle(&ticket, false), Settlement::Unknown);
-    let next = crashed.admit(drawn(true)).unwrap();
+    let next = crashed.admit(0.9, drawn(true)).unwrap();
     assert_ne!(next.generation, ticket.generation);
     let stopped = Account::restored(&budget(judge_rate), Clock::manual(1_700_000_000).0, &account.save());
     assert_eq!(bound(&stopped.unwrap()), 1.0, "an orderly stop forfeits nothing");
@@ -227,9 +229,7 @@ fn the_logarithm_is_stored_before_an_answer_is_judged_by_chance() {
     let (account, _) = account(JudgeRate::Adaptive { floor: 0.2 });
     account.limit_judgements(Some(0));
     account.grant(account.lease(10));
-    for _ in 0..2000 {
-        account.answered();
-    }
+    answer(&account, 2000);
     assert_eq!(admit(&account).judge.probability, 1.0, "the stored state does not have it");
     let lease = account.lease(10);
     assert!(lease.state().entered);
@@ -319,7 +319,7 @@ proptest! {
             match event {
                 Event::Admit { judge } => {
                     let (slack, q) = reference.next();
-                    let ticket = account.admit(drawn(judge));
+                    let ticket = account.admit(0.9, drawn(judge));
                     if slack.abs() > ROUNDING {
                         prop_assert_eq!(ticket.is_some(), slack > 0.0 && reference.has_slot(now()));
                     }
@@ -331,7 +331,7 @@ proptest! {
                     }
                 }
                 Event::Answer { times } => {
-                    (0..times).for_each(|_| account.answered());
+                    answer(&account, times.into());
                     reference.delivered += u64::from(times);
                 }
                 Event::Cancel { ticket } if !tickets.is_empty() => {
@@ -374,6 +374,7 @@ proptest! {
         };
         let account = Account::new(&budget, clock.clone()).unwrap();
         let mut stored = account.save();
+        let mut verdicts = vec![];
         let mut account = open(account, &mut stored);
         let mut reference = Reference::new(&budget);
         let mut tickets: Vec<Ticket> = vec![];
@@ -381,7 +382,7 @@ proptest! {
         for event in events {
             match event {
                 Event::Admit { judge } => {
-                    if let Some(ticket) = account.admit(drawn(judge)) {
+                    if let Some(ticket) = account.admit(0.9, drawn(judge)) {
                         let q = ticket.judge.probability;
                         let bound = reference.bound_with(1, q);
                         let allowed = reference.allowed(reference.delivered + 1);
@@ -395,7 +396,7 @@ proptest! {
                     }
                 }
                 Event::Answer { times } => {
-                    (0..times).for_each(|_| account.answered());
+                    answer(&account, times.into());
                     reference.delivered += u64::from(times);
                 }
                 Event::Cancel { ticket } if !tickets.is_empty() => {
@@ -408,6 +409,7 @@ proptest! {
                     let ticket = ticket.index(tickets.len());
                     // The reference receives each verdict, the account those on tickets that it still has.
                     let settlement = account.settle(&tickets[ticket], worse);
+                    verdicts.push((ticket, worse));
                     reference.settle(ticket, worse, now());
                     if settlement == Settlement::Withdrawn {
                         stored = account.lease(0).state().clone();
@@ -415,7 +417,11 @@ proptest! {
                 }
                 Event::Cancel { .. } | Event::Settle { .. } => {}
                 Event::Restart => {
-                    account = open(Account::restored(&budget, clock.clone(), &stored).unwrap(), &mut stored);
+                    account = Account::restored(&budget, clock.clone(), &stored).unwrap();
+                    for &(ticket, worse) in &verdicts {
+                        account.settle(&tickets[ticket], worse);
+                    }
+                    account = open(account, &mut stored);
                 }
                 Event::Wait { millis } => manual.advance(Duration::from_millis(millis.into())),
             }

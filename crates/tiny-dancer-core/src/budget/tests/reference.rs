@@ -76,7 +76,7 @@ impl Reference {
         let slack = |q| self.allowed(self.delivered + 1) - self.bound_with(1, q);
         match self.budget.judge_rate {
             JudgeRate::Fixed(q) => (slack(q), q),
-            JudgeRate::Adaptive { floor } if slack(floor) >= 0.0 => (slack(floor), floor),
+            JudgeRate::Adaptive { floor } if self.entered || slack(floor) >= 0.0 => (slack(floor), floor),
             JudgeRate::Adaptive { .. } => (slack(1.0), 1.0),
         }
     }

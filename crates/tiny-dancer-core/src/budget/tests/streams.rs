@@ -81,7 +81,7 @@ fn run(stream: Stream, setting: Setting, seed: u64) -> (bool, f64) {
             Stream::WhileLucky => found <= expected,
             Stream::Waves => number / 200 % 2 == 0 && chance.happens(0.6),
         };
-        if let Some(ticket) = account.admit(|q| coin.draw(number, Purpose::Judge, q)) {
+        if let Some(ticket) = account.admit(0.9, |q| coin.draw(number, Purpose::Judge, q)) {
             lightweight += 1;
             worse += u64::from(is_worse);
             if is_worse {
@@ -150,5 +150,74 @@ fn each_wrong_rule_overdraws_nearly_always() {
     for setting in [pending, coin, dropped] {
         let overdrawn = overdrawn(Stream::AlwaysWorse, setting);
         assert!(overdrawn as f64 >= 0.9 * STREAMS as f64, "{overdrawn} of {STREAMS}: {setting:?}");
+    }
+}
+
+/// Requests whose confidences are evenly spread and right: of those with confidence `c` a share `1 - c` is worse.
+fn requests(seed: u64) -> Vec<(f32, bool)> {
+    let mut chance = Chance(seed + 1000);
+    let confidence = |chance: &mut Chance| {
+        (0..20).fold(0.0_f32, |sum, bit| sum + if chance.happens(0.5) { 0.5_f32.powi(bit + 1) } else { 0.0 })
+    };
+    (0..4000)
+        .map(|_| {
+            let confidence = confidence(&mut chance);
+            (confidence, chance.happens(f64::from(1.0 - confidence)))
+        })
+        .collect()
+}
+
+/// The largest lightweight share of a fixed threshold that loses no more than is allowed, known afterwards.
+fn best_fixed(requests: &[(f32, bool)], allowed: f64) -> f64 {
+    let mut ordered = requests.to_vec();
+    ordered.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let mut lost = 0.0;
+    let kept = ordered.iter().take_while(|(_, worse)| {
+        lost += f64::from(u8::from(*worse));
+        lost <= allowed
+    });
+    kept.count() as f64 / requests.len() as f64
+}
+
+/// The lightweight share of a paced account over that of the best fixed threshold, on average.
+fn paced(judge_rate: JudgeRate, delay: usize) -> f64 {
+    const FIRST: Thresholds = Thresholds { confidence_threshold: 0.85, max_uncertainty: 1.0 };
+    let ratio = |seed| {
+        let budget = QualityBudget { judge_rate, ..Default::default() };
+        let account = Account::new(&budget, Clock::manual(0).0).unwrap();
+        let coin = Coin::new(Seed::new([9; 16]));
+        let (requests, mut lightweight) = (requests(seed), 0);
+        let mut due: VecDeque<(usize, Ticket, bool)> = VecDeque::new();
+        for (number, &(confidence, worse)) in requests.iter().enumerate() {
+            while due.front().is_some_and(|&(at, ..)| at <= number) {
+                let (_, ticket, worse) = due.pop_front().unwrap();
+                account.settle(&ticket, worse);
+            }
+            let passes = account.thresholds(FIRST).reason(confidence, 0.0) == crate::Reason::Confident;
+            let draw = |q| coin.draw(seed << 32 | number as u64, Purpose::Judge, q);
+            if passes && let Some(ticket) = account.admit(confidence, draw) {
+                lightweight += 1;
+                due.push_back((number + delay, ticket, worse));
+            }
+            account.decided(FIRST, passes.then_some(confidence));
+            account.answered();
+        }
+        let length = requests.len() as f64;
+        f64::from(lightweight) / length / best_fixed(&requests, budget.loss_rate * length + budget.burst)
+    };
+    (0..20).map(ratio).sum::<f64>() / 20.0
+}
+
+#[test]
+fn where_each_answer_is_judged_pacing_nearly_reaches_the_share_of_the_best_fixed_threshold() {
+    let ratio = paced(JudgeRate::Fixed(1.0), 0);
+    assert!(ratio >= 0.95, "{ratio}");
+}
+
+#[test]
+fn where_one_answer_in_five_is_judged_pacing_reaches_half_of_that_share() {
+    for judge_rate in [JudgeRate::Fixed(0.2), JudgeRate::Adaptive { floor: 0.2 }] {
+        let ratio = paced(judge_rate, 20);
+        assert!(ratio >= 0.5, "{ratio}: {judge_rate:?}");
     }
 }
