@@ -191,6 +191,7 @@ fn judge(event: &Value, model: &Model) -> anyhow::Result<Verdict> {
             max_uncertainty: double(event, fields::REPLAY_MAX_UNCERTAINTY)?,
         },
         explore,
+        budget_spent: reason == Reason::BudgetSpent.name(),
     };
     let replayed = recorded.replay(model, kernel)?;
 

@@ -139,8 +139,8 @@ pub use router::{BuildError, Router, RouterBuilder, Scope};
 pub use tiny_dancer_core::{
     Candidate, CandidateSet, Circuit, CircuitBreakerConfig, CircuitState, Clock, ConfigError, ErrorKind,
     Feature, LoadError, ManualClock, Metadata, Model, ModelType, Observer, OnOpen, Origin, Outcome,
-    OutcomeResult, Query, Reason, RiskBudget, RouteError, RouterConfig, RoutingDecision, RoutingRequest,
-    RoutingResponse, Thresholds, UnknownName, observer,
+    OutcomeResult, QualityBudget, Query, Reason, RiskBudget, RouteError, RouterConfig, RoutingDecision,
+    RoutingRequest, RoutingResponse, Thresholds, UnknownName, observer,
 };
 #[cfg(feature = "otlp")]
 pub use tiny_dancer_metrics::otlp;

@@ -1,6 +1,7 @@
 //! The facade's router: that of core, with the observers that cargo features select.
 
 use std::sync::Arc;
+use tiny_dancer_core::budget::{Account, AccountState, BudgetState, RestoreError, Settlement, Ticket};
 use tiny_dancer_core::promise::PromiseState;
 use tiny_dancer_core::{
     CandidateSet, Circuit, CircuitState, ConfigError, LoadError, Model, Observer, Outcome, Query, RouteError,
@@ -340,6 +341,56 @@ impl<O: Observer> Router<O> {
         self.0.record_outcome(outcome);
     }
 
+    /// Settles the judgement of a lightweight answer under a [quality budget](RouterConfig::budget): `worse` than the powerful
+    /// model's. Only a judge settles; a call that fails after a part of the answer was delivered is worse.
+    ///
+    /// ```
+    /// use tiny_dancer::{QualityBudget, Router, RouterConfig, RoutingRequest};
+    ///
+    /// let router = Router::new(RouterConfig { budget: Some(QualityBudget::default()), ..Default::default() })?;
+    /// let response = router.route(RoutingRequest::new(&[0.7, 0.7, 0.1], &[]))?;
+    /// // Call the model and deliver the answer.
+    /// router.answered();
+    /// // Then ask a judge for both answers, if the ticket says so.
+    /// if let Some(ticket) = response.ticket.filter(|ticket| ticket.judge.happened) {
+    ///     router.settle(&ticket, false);
+    /// }
+    /// assert_eq!(router.budget().map(|state| state.answered), Some(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn settle(&self, ticket: &Ticket, worse: bool) -> Settlement {
+        self.0.settle(ticket, worse)
+    }
+
+    /// Takes back the admission of a lightweight answer of which no byte was delivered. Returns whether its judgement was
+    /// pending.
+    pub fn cancel(&self, ticket: &Ticket) -> bool {
+        self.0.cancel(ticket)
+    }
+
+    /// Records that the answer to a routed request was delivered, of either model: a quality budget grows by each.
+    pub fn answered(&self) {
+        self.0.answered();
+    }
+
+    /// The state of the quality budget; `None` where there is none.
+    pub fn budget(&self) -> Option<BudgetState> {
+        self.0.budget()
+    }
+
+    /// The account of the quality budget, to store it and to limit its judgements; `None` where there is no budget.
+    pub fn account(&self) -> Option<&Account> {
+        self.0.account()
+    }
+
+    /// Continues the account of the quality budget from a stored state, before the first request.
+    ///
+    /// # Errors
+    /// If there is no budget, or if the state does not belong to it.
+    pub fn restore_account(&mut self, state: &AccountState) -> Result<(), RestoreError> {
+        self.0.restore_account(state)
+    }
+
     /// Loads the configured model again, while requests continue. If the file is bad, or if the model cannot promise the
     /// configured risk, the old model continues to serve. A model of another version closes the `inference` circuit.
     ///
@@ -359,7 +410,8 @@ impl<O: Observer> Router<O> {
         self.0.config()
     }
 
-    /// The thresholds in use: the configured ones, or those that keep the promised risk.
+    /// The thresholds in use: the configured ones, or those that keep the promised risk; with a quality budget, those to which
+    /// its pacing has moved them.
     pub fn thresholds(&self) -> Thresholds {
         self.0.thresholds()
     }

@@ -49,7 +49,10 @@ fn the_service_that_learns_remembers_a_verdict_over_a_restart() {
     let late = decide(&address, "acme", "What is the capital of France?");
     assert!(verdict(&address, &first["id"], 1.0).ends_with("\r\n\r\naccepted"));
     assert!(verdict(&address, &first["id"], 1.0).ends_with("\r\n\r\nrepeated"));
-    assert!(verdict(&address, &Value::from("019b0000-0000-7000-8000-000000000000"), 1.0).starts_with("HTTP/1.1 404"));
+    assert!(
+        verdict(&address, &Value::from("019b0000-0000-7000-8000-000000000000"), 1.0)
+            .starts_with("HTTP/1.1 404")
+    );
     assert!(verdict(&address, &first["id"], 2.0).ends_with("lightweight is 2, expected 0 to 1"));
     let empty = decide(&address, "acme", "  ");
     assert!(empty["id"].is_null() && empty["model"] == "powerful", "{empty}");
