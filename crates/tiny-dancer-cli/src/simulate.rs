@@ -12,7 +12,7 @@ use anyhow::Context;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use indicatif::{ProgressBar, ProgressStyle};
-use learning::{Counts, Sampling, Simulation, Window, checkpoints};
+use learning::{Checkpoint, Counts, Sampling, Simulation, Window, checkpoints};
 use rayon::prelude::*;
 use report::{Ordered, Prices, Report, Sampled};
 use std::path::PathBuf;
@@ -285,7 +285,7 @@ fn replay(
     number: u64,
     (all, own): (&[Sampling], Sampling),
     done: &(dyn Fn() + Sync),
-) -> anyhow::Result<(Vec<learning::Checkpoint>, Vec<Sampled>)> {
+) -> anyhow::Result<(Vec<Checkpoint>, Vec<Sampled>)> {
     let stream = rows.draw(order, args.requests, args.seed, number);
     // Each stream has a coin of its own.
     let mut seed = [0; 16];
@@ -295,15 +295,21 @@ fn replay(
     let checkpoints = checkpoints(stream.len(), args.window);
     let (mut compared, mut sampled) = (vec![], vec![]);
     for &sampling in all {
-        let (counts, snapshots) = simulation.replay(sampling, &checkpoints)?;
-        let windows = simulation.learning(&checkpoints, &snapshots)?;
+        let replayed = simulation.replay(sampling)?;
         let mut later = Window::default();
-        let after_first = checkpoints.iter().zip(&windows).filter(|(after, _)| **after >= args.window);
-        after_first.for_each(|(_, window)| later += *window);
-        sampled.push(Sampled { sampling, counts, later });
+        for &after in &checkpoints[1..] {
+            later += simulation.window(&replayed.decisions, after);
+        }
+        sampled.push(Sampled { sampling, counts: replayed.counts, later });
         if sampling == own {
-            let knowing = simulation.knowing(rows, &stream)?;
-            compared = simulation.compare(&checkpoints, &snapshots, &windows, &knowing)?;
+            let (knowing, frozen) = (simulation.knowing(rows, &stream)?, simulation.frozen(&replayed)?);
+            let at = |&after: &usize| Checkpoint {
+                after,
+                learning: simulation.window(&replayed.decisions, after),
+                knowing: simulation.window(&knowing, after),
+                frozen: simulation.window(&frozen, after),
+            };
+            compared = checkpoints.iter().map(at).collect();
         }
         done();
     }

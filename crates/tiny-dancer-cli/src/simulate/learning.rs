@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tiny_dancer::parts::core::coin::{Coin, Purpose, Seed};
 use tiny_dancer::parts::core::fastgrnn::JOINT_CANDIDATES;
 use tiny_dancer::parts::core::{RouteError, Router};
-use tiny_dancer::{Candidate, Metadata, ModelType, Query, RoutingRequest, RoutingResponse};
+use tiny_dancer::{Candidate, Metadata, ModelType, Query, Reason, RoutingResponse};
 use tiny_dancer_memory::{Index, Snapshot};
 use tiny_dancer_train::curve::{Outcome, Ranking};
 
@@ -80,7 +80,7 @@ impl Window {
         let requests = outcomes.len();
         let confidences: Vec<f64> = decisions.iter().map(|decision| decision.confidence.into()).collect();
         let curve = Ranking::new(&confidences).curve(outcomes, &vec![1.0; requests]);
-        let sent = || decisions.iter().zip(outcomes).filter(|(decision, _)| decision.lightweight);
+        let sent = || decisions.iter().zip(outcomes).filter(|(decision, _)| is_lightweight(decision.reason));
         Self {
             requests,
             lightweight: sent().count(),
@@ -106,45 +106,34 @@ impl Window {
     }
 }
 
-/// A router's decision.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Decision {
-    pub(crate) confidence: f32,
-    pub(crate) lightweight: bool,
+fn is_lightweight(reason: Reason) -> bool {
+    reason.model() == ModelType::Lightweight
 }
 
-/// The router's confidence by what a memory holds.
-pub(crate) struct Remembered<'a> {
-    router: &'a Router,
-    response: RoutingResponse,
-    candidates: Vec<Candidate>,
+/// A router's decision, before exploring.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Decision {
+    confidence: f32,
+    reason: Reason,
 }
 
 /// The time of all requests and of all that is remembered, in Unix seconds.
 const NOW: i64 = 0;
 
-impl<'a> Remembered<'a> {
-    pub(crate) fn new(router: &'a Router) -> Self {
-        Self { router, response: RoutingResponse::default(), candidates: vec![] }
-    }
-
-    /// Decides by the nearest entries of a snapshot, without the entry named `except`.
-    fn decide(
-        &mut self,
-        snapshot: &Snapshot,
-        embedding: &[f32],
-        except: Option<&str>,
-    ) -> Result<Decision, RouteError> {
-        let k = JOINT_CANDIDATES + usize::from(except.is_some());
-        let found = snapshot.nearest(embedding, k, &Metadata::new())?;
-        let kept = found.iter().filter(|found| except != Some(found.candidate.id.as_str()));
-        self.candidates.clear();
-        self.candidates.extend(kept.take(JOINT_CANDIDATES).map(|found| (*found.candidate).clone()));
-        let query = Query { now: Some(NOW), ..Query::new(embedding) };
-        self.router.route_into(RoutingRequest { query, candidates: &self.candidates }, &mut self.response)?;
-        let RoutingResponse { confidence, model, .. } = self.response;
-        Ok(Decision { confidence, lightweight: model == ModelType::Lightweight })
-    }
+/// The router's decision by the nearest entries of a memory, without the entry named `except`.
+fn remembered(
+    router: &Router,
+    memory: &Snapshot,
+    embedding: &[f32],
+    except: Option<&str>,
+) -> Result<Decision, RouteError> {
+    let k = JOINT_CANDIDATES + usize::from(except.is_some());
+    let found = memory.nearest(embedding, k, &Metadata::new())?;
+    let kept = found.iter().map(|found| &*found.candidate).filter(|it| except != Some(it.id.as_str()));
+    let nearest: Vec<&Candidate> = kept.take(JOINT_CANDIDATES).collect();
+    let query = Query { now: Some(NOW), ..Query::new(embedding) };
+    let RoutingResponse { confidence, reason, .. } = router.begin().route_nearest(query, &nearest)?;
+    Ok(Decision { confidence, reason })
 }
 
 /// A stream with all that its simulations share.
@@ -158,6 +147,15 @@ pub(crate) struct Simulation<'a> {
     dimensions: usize,
 }
 
+/// A stream with a memory that learnt from it.
+pub(crate) struct Replayed {
+    pub(crate) counts: Counts,
+    /// The decision on each request, by what was remembered before it.
+    pub(crate) decisions: Vec<Decision>,
+    /// What was remembered after the first window.
+    first: Arc<Snapshot>,
+}
+
 /// The three memories at one checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Checkpoint {
@@ -168,11 +166,9 @@ pub(crate) struct Checkpoint {
     pub(crate) frozen: Window,
 }
 
-/// The numbers of requests after which memories are compared: 0, a quarter and a half of the window, and each multiple of
-/// it that has a whole window after it.
+/// The numbers of requests after which memories are compared: each multiple of the window that has a whole one after it.
 pub(crate) fn checkpoints(requests: usize, window: usize) -> Vec<usize> {
-    let multiples = (1..).map(|times| times * window).take_while(|after| after + window <= requests);
-    [0, window / 4, window / 2].into_iter().chain(multiples).collect()
+    (0..).map(|times| times * window).take_while(|after| after + window <= requests).collect()
 }
 
 impl<'a> Simulation<'a> {
@@ -208,7 +204,6 @@ impl<'a> Simulation<'a> {
 
     /// The decisions by a memory that knows the outcome of every other request, with the pair of models in use.
     pub(crate) fn knowing(&self, rows: &Rows, stream: &[Request]) -> Result<Vec<Decision>, RouteError> {
-        let mut remembered = Remembered::new(self.router);
         let mut decisions = Vec::with_capacity(stream.len());
         let mut known: Option<(usize, Arc<Snapshot>)> = None;
         for (place, request) in stream.iter().enumerate() {
@@ -224,31 +219,27 @@ impl<'a> Simulation<'a> {
                     &known.insert((request.pair, index.snapshot())).1
                 }
             };
-            decisions.push(remembered.decide(snapshot, &self.embeddings[place], Some(&name(place)))?);
+            let (embedding, own) = (&self.embeddings[place], name(place));
+            decisions.push(remembered(self.router, snapshot, embedding, Some(&own))?);
         }
         Ok(decisions)
     }
 
-    /// Replays the stream with a memory that begins empty. Returns the memory at each checkpoint.
-    pub(crate) fn replay(
-        &self,
-        sampling: Sampling,
-        checkpoints: &[usize],
-    ) -> Result<(Counts, Vec<Arc<Snapshot>>), RouteError> {
+    /// Replays the stream with a memory that begins empty.
+    pub(crate) fn replay(&self, sampling: Sampling) -> Result<Replayed, RouteError> {
         let index = Index::new(self.dimensions);
-        let mut remembered = Remembered::new(self.router);
-        let (mut counts, mut snapshots) = (Counts::default(), vec![]);
+        let (mut counts, mut decisions, mut first) = (Counts::default(), vec![], index.snapshot());
         for (place, (embedding, outcome)) in self.embeddings.iter().zip(&self.outcomes).enumerate() {
             let snapshot = index.snapshot();
-            if checkpoints.contains(&place) {
-                snapshots.push(Arc::clone(&snapshot));
+            if place == self.window {
+                first = Arc::clone(&snapshot);
             }
-            let decision = remembered.decide(&snapshot, embedding, None)?;
-            let draw = |purpose, rate| self.coin.draw(place as u64, purpose, rate).happened;
-            let explored = !decision.lightweight && draw(Purpose::Explore, sampling.explore);
-            let lightweight = decision.lightweight || explored;
-            let judged = explored || lightweight && draw(Purpose::Judge, sampling.judge);
-            let shadowed = !lightweight && draw(Purpose::Shadow, sampling.shadow_rate);
+            let decision = remembered(self.router, &snapshot, embedding, None)?;
+            let draw = |purpose, rate| self.coin.draw(place as u64, purpose, rate);
+            let served = decision.reason.after(Some(draw(Purpose::Explore, sampling.explore)));
+            let (explored, lightweight) = (served == Reason::Explored, is_lightweight(served));
+            let judged = explored || lightweight && draw(Purpose::Judge, sampling.judge).happened;
+            let shadowed = !lightweight && draw(Purpose::Shadow, sampling.shadow_rate).happened;
             counts += Counts {
                 requests: 1,
                 lightweight: lightweight.into(),
@@ -260,55 +251,24 @@ impl<'a> Simulation<'a> {
             if judged || shadowed {
                 index.insert(vec![self.entry(place, *outcome)])?;
             }
+            decisions.push(decision);
         }
-        Ok((counts, snapshots))
+        Ok(Replayed { counts, decisions, first })
     }
 
-    /// The window after a checkpoint, decided by one memory.
-    pub(crate) fn window(&self, snapshot: &Snapshot, after: usize) -> Result<Window, RouteError> {
-        let mut remembered = Remembered::new(self.router);
-        let requests = after..after + self.window;
-        let decide = |embedding: &Vec<f32>| remembered.decide(snapshot, embedding, None);
-        let decisions: Vec<_> =
-            self.embeddings[requests.clone()].iter().map(decide).collect::<Result<_, _>>()?;
-        Ok(Window::new(&decisions, &self.outcomes[requests]))
+    /// The decisions of a memory that learnt from the first window only.
+    pub(crate) fn frozen(&self, learning: &Replayed) -> Result<Vec<Decision>, RouteError> {
+        let mut decisions = learning.decisions[..self.window].to_vec();
+        for embedding in &self.embeddings[self.window..] {
+            decisions.push(remembered(self.router, &learning.first, embedding, None)?);
+        }
+        Ok(decisions)
     }
 
-    /// The window after a checkpoint, with the decisions of the whole stream.
-    pub(crate) fn window_of(&self, decisions: &[Decision], after: usize) -> Window {
+    /// The decisions on the window after so many requests.
+    pub(crate) fn window(&self, decisions: &[Decision], after: usize) -> Window {
         let requests = after..after + self.window;
         Window::new(&decisions[requests.clone()], &self.outcomes[requests])
-    }
-
-    /// The learning memory's window after each checkpoint.
-    pub(crate) fn learning(
-        &self,
-        checkpoints: &[usize],
-        snapshots: &[Arc<Snapshot>],
-    ) -> Result<Vec<Window>, RouteError> {
-        checkpoints.iter().zip(snapshots).map(|(&after, snapshot)| self.window(snapshot, after)).collect()
-    }
-
-    /// All three memories at each checkpoint. The frozen one is the learning one until it has seen a window of requests.
-    pub(crate) fn compare(
-        &self,
-        checkpoints: &[usize],
-        snapshots: &[Arc<Snapshot>],
-        learning: &[Window],
-        knowing: &[Decision],
-    ) -> Result<Vec<Checkpoint>, RouteError> {
-        let last = checkpoints.iter().rposition(|&after| after <= self.window).unwrap_or_default();
-        let at = |(number, &after): (usize, &usize)| {
-            let frozen =
-                if number <= last { learning[number] } else { self.window(&snapshots[last], after)? };
-            Ok(Checkpoint {
-                after,
-                learning: learning[number],
-                knowing: self.window_of(knowing, after),
-                frozen,
-            })
-        };
-        checkpoints.iter().enumerate().map(at).collect()
     }
 }
 

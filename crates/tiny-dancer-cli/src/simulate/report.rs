@@ -145,11 +145,11 @@ impl fmt::Display for Report {
         writeln!(f, "{streams} streams of {requests} of {rows} rows each in every order, seed {seed}.")?;
         writeln!(
             f,
-            "After n requests each memory decides the next {window}: the share that goes to the lightweight model, the share of"
+            "Each line is about the {window} requests after the first n: the share that goes to the lightweight model, the share of"
         )?;
         writeln!(
             f,
-            "these whose answer is worse, and the APGR. The frozen memory remembers the first {window} requests. Shadow rate"
+            "these whose answer is worse, and the APGR. The frozen memory learns from the first {window} requests only. Shadow rate"
         )?;
         writeln!(
             f,
