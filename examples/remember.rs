@@ -1,9 +1,7 @@
 //! A service that learns: a text comes in, the name of a model goes out, and verdicts on the answers come back.
 //!
-//! ```text
-//! curl --json '{"prompt": "Is a verbal contract binding?", "tenant": "acme"}' localhost:8080/decide
-//! curl --json '{"id": "<id of the decision>", "lightweight": 0.9}' localhost:8080/verdict
-//! ```
+//!     curl --json '{"prompt": "Is a verbal contract binding?", "tenant": "acme"}' localhost:8080/decide
+//!     curl --json '{"id": "<id of the decision>", "lightweight": 0.9}' localhost:8080/verdict
 
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
@@ -16,7 +14,7 @@ use tiny_dancer::observer::StageErrorKind;
 use tiny_dancer::parts::metrics::{http, prometheus::Registry};
 use tiny_dancer::{ModelType, Reason, Router, RouterConfig, TraceContext, TracingConfig, TracingSystem};
 use tiny_dancer_embed::{Embedder, StaticEmbedder};
-use tiny_dancer_memory::{Context, Erasure, Memory, MemoryConfig, RecordError, Verdict};
+use tiny_dancer_memory::{Context, Erasure, Memory, MemoryConfig, RecordError, RequestId, Verdict};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tracing::Instrument;
@@ -61,9 +59,8 @@ async fn main() -> anyhow::Result<()> {
     tracing::info!(address = %listener.local_addr()?, "serving");
     axum::serve(listener, web).with_graceful_shutdown(stop).await?;
 
-    service.memory.flush()?; // what is remembered is on the disk
     tracing_system.shutdown();
-    Ok(())
+    Ok(service.memory.flush()?) // what is remembered is on the disk
 }
 
 #[derive(serde::Deserialize)]
@@ -124,15 +121,14 @@ async fn verdict(
     State(service): State<Arc<Service>>,
     Json(feedback): Json<Feedback>,
 ) -> Result<String, (StatusCode, String)> {
-    let bad = |error: &dyn std::fmt::Display| (StatusCode::BAD_REQUEST, error.to_string());
-    let id = feedback.id.parse().map_err(|error| bad(&error))?;
+    let refused = |error: &dyn std::fmt::Display| (StatusCode::BAD_REQUEST, error.to_string());
+    let id: RequestId = feedback.id.parse().map_err(|error| refused(&error))?;
     let verdict = Verdict { powerful: feedback.powerful, ..Verdict::lightweight(feedback.lightweight) };
-    // A request of some time ago is read from the disk.
+    // An older request is read from the disk.
     let record = move || service.memory.record(service.router.core(), id, verdict);
-    match spawn_blocking(record).await.map_err(|error| bad(&error))? {
-        Ok(kind) => Ok(kind.to_string()),
+    match spawn_blocking(record).await.map_err(|error| refused(&error))? {
         Err(error @ RecordError::Unknown { .. }) => Err((StatusCode::NOT_FOUND, error.to_string())),
-        Err(error) => Err(bad(&error)),
+        recorded => recorded.map(|kind| kind.to_string()).map_err(|error| refused(&error)),
     }
 }
 
