@@ -1,4 +1,4 @@
-//! The program `tiny-dancer`: makes routing models and memories from your logs.
+//! The program `tiny-dancer`: makes routing models and memories from your logs, and serves them over HTTP.
 
 mod calibrate;
 mod embedding;
@@ -7,6 +7,7 @@ mod explain;
 mod output;
 mod replay;
 mod route;
+mod serve;
 
 use crate::embedding::EmbedderArgs;
 use crate::output::Output;
@@ -29,7 +30,7 @@ use tiny_dancer_train::sketch::Overlap;
 use tiny_dancer_train::vectors::{Vectors, embeddings_to_bytes};
 use tiny_dancer_train::{Target, TrainConfig, train};
 
-/// Makes routing models and memories from requests whose outcome with both models is known.
+/// Makes routing models and memories from requests whose outcome with both models is known, and routes requests by them.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -52,6 +53,8 @@ enum Command {
     /// Route requests: JSON lines from standard input, decisions to standard output. The exit code is 1 if a line
     /// cannot be routed.
     Route(route::RouteArgs),
+    /// Answer the requests of clients by the lightweight or the powerful language model, over HTTP, until Ctrl-C or SIGTERM.
+    Serve(serve::ServeArgs),
     /// Train a model, calibrate it, and report on the rows of the split `test`. Ctrl-C keeps the best model so far.
     Train(TrainArgs),
 }
@@ -253,6 +256,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Profiles(args) => make_profiles(&args)?,
         Command::Replay(args) => return replay::replay(&args),
         Command::Route(args) => return route::route(&args),
+        Command::Serve(args) => return serve::serve(&args),
         Command::Train(args) => make_model(&args)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -346,12 +346,19 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] names all mistakes.
     pub fn parse(text: &str, environment: Environment<'_>) -> Result<Self, ConfigError> {
-        let table = text.parse::<Table>().map_err(|source| {
+        Self::from_table(Self::table(text)?, environment)
+    }
+
+    /// The table of a file's text, unchecked, for changes before [`from_table`](Self::from_table).
+    ///
+    /// # Errors
+    /// If the text is no TOML.
+    pub fn table(text: &str) -> Result<Table, ConfigError> {
+        text.parse().map_err(|source: toml::de::Error| {
             let before = source.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             let line = before.matches('\n').count() + 1;
             ConfigError { mistakes: vec![Mistake::Syntax { line, source }] }
-        })?;
-        Self::from_table(table, environment)
+        })
     }
 
     /// Reads a table, for example that of a file with changes of the command line.

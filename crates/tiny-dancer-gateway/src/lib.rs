@@ -34,6 +34,7 @@ mod circuit;
 mod config;
 mod decide;
 mod delivery;
+pub mod demo;
 mod evidence;
 mod gateway;
 mod headers;

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 pub async fn serve(
     listener: TcpListener,
     service: Web,
-    config: &Config,
+    config: Config,
     stop: impl Future<Output = ()>,
 ) -> bool {
     let (limits, timeouts) = (&config.limits, &config.timeouts);

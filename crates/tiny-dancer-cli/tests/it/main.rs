@@ -10,6 +10,7 @@ use prompts::with_input;
 
 mod prompts;
 mod real_rows;
+mod serve;
 
 /// A folder with rows and embeddings: four directions, one of which is hard for the lightweight model.
 struct Folder(TempDir);

@@ -55,7 +55,7 @@ impl Running {
         let (stop, stopped) = oneshot::channel::<()>();
         let service = gateway.service();
         let task = tokio::spawn(async move {
-            serve(listener, service, &config, async {
+            serve(listener, service, config, async {
                 let _ = stopped.await;
             })
             .await
