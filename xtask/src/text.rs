@@ -1,5 +1,5 @@
-//! Checks of the texts that git tracks or would track: silenced lints, postponed work, riddles, paths of one machine, calls
-//! of observers outside their seam, dependencies without a reason.
+//! Checks of the texts that git tracks or would track: silenced lints, postponed work, unresolved conflicts, riddles, paths of
+//! one machine, calls of observers outside their seam, dependencies without a reason.
 
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail};
@@ -14,6 +14,9 @@ const POSTPONED: &[&str] = &[concat!("TO", "DO"), concat!("FIX", "ME")];
 
 /// Extensions of files that people write. In data such words mean nothing.
 const WRITTEN: &[&str] = &["css", "html", "js", "json5", "md", "mjs", "py", "rs", "sh", "toml", "ts", "yml"];
+
+/// The lines with which git marks two versions of a passage. The line between the two is also that of a heading.
+const CONFLICT: &[&str] = &["<<<<<<< ", ">>>>>>> "];
 
 /// Words that make riddles in comments and documents, since they don't name the part of the code that acts.
 const RIDDLES: &[&str] = &[
@@ -89,6 +92,9 @@ fn in_text(file: &str, text: &str, here: &str) -> Vec<(usize, String)> {
             && let Some(word) = POSTPONED.iter().find(|word| has_word(line, word))
         {
             findings.push((number, format!("{word}: do it, or open an issue")));
+        }
+        if let Some(marker) = CONFLICT.iter().find(|marker| line.starts_with(*marker)) {
+            findings.push((number, format!("{marker}: a conflict of two versions is not resolved")));
         }
         let prose = line.to_ascii_lowercase();
         if is_prose(file, line)

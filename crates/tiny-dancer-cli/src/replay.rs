@@ -188,6 +188,7 @@ fn judge(event: &Value, model: &Model) -> anyhow::Result<Verdict> {
             confidence_threshold: double(event, fields::REPLAY_CONFIDENCE_THRESHOLD)?,
             max_uncertainty: double(event, fields::REPLAY_MAX_UNCERTAINTY)?,
         },
+        explore: None,
     };
     let replayed = recorded.replay(model, kernel)?;
 

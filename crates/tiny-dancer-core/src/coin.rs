@@ -1,4 +1,9 @@
 //! Random draws that can be computed again by those who hold the seed, and that others cannot predict.
+//!
+//! A router with a rate above 0 ([`RouterConfig::explore`](crate::RouterConfig::explore),
+//! [`RouterConfig::shadow_rate`](crate::RouterConfig::shadow_rate)) numbers its decided requests, from a random 64-bit number
+//! on. The draws of a request follow from the seed and its number, and the number is in the response. Which request gets which
+//! number depends on the order in which they come in: in a batch with the feature `parallel`, on the order of the threads.
 
 use crate::names::names;
 use siphasher::sip::SipHasher24;

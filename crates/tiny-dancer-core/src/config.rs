@@ -2,6 +2,7 @@
 
 use crate::breaker::CircuitBreakerConfig;
 use crate::clock::Clock;
+use crate::coin::Seed;
 use crate::model::LoadError;
 use crate::promise::RiskBudget;
 use std::path::PathBuf;
@@ -44,6 +45,19 @@ pub struct RouterConfig {
     /// one embedder, so a model that was made for another one, or that does not say for which, is refused, when the
     /// router is made and at each reload. Default none: not checked.
     pub embedder: Option<String>,
+    /// The probability, 0 to 1, with which a request whose decision is powerful goes to the lightweight model nevertheless:
+    /// [`Reason::Explored`](crate::Reason::Explored). So a memory learns of requests that the router would not risk. Never
+    /// while a circuit is open. Default 0: an explored answer may be worse.
+    pub explore: f64,
+    /// The probability, 0 to 1, with which the caller of a powerful answer is asked to call the lightweight model too, after
+    /// the answer: [`RoutingResponse::shadow`](crate::RoutingResponse::shadow). Never while a circuit is open. Default 0: it
+    /// costs a second call.
+    pub shadow_rate: f64,
+    /// The secret of the draws of `explore` and `shadow_rate`: with it and a request's number they can be computed again.
+    /// Default none: the operating system's random numbers, and none where both rates are 0. It is not written with the
+    /// configuration.
+    #[cfg_attr(feature = "serde", serde(skip_serializing))]
+    pub seed: Option<Seed>,
     /// The two circuits.
     pub circuit_breaker: CircuitBreakerConfig,
     /// The clock that the router reads. A configuration file always means the system's.
@@ -61,6 +75,9 @@ impl Default for RouterConfig {
             recency_half_life: Duration::from_secs(7 * 24 * 3600),
             model_path: None,
             embedder: None,
+            explore: 0.0,
+            shadow_rate: 0.0,
+            seed: None,
             circuit_breaker: CircuitBreakerConfig::default(),
             clock: Clock::system(),
         }
@@ -88,19 +105,26 @@ pub enum ConfigError {
         /// The range that it must have.
         expected: &'static str,
     },
+    /// The operating system has no random numbers for the draws.
+    #[error("random numbers: {source}")]
+    Random {
+        /// The cause.
+        #[from]
+        source: getrandom::Error,
+    },
 }
 
 impl RouterConfig {
     /// Twelve hexadecimal digits that differ between configurations that decide differently, for traces. They do not
-    /// depend on `model_path` and `embedder`: the model has a version of its own.
+    /// depend on `model_path` and `embedder`, since the model has a version of its own, and not on the secret `seed`.
     pub fn digest(&self) -> String {
         let Self { confidence_threshold, max_uncertainty, risk, recency_half_life, circuit_breaker, .. } =
             self;
-        let open_on_broken_promise = self.open_on_broken_promise;
+        let Self { open_on_broken_promise, explore, shadow_rate, .. } = self;
         crate::model::digest(
             format!(
                 "{confidence_threshold:?} {max_uncertainty:?} {risk:?} {open_on_broken_promise} \
-                 {recency_half_life:?} {circuit_breaker:?}"
+                 {recency_half_life:?} {circuit_breaker:?} {explore:?} {shadow_rate:?}"
             )
             .as_bytes(),
         )
@@ -123,6 +147,8 @@ impl RouterConfig {
         }
         let half_life = self.recency_half_life.as_secs_f64();
         require("recency_half_life", half_life, "more than 0 s", half_life > 0.0)?;
+        unit("explore", self.explore)?;
+        unit("shadow_rate", self.shadow_rate)?;
 
         count("circuit_breaker.inference_failures", breaker.inference_failures, "1 to 10000", 10_000)?;
         seconds("circuit_breaker.inference_window", breaker.inference_window, 1.0, "1 s to a year")?;

@@ -15,8 +15,9 @@ use crate::activation::exp2;
 use crate::kernel::Kernel;
 use crate::names::names;
 use crate::similarity::{self, Cosine};
-use crate::{Candidate, Metadata, RouteError, RoutingRequest};
+use crate::{Candidate, Metadata, Query, RouteError};
 use pulp::{Simd, WithSimd};
+use std::borrow::Borrow;
 use std::time::Duration;
 
 /// One of the five features, in the order that the model reads them.
@@ -233,13 +234,13 @@ pub(crate) struct Setting<'a> {
     pub(crate) now: i64,
 }
 
-/// Computes the features of all candidates, or returns the error of the first bad one.
-pub(crate) fn engineer(
+/// Computes the features of all candidates, owned or borrowed, or returns the error of the first bad one.
+pub(crate) fn engineer<C: Borrow<Candidate> + Sync>(
     setting: Setting<'_>,
-    request: &RoutingRequest<'_>,
+    query: &Query<'_>,
+    candidates: &[C],
     columns: &mut Columns,
 ) -> Result<(), RouteError> {
-    let (query, candidates) = (&request.query, request.candidates);
     let cosine = Cosine::new(setting.kernel, query.embedding)?;
     let engineer = Engineer { cosine, metadata: query.metadata, setting };
     columns.resize(candidates.len());
@@ -287,9 +288,9 @@ struct Engineer<'a> {
 impl Engineer<'_> {
     /// Splits the candidates over the current rayon pool.
     #[cfg(feature = "parallel")]
-    fn fill_parallel(
+    fn fill_parallel<C: Borrow<Candidate> + Sync>(
         &self,
-        candidates: &[Candidate],
+        candidates: &[C],
         columns: [&mut [f32]; Feature::COUNT],
     ) -> Result<(), RouteError> {
         use rayon::prelude::*;
@@ -307,13 +308,15 @@ impl Engineer<'_> {
 
     /// The error of the first bad candidate, or of the query where all candidates have one other dimension.
     #[cold]
-    fn first_error(&self, candidates: &[Candidate]) -> RouteError {
+    fn first_error<C: Borrow<Candidate>>(&self, candidates: &[C]) -> RouteError {
         let dimensions = self.cosine.dimensions();
-        let first = candidates[0].embedding.len();
-        if first != dimensions && candidates.iter().all(|candidate| candidate.embedding.len() == first) {
+        let candidates = candidates.iter().map(Borrow::borrow);
+        let mut lengths = candidates.clone().map(|candidate: &Candidate| candidate.embedding.len());
+        let first = lengths.next().expect("one candidate is bad");
+        if first != dimensions && lengths.all(|length| length == first) {
             return RouteError::DimensionMismatch { candidate: None, expected: first, actual: dimensions };
         }
-        let mut checked = candidates.iter().enumerate().map(|(index, candidate)| {
+        let mut checked = candidates.enumerate().map(|(index, candidate)| {
             let (expected, actual) = (dimensions, candidate.embedding.len());
             if actual != expected {
                 return Err(RouteError::DimensionMismatch { candidate: Some(index), expected, actual });
@@ -338,40 +341,46 @@ pub(crate) fn check_candidate(candidate: &Candidate, index: usize) -> Result<(),
 }
 
 /// Fills the columns of some candidates. Returns whether all candidates are valid.
-struct Fill<'a> {
+struct Fill<'a, C> {
     engineer: &'a Engineer<'a>,
-    candidates: &'a [Candidate],
+    candidates: &'a [C],
     columns: [&'a mut [f32]; Feature::COUNT],
 }
 
-impl WithSimd for Fill<'_> {
+impl<C: Borrow<Candidate>> WithSimd for Fill<'_, C> {
     type Output = bool;
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> bool {
         let Self { engineer, candidates, columns: [similarities, others @ ..] } = self;
         FillSimilarities { cosine: &engineer.cosine, candidates, similarities }.with_simd(simd)
-            && FillOthers { engineer, candidates: candidates.iter(), columns: others }.with_simd(simd)
+            && FillOthers { engineer, candidates: candidates.iter().map(Borrow::borrow), columns: others }
+                .with_simd(simd)
     }
 }
 
 /// Fills in the similarities of some candidates. Returns whether all embeddings are valid.
-pub(crate) struct FillSimilarities<'a> {
+pub(crate) struct FillSimilarities<'a, C> {
     pub(crate) cosine: &'a Cosine<'a>,
-    pub(crate) candidates: &'a [Candidate],
+    pub(crate) candidates: &'a [C],
     pub(crate) similarities: &'a mut [f32],
 }
 
-impl WithSimd for FillSimilarities<'_> {
+impl<C: Borrow<Candidate>> WithSimd for FillSimilarities<'_, C> {
     type Output = bool;
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> bool {
         let Self { cosine, candidates, similarities } = self;
         let dimensions = cosine.dimensions();
-        candidates.iter().all(|candidate| candidate.embedding.len() == dimensions)
-            && cosine.similarities(simd, candidates, |candidate| candidate.embedding.as_slice(), similarities)
+        candidates.iter().all(|candidate| embedding(candidate).len() == dimensions)
+            && cosine.similarities(simd, candidates, embedding, similarities)
     }
+}
+
+#[inline(always)]
+fn embedding<C: Borrow<Candidate>>(candidate: &C) -> &[f32] {
+    &candidate.borrow().embedding
 }
 
 /// Fills all columns of some candidates but the similarity. Returns whether all rates are valid.

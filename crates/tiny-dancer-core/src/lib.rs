@@ -5,7 +5,8 @@
 //! ([`fastgrnn`]). Conformal prediction gives the uncertainty of that confidence ([`conformal`]). The answer is a model,
 //! a confidence, an uncertainty and a reason. Thresholds can be set by hand, or resolved from a stated risk
 //! ([`promise`]). A [`Scope`] is a request that first embeds a text and searches a memory. A circuit breaker opens when inference or the lightweight model keeps failing ([`breaker`]). An
-//! [`observer`] is notified of each event; this crate has no telemetry of its own.
+//! [`observer`] is notified of each event; this crate has no telemetry of its own. At the rates [`RouterConfig::explore`] and
+//! [`RouterConfig::shadow_rate`] the router draws requests from which a memory learns.
 //!
 //! ```
 //! use std::time::{SystemTime, UNIX_EPOCH};
@@ -44,7 +45,8 @@
 //! In `Cargo.toml`, with Rust 1.95 or later: `tiny-dancer-core = { path = "../tiny-dancer/crates/tiny-dancer-core" }`.
 //!
 //! The same machine, request, `now` and model give the same bits on any number of threads, and in any order of the
-//! candidates.
+//! candidates. Draws are the exception: [`RouterConfig::explore`] replaces some decisions at random, and a request's number
+//! depends on the order in which requests come in ([`coin`]).
 //!
 //! A candidate's [`success_rate`](Candidate::success_rate) is how often the lightweight model's answer was no worse than
 //! the powerful one's, or good enough. Its [`win_rate`](Candidate::win_rate) is how often it was better, 0 where that is
@@ -92,6 +94,8 @@ pub use names::UnknownName;
 pub use observer::Observer;
 pub use promise::RiskBudget;
 pub use request::{Candidate, Metadata, Query, RoutingRequest};
-pub use response::{ModelType, Outcome, OutcomeResult, Reason, RoutingDecision, RoutingResponse, Thresholds};
+pub use response::{
+    ModelType, Origin, Outcome, OutcomeResult, Reason, RoutingDecision, RoutingResponse, Thresholds,
+};
 pub use router::{Router, Scope};
 pub use set::CandidateSet;

@@ -31,8 +31,9 @@
 //! - The router holds no lock during a callback.
 //! - If the router unwinds, or the thread of a scope, the contexts are dropped and no more calls follow. Cleanup therefore belongs in a `Drop`.
 //! - [`on_outcome`](Observer::on_outcome), [`on_promise_broken`](Observer::on_promise_broken),
-//!   [`on_breaker_transition`](Observer::on_breaker_transition) and [`on_model_reload`](Observer::on_model_reload) are
-//!   called at every detail, within a request or outside.
+//!   [`on_breaker_transition`](Observer::on_breaker_transition), [`on_model_reload`](Observer::on_model_reload) and
+//!   [`on_memory`](Observer::on_memory) are called at every detail, within a request or outside, on any thread.
+//! - A memory is beside the router: its owner passes its events on, by [`Router::on_memory`](crate::Router::on_memory).
 //!
 //! `ContractChecker`, in the module `testing` behind the feature of that name, wraps an observer. It panics where the
 //! router or a tuple breaks this contract, or where the observer's results contradict each other.
@@ -77,9 +78,9 @@ mod event;
 
 pub use batch::BatchContext;
 pub use event::{
-    BatchStart, BreakerTransition, CandidateStep, Decided, Detail, Failed, ModelReload, Operation,
-    OutcomeReported, PromiseBroken, RequestEnd, RequestStart, SpanIds, Stage, StageEnd, StageErrorKind,
-    StageReport, StageStart, Status,
+    BatchStart, BreakerTransition, CandidateStep, Decided, Detail, Failed, MemoryChange, MemoryErrorKind,
+    MemoryEvent, MemoryState, ModelReload, Operation, OutcomeReported, PromiseBroken, RequestEnd,
+    RequestStart, SpanIds, Stage, StageEnd, StageErrorKind, StageReport, StageStart, Status, VerdictKind,
 };
 
 /// Receives the events of a router. See the [module](self) for the contract.
@@ -163,7 +164,7 @@ pub trait Observer: Send + Sync + 'static {
         let _ = (request, event);
     }
 
-    /// The caller reported the outcome of the chosen model.
+    /// The caller reported the outcome of a call to a model.
     #[inline]
     fn on_outcome(&self, event: &OutcomeReported) {
         let _ = event;
@@ -184,6 +185,12 @@ pub trait Observer: Send + Sync + 'static {
     /// The router has its first model, has loaded another one, or failed to load one.
     #[inline]
     fn on_model_reload(&self, event: &ModelReload<'_>) {
+        let _ = event;
+    }
+
+    /// A memory has changed. Its threads call this, such as the one that writes to the store.
+    #[inline]
+    fn on_memory(&self, event: &MemoryEvent) {
         let _ = event;
     }
 }

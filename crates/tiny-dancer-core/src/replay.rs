@@ -2,7 +2,8 @@
 //!
 //! The joint pass reads the features of at most [`JOINT_CANDIDATES`] candidates. The decision follows from these rows:
 //! the same model and the same kernel give the same bits. So a trace that records the rows
-//! ([`Decided::joint`](crate::observer::Decided::joint)) can prove the decision, without any embedding or name.
+//! ([`Decided::joint`](crate::observer::Decided::joint)) can prove the decision, without any embedding or name. The draw of
+//! [`explore`](crate::RouterConfig::explore) follows from a secret, so it is a part of the record.
 //!
 //! ```
 //! use tiny_dancer_core::{Kernel, Model, Thresholds, replay::Recorded};
@@ -10,6 +11,7 @@
 //! let recorded = Recorded {
 //!     rows: vec![[0.7, 1.0, 0.1, 1.0, 0.0], [0.8, 1.0, 0.1, 1.0, 0.0]],
 //!     thresholds: Thresholds { confidence_threshold: 0.85, max_uncertainty: 0.15 },
+//!     explore: None,
 //! };
 //! let (once, again) = (
 //!     recorded.replay(&Model::embedded(), Kernel::detect())?,
@@ -19,19 +21,22 @@
 //! # Ok::<(), tiny_dancer_core::replay::ReplayError>(())
 //! ```
 
+use crate::coin::Draw;
 use crate::fastgrnn::{JOINT_CANDIDATES, State};
 use crate::features::{Feature, Features};
 use crate::kernel::Kernel;
 use crate::model::Model;
 use crate::{Reason, Thresholds};
 
-/// The input of a decision: the joint pass's rows, and the thresholds.
+/// The input of a decision: the joint pass's rows, the thresholds, and the draw.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recorded {
     /// The features of the joint pass's candidates, farthest first, in the order of [`Feature::ALL`].
     pub rows: Vec<[f32; Feature::COUNT]>,
     /// The thresholds of the lightweight model.
     pub thresholds: Thresholds,
+    /// The draw of [`explore`](crate::RouterConfig::explore), if there was one.
+    pub explore: Option<Draw>,
 }
 
 /// The result of a replay.
@@ -80,7 +85,8 @@ impl Recorded {
     /// If a router cannot have recorded the rows, or if the model's output is not finite.
     pub fn replay(&self, model: &Model, kernel: Kernel) -> Result<Replayed, ReplayError> {
         let Some(nearest) = self.rows.last() else {
-            return Ok(Replayed { confidence: 0.0, uncertainty: 1.0, reason: Reason::NoEvidence });
+            let reason = Reason::NoEvidence.after(self.explore);
+            return Ok(Replayed { confidence: 0.0, uncertainty: 1.0, reason });
         };
         self.check()?;
         let column = |feature: Feature| self.rows.iter().map(|row| row[feature as usize]).collect::<Vec<_>>();
@@ -95,7 +101,7 @@ impl Recorded {
             .map_err(|value| ReplayError::NonFiniteOutput { value })?;
         let top_similarity = nearest[Feature::Similarity as usize];
         let uncertainty = model.joint().uncertainty(confidence, top_similarity, self.rows.len());
-        let reason = self.thresholds.reason(confidence, uncertainty);
+        let reason = self.thresholds.reason(confidence, uncertainty).after(self.explore);
         Ok(Replayed { confidence, uncertainty, reason })
     }
 

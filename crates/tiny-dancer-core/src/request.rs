@@ -89,12 +89,13 @@ impl<'a> RoutingRequest<'a> {
     }
 }
 
-/// The candidates of a request: those that it brings, or those that were found in a set.
+/// The candidates of a request: those that it brings or borrows, or those that were found in a set.
 ///
 /// A *position* is a candidate's index in this order. A *place* is its index for the caller: in the request, or in the
 /// set.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Candidates<'a> {
+    Borrowed(&'a [&'a Candidate]),
     Brought(&'a [Candidate]),
     Found(&'a CandidateSet, &'a [Neighbour]),
 }
@@ -103,6 +104,7 @@ impl<'a> Candidates<'a> {
     /// The candidate at a position; without its embedding where it was found in a set.
     pub(crate) fn get(self, position: usize) -> &'a Candidate {
         match self {
+            Self::Borrowed(candidates) => candidates[position],
             Self::Brought(candidates) => &candidates[position],
             Self::Found(set, _) => set.without_embedding(self.place(position)),
         }
@@ -111,6 +113,7 @@ impl<'a> Candidates<'a> {
     /// The name of the candidate at a place.
     pub(crate) fn id(self, place: usize) -> &'a str {
         match self {
+            Self::Borrowed(candidates) => &candidates[place].id,
             Self::Brought(candidates) => &candidates[place].id,
             Self::Found(set, _) => &set.without_embedding(place).id,
         }
@@ -120,7 +123,7 @@ impl<'a> Candidates<'a> {
     #[inline(always)]
     pub(crate) fn place(self, position: usize) -> usize {
         match self {
-            Self::Brought(_) => position,
+            Self::Borrowed(_) | Self::Brought(_) => position,
             Self::Found(_, neighbours) => neighbours[position].candidate as usize,
         }
     }

@@ -1,5 +1,6 @@
 //! The router's answer, and the outcome that the caller reports.
 
+use crate::coin::Draw;
 use crate::features::Columns;
 use crate::names::names;
 use crate::order::JointOrder;
@@ -29,6 +30,9 @@ pub enum Reason {
     CircuitOpen,
     /// The confidence and the uncertainty meet their thresholds: lightweight.
     Confident,
+    /// The decision was powerful, for another reason than an open circuit, and the draw of
+    /// [`explore`](crate::RouterConfig::explore) replaced it: lightweight.
+    Explored,
     /// The confidence meets its threshold, but the uncertainty is too large: powerful.
     HighUncertainty,
     /// The confidence is below its threshold: powerful.
@@ -40,6 +44,7 @@ pub enum Reason {
 names!(Reason, "reason", {
     CircuitOpen => "circuit_open",
     Confident => "confident",
+    Explored => "explored",
     HighUncertainty => "high_uncertainty",
     LowConfidence => "low_confidence",
     NoEvidence => "no_evidence",
@@ -49,8 +54,32 @@ impl Reason {
     /// The model that a decision for this reason chooses.
     pub const fn model(self) -> ModelType {
         match self {
-            Self::Confident => ModelType::Lightweight,
+            Self::Confident | Self::Explored => ModelType::Lightweight,
             _ => ModelType::Powerful,
+        }
+    }
+
+    /// The reason after the draw of [`explore`](crate::RouterConfig::explore): `Explored` if it happened and the decision
+    /// was powerful with closed circuits, else the same.
+    ///
+    /// ```
+    /// use tiny_dancer_core::Reason;
+    /// use tiny_dancer_core::coin::Draw;
+    ///
+    /// let draw = |happened| Some(Draw { probability: 0.1, happened });
+    /// assert_eq!(Reason::LowConfidence.after(draw(true)), Reason::Explored);
+    /// assert_eq!(Reason::LowConfidence.after(draw(false)), Reason::LowConfidence);
+    /// assert_eq!(Reason::CircuitOpen.after(draw(true)), Reason::CircuitOpen);
+    /// ```
+    #[must_use]
+    pub fn after(self, explore: Option<Draw>) -> Self {
+        match self {
+            Self::HighUncertainty | Self::LowConfidence | Self::NoEvidence
+                if explore.is_some_and(|draw| draw.happened) =>
+            {
+                Self::Explored
+            }
+            _ => self,
         }
     }
 
@@ -125,18 +154,35 @@ pub struct RoutingResponse {
     pub reason: Reason,
     /// The candidates' decisions by the per-candidate pass, highest confidence first, ties by candidate.
     pub decisions: Vec<RoutingDecision>,
+    /// The number by which the draws of this request can be computed again, by those who hold the seed. 0 where the router
+    /// draws nothing.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub number: u64,
+    /// The draw of [`explore`](crate::RouterConfig::explore), if the decision was powerful.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub explore: Option<Draw>,
+    /// The draw of [`shadow_rate`](crate::RouterConfig::shadow_rate), if the answer is powerful. If it happened, call the
+    /// lightweight model too, after the answer and only for comparison.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub shadow: Option<Draw>,
     /// The working memory, kept for reuse.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub(crate) scratch: Scratch,
 }
 
 impl RoutingResponse {
-    /// Replaces the decision.
+    /// Replaces the decision, and forgets the draws.
     pub(crate) fn decide(&mut self, reason: Reason, confidence: f32, uncertainty: f32) {
         self.model = reason.model();
         self.reason = reason;
         self.confidence = confidence;
         self.uncertainty = uncertainty;
+        (self.number, self.explore, self.shadow) = (0, None, None);
+    }
+
+    /// Whether the lightweight model will be called: it answers, or is compared.
+    pub(crate) fn calls_lightweight(&self) -> bool {
+        self.model == ModelType::Lightweight || self.shadow.is_some_and(|draw| draw.happened)
     }
 
     /// Decides without inference.
@@ -157,6 +203,9 @@ impl Default for RoutingResponse {
             uncertainty: 1.0,
             reason: Reason::NoEvidence,
             decisions: Vec::new(),
+            number: 0,
+            explore: None,
+            shadow: None,
             scratch: Scratch::default(),
         }
     }
@@ -189,7 +238,7 @@ impl std::fmt::Debug for Scratch {
     }
 }
 
-/// The result of a call to the chosen model, as the caller reports it.
+/// The result of a call to a model, as the caller reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
@@ -208,15 +257,37 @@ names!(OutcomeResult, "outcome", {
     Sufficed => "sufficed",
 });
 
-/// What the caller reports after the chosen model has answered: once per request, at any time.
+/// Why the model of an outcome was called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum Origin {
+    /// The request was explored: the lightweight model answered although the decision was powerful.
+    Explored,
+    /// The decision chose the model.
+    #[default]
+    Routed,
+    /// The lightweight model was called for comparison only: the powerful model answered.
+    Shadowed,
+}
+
+names!(Origin, "origin", {
+    Explored => "explored",
+    Routed => "routed",
+    Shadowed => "shadowed",
+});
+
+/// What the caller reports after a model has answered: once per call, at any time.
 ///
-/// Duplicates are not detected.
+/// The circuits count the outcomes of every origin. The test of the promise reads those of routed requests alone, since the
+/// promise is about the router's own decisions. Duplicates are not detected.
 ///
 /// ```
-/// use tiny_dancer_core::{ModelType, Outcome, OutcomeResult};
+/// use tiny_dancer_core::{ModelType, Origin, Outcome, OutcomeResult};
 ///
 /// let outcome = Outcome::new(ModelType::Lightweight, OutcomeResult::Sufficed);
-/// assert_eq!(outcome.result.name(), "sufficed");
+/// assert_eq!((outcome.result.name(), outcome.origin), ("sufficed", Origin::Routed));
+/// assert_eq!(outcome.with_origin(Origin::Shadowed).origin.name(), "shadowed");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -226,11 +297,20 @@ pub struct Outcome {
     pub model: ModelType,
     /// The result of the call.
     pub result: OutcomeResult,
+    /// Why the model was called.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub origin: Origin,
 }
 
 impl Outcome {
-    /// The outcome of a call to `model`.
+    /// The outcome of a call to `model`, which the decision chose.
     pub fn new(model: ModelType, result: OutcomeResult) -> Self {
-        Self { model, result }
+        Self { model, result, origin: Origin::Routed }
+    }
+
+    /// The same, of a call for another reason.
+    #[must_use]
+    pub fn with_origin(self, origin: Origin) -> Self {
+        Self { origin, ..self }
     }
 }

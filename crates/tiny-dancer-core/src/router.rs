@@ -6,19 +6,23 @@ use crate::fastgrnn::{FastGrnn, State};
 use crate::features::{self, Feature, Features, Scales, Setting};
 use crate::kernel::Kernel;
 use crate::model::{LoadError, Model};
-use crate::observer::{BatchContext, CandidateStep, Detail, ModelReload, Observer, Operation, Stage};
+use crate::observer::{
+    BatchContext, CandidateStep, Detail, MemoryEvent, ModelReload, Observer, Operation, Stage,
+};
 use crate::order::{self, Tiebreak};
 use crate::promise::{self, PromiseMonitor, PromiseState};
 use crate::request::Candidates;
 use crate::response::{Outcome, OutcomeResult, RoutingDecision, RoutingResponse, Scratch, Thresholds};
 use crate::set::{Nearest, engineer_nearest};
-use crate::{Candidate, CandidateSet, ModelType, Query, Reason, RouteError, RoutingRequest};
+use crate::{Candidate, CandidateSet, ModelType, Origin, Query, Reason, RouteError, RoutingRequest};
 use arc_swap::ArcSwap;
+use draws::Draws;
 use observed::{CANDIDATES, Observed, STAGES};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[cfg(any(test, feature = "testing"))]
 mod baseline;
+mod draws;
 mod observed;
 mod scope;
 
@@ -35,6 +39,8 @@ pub struct Router<O: Observer = ()> {
     serving: ArcSwap<Serving>,
     /// Tests the promised risk by outcomes.
     promise: Option<Mutex<PromiseMonitor>>,
+    /// `None` where nothing is drawn.
+    draws: Option<Box<Draws>>,
     inference: Breaker,
     lightweight: Breaker,
 }
@@ -77,11 +83,11 @@ impl Router {
     pub fn new(config: RouterConfig) -> Result<Self, ConfigError> {
         config.validate()?;
         let model = load(&config)?;
-        Ok(Self::unobserved(config, model)?)
+        Self::unobserved(config, model)
     }
 
     /// A router with a checked configuration and any model; `model_path` is not read.
-    fn unobserved(config: RouterConfig, model: Model) -> Result<Self, LoadError> {
+    fn unobserved(config: RouterConfig, model: Model) -> Result<Self, ConfigError> {
         let serving = Serving::new(&config, model)?;
         let circuits = &config.circuit_breaker;
         let on_failures = Trip::Failures(circuits.inference_failures);
@@ -98,6 +104,7 @@ impl Router {
             scales: Scales::new(config.recency_half_life),
             serving: ArcSwap::from_pointee(serving),
             promise: config.risk.map(|budget| Mutex::new(PromiseMonitor::new(budget))),
+            draws: Draws::new(&config)?,
             config,
         })
     }
@@ -122,8 +129,10 @@ impl Router {
     /// # Ok::<(), tiny_dancer_core::ConfigError>(())
     /// ```
     pub fn observed_by<O: Observer>(self, observer: O) -> Router<O> {
-        let Self { observer: (), config, kernel, scales, serving, promise, inference, lightweight } = self;
-        let router = Router { observer, config, kernel, scales, serving, promise, inference, lightweight };
+        let Self { observer: (), config, kernel, scales, serving, promise, draws, inference, lightweight } =
+            self;
+        let router =
+            Router { observer, config, kernel, scales, serving, promise, draws, inference, lightweight };
         router.notify_reload(Ok(()), None);
         router
     }
@@ -140,7 +149,7 @@ impl<O: Observer> Router<O> {
 
     /// A router with a checked configuration and any model; `model_path` is not read.
     #[cfg(any(test, feature = "testing"))]
-    pub(crate) fn with_model(config: RouterConfig, observer: O, model: Model) -> Result<Self, LoadError> {
+    pub(crate) fn with_model(config: RouterConfig, observer: O, model: Model) -> Result<Self, ConfigError> {
         Ok(Router::unobserved(config, model)?.observed_by(observer))
     }
 
@@ -268,9 +277,10 @@ impl<O: Observer> Router<O> {
         result
     }
 
-    /// Records the outcome of the chosen model: once per request, at any time.
+    /// Records the outcome of a call to a model: once per call, at any time.
     ///
-    /// Outcomes of the lightweight model can change the state of the `lightweight` circuit. An outcome does not identify
+    /// Outcomes of the lightweight model can change the state of the `lightweight` circuit, for each
+    /// [`Origin`](crate::Origin). Those of routed requests are the evidence for or against the promise. An outcome does not identify
     /// its request, so while that circuit is half-open, any outcome of the lightweight model counts as that of a probe.
     pub fn record_outcome(&self, outcome: Outcome) {
         // The state changes first, so that it changes even if an observer panics.
@@ -309,12 +319,13 @@ impl<O: Observer> Router<O> {
         self.promise.as_ref().map(|monitor| monitor.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Records an answer of the lightweight model. Returns the state of the promise, and whether this answer refutes it.
+    /// Records an answer of the lightweight model to a request that was routed to it. Returns the state of the promise, and whether this answer refutes it.
     fn judge_promise(&self, outcome: Outcome) -> (Option<PromiseState>, bool) {
         let Some(mut monitor) = self.promise_monitor() else { return (None, false) };
         let broken = match outcome {
             Outcome { model: ModelType::Powerful, .. }
-            | Outcome { result: OutcomeResult::CallFailed, .. } => false,
+            | Outcome { result: OutcomeResult::CallFailed, .. }
+            | Outcome { origin: Origin::Explored | Origin::Shadowed, .. } => false,
             Outcome { result, .. } => monitor.record(result == OutcomeResult::Insufficient),
         };
         (Some(monitor.state()), broken)
@@ -398,6 +409,14 @@ impl<O: Observer> Router<O> {
         &self.observer
     }
 
+    /// Passes an event of the memory beside this router to the observer.
+    ///
+    /// The router knows no memory; `tiny-dancer-memory` has one, whose events this method receives:
+    /// `memory.observed_by(move |event| router.on_memory(event))`.
+    pub fn on_memory(&self, event: &MemoryEvent) {
+        observed::memory(&self.observer, event);
+    }
+
     /// The state of a circuit. An open circuit becomes half-open at the first request after its open time.
     pub fn circuit_state(&self, circuit: Circuit) -> CircuitState {
         self.breaker(circuit).state()
@@ -439,6 +458,7 @@ impl<O: Observer> Router<O> {
         let mut permits = Permits { router: self, inference: false, lightweight: false };
         if !observed.stage::<DETAIL, _>(Stage::CircuitBreakerCheck, |_| self.check_circuits(&mut permits))? {
             response.fall_back(Reason::CircuitOpen);
+            self.draw(&mut permits, response);
             return Ok(());
         }
         let tiebreak = observed.stage::<DETAIL, _>(Stage::FeatureEngineering, |_| {
@@ -446,6 +466,7 @@ impl<O: Observer> Router<O> {
         })?;
         if response.scratch.columns.is_empty() {
             response.fall_back(Reason::NoEvidence);
+            self.draw(&mut permits, response);
             return Ok(());
         }
         let inferred = observed.stage::<DETAIL, _>(Stage::ModelInference, |observed| {
@@ -474,8 +495,20 @@ impl<O: Observer> Router<O> {
         });
         let reason = serving.thresholds.reason(confidence, uncertainty);
         response.decide(reason, confidence, uncertainty);
-        permits.return_lightweight(reason.model());
+        self.draw(&mut permits, response);
         Ok(())
+    }
+
+    /// Draws for a decided request, if the router draws, and keeps the permit of a probe in use if the lightweight model
+    /// will be called.
+    #[inline(always)]
+    fn draw(&self, permits: &mut Permits<'_, O>, response: &mut RoutingResponse) {
+        if let Some(draws) = &self.draws {
+            draws.draw(response);
+        }
+        if response.calls_lightweight() {
+            permits.keep_lightweight();
+        }
     }
 
     /// Computes the features of the candidates, or of the nearest candidates of a set. Returns the order of equal
@@ -492,9 +525,8 @@ impl<O: Observer> Router<O> {
         let setting = Setting { kernel: self.kernel, scales: &self.scales, ties: serving.model.ties(), now };
         let Scratch { columns, nearest, .. } = scratch;
         match source {
-            Source::Request(candidates) => {
-                features::engineer(setting, &RoutingRequest { query: *query, candidates }, columns)?;
-            }
+            Source::Request(candidates) => features::engineer(setting, query, candidates, columns)?,
+            Source::Nearest(candidates) => features::engineer(setting, query, candidates, columns)?,
             Source::Set(set, top_k) => {
                 engineer_nearest(setting, query, set, top_k, nearest, columns)?;
             }
@@ -528,6 +560,8 @@ impl<O: Observer> Router<O> {
 #[derive(Clone, Copy)]
 enum Source<'a> {
     Request(&'a [Candidate]),
+    /// A search, whose results stay where they are.
+    Nearest(&'a [&'a Candidate]),
     /// A set, and the number of its nearest candidates to use.
     Set(&'a CandidateSet, usize),
     /// There is no query, either.
@@ -540,6 +574,7 @@ impl<'a> Source<'a> {
     fn len(self) -> usize {
         match self {
             Self::Request(candidates) => candidates.len(),
+            Self::Nearest(candidates) => candidates.len(),
             Self::Set(set, top_k) => set.len().min(top_k),
             Self::Nothing => 0,
         }
@@ -553,6 +588,7 @@ impl<'a> Source<'a> {
     {
         match self {
             Self::Request(candidates) => Candidates::Brought(candidates),
+            Self::Nearest(candidates) => Candidates::Borrowed(candidates),
             Self::Set(set, _) => Candidates::Found(set, nearest.neighbours()),
             Self::Nothing => Candidates::Brought(&[]),
         }
@@ -693,11 +729,9 @@ impl<O: Observer> Permits<'_, O> {
         observed::transition(&self.router.observer, Circuit::Inference, transition);
     }
 
-    /// Keeps the permit in use if the lightweight model was chosen: its outcome returns the permit.
-    fn return_lightweight(&mut self, chosen: ModelType) {
-        if chosen == ModelType::Lightweight {
-            self.lightweight = false;
-        }
+    /// Keeps the permit in use: the outcome of the lightweight model returns it.
+    fn keep_lightweight(&mut self) {
+        self.lightweight = false;
     }
 }
 

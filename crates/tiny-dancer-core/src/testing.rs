@@ -4,18 +4,19 @@
 //! of an observer compares these counts with what its observer records, so that an event that it ignores is found.
 
 use crate::breaker::CircuitBreakerConfig;
+use crate::coin::Draw;
 use crate::conformal::{CalibrationRow, CalibrationTable};
 use crate::fastgrnn::FastGrnnWeights;
 use crate::model::{Ties, TrainingFacts};
 use crate::observer::{
-    BatchContext, BatchStart, BreakerTransition, Decided, Detail, Failed, ModelReload, Observer, Operation,
-    OutcomeReported, PromiseBroken, RequestEnd, RequestStart, SpanIds, Stage, StageEnd, StageErrorKind,
-    StageReport, StageStart, Status,
+    BatchContext, BatchStart, BreakerTransition, Decided, Detail, Failed, MemoryChange, MemoryErrorKind,
+    MemoryEvent, MemoryState, ModelReload, Observer, Operation, OutcomeReported, PromiseBroken, RequestEnd,
+    RequestStart, SpanIds, Stage, StageEnd, StageErrorKind, StageReport, StageStart, Status, VerdictKind,
 };
 use crate::promise::{RiskBudget, RiskStep};
 use crate::{
     Candidate, CandidateSet, Circuit, Clock, ErrorKind, ManualClock, Metadata, Model, ModelType, OnOpen,
-    Outcome, OutcomeResult, Query, Router, RouterConfig, RoutingRequest,
+    Origin, Outcome, OutcomeResult, Query, Reason, Router, RouterConfig, RoutingRequest,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -111,13 +112,15 @@ pub struct Counts {
     pub reloads: u64,
     /// Broken promises.
     pub broken_promises: u64,
+    /// Events of a memory.
+    pub memory: u64,
 }
 
 /// Wraps an observer and panics in the callback that breaks the [contract](crate::observer).
 #[derive(Debug, Default)]
 pub struct ContractChecker<O = ()> {
     inner: O,
-    counts: [AtomicU64; 9],
+    counts: [AtomicU64; 10],
     ended: AtomicU64,
 }
 
@@ -134,9 +137,30 @@ impl<O> ContractChecker<O> {
 
     /// The number of each event so far.
     pub fn counts(&self) -> Counts {
-        let [requests, stages, steps, decisions, errors, outcomes, transitions, reloads, broken_promises] =
-            std::array::from_fn(|i| self.counts[i].load(Ordering::SeqCst));
-        Counts { requests, stages, steps, decisions, errors, outcomes, transitions, reloads, broken_promises }
+        let [
+            requests,
+            stages,
+            steps,
+            decisions,
+            errors,
+            outcomes,
+            transitions,
+            reloads,
+            broken_promises,
+            memory,
+        ] = std::array::from_fn(|i| self.counts[i].load(Ordering::SeqCst));
+        Counts {
+            requests,
+            stages,
+            steps,
+            decisions,
+            errors,
+            outcomes,
+            transitions,
+            reloads,
+            broken_promises,
+            memory,
+        }
     }
 
     /// Checks that each request has ended, if its detail includes the end.
@@ -149,7 +173,7 @@ impl<O> ContractChecker<O> {
     }
 
     /// Checks a decision or an error. The request's end must follow.
-    fn check_result<R>(&self, request: &mut Checked<R>, least: Detail, status: Status) {
+    fn check_result<R>(&self, request: &mut Checked<R>, least: Detail, status: Status, is_inferred: bool) {
         let detail = request.check(least);
         assert_eq!(request.open, [], "a decision or an error within a stage");
         assert_eq!(request.status.replace(status), None, "a second decision or error");
@@ -157,7 +181,7 @@ impl<O> ContractChecker<O> {
         if let Some(((stage, step), _)) = answers.iter().find(|(_, answer)| answer.enabled && !answer.began) {
             panic!("{stage:?}, step {step:?}, is enabled and never began");
         }
-        if detail >= Detail::Stages && status == Status::Success {
+        if detail >= Detail::Stages && is_inferred {
             let routing = |&&(stage, step): &&(Stage, Option<usize>)| stage.is_routing() && step.is_none();
             let stages = answers.keys().filter(routing).count();
             assert_eq!(stages, Stage::ROUTING.len(), "calls of is_enabled for stages");
@@ -402,19 +426,25 @@ impl<O: Observer> Observer for ContractChecker<O> {
         self.count(3);
         let joint = event.joint().len();
         let steps = request.answers.get_mut().keys().filter(|(_, step)| step.is_some()).count();
-        self.check_result(request, event.detail(), event.status());
+        let is_inferred = event.status() == Status::Success && event.candidates > 0;
+        self.check_result(request, event.detail(), event.status(), is_inferred);
         request.check_span(event.span);
         request.check_candidates(Stage::UncertaintyEstimation, event.candidates);
         if request.detail.get() == Some(Detail::Candidates) {
             assert_eq!(steps, joint, "calls of is_enabled for steps");
         }
         assert_eq!(event.decisions.len(), event.features().len(), "one decision for each candidate");
+        assert_eq!(event.model, event.reason.model(), "a model that contradicts its reason");
+        let happened = |draw: Option<Draw>| draw.is_some_and(|draw| draw.happened);
+        assert_eq!(event.reason == Reason::Explored, happened(event.explore), "a draw against the reason");
+        let shadows = event.model == ModelType::Powerful || event.shadow.is_none();
+        assert!(shadows, "a draw of shadow_rate for a lightweight answer");
         self.inner.on_decision(&mut request.inner, event);
     }
 
     fn on_error(&self, request: &mut Self::Request, event: &Failed<'_>) {
         self.count(4);
-        self.check_result(request, Detail::Unsuccessful, Status::Failure);
+        self.check_result(request, Detail::Unsuccessful, Status::Failure, false);
         request.check_span(event.span);
         if event.kind() == ErrorKind::Abandoned {
             assert_eq!(request.operation, Operation::Scope, "only a scope can be abandoned");
@@ -462,13 +492,21 @@ impl<O: Observer> Observer for ContractChecker<O> {
         self.count(7);
         self.inner.on_model_reload(event);
     }
+
+    fn on_memory(&self, event: &MemoryEvent) {
+        self.count(9);
+        let MemoryState { entries, evidence, .. } = event.state;
+        assert!(evidence <= entries, "{evidence} entries with a verdict among {entries}");
+        self.inner.on_memory(event);
+    }
 }
 
 /// Causes every kind of request, outcome, transition and reload in routers with `observer`.
 ///
-/// These are: decisions for each [`Reason`](crate::Reason) and by each [`Operation`], errors of each [`ErrorKind`] and
-/// each [`StageErrorKind`], outcomes of each kind for both models, both circuits in all their states, a reload
-/// that succeeds and one that fails, and a broken promise. The clock is manual, so durations are zero.
+/// These are: decisions for each [`Reason`], explored and shadowed ones, and by each [`Operation`], errors of each [`ErrorKind`] and
+/// each [`StageErrorKind`], outcomes of each kind for both models and of each
+/// [`Origin`], both circuits in all their states, a reload
+/// that succeeds and one that fails, a broken promise, and each [`MemoryChange`]. The clock is manual, so durations are zero.
 ///
 /// # Panics
 /// If the contract is broken.
@@ -476,9 +514,11 @@ pub fn exercise<O: Observer>(observer: O) -> ContractChecker<O> {
     let checker = std::sync::Arc::new(ContractChecker::new(observer));
     decide_everything(checker.clone());
     fail_everything(checker.clone());
+    explore_and_shadow(checker.clone());
     open_scopes(checker.clone());
     reload(checker.clone());
     break_the_promise(checker.clone());
+    change_a_memory(checker.clone());
     checker.assert_at_rest();
     std::sync::Arc::into_inner(checker).expect("the routers are dropped")
 }
@@ -506,6 +546,10 @@ fn decide_everything<O: Observer>(observer: O) {
             report(&router, model, result);
         }
     }
+    for origin in Origin::ALL {
+        let outcome = Outcome::new(ModelType::Lightweight, OutcomeResult::Sufficed);
+        router.record_outcome(outcome.with_origin(origin));
+    }
     for _ in 0..8 {
         report(&router, ModelType::Lightweight, OutcomeResult::CallFailed);
     }
@@ -518,6 +562,23 @@ fn decide_everything<O: Observer>(observer: O) {
     assert_eq!(state(), crate::CircuitState::HalfOpen);
     report(&router, ModelType::Lightweight, OutcomeResult::Sufficed);
     assert_eq!(state(), crate::CircuitState::Closed);
+}
+
+/// Explores a request with candidates and one without, and shadows the same two.
+fn explore_and_shadow<O: Observer>(observer: O) {
+    let observer = std::sync::Arc::new(observer);
+    let far = [candidate("far", 0.1, 1.0)];
+    for (explore, shadow_rate) in [(1.0, 0.0), (0.0, 1.0)] {
+        let (clock, _) = Clock::manual(NOW);
+        let config = RouterConfig { explore, shadow_rate, clock, ..Default::default() };
+        let router = Router::with_model(config, observer.clone(), toy_model()).expect("rates from 0 to 1");
+        for candidates in [&far[..], &[]] {
+            let response =
+                router.route(RoutingRequest::new(&[1.0, 0.0], candidates)).expect("a good request");
+            assert_eq!(response.reason == Reason::Explored, explore > 0.0);
+            assert_eq!(response.shadow.is_some_and(|draw| draw.happened), shadow_rate > 0.0);
+        }
+    }
 }
 
 /// The text of every scope has three tokens. `embedding` reads two of them.
@@ -544,6 +605,8 @@ fn open_scopes<O: Observer>(observer: O) {
     scope.memory_search(search);
     let query = scope.embedding(embed);
     scope.route_set(Query::new(&query), &set, 1).expect("a good query");
+    let [candidate] = &candidates;
+    router.begin().route_nearest(Query::new(&query), &[candidate]).expect("a good request");
 
     let mut scope = router.begin();
     let query = scope.embedding(embed);
@@ -604,6 +667,30 @@ fn break_the_promise<O: Observer>(observer: O) {
     }
     assert_eq!(router.circuit_state(Circuit::Lightweight), crate::CircuitState::Open);
     router.reset(Circuit::Lightweight);
+}
+
+fn change_a_memory<O: Observer>(observer: O) {
+    let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), observer);
+    let state = MemoryState {
+        entries: 100,
+        evidence: 40,
+        segments: 3,
+        queue: 5,
+        queue_capacity: 1000,
+        log_entries: Some(200),
+    };
+    let duration = Duration::from_millis(2);
+    let changes = [
+        MemoryChange::Opened { duration },
+        MemoryChange::Stored { changes: 7, duration },
+        MemoryChange::Expired { entries: 3, log_entries: 5 },
+        MemoryChange::Erased { entries: 2, log_entries: 4 },
+    ];
+    let verdicts = VerdictKind::ALL.map(|kind| MemoryChange::Verdict { kind });
+    let losses = MemoryErrorKind::ALL.map(|kind| MemoryChange::Lost { changes: 2, kind });
+    for change in changes.into_iter().chain(verdicts).chain(losses) {
+        router.on_memory(&MemoryEvent::new(state, change));
+    }
 }
 
 fn reload<O: Observer>(observer: O) {

@@ -92,4 +92,7 @@ mod testing;
 pub use index::Index;
 pub use record::{Context, Draws, Entry, LogEntry, RequestId, Served, Tokens, Usage, Verdict, VerdictSource};
 pub use snapshot::{Neighbour, Snapshot};
-pub use store::{Change, Erasure, Expiry, Reader, Store, StoreError};
+pub use store::{
+    Change, Committed, Erasure, Expiry, Reader, Removed, Report, SqliteReader, SqliteStore, Stats, Store,
+    StoreError, Vectors, Writer,
+};

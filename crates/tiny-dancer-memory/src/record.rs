@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 use tiny_dancer_core::coin::Draw;
-use tiny_dancer_core::{Metadata, ModelType, Reason, Thresholds};
+use tiny_dancer_core::{Metadata, ModelType, Reason, Thresholds, names};
 use uuid::Uuid;
 
 /// The id of a request: a UUID of version 7 (RFC 9562), so that ids are in the order of their time.
@@ -79,6 +79,11 @@ pub enum VerdictSource {
     Judge,
 }
 
+names!(VerdictSource, "source of a verdict", {
+    Client => "client",
+    Judge => "judge",
+});
+
 /// How the lightweight answer to a request was.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Verdict {
@@ -102,6 +107,18 @@ impl Verdict {
     /// A judge's verdict on both answers.
     pub const fn judged(lightweight: f32, powerful: f32) -> Self {
         Self { lightweight, powerful: Some(powerful), source: VerdictSource::Judge, at: None }
+    }
+
+    /// Whether this verdict counts where `other`, on the same request, is known too: the later one counts. Of two at the same
+    /// time, the one with the lower score of the lightweight answer counts, then that with the higher score of the powerful
+    /// one, then a judge's, so that verdicts lead to the same result in any order.
+    pub fn supersedes(&self, other: &Self) -> bool {
+        let time = self.at.cmp(&other.at);
+        let lightweight = || other.lightweight.total_cmp(&self.lightweight);
+        let score = |powerful: Option<f32>| powerful.unwrap_or(f32::NEG_INFINITY);
+        let powerful = || score(self.powerful).total_cmp(&score(other.powerful));
+        let source = || self.source.cmp(&other.source);
+        time.then_with(lightweight).then_with(powerful).then_with(source).is_gt()
     }
 }
 
@@ -209,3 +226,16 @@ pub struct LogEntry {
     /// The verdict that counts, once there is one. Its time is known.
     pub verdict: Option<Verdict>,
 }
+
+impl LogEntry {
+    /// Sets what followed the decision, and its draws.
+    pub fn serve(&mut self, mut served: Served) {
+        let Draws { judge, audit, .. } = served.draws;
+        served.draws = Draws { judge, audit, ..Draws::default() };
+        self.draws = Draws { judge, audit, ..self.draws };
+        self.served = Some(served);
+    }
+}
+
+#[cfg(test)]
+mod tests;

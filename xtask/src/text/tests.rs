@@ -34,6 +34,13 @@ fn postponed_work_is_found_in_files_that_people_write() {
 }
 
 #[test]
+fn unresolved_conflicts_are_found() {
+    for marker in CONFLICT {
+        assert_eq!(lines("a.md", &format!("fine\n{marker}main\n a {marker}")), [2]);
+    }
+}
+
+#[test]
 fn riddles_are_found_in_comments_and_documents() {
     for word in RIDDLES {
         for (file, comment) in [

@@ -20,6 +20,8 @@ fn each_field_out_of_range_is_named_with_its_value() {
     let zero = Duration::ZERO;
     assert_eq!(refused(|c| c.confidence_threshold = 1.5), ("confidence_threshold", 1.5));
     assert_eq!(refused(|c| c.max_uncertainty = -0.5), ("max_uncertainty", -0.5));
+    assert_eq!(refused(|c| c.explore = -0.1), ("explore", -0.1));
+    assert_eq!(refused(|c| c.shadow_rate = 1.1), ("shadow_rate", 1.1));
     assert_eq!(refused(|c| c.recency_half_life = zero), ("recency_half_life", 0.0));
     let risk = |alpha, delta| refused(|c| c.risk = Some(RiskBudget { alpha, delta }));
     assert_eq!(risk(0.0, 0.05), ("risk.alpha", 0.0));
@@ -43,6 +45,8 @@ fn each_field_out_of_range_is_named_with_its_value() {
 fn nan_is_out_of_range() {
     assert!(refused(|c| c.confidence_threshold = f32::NAN).1.is_nan());
     assert!(refused(|c| c.max_uncertainty = f32::NAN).1.is_nan());
+    assert!(refused(|c| c.explore = f64::NAN).1.is_nan());
+    assert!(refused(|c| c.shadow_rate = f64::NAN).1.is_nan());
     let risk = |alpha, delta| refused(|c| c.risk = Some(RiskBudget { alpha, delta }));
     assert!(risk(f64::NAN, 0.05).1.is_nan() && risk(0.1, f64::NAN).1.is_nan());
     assert!(refused(|c| c.circuit_breaker.lightweight_failure_ratio = f64::NAN).1.is_nan());
@@ -89,4 +93,15 @@ fn a_configuration_is_read_from_json_and_a_misspelt_key_is_refused() {
         let error = serde_json::from_str::<RouterConfig>(json).unwrap_err();
         assert!(error.to_string().starts_with("unknown field"), "{error}");
     }
+}
+
+#[cfg(feature = "serde")]
+#[test]
+fn a_seed_is_read_and_never_written() {
+    let json = r#"{"explore": 0.1, "seed": [7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7]}"#;
+    let config: RouterConfig = serde_json::from_str(json).unwrap();
+    assert_eq!(config.seed, Some(Seed::new([7; 16])));
+    let written = serde_json::to_value(&config).unwrap();
+    assert_eq!((written.get("explore"), written.get("seed")), (Some(&0.1.into()), None));
+    assert!(format!("{config:?}").contains("seed: Some(Seed(..))"));
 }

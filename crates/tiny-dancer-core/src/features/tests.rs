@@ -1,5 +1,6 @@
 use super::*;
 use crate::Query;
+use crate::RoutingRequest;
 use crate::testing::candidate;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -22,7 +23,12 @@ fn setting(kernel: Kernel, scales: &Scales, now: i64) -> Setting<'_> {
 fn rows(request: &RoutingRequest<'_>) -> Result<Vec<[f32; Feature::COUNT]>, RouteError> {
     let mut columns = Columns::default();
     let now = request.query.now.unwrap_or(0);
-    engineer(setting(Kernel::detect(), &Scales::new(WEEK), now), request, &mut columns)?;
+    engineer(
+        setting(Kernel::detect(), &Scales::new(WEEK), now),
+        &request.query,
+        request.candidates,
+        &mut columns,
+    )?;
     let features = columns.features();
     Ok((0..features.len()).map(|candidate| features.row(candidate)).collect())
 }
@@ -54,7 +60,13 @@ fn features_equal_the_golden_values() {
         for kernel in Kernel::available() {
             let mut columns = Columns::default();
             let now = case["now"].as_i64().unwrap();
-            engineer(setting(kernel, &Scales::new(half_life), now), &request, &mut columns).unwrap();
+            engineer(
+                setting(kernel, &Scales::new(half_life), now),
+                &request.query,
+                &candidates,
+                &mut columns,
+            )
+            .unwrap();
             for (i, candidate) in given.iter().enumerate() {
                 let expected = candidate["expected"].as_array().unwrap();
                 for ((actual, expected), feature) in
@@ -167,7 +179,7 @@ fn each_coding_of_ties_gives_its_success_rate() {
     for (ties, expected) in [(Ties::Half, [0.0, 0.5, 1.0, 0.5]), (Ties::Whole, [0.0, 1.0, 1.0, 0.7])] {
         let scales = Scales::new(WEEK);
         let setting = Setting { ties, ..setting(Kernel::detect(), &scales, 0) };
-        engineer(setting, &RoutingRequest::new(&[1.0, 0.0], &candidates), &mut columns).unwrap();
+        engineer(setting, &Query::new(&[1.0, 0.0]), &candidates, &mut columns).unwrap();
         assert_eq!(columns.features().column(Feature::SuccessRate), expected, "{ties}");
     }
 }
@@ -177,10 +189,12 @@ fn columns_are_reused_after_an_error() {
     let mut columns = Columns::default();
     let bad = [candidate("bad", 0.5, 2.0)];
     let scales = Scales::new(WEEK);
-    let mut engineer = |request| engineer(setting(Kernel::detect(), &scales, 0), &request, &mut columns);
-    engineer(RoutingRequest::new(&[1.0, 0.0], &bad)).unwrap_err();
+    let mut engineer = |candidates: &[Candidate]| {
+        engineer(setting(Kernel::detect(), &scales, 0), &Query::new(&[1.0, 0.0]), candidates, &mut columns)
+    };
+    engineer(&bad).unwrap_err();
     let good = [candidate("good", 0.6, 0.5)];
-    engineer(RoutingRequest::new(&[1.0, 0.0], &good)).unwrap();
+    engineer(&good).unwrap();
     assert_eq!(columns.features().len(), 1);
     assert!((columns.features().row(0)[0] - 0.6).abs() < 1e-6);
 }

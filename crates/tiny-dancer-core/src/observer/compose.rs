@@ -1,8 +1,8 @@
 //! Compositions of observers: none, one chosen at run time, a shared one, several.
 
 use super::{
-    BatchStart, BreakerTransition, Decided, Detail, Failed, ModelReload, Observer, OutcomeReported,
-    PromiseBroken, RequestEnd, RequestStart, SpanIds, StageEnd, StageStart,
+    BatchStart, BreakerTransition, Decided, Detail, Failed, MemoryEvent, ModelReload, Observer,
+    OutcomeReported, PromiseBroken, RequestEnd, RequestStart, SpanIds, StageEnd, StageStart,
 };
 use std::sync::Arc;
 
@@ -101,6 +101,11 @@ impl<O: Observer> Observer for Arc<O> {
     fn on_model_reload(&self, event: &ModelReload<'_>) {
         O::on_model_reload(self, event);
     }
+
+    #[inline]
+    fn on_memory(&self, event: &MemoryEvent) {
+        O::on_memory(self, event);
+    }
 }
 
 /// An observer chosen at run time.
@@ -198,6 +203,13 @@ impl<O: Observer> Observer for Option<O> {
     fn on_model_reload(&self, event: &ModelReload<'_>) {
         if let Some(observer) = self {
             observer.on_model_reload(event);
+        }
+    }
+
+    #[inline]
+    fn on_memory(&self, event: &MemoryEvent) {
+        if let Some(observer) = self {
+            observer.on_memory(event);
         }
     }
 }
@@ -356,6 +368,11 @@ macro_rules! tuple {
             #[inline]
             fn on_model_reload(&self, event: &ModelReload<'_>) {
                 $(self.$index.on_model_reload(event);)+
+            }
+
+            #[inline]
+            fn on_memory(&self, event: &MemoryEvent) {
+                $(self.$index.on_memory(event);)+
             }
         }
     };

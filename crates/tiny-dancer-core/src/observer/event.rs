@@ -1,6 +1,7 @@
 //! The events, and their closed vocabularies.
 
 use crate::breaker::{Cause, Circuit, CircuitState};
+use crate::coin::Draw;
 use crate::features::{Columns, Feature, Features};
 use crate::kernel::Kernel;
 use crate::model::{LoadError, Model};
@@ -158,7 +159,7 @@ pub enum Status {
     Failure,
     /// With the powerful model, because a circuit is open or there are no candidates.
     Fallback,
-    /// With a decision of the router's model.
+    /// With a decision of the router's model, or explored.
     Success,
 }
 
@@ -282,8 +283,15 @@ pub struct Decided<'a> {
     pub candidates: usize,
     /// The query embedding's dimension; 0 without a query.
     pub dimensions: usize,
-    /// The candidates' decisions by the per-candidate pass, highest confidence first. Empty on a fallback.
+    /// The candidates' decisions by the per-candidate pass, highest confidence first. Empty without inference: on a fallback,
+    /// and on an explored request without candidates.
     pub decisions: &'a [RoutingDecision],
+    /// The number by which the draws can be computed again; 0 where the router draws nothing.
+    pub number: u64,
+    /// The draw of [`explore`](crate::RouterConfig::explore), if the decision before it was powerful.
+    pub explore: Option<Draw>,
+    /// The draw of [`shadow_rate`](crate::RouterConfig::shadow_rate), if the answer is powerful.
+    pub shadow: Option<Draw>,
     /// The thresholds of the lightweight model.
     pub thresholds: Thresholds,
     /// The version of the model that decided.
@@ -306,14 +314,13 @@ impl<'a> Decided<'a> {
         self.columns.features()
     }
 
-    /// The confidences of [`decisions`](Self::decisions) as a slice, in the order of [`features`](Self::features). Empty
-    /// on a fallback.
+    /// The confidences of [`decisions`](Self::decisions) as a slice, in the order of [`features`](Self::features).
     #[inline]
     pub fn confidences(&self) -> &'a [f32] {
         self.columns.confidences()
     }
 
-    /// The uncertainties of [`decisions`](Self::decisions) as a slice, in the same order. Empty on a fallback.
+    /// The uncertainties of [`decisions`](Self::decisions) as a slice, in the same order.
     #[inline]
     pub fn uncertainties(&self) -> &'a [f32] {
         self.columns.uncertainties()
@@ -327,7 +334,7 @@ impl<'a> Decided<'a> {
     }
 
     /// The candidates of the joint pass, farthest first: for each its place in the request, or in the set, and its
-    /// features in the order of [`Feature::ALL`]. Empty on a fallback.
+    /// features in the order of [`Feature::ALL`]. Empty without inference.
     pub fn joint(&self) -> impl ExactSizeIterator<Item = (usize, [f32; Feature::COUNT])> + use<'a> {
         let (pool, features) = (self.pool, self.features());
         self.joint.positions().iter().map(move |&position| {
@@ -393,7 +400,7 @@ impl RequestEnd {
     }
 }
 
-/// The caller reported the outcome of the chosen model.
+/// The caller reported the outcome of a call to a model.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct OutcomeReported {
@@ -442,3 +449,150 @@ pub struct ModelReload<'a> {
     /// The state of the promise; `None` where no risk is promised.
     pub promise: Option<PromiseState>,
 }
+
+/// What happened in a memory, and its size right after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemoryEvent {
+    /// The size of the memory.
+    pub state: MemoryState,
+    /// What happened.
+    pub change: MemoryChange,
+}
+
+impl MemoryEvent {
+    /// A change, and the state that it led to.
+    pub fn new(state: MemoryState, change: MemoryChange) -> Self {
+        Self { state, change }
+    }
+}
+
+/// The size of a memory.
+///
+/// ```
+/// use tiny_dancer_core::observer::MemoryState;
+///
+/// let mut state = MemoryState::default();
+/// (state.entries, state.evidence) = (100, 40);
+/// assert_eq!(state.log_entries, None);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemoryState {
+    /// The number of remembered requests.
+    pub entries: usize,
+    /// The number of those that have a verdict, so that they are candidates. The others are pending.
+    pub evidence: usize,
+    /// The number of the index's segments.
+    pub segments: usize,
+    /// The number of changes that wait to be made durable.
+    pub queue: usize,
+    /// The number of changes for which the queue has room.
+    pub queue_capacity: usize,
+    /// The number of the decision log's entries; `None` where it is not known.
+    pub log_entries: Option<usize>,
+}
+
+/// What happened in a memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MemoryChange {
+    /// Data were erased by request.
+    Erased {
+        /// How many entries.
+        entries: usize,
+        /// How many entries of the decision log.
+        log_entries: usize,
+    },
+    /// Entries were dropped because of their age or their number.
+    Expired {
+        /// How many entries.
+        entries: usize,
+        /// How many entries of the decision log.
+        log_entries: usize,
+    },
+    /// Changes will not be durable. Routing goes on with those in memory.
+    Lost {
+        /// How many.
+        changes: usize,
+        /// The reason.
+        kind: MemoryErrorKind,
+    },
+    /// The memory was read from its store.
+    Opened {
+        /// How long it took.
+        duration: Duration,
+    },
+    /// Changes are durable.
+    Stored {
+        /// How many.
+        changes: usize,
+        /// How long their commit took.
+        duration: Duration,
+    },
+    /// A verdict was recorded.
+    Verdict {
+        /// How it relates to what was known of its request.
+        kind: VerdictKind,
+    },
+}
+
+/// How a verdict relates to what the memory knows of its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum VerdictKind {
+    /// It is the first one on its request.
+    Accepted,
+    /// It replaces an earlier one with other scores.
+    Contradicting,
+    /// It repeats the one that counts.
+    Repeated,
+    /// It is older than the one that counts, which remains.
+    Superseded,
+    /// No such request is known.
+    Unknown,
+}
+
+names!(VerdictKind, "kind of verdict", {
+    Accepted => "accepted",
+    Contradicting => "contradicting",
+    Repeated => "repeated",
+    Superseded => "superseded",
+    Unknown => "unknown",
+});
+
+/// Why a memory's store failed, for labels. Kinds of errors of `tiny-dancer-memory` have the same names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum MemoryErrorKind {
+    /// The store is damaged, or is something else.
+    Corrupt,
+    /// The vectors are of another embedder than the remembered ones.
+    EmbedderMismatch,
+    /// The disk is full.
+    Full,
+    /// Another process writes to the store.
+    Locked,
+    /// Another error.
+    Other,
+    /// The queue before the store is full.
+    QueueFull,
+    /// The store cannot be written.
+    ReadOnly,
+    /// The store cannot be reached, or an input or output failed.
+    Unavailable,
+    /// A newer version has written the store.
+    UnsupportedVersion,
+}
+
+names!(MemoryErrorKind, "kind of memory error", {
+    Corrupt => "corrupt",
+    EmbedderMismatch => "embedder_mismatch",
+    Full => "full",
+    Locked => "locked",
+    Other => "other",
+    QueueFull => "queue_full",
+    ReadOnly => "read_only",
+    Unavailable => "unavailable",
+    UnsupportedVersion => "unsupported_version",
+});

@@ -1,6 +1,9 @@
 use super::*;
 use crate::testing::toy_model;
-use crate::{ConfigError, LoadError, ModelType, Outcome, OutcomeResult, Router, RouterConfig};
+use crate::{
+    Circuit, CircuitState, ConfigError, LoadError, ModelType, Origin, Outcome, OutcomeResult, Router,
+    RouterConfig,
+};
 use proptest::prelude::*;
 
 fn step(confidence_threshold: f32, n: u32, failures: u32) -> RiskStep {
@@ -52,7 +55,7 @@ fn a_budget_that_cannot_be_kept_is_refused_with_the_smallest_alpha_that_can() {
     assert_eq!(resolve(&[], RiskBudget { alpha: 0.5, delta: 0.05 }), Err(None));
 }
 
-fn promising(alpha: f64, path: Vec<RiskStep>) -> Result<Router, LoadError> {
+fn promising(alpha: f64, path: Vec<RiskStep>) -> Result<Router, ConfigError> {
     let model = toy_model().with_risk_path(path).unwrap();
     let risk = Some(RiskBudget { alpha, delta: 0.05 });
     Router::with_model(RouterConfig { risk, ..Default::default() }, (), model)
@@ -70,11 +73,31 @@ fn a_router_with_a_promise_uses_the_thresholds_that_keep_it() {
 }
 
 #[test]
+fn outcomes_of_explored_and_shadowed_requests_move_the_circuit_and_leave_the_promise() {
+    let insufficient = Outcome::new(ModelType::Lightweight, OutcomeResult::Insufficient);
+    let failed = Outcome::new(ModelType::Lightweight, OutcomeResult::CallFailed);
+    for origin in Origin::ALL {
+        let router = promising(0.1, vec![step(0.95, 100, 2)]).unwrap();
+        for _ in 0..100 {
+            router.record_outcome(insufficient.with_origin(origin));
+        }
+        let promise = router.promise().unwrap();
+        let expected = if origin == Origin::Routed { (100, true) } else { (0, false) };
+        assert_eq!((promise.reported, promise.broken), expected, "{origin}");
+        assert_eq!(router.circuit_state(Circuit::Lightweight), CircuitState::Closed, "{origin}");
+        for _ in 0..100 {
+            router.record_outcome(failed.with_origin(origin));
+        }
+        assert_eq!(router.circuit_state(Circuit::Lightweight), CircuitState::Open, "{origin}");
+    }
+}
+
+#[test]
 fn a_router_that_cannot_keep_its_promise_is_not_made() {
     let error = promising(0.01, vec![step(0.95, 100, 2)]).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the model cannot promise a failure rate of 0.01 with confidence 1 - 0.05; the smallest is 0.0616"
+        "model: the model cannot promise a failure rate of 0.01 with confidence 1 - 0.05; the smallest is 0.0616"
     );
     let error = promising(0.01, vec![]).unwrap_err();
     assert!(error.to_string().ends_with("it has no certified thresholds"), "{error}");

@@ -1,7 +1,8 @@
 use super::*;
+use crate::coin::Seed;
 use crate::observer::{Decided, Observer, RequestStart};
-use crate::testing::{NOW, candidate, router, toy_model};
-use crate::{CircuitBreakerConfig, Model, Query, RouterConfig, RoutingRequest};
+use crate::testing::{NOW, candidate, toy_model};
+use crate::{CircuitBreakerConfig, Model, Query, Router, RouterConfig, RoutingRequest};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -16,17 +17,22 @@ impl Observer for Recorder {
     fn on_request_start(&self, _: &RequestStart<'_>) {}
     fn on_decision(&self, (): &mut (), event: &Decided<'_>) {
         let rows = event.joint().map(|(_, row)| row).collect();
-        let recorded = Recorded { rows, thresholds: event.thresholds };
+        let recorded = Recorded { rows, thresholds: event.thresholds, explore: event.explore };
         let (confidence, uncertainty, reason) = (event.confidence, event.uncertainty, event.reason);
         self.0.lock().unwrap().push((recorded, Replayed { confidence, uncertainty, reason }));
     }
 }
 
 fn routed(model: Model, candidates: usize) -> (Recorded, Replayed) {
+    explored(model, candidates, 0.0)
+}
+
+fn explored(model: Model, candidates: usize, explore: f64) -> (Recorded, Replayed) {
     let candidates: Vec<_> = (0..candidates)
         .map(|i| candidate("c", ((i * 37) % 100) as f32 / 101.0, ((i * 7) % 11) as f32 / 10.0))
         .collect();
-    let (router, _) = router(model, CircuitBreakerConfig::default(), Recorder::default());
+    let config = RouterConfig { explore, ..Default::default() };
+    let router = Router::with_model(config, Recorder::default(), model).unwrap();
     let request = RoutingRequest {
         query: Query { now: Some(NOW), ..Query::new(&[1.0, 0.0]) },
         candidates: &candidates,
@@ -55,6 +61,18 @@ fn a_fallback_has_nothing_to_replay() {
 }
 
 #[test]
+fn an_explored_decision_is_computed_again_from_the_draw() {
+    for candidates in [0, 1, 40] {
+        let (recorded, expected) = explored(toy_model(), candidates, 1.0);
+        assert_eq!(expected.reason, Reason::Explored, "{candidates}");
+        assert_eq!(recorded.replay(&toy_model(), Kernel::detect()).unwrap(), expected);
+        let unexplored = Recorded { explore: None, ..recorded };
+        let reason = unexplored.replay(&toy_model(), Kernel::detect()).unwrap().reason;
+        assert_eq!(reason.model(), crate::ModelType::Powerful, "{candidates}");
+    }
+}
+
+#[test]
 fn another_kernel_gives_almost_the_same_and_another_row_does_not() {
     let (recorded, expected) = routed(Model::embedded(), 40);
     for kernel in Kernel::available() {
@@ -75,6 +93,8 @@ fn equal_configurations_have_the_same_digest_and_others_do_not() {
         RouterConfig { max_uncertainty: 0.2, ..Default::default() },
         RouterConfig { recency_half_life: Duration::from_secs(1), ..Default::default() },
         RouterConfig { open_on_broken_promise: true, ..Default::default() },
+        RouterConfig { explore: 0.1, ..Default::default() },
+        RouterConfig { shadow_rate: 0.1, ..Default::default() },
         RouterConfig {
             circuit_breaker: CircuitBreakerConfig { probes: 9, ..Default::default() },
             ..Default::default()
@@ -83,9 +103,10 @@ fn equal_configurations_have_the_same_digest_and_others_do_not() {
     for config in changed {
         assert_ne!(config.digest(), default);
     }
-    // The model's path does not matter: traces have its version beside the digest.
+    // The model's path does not matter: traces have its version beside the digest. The seed is secret.
     let elsewhere = RouterConfig { model_path: Some("elsewhere".into()), ..Default::default() };
-    assert_eq!(elsewhere.digest(), default);
+    let secret = RouterConfig { seed: Some(Seed::new([7; 16])), ..Default::default() };
+    assert_eq!([elsewhere, secret].map(|config| config.digest()), [default.clone(), default]);
 }
 
 #[test]

@@ -30,12 +30,14 @@ impl Router {
         let mut permits = Permits { router: self, inference: false, lightweight: false };
         if !self.check_circuits(&mut permits)? {
             response.fall_back(Reason::CircuitOpen);
+            self.draw(&mut permits, response);
             return Ok(());
         }
         let source = Source::Request(request.candidates);
         let tiebreak = self.engineer(&request.query, source, &serving, &mut response.scratch)?;
         if response.scratch.columns.is_empty() {
             response.fall_back(Reason::NoEvidence);
+            self.draw(&mut permits, response);
             return Ok(());
         }
         let cell = serving.model.cell();
@@ -48,7 +50,7 @@ impl Router {
         let uncertainty = estimate(self.kernel, &serving, &joint_pass, source, response);
         let reason = serving.thresholds.reason(joint_pass.confidence, uncertainty);
         response.decide(reason, joint_pass.confidence, uncertainty);
-        permits.return_lightweight(reason.model());
+        self.draw(&mut permits, response);
         Ok(())
     }
 }

@@ -5,9 +5,9 @@ use crate::breaker::{Circuit, Transition};
 use crate::clock::{Clock, Tick};
 use crate::kernel::Kernel;
 use crate::observer::{
-    BatchStart, BreakerTransition, CandidateStep, Decided, Detail, Failed, ModelReload, Observer, Operation,
-    OutcomeReported, PromiseBroken, RequestEnd, RequestStart, SpanIds, Stage, StageEnd, StageReport,
-    StageStart, Status,
+    BatchStart, BreakerTransition, CandidateStep, Decided, Detail, Failed, MemoryEvent, ModelReload,
+    Observer, Operation, OutcomeReported, PromiseBroken, RequestEnd, RequestStart, SpanIds, Stage, StageEnd,
+    StageReport, StageStart, Status,
 };
 use crate::promise::PromiseState;
 use crate::{Outcome, RouteError, RoutingResponse};
@@ -165,6 +165,9 @@ impl<'a, O: Observer> Observed<'a, O> {
             candidates: self.candidates,
             dimensions: self.dimensions,
             decisions: &response.decisions,
+            number: response.number,
+            explore: response.explore,
+            shadow: response.shadow,
             columns: &response.scratch.columns,
             joint: &response.scratch.joint,
             pool: source.candidates(&response.scratch.nearest),
@@ -236,4 +239,8 @@ pub(super) fn transition<O: Observer>(observer: &O, circuit: Circuit, transition
 
 pub(super) fn model_reload<O: Observer>(observer: &O, event: &ModelReload<'_>) {
     observer.on_model_reload(event);
+}
+
+pub(super) fn memory<O: Observer>(observer: &O, event: &MemoryEvent) {
+    observer.on_memory(event);
 }

@@ -3,7 +3,7 @@
 use super::observed::Observed;
 use super::{Router, Serving, Source};
 use crate::observer::{Observer, Operation, Stage, StageReport};
-use crate::{CandidateSet, Query, RouteError, RoutingRequest, RoutingResponse};
+use crate::{Candidate, CandidateSet, Query, RouteError, RoutingRequest, RoutingResponse, Thresholds};
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -106,12 +106,35 @@ impl<'a, O: Observer> Scope<'a, O> {
         self.finish(&query, Source::Set(set, top_k))
     }
 
+    /// Ends the scope: routes a query by candidates that stay where they are, such as in a memory. Nothing of them is copied.
+    /// The answer has the same bits as that of [`route`](Self::route) with these candidates in this order.
+    ///
+    /// # Errors
+    /// As [`Router::route`].
+    pub fn route_nearest(
+        self,
+        query: Query<'_>,
+        candidates: &[&Candidate],
+    ) -> Result<RoutingResponse, RouteError> {
+        self.finish(&query, Source::Nearest(candidates))
+    }
+
     /// Ends the scope without a query, for example because the embedder is down: no evidence, so the powerful model.
     ///
     /// # Errors
     /// If a circuit is open, with `OnOpen::Reject`.
     pub fn route_without_evidence(self) -> Result<RoutingResponse, RouteError> {
         self.finish(&Query::default(), Source::Nothing)
+    }
+
+    /// The thresholds by which the request is decided: those of the model with which the scope began.
+    pub fn thresholds(&self) -> Thresholds {
+        self.serving.thresholds
+    }
+
+    /// The version of the model with which the scope began.
+    pub fn model_version(&self) -> &str {
+        self.serving.model.version()
     }
 
     fn stage<T>(&mut self, stage: Stage, run: impl FnOnce(&mut StageReport) -> T) -> T {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::observer::{
-    BatchStart, BreakerTransition, Decided, Detail, Failed, OutcomeReported, RequestEnd, RequestStart,
-    StageEnd, StageStart,
+    BatchStart, BreakerTransition, Decided, Detail, Failed, MemoryChange, MemoryEvent, MemoryState,
+    OutcomeReported, RequestEnd, RequestStart, StageEnd, StageStart, VerdictKind,
 };
 use crate::testing::{self, ContractChecker, NOW, broken_model, candidate, router, toy_model};
 use crate::{Candidate, CircuitBreakerConfig, Clock, ErrorKind, ManualClock};
@@ -904,8 +904,41 @@ fn the_contract_holds_at_every_detail() {
             _ => assert_eq!(results, counts.requests),
         }
         assert_eq!(counts.broken_promises, 1);
-        assert_eq!((counts.requests, counts.outcomes, counts.reloads), (41, 115, 7));
+        assert_eq!((counts.requests, counts.outcomes, counts.reloads), (46, 118, 10));
+        assert_eq!(counts.memory, 18, "four changes, five verdicts and nine losses");
     }
+}
+
+/// Counts the events of a memory, and receives nothing of requests.
+#[derive(Clone, Default)]
+struct Memories(std::sync::Arc<std::sync::atomic::AtomicU64>);
+
+impl Observer for Memories {
+    type Request = ();
+    type Stage = ();
+    type Batch = ();
+    fn on_request_start(&self, _: &RequestStart<'_>) {}
+    fn detail(&self, (): &()) -> Detail {
+        Detail::Off
+    }
+    fn on_memory(&self, event: &MemoryEvent) {
+        assert_eq!(event.state.entries, 7);
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_memorys_event_reaches_each_member_of_a_composition() {
+    let memories = Memories::default();
+    let each = || memories.clone();
+    let observer = (each(), Some(each()), (std::sync::Arc::new(each()), None::<Memories>, each(), each()));
+    let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), observer);
+    let state = MemoryState { entries: 7, ..Default::default() };
+    let change = MemoryChange::Verdict { kind: VerdictKind::Accepted };
+    std::thread::scope(|scope| {
+        scope.spawn(|| router.on_memory(&MemoryEvent::new(state, change)));
+    });
+    assert_eq!(memories.0.load(std::sync::atomic::Ordering::Relaxed), 5);
 }
 
 /// Panics in a stage, and counts the dropped contexts.

@@ -51,7 +51,7 @@ impl Engineer {
     ) -> Result<(), RouteError> {
         let now = request.query.now.unwrap_or_default();
         let setting = Setting { kernel, scales: &self.0, ties: Ties::Whole, now };
-        features::engineer(setting, request, &mut scratch.0)
+        features::engineer(setting, &request.query, request.candidates, &mut scratch.0)
     }
 }
 

@@ -4,8 +4,8 @@ use std::fmt::{Debug, Display};
 use std::str::FromStr;
 use tiny_dancer_core::breaker::Cause;
 use tiny_dancer_core::model::Ties;
-use tiny_dancer_core::observer::{Operation, Stage, StageErrorKind, Status};
-use tiny_dancer_core::{Circuit, CircuitState, ErrorKind, Feature, ModelType, OutcomeResult, Reason};
+use tiny_dancer_core::observer::{MemoryErrorKind, Operation, Stage, StageErrorKind, Status, VerdictKind};
+use tiny_dancer_core::{Circuit, CircuitState, ErrorKind, Feature, ModelType, Origin, OutcomeResult, Reason};
 
 fn check<T: Copy + Debug + Display + FromStr + PartialEq>(all: &[T]) {
     for value in all {
@@ -20,14 +20,17 @@ fn every_name_is_read_as_it_is_written() {
     check(&CircuitState::ALL);
     check(&ErrorKind::ALL);
     check(&Feature::ALL);
+    check(&MemoryErrorKind::ALL);
     check(&ModelType::ALL);
     check(&Operation::ALL);
+    check(&Origin::ALL);
     check(&OutcomeResult::ALL);
     check(&Reason::ALL);
     check(&Stage::ALL);
     check(&StageErrorKind::ALL);
     check(&Status::ALL);
     check(&Ties::ALL);
+    check(&VerdictKind::ALL);
 }
 
 #[test]

@@ -3,7 +3,10 @@ use crate::observer::{
     Decided, Detail, Failed, RequestEnd, RequestStart, StageEnd, StageErrorKind, StageStart,
 };
 use crate::testing::{ContractChecker, NOW, candidate, router, toy_model};
-use crate::{Candidate, Circuit, CircuitBreakerConfig, Clock, ManualClock, OnOpen, Reason, RouterConfig};
+use crate::{
+    Candidate, Circuit, CircuitBreakerConfig, Clock, ManualClock, Metadata, OnOpen, Reason, RouterConfig,
+};
+use proptest::prelude::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -308,4 +311,68 @@ fn a_scope_finishes_with_the_model_with_which_it_began() {
     let versions = router.observer().0.lock().unwrap().clone();
     assert_eq!(versions[0], versions[1]);
     assert_ne!(versions[0], router.model().version());
+}
+
+#[test]
+fn a_scope_knows_the_model_and_the_thresholds_with_which_it_began() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("model.safetensors");
+    std::fs::write(&path, toy_model().to_bytes()).unwrap();
+    let router = Router::new(RouterConfig { model_path: Some(path.clone()), ..Default::default() }).unwrap();
+    let scope = router.begin();
+    std::fs::write(&path, crate::Model::embedded().to_bytes()).unwrap();
+    router.reload_model().unwrap();
+    assert_eq!(scope.thresholds(), router.thresholds());
+    assert_eq!(scope.model_version(), toy_model().version());
+    assert_ne!(scope.model_version(), router.model().version());
+    scope.route_without_evidence().unwrap();
+}
+
+/// The bits of a result, errors included.
+fn bits(result: Result<RoutingResponse, RouteError>) -> String {
+    result.map_or_else(
+        |error| format!("{error:?}"),
+        |response| {
+            let decisions: Vec<_> = response
+                .decisions
+                .iter()
+                .map(|it| (it.candidate, it.confidence.to_bits(), it.uncertainty.to_bits()))
+                .collect();
+            let (confidence, uncertainty) = (response.confidence.to_bits(), response.uncertainty.to_bits());
+            format!("{:?} {confidence} {uncertainty} {decisions:?}", response.reason)
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn borrowed_candidates_give_the_same_bits_as_those_of_a_request(
+        // Few different similarities, so that many are equal.
+        rows in prop::collection::vec((-9_i8..10, 0_u8..5, 0_u64..3, any::<bool>()), 0..200),
+        // A rate above 1 is bad.
+        bad in prop::option::weighted(0.1, 0_usize..200),
+        tagged in any::<bool>(),
+    ) {
+        let (router, _) = router(toy_model(), CircuitBreakerConfig::default(), ContractChecker::new(()));
+        let metadata = Metadata::from([("subject".to_owned(), "algebra".to_owned())]);
+        let mut candidates: Vec<_> = (0..)
+            .zip(rows)
+            .map(|(i, (similarity, rate, access_count, tagged))| Candidate {
+                access_count,
+                created_at: NOW - access_count as i64 * 86_400,
+                metadata: if tagged { metadata.clone() } else { Metadata::new() },
+                ..candidate(&format!("{i}"), f32::from(similarity) / 10.0, f32::from(rate) / 4.0)
+            })
+            .collect();
+        if let Some(bad) = bad.and_then(|bad| candidates.get_mut(bad)) {
+            bad.success_rate = 1.5;
+        }
+        let query = Query { metadata: tagged.then_some(&metadata), now: Some(NOW), ..Query::new(&QUERY) };
+        let borrowed: Vec<_> = candidates.iter().collect();
+        let expected = router.begin().route(RoutingRequest { query, candidates: &candidates });
+        prop_assert_eq!(bits(router.begin().route_nearest(query, &borrowed)), bits(expected));
+        let short = &query.embedding[..1];
+        let expected = router.begin().route(RoutingRequest::new(short, &candidates));
+        prop_assert_eq!(bits(router.begin().route_nearest(Query::new(short), &borrowed)), bits(expected));
+    }
 }

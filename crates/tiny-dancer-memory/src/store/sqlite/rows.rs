@@ -1,0 +1,390 @@
+//! Entries and decisions as rows.
+
+use super::super::Vectors;
+use crate::record::{Draws, Entry, LogEntry, RequestId, Served, Tokens, Usage, Verdict, VerdictSource};
+use rusqlite::types::{FromSql, Type, ValueRef};
+use rusqlite::{Connection, Error, OptionalExtension, Result, Row, params};
+use serde_json::{Value, json};
+use std::str::FromStr;
+use tiny_dancer_core::coin::Draw;
+use tiny_dancer_core::{Metadata, Thresholds};
+
+pub(super) fn meta<T: FromSql>(connection: &Connection, name: &str) -> Result<Option<T>> {
+    connection
+        .prepare_cached("SELECT value FROM meta WHERE name = ?1")?
+        .query_row([name], |row| row.get(0))
+        .optional()
+}
+
+pub(super) fn vectors(connection: &Connection) -> Result<Option<Vectors>> {
+    let dimensions = meta::<i64>(connection, "dimensions")?;
+    let embedder = meta(connection, "embedder")?;
+    Ok(dimensions.map(|dimensions| Vectors { embedder, dimensions: dimensions as usize }))
+}
+
+pub(super) fn set_vectors(connection: &Connection, vectors: &Vectors) -> Result<()> {
+    let mut set = connection.prepare_cached("INSERT OR REPLACE INTO meta VALUES (?1, ?2)")?;
+    set.execute(params!["dimensions", vectors.dimensions as i64])?;
+    match &vectors.embedder {
+        Some(embedder) => set.execute(params!["embedder", embedder])?,
+        None => connection.execute("DELETE FROM meta WHERE name = 'embedder'", [])?,
+    };
+    Ok(())
+}
+
+pub(super) fn remember(connection: &Connection, entry: &Entry) -> Result<()> {
+    let row: i64 = connection
+        .prepare_cached(
+            "INSERT INTO entries (id, created_at, tenant, user, metadata, prompt, embedding)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+            ON CONFLICT (id) DO UPDATE SET created_at = excluded.created_at, tenant = excluded.tenant, user = excluded.user,
+                metadata = excluded.metadata, prompt = excluded.prompt, embedding = excluded.embedding
+            RETURNING entry",
+        )?
+        .query_row(
+            params![
+                entry.id.as_bytes(),
+                entry.created_at,
+                entry.tenant,
+                entry.user,
+                (!entry.metadata.is_empty()).then(|| json!(entry.metadata).to_string()),
+                entry.prompt,
+                entry.embedding.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>(),
+            ],
+            |row| row.get(0),
+        )?;
+    match &entry.verdict {
+        Some(verdict) => set_verdict(connection, row, verdict),
+        None => connection.prepare_cached("DELETE FROM verdicts WHERE entry = ?1")?.execute([row]).map(drop),
+    }
+}
+
+fn set_verdict(connection: &Connection, row: i64, verdict: &Verdict) -> Result<()> {
+    let Verdict { lightweight, powerful, source, at } = verdict;
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO verdicts VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![row, lightweight, powerful, source.name(), at])
+        .map(drop)
+}
+
+pub(super) fn judge(connection: &Connection, id: RequestId, verdict: &Verdict) -> Result<()> {
+    let stored = |sql| {
+        let mut stored = connection.prepare_cached(sql)?;
+        let row = stored.query_row([id.as_bytes()], |row| {
+            let mut columns = Columns(row, 0);
+            Ok((columns.next::<i64>()?, columns.verdict()?))
+        });
+        // A row without a verdict that supersedes the new one.
+        Ok::<_, Error>(
+            row.optional()?.filter(|(_, known)| known.is_none_or(|known| verdict.supersedes(&known))),
+        )
+    };
+    let entry = "SELECT entry, source, lightweight, powerful, at FROM entries LEFT JOIN verdicts USING (entry) WHERE id = ?1";
+    if let Some((row, _)) = stored(entry)? {
+        set_verdict(connection, row, verdict)?;
+    }
+    if let Some((row, _)) =
+        stored("SELECT entry, source, lightweight, powerful, verdict_at FROM log WHERE id = ?1")?
+    {
+        let Verdict { lightweight, powerful, source, at } = verdict;
+        connection
+            .prepare_cached("UPDATE log SET lightweight = ?2, powerful = ?3, source = ?4, verdict_at = ?5 WHERE entry = ?1")?
+            .execute(params![row, lightweight, powerful, source.name(), at])?;
+    }
+    Ok(())
+}
+
+pub(super) fn log(connection: &Connection, entry: &LogEntry) -> Result<()> {
+    let LogEntry { draws, served, verdict, thresholds, .. } = entry;
+    let probability = |draw: Option<Draw>| draw.map(|draw| draw.probability);
+    let happened = |draw: Option<Draw>| draw.map(|draw| draw.happened);
+    connection
+        .prepare_cached(
+            "INSERT INTO log (id, at, tenant, user, conversation, model_version, embedder, mode, confidence, uncertainty,
+                confidence_threshold, max_uncertainty, reason, decided, number, explore_probability, explore,
+                shadow_probability, shadow, judge_probability, judge, audit_probability, audit, lightweight, powerful, source,
+                verdict_at)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23,
+                ?24, ?25, ?26, ?27)
+            ON CONFLICT (id) DO UPDATE SET at = excluded.at, tenant = excluded.tenant, user = excluded.user,
+                conversation = excluded.conversation, model_version = excluded.model_version, embedder = excluded.embedder,
+                mode = excluded.mode, confidence = excluded.confidence, uncertainty = excluded.uncertainty,
+                confidence_threshold = excluded.confidence_threshold, max_uncertainty = excluded.max_uncertainty,
+                reason = excluded.reason, decided = excluded.decided, number = excluded.number,
+                explore_probability = excluded.explore_probability, explore = excluded.explore,
+                shadow_probability = excluded.shadow_probability, shadow = excluded.shadow,
+                judge_probability = excluded.judge_probability, judge = excluded.judge,
+                audit_probability = excluded.audit_probability, audit = excluded.audit,
+                served = NULL, usage = NULL, price_version = NULL, judge_name = NULL,
+                lightweight = excluded.lightweight, powerful = excluded.powerful, source = excluded.source,
+                verdict_at = excluded.verdict_at",
+        )?
+        .execute(params![
+            entry.id.as_bytes(),
+            entry.at,
+            entry.tenant,
+            entry.user,
+            entry.conversation,
+            entry.model_version,
+            entry.embedder,
+            entry.mode,
+            entry.confidence,
+            entry.uncertainty,
+            thresholds.confidence_threshold,
+            thresholds.max_uncertainty,
+            entry.reason.name(),
+            entry.decided.name(),
+            entry.number as i64,
+            probability(draws.explore),
+            happened(draws.explore),
+            probability(draws.shadow),
+            happened(draws.shadow),
+            probability(draws.judge),
+            happened(draws.judge),
+            probability(draws.audit),
+            happened(draws.audit),
+            verdict.map(|verdict| verdict.lightweight),
+            verdict.and_then(|verdict| verdict.powerful),
+            verdict.map(|verdict| verdict.source.name()),
+            verdict.and_then(|verdict| verdict.at),
+        ])?;
+    served.as_ref().map_or(Ok(()), |served| serve(connection, entry.id, served))
+}
+
+pub(super) fn serve(connection: &Connection, id: RequestId, served: &Served) -> Result<()> {
+    let usage = |Usage { model, tokens: Tokens { input, cached_input, output } }: &Usage| json!({ "model": model, "input": input, "cached_input": cached_input, "output": output });
+    let Draws { judge, audit, .. } = served.draws;
+    connection
+        .prepare_cached(
+            "UPDATE log SET served = ?2, usage = ?3, price_version = ?4, judge_name = ?5, judge_probability = ?6, judge = ?7,
+                audit_probability = ?8, audit = ?9 WHERE id = ?1",
+        )?
+        .execute(params![
+            id.as_bytes(),
+            served.model.name(),
+            served.usage.iter().map(usage).collect::<Value>().to_string(),
+            served.price_version,
+            served.judge,
+            judge.map(|draw| draw.probability),
+            judge.map(|draw| draw.happened),
+            audit.map(|draw| draw.probability),
+            audit.map(|draw| draw.happened),
+        ])
+        .map(drop)
+}
+
+const ENTRIES: &str =
+    "SELECT id, created_at, tenant, user, metadata, prompt, embedding, source, lightweight, powerful, at
+    FROM entries LEFT JOIN verdicts USING (entry)";
+
+pub(super) fn entries(connection: &Connection, each: &mut dyn FnMut(Entry)) -> Result<()> {
+    let dimensions = vectors(connection)?.map_or(0, |vectors| vectors.dimensions);
+    let mut select = connection.prepare_cached(&format!("{ENTRIES} ORDER BY created_at, id"))?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        each(read_entry(row, dimensions)?);
+    }
+    Ok(())
+}
+
+pub(super) fn entry(connection: &Connection, id: RequestId) -> Result<Option<Entry>> {
+    let dimensions = vectors(connection)?.map_or(0, |vectors| vectors.dimensions);
+    let mut select = connection.prepare_cached(&format!("{ENTRIES} WHERE id = ?1"))?;
+    select.query_row([id.as_bytes()], |row| read_entry(row, dimensions)).optional()
+}
+
+fn read_entry(row: &Row<'_>, dimensions: usize) -> Result<Entry> {
+    let mut columns = Columns(row, 0);
+    Ok(Entry {
+        id: columns.id()?,
+        created_at: columns.next()?,
+        tenant: columns.next()?,
+        user: columns.next()?,
+        metadata: columns.json::<Metadata>()?.unwrap_or_default(),
+        prompt: columns.next()?,
+        embedding: columns.embedding(dimensions)?,
+        verdict: columns.verdict()?,
+    })
+}
+
+const LOG: &str = "SELECT id, at, tenant, user, conversation, model_version, embedder, mode, confidence, uncertainty,
+    confidence_threshold, max_uncertainty, reason, decided, number, explore_probability, explore, shadow_probability, shadow,
+    judge_probability, judge, audit_probability, audit, served, usage, price_version, judge_name, source, lightweight, powerful,
+    verdict_at FROM log";
+
+pub(super) fn logs(connection: &Connection, each: &mut dyn FnMut(LogEntry)) -> Result<()> {
+    let mut select = connection.prepare_cached(&format!("{LOG} ORDER BY at, id"))?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        each(read_log(row)?);
+    }
+    Ok(())
+}
+
+pub(super) fn logged(connection: &Connection, id: RequestId) -> Result<Option<LogEntry>> {
+    connection
+        .prepare_cached(&format!("{LOG} WHERE id = ?1"))?
+        .query_row([id.as_bytes()], read_log)
+        .optional()
+}
+
+fn read_log(row: &Row<'_>) -> Result<LogEntry> {
+    let mut columns = Columns(row, 0);
+    let mut entry = LogEntry {
+        id: columns.id()?,
+        at: columns.next()?,
+        tenant: columns.next()?,
+        user: columns.next()?,
+        conversation: columns.next()?,
+        model_version: columns.next()?,
+        embedder: columns.next()?,
+        mode: columns.next()?,
+        confidence: columns.float()?,
+        uncertainty: columns.float()?,
+        thresholds: Thresholds { confidence_threshold: columns.float()?, max_uncertainty: columns.float()? },
+        reason: columns.name()?,
+        decided: columns.name()?,
+        number: columns.next::<i64>()? as u64,
+        draws: Draws {
+            explore: columns.draw()?,
+            shadow: columns.draw()?,
+            judge: columns.draw()?,
+            audit: columns.draw()?,
+        },
+        served: None,
+        verdict: None,
+    };
+    if let Some(model) = columns.optional_name()? {
+        let usage = columns.json::<Vec<Value>>()?.unwrap_or_default();
+        let usage = usage.iter().map(|usage| {
+            let number = |key| usage[key].as_u64();
+            let tokens = Tokens {
+                input: number("input")?,
+                cached_input: number("cached_input")?,
+                output: number("output")?,
+            };
+            Some(Usage { model: usage["model"].as_str()?.to_owned(), tokens })
+        });
+        let Some(usage) = usage.collect() else {
+            return Err(columns.invalid("usage without a model or a number of tokens".into()));
+        };
+        let Draws { judge, audit, .. } = entry.draws;
+        let draws = Draws { judge, audit, ..Draws::default() };
+        entry.served =
+            Some(Served { model, usage, price_version: columns.next()?, judge: columns.next()?, draws });
+    } else {
+        columns.1 += 3;
+    }
+    entry.verdict = columns.verdict()?;
+    Ok(entry)
+}
+
+/// The columns of a row, one after the other.
+struct Columns<'a>(&'a Row<'a>, usize);
+
+impl<'a> Columns<'a> {
+    fn next<T: FromSql>(&mut self) -> Result<T> {
+        self.1 += 1;
+        self.0.get(self.1 - 1)
+    }
+
+    fn raw(&mut self) -> Result<ValueRef<'a>> {
+        self.1 += 1;
+        self.0.get_ref(self.1 - 1)
+    }
+
+    /// The last column has a value of the right type that means nothing.
+    fn invalid(&self, cause: Box<dyn std::error::Error + Send + Sync>) -> Error {
+        Error::FromSqlConversionFailure(self.1 - 1, Type::Text, cause)
+    }
+
+    fn id(&mut self) -> Result<RequestId> {
+        self.next().map(RequestId::from_bytes)
+    }
+
+    /// A float that is not a number is stored as NULL.
+    fn float(&mut self) -> Result<f32> {
+        Ok(self.next::<Option<f32>>()?.unwrap_or(f32::NAN))
+    }
+
+    fn optional_name<T: FromStr<Err: Into<Box<dyn std::error::Error + Send + Sync>>>>(
+        &mut self,
+    ) -> Result<Option<T>> {
+        let name = self.raw()?.as_str_or_null().map_err(|cause| self.invalid(cause.into()))?;
+        name.map(str::parse).transpose().map_err(|cause: T::Err| self.invalid(cause.into()))
+    }
+
+    fn name<T: FromStr<Err: Into<Box<dyn std::error::Error + Send + Sync>>>>(&mut self) -> Result<T> {
+        self.optional_name()?.ok_or_else(|| self.invalid("no name".into()))
+    }
+
+    fn json<T: serde::de::DeserializeOwned>(&mut self) -> Result<Option<T>> {
+        let text = self.raw()?.as_str_or_null().map_err(|cause| self.invalid(cause.into()))?;
+        text.map(serde_json::from_str).transpose().map_err(|cause| self.invalid(cause.into()))
+    }
+
+    fn draw(&mut self) -> Result<Option<Draw>> {
+        let (probability, happened) = (self.next::<Option<f64>>()?, self.next::<Option<bool>>()?);
+        Ok(happened.map(|happened| Draw { probability: probability.unwrap_or(f64::NAN), happened }))
+    }
+
+    fn verdict(&mut self) -> Result<Option<Verdict>> {
+        let source = self.optional_name::<VerdictSource>()?;
+        let (lightweight, powerful, at) = (self.float()?, self.next()?, self.next()?);
+        Ok(source.map(|source| Verdict { lightweight, powerful, source, at }))
+    }
+
+    fn embedding(&mut self, dimensions: usize) -> Result<Vec<f32>> {
+        let bytes = self.raw()?.as_blob().map_err(|cause| self.invalid(cause.into()))?;
+        match bytes.as_chunks::<4>() {
+            (floats, []) if floats.len() == dimensions => {
+                Ok(floats.iter().map(|x| f32::from_le_bytes(*x)).collect())
+            }
+            _ => Err(self.invalid(
+                format!("an embedding of {} bytes, expected {dimensions} floats", bytes.len()).into(),
+            )),
+        }
+    }
+}
+
+/// Adds what is wrong.
+pub(super) fn verify(connection: &Connection, found: &mut Vec<String>) -> Result<()> {
+    let mut check = connection.prepare("PRAGMA integrity_check")?;
+    let lines = check.query_map([], |row| row.get::<_, String>(0))?;
+    for line in lines {
+        let line = line?;
+        if line != "ok" {
+            found.push(line);
+        }
+    }
+    let mut foreign = connection.prepare("PRAGMA foreign_key_check")?;
+    let orphans = foreign.query_map([], |_| Ok(()))?.count();
+    let mut report = |count: usize, what: &str| {
+        if count > 0 {
+            found.push(format!("{count} {what}"));
+        }
+    };
+    report(orphans, "verdicts have no entry");
+    let (mut scores, mut embeddings, mut probabilities) = (0, 0, 0);
+    let in_range = |score: f32| (0.0..=1.0).contains(&score);
+    let sound = |verdict: Option<Verdict>| {
+        verdict.is_none_or(|verdict| in_range(verdict.lightweight) && verdict.powerful.is_none_or(in_range))
+    };
+    entries(connection, &mut |entry| {
+        scores += usize::from(!sound(entry.verdict));
+        embeddings += usize::from(!entry.embedding.iter().all(|x| x.is_finite()));
+    })?;
+    let mut log_scores = 0;
+    logs(connection, &mut |entry| {
+        log_scores += usize::from(!sound(entry.verdict));
+        let Draws { explore, shadow, judge, audit } = entry.draws;
+        let draws = [explore, shadow, judge, audit];
+        probabilities +=
+            usize::from(!draws.iter().flatten().all(|draw| (0.0..=1.0).contains(&draw.probability)));
+    })?;
+    report(scores, "entries have a verdict with a score outside 0 to 1");
+    report(embeddings, "entries have an embedding with an infinite element or NaN");
+    report(log_scores, "entries of the log have a verdict with a score outside 0 to 1");
+    report(probabilities, "entries of the log have a draw with a probability outside 0 to 1");
+    Ok(())
+}
