@@ -27,8 +27,17 @@ impl Index {
     }
 
     pub(crate) fn by(kernel: Kernel, dimensions: usize) -> Self {
+        Self::with_rotation(kernel, dimensions, Arc::new(Rotation::new(dimensions)))
+    }
+
+    /// An empty index of embeddings with the same dimension, which shares the rotation.
+    pub(crate) fn empty(&self) -> Self {
+        let like = self.published.load();
+        Self::with_rotation(like.kernel, like.dimensions, like.rotation.clone())
+    }
+
+    fn with_rotation(kernel: Kernel, dimensions: usize, rotation: Arc<Rotation>) -> Self {
         let (sealed, growing) = (Arc::default(), Segment::default());
-        let rotation = Arc::new(Rotation::new(dimensions));
         let snapshot = Snapshot { kernel, dimensions, rotation, len: 0, sealed, growing };
         let writer = Writer {
             snapshot: snapshot.clone(),
@@ -55,6 +64,24 @@ impl Index {
         }
         self.write(|writer| entries.into_iter().for_each(|entry| writer.insert(Arc::new(entry))));
         Ok(())
+    }
+
+    /// The entry with this id. Its embedding has length 1. It waits for writers.
+    pub fn get(&self, id: &str) -> Option<Arc<Candidate>> {
+        self.lock().get(id).cloned()
+    }
+
+    /// Removes the entries with these ids, all at once. If `erase`, removed rows do not stay in memory, except in snapshots
+    /// that still exist.
+    pub(crate) fn remove_all(&self, ids: &[String], erase: bool) {
+        self.write(|writer| {
+            for id in ids {
+                writer.remove(id);
+            }
+            if erase {
+                writer.erase();
+            }
+        });
     }
 
     /// Removes the entry with this id. Returns whether there was one.
@@ -179,6 +206,16 @@ impl Writer {
     fn insert(&mut self, entry: Arc<Candidate>) {
         self.remove(&entry.id);
         self.append(entry);
+    }
+
+    fn get(&self, id: &str) -> Option<&Arc<Candidate>> {
+        let place = self.places.get(id)?;
+        let Snapshot { sealed, growing, .. } = &self.snapshot;
+        if place.segment == growing.id {
+            return growing.entries.get(place.row);
+        }
+        let at = sealed.binary_search_by_key(&place.segment, |segment| segment.id).ok()?;
+        sealed[at].entries.get(place.row)
     }
 
     fn append(&mut self, entry: Arc<Candidate>) {
