@@ -115,7 +115,9 @@ pub(crate) fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
             .with_context(|| format!("cannot listen at {}", config.listen))?;
         let address = listener.local_addr()?;
         if let Some(models) = models {
-            gateway.insert(demo::profiles())?;
+            for entry in demo::entries() {
+                gateway.memory().remember(entry)?;
+            }
             tokio::spawn(tiny_dancer_gateway::serve(
                 models,
                 demo::models(),
@@ -130,6 +132,7 @@ pub(crate) fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     })?;
     // What is left of the demonstration, or of requests that took too long, is aborted.
     runtime.shutdown_background();
+    gateway.flush();
     let report = tracing_system.shutdown();
     if report.lost() > 0 {
         tracing::warn!(%report, "spans were lost");

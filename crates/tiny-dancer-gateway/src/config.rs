@@ -71,6 +71,8 @@ pub struct Config {
     pub shared_memory: bool,
     /// The secret that signs the ids of requests. By default it is random, and ids are unknown after a restart.
     pub id_key: Option<Secret>,
+    /// Where what is known is kept.
+    pub memory: MemoryFile,
     /// How much is accepted.
     pub limits: Limits,
     /// How long each phase may take.
@@ -187,6 +189,16 @@ pub struct ClientConfig {
     pub name: String,
     /// The SHA-256 of its key.
     pub key_sha256: [u8; 32],
+}
+
+/// Where what is known is kept.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct MemoryFile {
+    /// A file of SQLite, which is made if it does not exist. By default there is none, and a restart forgets all.
+    pub path: Option<PathBuf>,
+    /// Whether the texts of requests are stored in it. By default not.
+    pub store_prompts: bool,
 }
 
 /// How much is accepted.
@@ -422,6 +434,10 @@ fn read(table: Table, environment: Environment<'_>, mistakes: &mut Vec<Mistake>)
         table.check("delta", delta, "between 0 and 1", is_share);
         RiskBudget { alpha, delta }
     });
+    let memory = {
+        let mut table = root.table_or_empty("memory");
+        MemoryFile { path: table.optional("path"), store_prompts: table.or("store_prompts", false) }
+    };
     let limits = limits(&mut root.table_or_empty("limits"));
     let timeouts = timeouts(&mut root.table_or_empty("timeouts"));
     let clients = clients(&mut root);
@@ -441,6 +457,7 @@ fn read(table: Table, environment: Environment<'_>, mistakes: &mut Vec<Mistake>)
         clients,
         shared_memory,
         id_key,
+        memory,
         limits,
         timeouts,
     })

@@ -2,24 +2,23 @@
 
 use crate::body::Conversation;
 use crate::config::{Config, Mode};
-use crate::evidence::Evidence;
+use crate::gateway::GatewayError;
+use crate::metrics::Metrics;
 use sha2::{Digest, Sha256};
 use std::fmt;
-use tiny_dancer::observer::StageErrorKind;
-use tiny_dancer::{
-    BuildError, Clock, ModelType, Outcome, OutcomeResult, Reason, RouteError, Router, RouterConfig,
-    RoutingRequest,
-};
+use std::sync::Arc;
+use tiny_dancer::observer::{StageErrorKind, VerdictKind};
+use tiny_dancer::{Clock, ModelType, Reason, RouteError, Router, RouterConfig};
 use tiny_dancer_embed::{Embedder, StaticEmbedder};
-use tiny_dancer_memory::{RequestId, Verdict};
+use tiny_dancer_memory::{Context, Memory, MemoryConfig, OpenError, RecordError, RequestId, Routed, Verdict};
 
-/// Decides by the evidence.
+/// Decides by the evidence of a memory.
 #[derive(Debug)]
 pub(crate) struct Decider {
-    pub(crate) router: Router,
+    pub(crate) router: Arc<Router>,
     embedder: StaticEmbedder,
-    pub(crate) evidence: Evidence,
-    clock: Clock,
+    pub(crate) memory: Memory,
+    store_prompts: bool,
 }
 
 /// What was decided.
@@ -100,22 +99,45 @@ impl Decider {
     pub(crate) fn new(
         config: &Config,
         registry: &prometheus::Registry,
+        metrics: &Metrics,
         clock: Clock,
-    ) -> Result<Self, BuildError> {
+    ) -> Result<Self, GatewayError> {
         let embedder = StaticEmbedder::new();
+        let id = Some(embedder.id().to_string());
         let router = RouterConfig {
-            embedder: Some(embedder.id().to_string()),
+            embedder: id.clone(),
             risk: config.risk,
             clock: clock.clone(),
             ..RouterConfig::default()
         };
-        let router = Router::builder(router).registry(registry).build()?;
-        Ok(Self { router, evidence: Evidence::new(embedder.dimensions()), embedder, clock })
+        let router = Arc::new(Router::builder(router).registry(registry).build()?);
+        let memory = MemoryConfig {
+            embedder: id,
+            mode: Some(config.mode.name().to_owned()),
+            store_prompts: config.memory.store_prompts,
+            clock,
+            ..MemoryConfig::default()
+        };
+        let memory = match &config.memory.path {
+            Some(path) => Memory::open_with(path, memory)?,
+            None => Memory::in_process(memory).map_err(OpenError::from)?,
+        };
+        let (observed, metrics) = (Arc::clone(&router), metrics.clone());
+        let memory = memory.observed_by(move |event| {
+            metrics.memory(event);
+            observed.core().on_memory(event);
+        });
+        Ok(Self { router, embedder, memory, store_prompts: config.memory.store_prompts })
+    }
+
+    /// The number of requests with a verdict.
+    pub(crate) fn evidence(&self) -> usize {
+        self.memory.stats().evidence
     }
 
     /// Decides a request. It does not fail: without a decision the powerful model is chosen.
-    pub(crate) fn decide(&self, conversation: &Conversation, tenant: Option<&str>) -> Decision {
-        let mut scope = self.router.begin();
+    pub(crate) fn decide(&self, conversation: &Conversation, context: Context) -> Decision {
+        let mut scope = self.router.core().begin();
         let (text, mut embedding) = (&conversation.text, Vec::new());
         let is_embedded = scope.embedding(|report| match self.embedder.embed_into(text, &mut embedding) {
             Ok(reading) => {
@@ -127,23 +149,15 @@ impl Decider {
                 false
             }
         });
+        let prompt = self.store_prompts.then(|| text.clone());
         let routed = if is_embedded {
-            let candidates = scope.memory_search(|report| {
-                let found = self.evidence.nearest(&embedding, tenant);
-                report.items = found.as_ref().map_or(0, Vec::len);
-                report.error = found.is_err().then_some(StageErrorKind::Other);
-                found.unwrap_or_default()
-            });
-            scope.route(RoutingRequest::new(&embedding, &candidates))
+            let routed = self.memory.route(scope, &embedding, Context { prompt, ..context });
+            routed.map(|Routed { id, response, .. }| (id, response))
         } else {
-            scope.route_without_evidence()
+            scope.route_without_evidence().map(|response| (RequestId::now(), response))
         };
-        let id = RequestId::now();
-        if is_embedded {
-            self.evidence.wait(id, embedding, tenant, self.clock.unix_seconds());
-        }
         match routed {
-            Ok(response) => Decision {
+            Ok((id, response)) => Decision {
                 id,
                 model: response.model,
                 reason: Some(response.reason),
@@ -152,19 +166,15 @@ impl Decider {
             },
             Err(error) => {
                 log(&error);
-                Decision { id, model: ModelType::Powerful, reason: None, confidence: 0.0, uncertainty: 1.0 }
+                let (id, model) = (RequestId::now(), ModelType::Powerful);
+                Decision { id, model, reason: None, confidence: 0.0, uncertainty: 1.0 }
             }
         }
     }
 
-    /// Records a verdict on the lightweight answer to a request. Returns whether it is evidence now.
-    pub(crate) fn judge(&self, id: RequestId, served: ModelType, verdict: Verdict) -> bool {
-        let Some(sufficed) = self.evidence.judge(id, verdict) else { return false };
-        if served == ModelType::Lightweight {
-            let result = if sufficed { OutcomeResult::Sufficed } else { OutcomeResult::Insufficient };
-            self.router.record_outcome(Outcome::new(served, result));
-        }
-        true
+    /// Records a verdict on the lightweight answer to a request.
+    pub(crate) fn judge(&self, id: RequestId, verdict: Verdict) -> Result<VerdictKind, RecordError> {
+        self.memory.record(self.router.core(), id, verdict)
     }
 }
 

@@ -133,6 +133,9 @@ impl Delivery {
                 + price(tokens.output, output);
             self.visit.cost(&self.upstream.config.model, cost);
         }
+        if result == CallResult::Success {
+            self.visit.delivered(&self.upstream.config.model, self.usage.tokens);
+        }
         self.visit.settle(&self.upstream, result, None);
         self.visit.end(match result {
             CallResult::Success => RequestResult::Answered,

@@ -20,7 +20,8 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tiny_dancer::{Candidate, Clock, Metadata};
+use tiny_dancer::{Clock, Metadata};
+use tiny_dancer_memory::{Entry, RequestId, Verdict};
 use tokio::time::{Instant, Sleep};
 
 const PROMPTS: &str = include_str!("../../../examples/data/prompts.jsonl");
@@ -61,37 +62,45 @@ pub fn models() -> Web {
     Web::new().route("/v1/chat/completions", post(answer))
 }
 
-/// The memory of the examples, as if it were made now.
+/// How many requests stand for a profile. They have its rates, rounded.
+const REQUESTS: usize = 8;
+
+/// The memory of the examples, as if its requests were judged now.
 #[expect(clippy::missing_panics_doc, reason = "a test reads the files, which are part of the program")]
-pub fn profiles() -> Vec<Candidate> {
+pub fn entries() -> Vec<Entry> {
     #[derive(Deserialize)]
     struct Row {
-        id: String,
         success_rate: f32,
         win_rate: f32,
-        access_count: u64,
         metadata: Metadata,
     }
     let tensors = SafeTensors::deserialize(VECTORS).expect("a test reads the vectors");
     let tensor = tensors.tensor("embeddings").expect("a test reads the vectors");
     let values: Vec<_> =
         tensor.data().as_chunks::<2>().0.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f32()).collect();
-    let (rows, created_at) = (PROFILES.lines(), Clock::system().unix_seconds());
+    let created_at = Clock::system().unix_seconds();
     let vectors = values.chunks(tensor.shape()[1]);
-    let profile = |(row, embedding): (&str, &[f32])| {
-        let Row { id, success_rate, win_rate, access_count, metadata } =
+    let requests = |(row, embedding): (&str, &[f32])| {
+        let Row { success_rate, win_rate, metadata } =
             serde_json::from_str(row).expect("a test reads the profiles");
-        Candidate {
-            id,
-            embedding: embedding.to_vec(),
-            metadata,
-            created_at,
-            access_count,
-            success_rate,
-            win_rate,
-        }
+        let embedding = embedding.to_vec();
+        (0..REQUESTS).map(move |number| {
+            let is_below = |rate: f32| (number as f32) < (rate * REQUESTS as f32).round();
+            let powerful = if is_below(win_rate) { 0.0 } else { 1.0 };
+            let lightweight = if is_below(success_rate) { 1.0 } else { 0.0 };
+            Entry {
+                id: RequestId::now(),
+                created_at,
+                tenant: None,
+                user: None,
+                metadata: metadata.clone(),
+                embedding: embedding.clone(),
+                prompt: None,
+                verdict: Some(Verdict::judged(lightweight, powerful)),
+            }
+        })
     };
-    rows.zip(vectors).map(profile).collect()
+    PROFILES.lines().zip(vectors).flat_map(requests).collect()
 }
 
 /// Sends the everyday prompts to a gateway, again and again, half of them as streams.
@@ -223,11 +232,14 @@ mod tests {
 
     #[test]
     fn the_files_of_the_demonstration_are_read() {
-        let profiles = profiles();
-        assert_eq!((profiles.len(), profiles[0].embedding.len(), prompts().len()), (256, 256, 150));
+        let entries = entries();
+        assert_eq!((entries.len(), entries[0].embedding.len(), prompts().len()), (256 * REQUESTS, 256, 150));
         let table = configuration(SocketAddr::from(([127, 0, 0, 1], 9)));
         let config = Config::from_table(table, &|_| None).unwrap();
         let gateway = Gateway::new(config, &prometheus::Registry::new()).unwrap();
-        gateway.insert(profiles).unwrap();
+        for entry in entries {
+            gateway.memory().remember(entry).unwrap();
+        }
+        assert_eq!(gateway.memory().stats().evidence, 256 * REQUESTS);
     }
 }

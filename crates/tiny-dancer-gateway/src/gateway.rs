@@ -20,9 +20,13 @@ use prometheus::Registry;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
+use tiny_dancer::observer::VerdictKind;
 use tiny_dancer::parts::metrics::http;
-use tiny_dancer::{BuildError, Candidate, Clock, ModelType, RouteError, TraceContext};
-use tiny_dancer_memory::Verdict;
+use tiny_dancer::{BuildError, Clock, ModelType, TraceContext};
+use tiny_dancer_memory::{
+    Context as Origin, Draws, Memory, OpenError, RecordError, RequestId, Served, Tokens, Usage as Used,
+    Verdict,
+};
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
@@ -34,6 +38,8 @@ pub const MODEL: HeaderName = HeaderName::from_static("x-tiny-dancer-model");
 pub const REASON: HeaderName = HeaderName::from_static("x-tiny-dancer-reason");
 /// The header with the confidence of the decision.
 pub const CONFIDENCE: HeaderName = HeaderName::from_static("x-tiny-dancer-confidence");
+/// The header by which a client names the conversation of a request.
+pub const CONVERSATION: HeaderName = HeaderName::from_static("x-tiny-dancer-conversation");
 /// The header with the model that the router chose, which another one may have answered for.
 pub const DECIDED: HeaderName = HeaderName::from_static("x-tiny-dancer-decided");
 
@@ -44,6 +50,9 @@ pub enum GatewayError {
     /// The router could not be built.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// The memory cannot be opened.
+    #[error("the memory cannot be opened: {0}")]
+    Memory(#[from] OpenError),
     /// The registry has such a family.
     #[error("the gateway's metrics cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -75,12 +84,13 @@ impl Gateway {
     /// If the registry has such families, a key cannot be a header, or the system has no random numbers.
     pub fn new(config: Config, registry: &Registry) -> Result<Self, GatewayError> {
         let clock = Clock::system();
-        let decider = Decider::new(&config, registry, clock.clone())?;
         let mut models = vec![config.powerful.model.as_str()];
         if config.lightweight.model != config.powerful.model {
             models.push(&config.lightweight.model);
         }
         let metrics = Metrics::new(registry, &models)?;
+        let decider = Decider::new(&config, registry, &metrics, clock.clone())?;
+        metrics.evidence.set(decider.evidence() as f64);
         let upstream = |model: &crate::config::ModelConfig| {
             Upstream::new(model.clone(), &config.timeouts, clock.clone()).map(Arc::new)
         };
@@ -96,14 +106,16 @@ impl Gateway {
         })
     }
 
-    /// Adds profiles of past requests, whose embeddings are those of the static embedder.
-    ///
-    /// # Errors
-    /// If an embedding has another dimension, only zeros, or an element that is not finite, or a rate is out of range.
-    pub fn insert(&self, profiles: Vec<Candidate>) -> Result<(), RouteError> {
-        self.decider.evidence.insert(profiles)?;
-        self.context.metrics.evidence.set(self.decider.evidence.len() as f64);
-        Ok(())
+    /// Waits until all that was remembered is durable, which a stop does not wait for. A failure is logged.
+    pub fn flush(&self) {
+        if let Err(error) = self.decider.memory.flush() {
+            tracing::warn!(%error, "the memory is not durable");
+        }
+    }
+
+    /// The memory, for example to import entries.
+    pub fn memory(&self) -> &Memory {
+        &self.decider.memory
     }
 
     /// The service: all paths.
@@ -157,7 +169,7 @@ impl Gateway {
         };
         let provider = self.config.provider();
         let counts = matches!(endpoint, Endpoint::Chat | Endpoint::Passed);
-        let visit = Visit { gateway: self, span: span.clone(), place: None, is_open: counts };
+        let visit = Visit { gateway: self, span: span.clone(), place: None, is_open: counts, routed: None };
         let response = match visit.answer(endpoint, request).instrument(span.clone()).await {
             Ok(response) => response,
             Err(refusal) => {
@@ -250,6 +262,8 @@ pub(crate) struct Visit {
     place: Option<Place>,
     /// Whether its result is still to be counted.
     is_open: bool,
+    /// The id, and the model whose answer is delivered, once they are known.
+    routed: Option<(RequestId, ModelType)>,
 }
 
 /// The body of `/v1/feedback`.
@@ -317,6 +331,7 @@ impl Visit {
             // The base URL has it.
             Provider::Openai => path.strip_prefix("/v1").unwrap_or(path),
         };
+        let talk = head.headers.get(CONVERSATION).and_then(|talk| talk.to_str().ok()).map(str::to_owned);
         let mut call = Call {
             method: head.method,
             path: path.to_owned(),
@@ -327,12 +342,12 @@ impl Visit {
             is_streamed: false,
         };
         match endpoint {
-            Endpoint::Decide => self.decide(&call.body, client).map(Dispatched::Response),
+            Endpoint::Decide => self.decide(&call.body, client, talk).map(Dispatched::Response),
             Endpoint::Feedback => self.feedback(&call.body, client).map(Dispatched::Response),
             Endpoint::Passed => self.pass(call).await,
             _ => {
                 call.operation = Some("chat");
-                self.chat(call, client, received).await
+                self.chat(call, client, talk, received).await
             }
         }
     }
@@ -342,6 +357,7 @@ impl Visit {
         &mut self,
         mut call: Call,
         client: Option<&str>,
+        talk: Option<String>,
         received: tiny_dancer::parts::core::Tick,
     ) -> Result<Dispatched, Refusal> {
         let gateway = Arc::clone(&self.gateway);
@@ -355,7 +371,7 @@ impl Visit {
             return self.call_named(call).await;
         }
         let conversation = body.conversation(provider)?;
-        let decision = gateway.decider.decide(&conversation, self.tenant(client));
+        let decision = gateway.decider.decide(&conversation, self.origin(client, talk));
         let (mut served, mut why) = self.serve(&decision, &conversation);
         // The tokens of a stream of Anthropic's are in its events anyway.
         let take_usage = call.is_streamed && provider == Provider::Openai && body.request_usage()?;
@@ -400,6 +416,7 @@ impl Visit {
             (false, CallResult::Success) => Reading::Whole(Vec::new()),
             _ => Reading::Nothing,
         };
+        self.routed = Some((decision.id, served));
         let id = gateway.signer.sign(decision.id, served, client);
         let headers = vec![
             (ID, HeaderValue::try_from(id).ok()),
@@ -479,10 +496,10 @@ impl Visit {
     }
 
     /// Decides for a client that calls the model itself.
-    fn decide(&self, bytes: &[u8], client: Option<&str>) -> Result<Response, Refusal> {
+    fn decide(&self, bytes: &[u8], client: Option<&str>, talk: Option<String>) -> Result<Response, Refusal> {
         let gateway = &self.gateway;
         let conversation = Body::read(bytes)?.conversation(gateway.config.provider())?;
-        let decision = gateway.decider.decide(&conversation, self.tenant(client));
+        let decision = gateway.decider.decide(&conversation, self.origin(client, talk));
         let (served, why) = self.serve(&decision, &conversation);
         gateway.context.metrics.served(decision.model, served, why);
         let answer = DecisionAnswer {
@@ -512,28 +529,47 @@ impl Visit {
         }
         let result = if served == ModelType::Powerful {
             FeedbackResult::Powerful
-        } else if gateway.decider.judge(id, served, Verdict::lightweight(score)) {
-            FeedbackResult::Accepted
         } else {
-            FeedbackResult::Unknown
+            match gateway.decider.judge(id, Verdict::lightweight(score)) {
+                Ok(VerdictKind::Accepted | VerdictKind::Contradicting) => FeedbackResult::Accepted,
+                Ok(_) => FeedbackResult::Repeated,
+                Err(RecordError::Unknown { .. }) => FeedbackResult::Unknown,
+                Err(source) => return Err(Refusal::Memory { source }),
+            }
         };
         gateway.context.metrics.feedback(result);
-        gateway.context.metrics.evidence.set(gateway.decider.evidence.len() as f64);
         Ok(Json(FeedbackAnswer { result: result.name() }).into_response())
     }
 
     fn serve(&self, decision: &Decision, conversation: &Conversation) -> (ModelType, Why) {
         let gateway = &self.gateway;
-        let (served, why) = decision.serve(&gateway.config, conversation, gateway.decider.evidence.len());
+        let evidence = gateway.decider.evidence();
+        gateway.context.metrics.evidence.set(evidence as f64);
+        let (served, why) = decision.serve(&gateway.config, conversation, evidence);
         if served == ModelType::Lightweight && gateway.lightweight.circuit.wait().is_some() {
             return (ModelType::Powerful, Why::LightweightUnavailable);
         }
         (served, why)
     }
 
-    /// Whose memory is read.
-    fn tenant<'a>(&self, client: Option<&'a str>) -> Option<&'a str> {
-        client.filter(|_| !self.gateway.config.shared_memory)
+    /// Whose memory is read, and what is known about the request besides its text.
+    fn origin(&self, client: Option<&str>, conversation: Option<String>) -> Origin {
+        let tenant = client.filter(|_| !self.gateway.config.shared_memory).map(str::to_owned);
+        Origin { tenant, conversation, ..Origin::default() }
+    }
+
+    /// Logs what followed the decision, once the answer is delivered.
+    pub(crate) fn delivered(&self, model: &str, tokens: Option<Tokens>) {
+        let Some((id, served)) = self.routed else { return };
+        let used = tokens.map(|tokens| Used { model: model.to_owned(), tokens });
+        let served = Served {
+            model: served,
+            usage: used.into_iter().collect(),
+            price_version: None,
+            judge: None,
+            draws: Draws::default(),
+        };
+        self.gateway.decider.memory.served(id, served);
     }
 
     /// Moves the circuit of a model.

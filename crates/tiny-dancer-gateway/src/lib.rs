@@ -35,7 +35,6 @@ mod config;
 mod decide;
 mod delivery;
 pub mod demo;
-mod evidence;
 mod gateway;
 mod headers;
 mod id;
@@ -48,10 +47,10 @@ mod upstream;
 mod usage;
 
 pub use config::{
-    Capability, ClientConfig, Config, ConfigError, Environment, Limits, Mistake, Mode, ModelConfig, Prices,
-    Provider, Timeouts,
+    Capability, ClientConfig, Config, ConfigError, Environment, Limits, MemoryFile, Mistake, Mode,
+    ModelConfig, Prices, Provider, Timeouts,
 };
-pub use gateway::{CONFIDENCE, DECIDED, Gateway, GatewayError, ID, MODEL, REASON};
+pub use gateway::{CONFIDENCE, CONVERSATION, DECIDED, Gateway, GatewayError, ID, MODEL, REASON};
 pub use secret::Secret;
 pub use server::serve;
 pub use upstream::UpstreamError;

@@ -3,9 +3,11 @@
 use crate::decide::Why;
 use prometheus::core::Collector;
 use prometheus::{
-    CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry,
+    CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts,
+    Registry,
 };
 use tiny_dancer::ModelType;
+use tiny_dancer::observer::{MemoryChange, MemoryEvent};
 use tiny_dancer_memory::Tokens;
 
 /// The label of calls to a model that the client chose.
@@ -99,24 +101,27 @@ impl CallResult {
     }
 }
 
-/// What became known by a client's word on an answer.
+/// What a client's verdict is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FeedbackResult {
-    /// It is evidence.
+    /// It is evidence, or replaces an older verdict.
     Accepted,
     /// The powerful model answered, whose answers are no evidence.
     Powerful,
-    /// The request has a verdict, or is too old.
+    /// The request has this verdict, or one that is newer.
+    Repeated,
+    /// The request is not remembered any more.
     Unknown,
 }
 
 impl FeedbackResult {
-    const ALL: [Self; 3] = [Self::Accepted, Self::Powerful, Self::Unknown];
+    const ALL: [Self; 4] = [Self::Accepted, Self::Powerful, Self::Repeated, Self::Unknown];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
             Self::Powerful => "powerful",
+            Self::Repeated => "repeated",
             Self::Unknown => "unknown",
         }
     }
@@ -138,6 +143,7 @@ pub(crate) struct Metrics {
     feedback: IntCounterVec,
     open: GaugeVec,
     pub(crate) evidence: Gauge,
+    memory_lost: IntCounter,
     pub(crate) in_flight: Gauge,
     pub(crate) queued: Gauge,
 }
@@ -177,7 +183,11 @@ impl Metrics {
                 opts("upstream_circuit_open", "1 while a model is not called, because it failed or named a wait."),
                 &["model"],
             )?)?,
-            evidence: families.gauge("evidence_entries", "Remembered requests with a verdict, and profiles.")?,
+            evidence: families.gauge("evidence_entries", "Remembered requests with a verdict.")?,
+            memory_lost: families.register(IntCounter::with_opts(opts(
+                "memory_changes_lost_total",
+                "Changes of the memory that its file did not get.",
+            ))?)?,
             in_flight: families.gauge("requests_in_flight", "Requests that are being answered.")?,
             queued: families.gauge("requests_queued", "Requests that wait for their turn.")?,
         };
@@ -236,6 +246,14 @@ impl Metrics {
 
     pub(crate) fn feedback(&self, result: FeedbackResult) {
         self.feedback.with_label_values(&[result.name()]).inc();
+    }
+
+    pub(crate) fn memory(&self, event: &MemoryEvent) {
+        self.evidence.set(event.state.evidence as f64);
+        if let MemoryChange::Lost { changes, kind, .. } = event.change {
+            self.memory_lost.inc_by(changes as u64);
+            tracing::warn!(changes, kind = kind.name(), "the memory lost changes");
+        }
     }
 
     pub(crate) fn circuit(&self, model: &str, is_open: bool) {

@@ -6,6 +6,7 @@ use crate::metrics::{CallResult, RequestResult};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use std::time::Duration;
+use tiny_dancer_memory::RecordError;
 
 /// Why a request gets no answer of a model.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +27,8 @@ pub(crate) enum Refusal {
     Interface { provider: Provider },
     #[error("a valid key is required, as a bearer token or in x-api-key")]
     Key,
+    #[error("the memory cannot be read: {source}")]
+    Memory { source: RecordError },
     #[error("the gateway is at its limit of open and waiting requests")]
     Overloaded,
     #[error("the score is {score}, expected 0 to 1")]
@@ -55,7 +58,9 @@ impl Refusal {
             Self::ClientBusy { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Id | Self::Interface { .. } | Self::Unknown => StatusCode::NOT_FOUND,
             Self::Key => StatusCode::UNAUTHORIZED,
-            Self::Overloaded | Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Memory { .. } | Self::Overloaded | Self::Unavailable { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Upstream { result: CallResult::Timeout, .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Upstream { .. } => StatusCode::BAD_GATEWAY,
         }

@@ -374,6 +374,19 @@ impl<O: Observer> Router<O> {
         self.0.reset_promise();
     }
 
+    /// Core's router with all observers, for parts that know core alone, such as a memory.
+    ///
+    /// ```
+    /// use tiny_dancer::{Router, RouterConfig};
+    ///
+    /// let router = Router::new(RouterConfig::default())?;
+    /// assert_eq!(router.core().model().version(), router.model().version());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn core(&self) -> &tiny_dancer_core::Router<impl Observer + use<O>> {
+        &self.0
+    }
+
     /// Your observer.
     pub fn observer(&self) -> &O {
         &self.0.observer().2

@@ -56,35 +56,35 @@ fn a_canary_has_its_share_of_requests() {
     assert!((1_800..=2_200).contains(&taken), "{taken}");
 }
 
+fn decider() -> Decider {
+    let (config, registry) = (config(), prometheus::Registry::new());
+    let metrics = Metrics::new(&registry, &["big", "small"]).unwrap();
+    Decider::new(&config, &registry, &metrics, Clock::system()).unwrap()
+}
+
 #[test]
 fn verdicts_on_a_question_move_its_next_decision() {
-    let registry = prometheus::Registry::new();
-    let decider = Decider::new(&config(), &registry, Clock::system()).unwrap();
-    let asked = conversation("How do I reset my password?");
-    let first = decider.decide(&asked, None);
+    let (decider, asked) = (decider(), conversation("How do I reset my password?"));
+    let decide = |tenant: &str| {
+        decider.decide(&asked, Context { tenant: Some(tenant.to_owned()), ..Context::default() })
+    };
+    let first = decide("a");
     assert_eq!((first.model, first.reason), (ModelType::Powerful, Some(Reason::NoEvidence)));
     for _ in 0..30 {
-        let id = decider.decide(&asked, None).id;
-        assert!(decider.judge(id, ModelType::Powerful, Verdict::judged(1.0, 0.5)));
+        assert_eq!(decider.judge(decide("a").id, Verdict::judged(1.0, 0.5)).unwrap(), VerdictKind::Accepted);
     }
-    let next = decider.decide(&asked, None);
+    let next = decide("a");
     assert_eq!((next.model, next.reason), (ModelType::Lightweight, Some(Reason::Confident)));
-    assert_eq!(decider.decide(&asked, Some("another")).reason, Some(Reason::NoEvidence));
+    assert_eq!(decide("b").reason, Some(Reason::NoEvidence));
 }
 
 #[test]
 fn a_text_without_a_vector_goes_to_the_powerful_model() {
-    let registry = prometheus::Registry::new();
-    let decider = Decider::new(&config(), &registry, Clock::system()).unwrap();
-    let decision = decider.decide(&conversation(""), None);
+    let decider = decider();
+    let decision = decider.decide(&conversation(""), Context::default());
     assert_eq!((decision.model, decision.reason), (ModelType::Powerful, Some(Reason::NoEvidence)));
-    assert!(
-        decider
-            .router
-            .export_metrics()
-            .unwrap()
-            .contains(r#"embedding_errors_total{error_type="no_tokens"} 1"#)
-    );
+    let metrics = decider.router.export_metrics().unwrap();
+    assert!(metrics.contains(r#"embedding_errors_total{error_type="no_tokens"} 1"#));
 }
 
 #[test]

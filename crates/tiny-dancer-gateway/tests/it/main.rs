@@ -4,6 +4,7 @@
 mod clients;
 mod documentation;
 mod failures;
+mod memory;
 mod models;
 mod proxy;
 mod running;

@@ -166,8 +166,8 @@ async fn a_decision_without_a_call_and_its_feedback_become_evidence() {
     let accepted = judge(&decision["id"], r#""good_enough":true"#).await;
     assert_eq!(parsed(accepted).await, value!({"result": "accepted"}));
     assert_eq!(running.metric("evidence_entries").await, entries + 1.0);
-    let again = judge(&decision["id"], r#""score":0.0"#).await;
-    assert_eq!(parsed(again).await, value!({"result": "unknown"}));
+    let again = judge(&decision["id"], r#""good_enough":true"#).await;
+    assert_eq!(parsed(again).await, value!({"result": "repeated"}));
     let invented = judge(&value!("td-00"), r#""score":1.0"#).await;
     assert_eq!(invented.status(), 404);
     let out_of_range = judge(&decision["id"], r#""score":1.5"#).await;

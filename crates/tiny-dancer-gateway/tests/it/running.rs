@@ -4,6 +4,7 @@ use crate::models::Model;
 use std::sync::Arc;
 use tiny_dancer_embed::{Embedder, StaticEmbedder};
 use tiny_dancer_gateway::{Config, Gateway, serve};
+use tiny_dancer_memory::{Entry, RequestId, Verdict};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -12,6 +13,7 @@ pub(crate) struct Running {
     pub(crate) url: String,
     pub(crate) client: reqwest::Client,
     stop: Option<oneshot::Sender<()>>,
+    pub(crate) gateway: Arc<Gateway>,
     pub(crate) task: tokio::task::JoinHandle<bool>,
 }
 
@@ -46,12 +48,18 @@ pub(crate) fn config(powerful: u16, lightweight: u16, root: &str, tables: &str) 
 }
 
 impl Running {
+    /// A gateway whose memory has evidence on two questions.
     pub(crate) async fn start(text: &str) -> Self {
+        let running = Self::start_empty(text).await;
+        remember(&running.gateway);
+        running
+    }
+
+    pub(crate) async fn start_empty(text: &str) -> Self {
         let config = Config::parse(text, &|variable| Some(format!("sk-{variable}"))).unwrap();
         let listener = TcpListener::bind(config.listen).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let gateway = Arc::new(Gateway::new(config.clone(), &prometheus::Registry::new()).unwrap());
-        gateway.insert(profiles()).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let service = gateway.service();
         let task = tokio::spawn(async move {
@@ -61,7 +69,7 @@ impl Running {
             .await
         });
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { url, client, stop: Some(stop), task }
+        Self { url, client, stop: Some(stop), gateway, task }
     }
 
     /// A gateway in mode live with two models that answer.
@@ -117,24 +125,25 @@ pub(crate) async fn parsed(response: reqwest::Response) -> serde_json::Value {
     serde_json::from_slice(&response.bytes().await.unwrap()).unwrap()
 }
 
-/// Thirty requests like [`EASY`], of which the lightweight model answered each at least as well, and as many like [`HARD`],
-/// where it was worse.
-fn profiles() -> Vec<tiny_dancer::Candidate> {
+/// Thirty requests like [`EASY`], of which the lightweight model answered each better, and as many like [`HARD`], where it was
+/// worse.
+fn remember(gateway: &Gateway) {
     let embedder = StaticEmbedder::new();
-    let mut profiles = Vec::new();
-    for (text, rate) in [(EASY, 1.0), (HARD, 0.0)] {
-        for number in 0..30 {
-            let mut profile = tiny_dancer::Candidate {
-                id: format!("{rate} {number}"),
-                access_count: 1,
+    for (text, verdict) in [(EASY, Verdict::judged(1.0, 0.0)), (HARD, Verdict::judged(0.0, 1.0))] {
+        let mut embedding = Vec::new();
+        embedder.embed_into(text, &mut embedding).unwrap();
+        for _ in 0..30 {
+            let entry = Entry {
+                id: RequestId::now(),
                 created_at: tiny_dancer::Clock::system().unix_seconds(),
-                success_rate: rate,
-                win_rate: rate,
-                ..Default::default()
+                tenant: None,
+                user: None,
+                metadata: tiny_dancer::Metadata::new(),
+                embedding: embedding.clone(),
+                prompt: None,
+                verdict: Some(verdict),
             };
-            embedder.embed_into(text, &mut profile.embedding).unwrap();
-            profiles.push(profile);
+            gateway.memory().remember(entry).unwrap();
         }
     }
-    profiles
 }
