@@ -71,6 +71,10 @@ impl<'a> Body<'a> {
         }
     }
 
+    pub(crate) fn remove(&mut self, key: &str) {
+        self.entries.retain(|(name, _)| name != key);
+    }
+
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut text = String::with_capacity(
             2 + self.entries.iter().map(|(key, json)| key.len() + json.len() + 8).sum::<usize>(),

@@ -34,12 +34,16 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 use tiny_dancer::RiskBudget;
+use tiny_dancer_memory::Tokens;
 use toml::Table;
 
 mod reader;
 
 /// The version of the file's format.
 const VERSION: i64 = 1;
+
+/// The judge's prompt, unless the configuration has another one.
+const PROMPT: &str = include_str!("../prompts/judge.txt");
 
 /// Reads a variable of the environment.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -73,6 +77,10 @@ pub struct Config {
     pub id_key: Option<Secret>,
     /// Where what is known is kept.
     pub memory: MemoryFile,
+    /// Which requests both models answer, for comparison.
+    pub shadow: ShadowConfig,
+    /// What compares their answers.
+    pub judge: Option<JudgeConfig>,
     /// How much is accepted.
     pub limits: Limits,
     /// How long each phase may take.
@@ -181,6 +189,17 @@ pub struct Prices {
     pub output: f64,
 }
 
+impl Prices {
+    /// The price of some tokens.
+    pub fn of(&self, tokens: Tokens) -> f64 {
+        let Self { input, cached_input, output } = *self;
+        let price = |count: u64, price: f64| count as f64 * price / 1e6;
+        price(tokens.input, input)
+            + price(tokens.cached_input, cached_input.unwrap_or(input))
+            + price(tokens.output, output)
+    }
+}
+
 /// A client, and the digest of its key.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -199,6 +218,35 @@ pub struct MemoryFile {
     pub path: Option<PathBuf>,
     /// Whether the texts of requests are stored in it. By default not.
     pub store_prompts: bool,
+}
+
+/// Which requests the lightweight model answers, too, for comparison with the powerful one.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ShadowConfig {
+    /// The share of the requests that the powerful model answers, 0 to 1. By default 0.
+    pub rate: f64,
+    /// How many are compared at the same time; others are dropped. By default 8.
+    pub concurrent: usize,
+    /// What shadows and the judge may cost on a day (UTC), by the prices of the models. By default there is no limit.
+    pub daily_cost: Option<f64>,
+}
+
+/// What compares two answers.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum JudgeConfig {
+    /// The texts: the same, or the same number at the end. For questions with one short answer.
+    Exact,
+    /// A language model.
+    Model {
+        /// The model.
+        model: Box<ModelConfig>,
+        /// Its prompt, with the places `{question}`, `{a}` and `{b}`.
+        prompt: String,
+    },
+    /// A service that scores both answers. Its address is `base_url`.
+    Webhook(Box<ModelConfig>),
 }
 
 /// How much is accepted.
@@ -438,6 +486,23 @@ fn read(table: Table, environment: Environment<'_>, mistakes: &mut Vec<Mistake>)
         let mut table = root.table_or_empty("memory");
         MemoryFile { path: table.optional("path"), store_prompts: table.or("store_prompts", false) }
     };
+    let judge = root.table("judge").and_then(|mut table| judge(&mut table, environment));
+    let shadow = shadow(&mut root.table_or_empty("shadow"));
+    if shadow.rate > 0.0 && judge.is_none() {
+        root.mistake(Mistake::Missing { key: "judge".to_owned() });
+    }
+    if shadow.daily_cost.is_some() {
+        let judge_prices = match &judge {
+            Some(JudgeConfig::Model { model, .. }) => model.prices,
+            _ => Some(Prices { input: 0.0, cached_input: None, output: 0.0 }),
+        };
+        let prices = lightweight.as_ref().map(|model| ("lightweight", model.prices));
+        for (key, prices) in prices.into_iter().chain([("judge", judge_prices)]) {
+            if prices.is_none() {
+                root.mistake(Mistake::Missing { key: format!("{key}.prices") });
+            }
+        }
+    }
     let limits = limits(&mut root.table_or_empty("limits"));
     let timeouts = timeouts(&mut root.table_or_empty("timeouts"));
     let clients = clients(&mut root);
@@ -458,6 +523,8 @@ fn read(table: Table, environment: Environment<'_>, mistakes: &mut Vec<Mistake>)
         shared_memory,
         id_key,
         memory,
+        shadow,
+        judge,
         limits,
         timeouts,
     })
@@ -492,23 +559,9 @@ fn model(
     }
     let provider = provider?;
     let base_url = configured.unwrap_or_else(|| provider.base_url().to_owned());
-    let is_address = |url: &Url| {
-        matches!(url.scheme(), "http" | "https")
-            && url.has_host()
-            && url.username().is_empty()
-            && url.password().is_none()
-            && url.query().is_none()
-            && url.fragment().is_none()
-    };
-    // Without its credentials, which the message must not show.
-    let parsed = Url::parse(&base_url).ok().filter(is_address);
+    let parsed = address(&base_url);
     if parsed.is_none() {
-        table.check(
-            "base_url",
-            "another text",
-            "an http or https address without credentials and query",
-            |_| false,
-        );
+        refuse_address(table, "base_url");
     }
     // The providers need a key. Another address may need none.
     let variable =
@@ -520,6 +573,78 @@ fn model(
     };
     let base_url = parsed?;
     Some(ModelConfig { provider, model: model?, base_url, key, accepts, max_text_bytes, prices })
+}
+
+fn shadow(table: &mut Reader<'_>) -> ShadowConfig {
+    let rate = table.or("rate", 0.0);
+    table.check("rate", rate, "0 to 1", |rate| (0.0..=1.0).contains(rate));
+    let concurrent = table.or("concurrent", 8);
+    table.check("concurrent", concurrent, "1 to 1000", |concurrent| (1..=1000).contains(concurrent));
+    let daily_cost = table.optional::<f64>("daily_cost");
+    if let Some(cost) = daily_cost {
+        table.check("daily_cost", cost, "0 or more", |cost| *cost >= 0.0 && cost.is_finite());
+    }
+    ShadowConfig { rate, concurrent: concurrent.clamp(1, 1000), daily_cost }
+}
+
+fn judge(table: &mut Reader<'_>, environment: Environment<'_>) -> Option<JudgeConfig> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Kind {
+        Exact,
+        Model,
+        Webhook,
+    }
+    match table.required("kind")? {
+        Kind::Exact => Some(JudgeConfig::Exact),
+        Kind::Model => {
+            let prompt = match table.optional::<PathBuf>("prompt_file") {
+                Some(path) => table.file("prompt_file", path)?,
+                None => PROMPT.to_owned(),
+            };
+            for place in ["{question}", "{a}", "{b}"] {
+                if !prompt.contains(place) {
+                    table.check("prompt_file", format!("a text without {place}"), "one with it", |_| false);
+                }
+            }
+            let model = Box::new(model(table, environment, Vec::new(), usize::MAX)?);
+            Some(JudgeConfig::Model { model, prompt })
+        }
+        Kind::Webhook => {
+            let url = table.required::<String>("url")?;
+            let Some(base_url) = address(&url) else {
+                refuse_address(table, "url");
+                return None;
+            };
+            let key = table.optional::<PathBuf>("key_file").and_then(|path| table.secret("key_file", path));
+            Some(JudgeConfig::Webhook(Box::new(ModelConfig {
+                provider: Provider::Openai,
+                model: "webhook".to_owned(),
+                base_url,
+                key,
+                accepts: Vec::new(),
+                max_text_bytes: usize::MAX,
+                prices: None,
+            })))
+        }
+    }
+}
+
+/// An address with a host, and without credentials, query and fragment.
+fn address(text: &str) -> Option<Url> {
+    Url::parse(text).ok().filter(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.has_host()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none()
+    })
+}
+
+/// Refuses an address, without its text, which may have credentials.
+fn refuse_address(table: &mut Reader<'_>, key: &str) {
+    table.check(key, "another text", "an http or https address without credentials and query", |_| false);
 }
 
 fn limits(table: &mut Reader<'_>) -> Limits {

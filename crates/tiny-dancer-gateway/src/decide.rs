@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::Arc;
 use tiny_dancer::observer::{StageErrorKind, VerdictKind};
+use tiny_dancer::parts::core::coin::Draw;
 use tiny_dancer::{Clock, ModelType, Reason, RouteError, Router, RouterConfig};
 use tiny_dancer_embed::{Embedder, StaticEmbedder};
 use tiny_dancer_memory::{Context, Memory, MemoryConfig, OpenError, RecordError, RequestId, Routed, Verdict};
@@ -31,6 +32,8 @@ pub(crate) struct Decision {
     pub(crate) reason: Option<Reason>,
     pub(crate) confidence: f32,
     pub(crate) uncertainty: f32,
+    /// The router's draw of a shadow; it draws where it chose the powerful model.
+    shadow: Option<Draw>,
 }
 
 /// Why a request is served by its model.
@@ -107,6 +110,7 @@ impl Decider {
         let router = RouterConfig {
             embedder: id.clone(),
             risk: config.risk,
+            shadow_rate: config.shadow.rate,
             clock: clock.clone(),
             ..RouterConfig::default()
         };
@@ -163,11 +167,12 @@ impl Decider {
                 reason: Some(response.reason),
                 confidence: response.confidence,
                 uncertainty: response.uncertainty,
+                shadow: response.shadow,
             },
             Err(error) => {
                 log(&error);
                 let (id, model) = (RequestId::now(), ModelType::Powerful);
-                Decision { id, model, reason: None, confidence: 0.0, uncertainty: 1.0 }
+                Decision { id, model, reason: None, confidence: 0.0, uncertainty: 1.0, shadow: None }
             }
         }
     }
@@ -210,9 +215,27 @@ impl Decision {
         }
     }
 
-    /// Whether the request is in a share of all, by the hash of its id: ids of one millisecond are consecutive.
+    /// Whether a request that the powerful model serves is answered by the lightweight one, too, for comparison. Where the router
+    /// chose the lightweight model it draws none.
+    pub(crate) fn is_shadowed(&self, config: &Config, conversation: &Conversation) -> bool {
+        let lightweight = &config.lightweight;
+        let is_drawn = match (self.model, self.shadow) {
+            (ModelType::Powerful, draw) => draw.is_some_and(|draw| draw.happened),
+            (ModelType::Lightweight, _) => self.is_in(b"shadow", config.shadow.rate),
+        };
+        is_drawn
+            && conversation.needs.iter().all(|need| lightweight.accepts.contains(need))
+            && conversation.bytes <= lightweight.max_text_bytes
+    }
+
+    /// Whether the request is in a canary's share.
     fn is_in_share(&self, share: f64) -> bool {
-        let hash = Sha256::digest(self.id.as_bytes());
+        self.is_in(b"canary", share)
+    }
+
+    /// Whether the request is in a share of all for a purpose, by the hash of its id: ids of one millisecond are consecutive.
+    fn is_in(&self, purpose: &[u8], share: f64) -> bool {
+        let hash = Sha256::new().chain_update(self.id.as_bytes()).chain_update(purpose).finalize();
         let bits = hash.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
         // The upper 53 bits are uniform among the multiples of 2^-53 in [0, 1).
         ((bits >> 11) as f64) < share * (1_u64 << 53) as f64

@@ -1,6 +1,5 @@
 //! The body of an answer, on its way from a model to the client: each chunk as it comes.
 
-use crate::config::Prices;
 use crate::gateway::Visit;
 use crate::metrics::{CallResult, RequestResult};
 use crate::sse::Events;
@@ -73,7 +72,7 @@ impl Delivery {
         Self {
             first: answer.first,
             reading,
-            usage: Usage::default(),
+            usage: if visit.is_compared() { Usage::with_text() } else { Usage::default() },
             idle: Box::pin(tokio::time::sleep(idle_for)),
             idle_for,
             result,
@@ -120,21 +119,22 @@ impl Delivery {
         if !std::mem::replace(&mut self.is_open, false) {
             return;
         }
-        if let Reading::Whole(kept) = &self.reading {
-            self.usage.whole(kept);
+        let mut result = result;
+        match &self.reading {
+            Reading::Whole(kept) => self.usage.whole(kept),
+            // The connection ended properly, and the stream did not.
+            Reading::Events { .. } if result == CallResult::Success => {
+                if self.usage.has_error {
+                    result = CallResult::ServerError;
+                } else if !self.usage.is_complete {
+                    result = CallResult::Broken;
+                }
+            }
+            _ => {}
         }
         self.attempt.end(result, Some(&self.usage));
-        if let (Some(tokens), Some(prices)) = (self.usage.tokens, self.upstream.config.prices) {
-            let Prices { input, cached_input, output } = prices;
-            let cached = cached_input.unwrap_or(input);
-            let price = |count: u64, price: f64| count as f64 * price / 1e6;
-            let cost = price(tokens.input, input)
-                + price(tokens.cached_input, cached)
-                + price(tokens.output, output);
-            self.visit.cost(&self.upstream.config.model, cost);
-        }
         if result == CallResult::Success {
-            self.visit.delivered(&self.upstream.config.model, self.usage.tokens);
+            self.visit.delivered(&self.upstream.config.model, self.usage.tokens, self.usage.text.take());
         }
         self.visit.settle(&self.upstream, result, None);
         self.visit.end(match result {

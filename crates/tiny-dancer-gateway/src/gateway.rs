@@ -2,13 +2,14 @@
 
 use crate::admission::{Admission, Place};
 use crate::body::{Body, BodyError, Conversation, quoted};
-use crate::config::{ClientConfig, Config, Provider};
+use crate::config::{ClientConfig, Config, JudgeConfig, Provider};
 use crate::decide::{Decider, Decision, Why};
 use crate::delivery::{Delivery, Reading};
 use crate::headers;
 use crate::id::Signer;
 use crate::metrics::{CallResult, FeedbackResult, Metrics, OTHER, RequestResult};
 use crate::refusal::{self, Refusal};
+use crate::shadow::{Parts, Shadow, Shadows};
 use crate::sse::Events;
 use crate::upstream::{Answer, Call, Context, Failure, Upstream, UpstreamError};
 use axum::extract::{Request, State};
@@ -68,7 +69,8 @@ pub enum GatewayError {
 #[derive(Debug)]
 pub struct Gateway {
     pub(crate) config: Config,
-    decider: Decider,
+    decider: Arc<Decider>,
+    shadows: Option<Arc<Shadows>>,
     powerful: Arc<Upstream>,
     lightweight: Arc<Upstream>,
     signer: Signer,
@@ -88,6 +90,13 @@ impl Gateway {
         if config.lightweight.model != config.powerful.model {
             models.push(&config.lightweight.model);
         }
+        match &config.judge {
+            Some(JudgeConfig::Model { model, .. }) if !models.contains(&model.model.as_str()) => {
+                models.push(&model.model);
+            }
+            Some(JudgeConfig::Webhook(_)) => models.push("webhook"),
+            _ => {}
+        }
         let metrics = Metrics::new(registry, &models)?;
         let decider = Decider::new(&config, registry, &metrics, clock.clone())?;
         metrics.evidence.set(decider.evidence() as f64);
@@ -95,7 +104,8 @@ impl Gateway {
             Upstream::new(model.clone(), &config.timeouts, clock.clone()).map(Arc::new)
         };
         Ok(Self {
-            decider,
+            decider: Arc::new(decider),
+            shadows: Shadows::new(&config, clock.clone())?,
             powerful: upstream(&config.powerful)?,
             lightweight: upstream(&config.lightweight)?,
             signer: Signer::new(config.id_key.as_ref())?,
@@ -169,7 +179,14 @@ impl Gateway {
         };
         let provider = self.config.provider();
         let counts = matches!(endpoint, Endpoint::Chat | Endpoint::Passed);
-        let visit = Visit { gateway: self, span: span.clone(), place: None, is_open: counts, routed: None };
+        let visit = Visit {
+            gateway: self,
+            span: span.clone(),
+            place: None,
+            is_open: counts,
+            routed: None,
+            shadow: None,
+        };
         let response = match visit.answer(endpoint, request).instrument(span.clone()).await {
             Ok(response) => response,
             Err(refusal) => {
@@ -264,6 +281,8 @@ pub(crate) struct Visit {
     is_open: bool,
     /// The id, and the model whose answer is delivered, once they are known.
     routed: Option<(RequestId, ModelType)>,
+    /// What is compared once the answer is delivered.
+    shadow: Option<Box<Shadow>>,
 }
 
 /// The body of `/v1/feedback`.
@@ -417,6 +436,23 @@ impl Visit {
             _ => Reading::Nothing,
         };
         self.routed = Some((decision.id, served));
+        let is_shadowed = served == ModelType::Powerful
+            && why != Why::LightweightFailed
+            && gateway.shadows.is_some()
+            && gateway.lightweight.circuit.wait().is_none()
+            && decision.is_shadowed(&gateway.config, &conversation);
+        if is_shadowed {
+            let mut call = with(ModelType::Lightweight);
+            if call.is_streamed {
+                let mut body = Body::read(&call.body)?;
+                body.set("stream", "false");
+                body.remove("stream_options");
+                call.body = body.to_bytes().into();
+                call.is_streamed = false;
+            }
+            let question = conversation.text;
+            self.shadow = Some(Box::new(Shadow { id: decision.id, question, call }));
+        }
         let id = gateway.signer.sign(decision.id, served, client);
         let headers = vec![
             (ID, HeaderValue::try_from(id).ok()),
@@ -558,18 +594,28 @@ impl Visit {
         Origin { tenant, conversation, ..Origin::default() }
     }
 
-    /// Logs what followed the decision, once the answer is delivered.
-    pub(crate) fn delivered(&self, model: &str, tokens: Option<Tokens>) {
+    /// Whether the answer's text is compared with another one.
+    pub(crate) fn is_compared(&self) -> bool {
+        self.shadow.is_some()
+    }
+
+    /// Logs what followed the decision, once the answer is delivered, and starts the comparison, if there is one.
+    pub(crate) fn delivered(&mut self, model: &str, tokens: Option<Tokens>, text: Option<String>) {
         let Some((id, served)) = self.routed else { return };
+        let gateway = &self.gateway;
         let used = tokens.map(|tokens| Used { model: model.to_owned(), tokens });
-        let served = Served {
-            model: served,
-            usage: used.into_iter().collect(),
-            price_version: None,
-            judge: None,
-            draws: Draws::default(),
-        };
-        self.gateway.decider.memory.served(id, served);
+        let usage = used.iter().cloned().collect();
+        let draws = Draws::default();
+        let served = Served { model: served, usage, price_version: None, judge: None, draws };
+        gateway.decider.memory.served(id, served);
+        if let (Some(shadow), Some(shadows)) = (self.shadow.take(), &gateway.shadows) {
+            let parts = Parts {
+                decider: Arc::clone(&gateway.decider),
+                lightweight: Arc::clone(&gateway.lightweight),
+                context: gateway.context.clone(),
+            };
+            Arc::clone(shadows).start(*shadow, text, used, parts);
+        }
     }
 
     /// Moves the circuit of a model.
@@ -580,10 +626,6 @@ impl Visit {
             upstream.circuit.succeeded();
         }
         self.gateway.context.metrics.circuit(&upstream.config.model, upstream.circuit.wait().is_some());
-    }
-
-    pub(crate) fn cost(&self, model: &str, cost: f64) {
-        self.gateway.context.metrics.cost(model, cost);
     }
 
     /// Counts the result. Only the first one counts.

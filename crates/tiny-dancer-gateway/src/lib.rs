@@ -38,17 +38,19 @@ pub mod demo;
 mod gateway;
 mod headers;
 mod id;
+mod judge;
 mod metrics;
 mod refusal;
 mod secret;
 mod server;
+mod shadow;
 mod sse;
 mod upstream;
 mod usage;
 
 pub use config::{
-    Capability, ClientConfig, Config, ConfigError, Environment, Limits, MemoryFile, Mistake, Mode,
-    ModelConfig, Prices, Provider, Timeouts,
+    Capability, ClientConfig, Config, ConfigError, Environment, JudgeConfig, Limits, MemoryFile, Mistake,
+    Mode, ModelConfig, Prices, Provider, ShadowConfig, Timeouts,
 };
 pub use gateway::{CONFIDENCE, CONVERSATION, DECIDED, Gateway, GatewayError, ID, MODEL, REASON};
 pub use secret::Secret;

@@ -127,6 +127,39 @@ impl FeedbackResult {
     }
 }
 
+/// How a shadow ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ShadowResult {
+    /// There was no room for it.
+    Dropped,
+    /// The lightweight model gave no answer.
+    Failed,
+    /// The lightweight answer was no worse.
+    NoWorse,
+    /// The money of the day was spent.
+    OverLimit,
+    /// There was no text to compare, or the judge gave no verdict.
+    Undecided,
+    /// The lightweight answer was worse.
+    Worse,
+}
+
+impl ShadowResult {
+    const ALL: [Self; 6] =
+        [Self::Dropped, Self::Failed, Self::NoWorse, Self::OverLimit, Self::Undecided, Self::Worse];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Dropped => "dropped",
+            Self::Failed => "failed",
+            Self::NoWorse => "no_worse",
+            Self::OverLimit => "over_limit",
+            Self::Undecided => "undecided",
+            Self::Worse => "worse",
+        }
+    }
+}
+
 /// The kinds of tokens, in the order of [`Tokens`].
 const TOKENS: [&str; 3] = ["input", "cached_input", "output"];
 
@@ -141,6 +174,7 @@ pub(crate) struct Metrics {
     first_chunk: HistogramVec,
     pub(crate) overhead: Histogram,
     feedback: IntCounterVec,
+    shadows: IntCounterVec,
     open: GaugeVec,
     pub(crate) evidence: Gauge,
     memory_lost: IntCounter,
@@ -179,6 +213,7 @@ impl Metrics {
                 .buckets(OVERHEAD.to_vec()),
             )?)?,
             feedback: families.counters("feedback_total", "Clients' verdicts, by result.", &["result"])?,
+            shadows: families.counters("shadows_total", "Requests that both models answered, by result.", &["result"])?,
             open: families.register(GaugeVec::new(
                 opts("upstream_circuit_open", "1 while a model is not called, because it failed or named a wait."),
                 &["model"],
@@ -196,6 +231,9 @@ impl Metrics {
         }
         for result in FeedbackResult::ALL {
             metrics.feedback.with_label_values(&[result.name()]);
+        }
+        for result in ShadowResult::ALL {
+            metrics.shadows.with_label_values(&[result.name()]);
         }
         for model in &models {
             for result in CallResult::ALL {
@@ -246,6 +284,10 @@ impl Metrics {
 
     pub(crate) fn feedback(&self, result: FeedbackResult) {
         self.feedback.with_label_values(&[result.name()]).inc();
+    }
+
+    pub(crate) fn shadow(&self, result: ShadowResult) {
+        self.shadows.with_label_values(&[result.name()]).inc();
     }
 
     pub(crate) fn memory(&self, event: &MemoryEvent) {

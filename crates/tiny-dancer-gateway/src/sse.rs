@@ -3,7 +3,7 @@
 /// The most bytes of one event that are kept until its end. Of a longer one nothing is read.
 const LONGEST: usize = 1 << 20;
 
-/// Splits the bytes of an answer into events: each chunk as it comes, whatever its boundaries are.
+/// Splits the bytes of an answer into events: each chunk as it comes, wherever it is cut.
 #[derive(Debug, Default)]
 pub(crate) struct Events {
     /// The beginning of the event that is not complete.

@@ -1,7 +1,7 @@
 //! A call to a language model: its address, its key, its circuit, and the span of each attempt.
 
 use crate::circuit::Circuit;
-use crate::config::{ModelConfig, Provider, Timeouts};
+use crate::config::{ModelConfig, Prices, Provider, Timeouts};
 use crate::headers;
 use crate::metrics::{CallResult, Metrics};
 use crate::usage::Usage;
@@ -19,6 +19,9 @@ use tiny_dancer::{Clock, TraceContext};
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+/// The largest answer that is read as a whole.
+const LARGEST: usize = 4 << 20;
 
 /// A configured model.
 #[derive(Debug)]
@@ -121,6 +124,38 @@ impl Upstream {
         }
     }
 
+    /// Calls the model, off a client's path, and returns what its answer says.
+    pub(crate) async fn ask(&self, call: Call, context: &Context) -> Result<Usage, CallResult> {
+        self.collect(call, context).await.map(|(usage, _)| usage)
+    }
+
+    /// Calls a service, and returns its answer.
+    pub(crate) async fn read(&self, call: Call, context: &Context) -> Result<Vec<u8>, CallResult> {
+        self.collect(call, context).await.map(|(_, body)| body)
+    }
+
+    async fn collect(&self, call: Call, context: &Context) -> Result<(Usage, Vec<u8>), CallResult> {
+        let label = self.config.model.clone();
+        let mut answer = self.call(call, &label, context).await.map_err(|Failure { result }| result)?;
+        let mut body = answer.first.take().map(|first| first.to_vec()).unwrap_or_default();
+        let mut result = answer.result();
+        loop {
+            let chunk = next(answer.response.body_mut());
+            match tokio::time::timeout(context.timeouts.idle, chunk).await {
+                Ok(Some(Ok(chunk))) if body.len() + chunk.len() <= LARGEST => body.extend_from_slice(&chunk),
+                Ok(None) => break,
+                failed => {
+                    result = if failed.is_err() { CallResult::Timeout } else { CallResult::Broken };
+                    break;
+                }
+            }
+        }
+        let mut usage = Usage::with_text();
+        usage.whole(&body);
+        answer.attempt.end(result, Some(&usage));
+        if result == CallResult::Success { Ok((usage, body)) } else { Err(result) }
+    }
+
     async fn begin(
         &self,
         call: Call,
@@ -218,7 +253,8 @@ impl Answer {
     pub(crate) fn result(&self) -> CallResult {
         match self.response.status().as_u16() {
             429 => CallResult::RateLimited,
-            408 | 500.. => CallResult::ServerError,
+            // A redirect is not followed.
+            300..=399 | 408 | 500.. => CallResult::ServerError,
             400.. => CallResult::ClientError,
             _ => CallResult::Success,
         }
@@ -236,6 +272,7 @@ pub(crate) struct Attempt {
     pub(crate) span: Span,
     context: Context,
     label: String,
+    prices: Option<Prices>,
     start: Tick,
     ended: bool,
 }
@@ -269,6 +306,7 @@ impl Attempt {
             span,
             context: context.clone(),
             label: label.to_owned(),
+            prices: upstream.config.prices,
             start: context.clock.tick(),
             ended: false,
         }
@@ -296,6 +334,9 @@ impl Attempt {
         }
         if let Some(tokens) = usage.tokens {
             self.context.metrics.tokens(&self.label, tokens);
+            if let Some(prices) = self.prices {
+                self.context.metrics.cost(&self.label, prices.of(tokens));
+            }
             self.span.record("gen_ai.usage.input_tokens", (tokens.input + tokens.cached_input) as i64);
             self.span.record("gen_ai.usage.output_tokens", tokens.output as i64);
             self.span.record("gen_ai.usage.cache_read.input_tokens", tokens.cached_input as i64);

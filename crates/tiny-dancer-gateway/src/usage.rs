@@ -1,6 +1,8 @@
 //! What an answer says about itself: the model, the tokens, and why it ended.
 
 use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use tiny_dancer_memory::Tokens;
 
@@ -15,7 +17,12 @@ pub(crate) struct Usage {
     pub(crate) is_complete: bool,
     /// Whether a stream had an event that is an error.
     pub(crate) has_error: bool,
+    /// The text, if it is collected.
+    pub(crate) text: Option<String>,
 }
+
+/// The longest text that is collected. A longer one is not compared.
+const LONGEST: usize = 64 << 10;
 
 impl Usage {
     /// Reads the data of an event. Returns whether it is only there because tokens were requested.
@@ -42,7 +49,33 @@ impl Usage {
         }
     }
 
+    /// Collects the text, too.
+    pub(crate) fn with_text() -> Self {
+        Self { text: Some(String::new()), ..Self::default() }
+    }
+
+    fn read_text(&mut self, answer: &Answer<'_>) {
+        let Some(text) = &mut self.text else { return };
+        // Of several choices the first one is compared.
+        let choice = answer.choices.iter().flatten().next();
+        let contents = [
+            choice.and_then(|choice| choice.message.as_ref()?.content),
+            choice.and_then(|choice| choice.delta.as_ref()?.content),
+            answer.content,
+        ];
+        for content in contents.into_iter().flatten() {
+            push_text(text, content);
+        }
+        if let Some(part) = answer.delta.as_ref().and_then(|delta| delta.text.as_ref()) {
+            text.push_str(part);
+        }
+        if text.len() > LONGEST {
+            self.text = None;
+        }
+    }
+
     fn read(&mut self, answer: Answer<'_>) {
+        self.read_text(&answer);
         if let Some(model) = answer.model {
             self.model = Some(model.into_owned());
         }
@@ -90,6 +123,8 @@ struct Answer<'a> {
     message: Option<Box<Answer<'a>>>,
     #[serde(default)]
     usage: Option<Counts>,
+    #[serde(borrow, default)]
+    content: Option<&'a RawValue>,
     #[serde(default)]
     error: Option<serde::de::IgnoredAny>,
 }
@@ -98,12 +133,37 @@ struct Answer<'a> {
 struct Choice<'a> {
     #[serde(borrow, default)]
     finish_reason: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    message: Option<Said<'a>>,
+    #[serde(borrow, default)]
+    delta: Option<Said<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Said<'a> {
+    #[serde(borrow, default)]
+    content: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
 struct Delta<'a> {
     #[serde(borrow, default)]
     stop_reason: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    text: Option<Cow<'a, str>>,
+}
+
+/// Appends the text of a content: a string, or a list of parts. Others have none.
+fn push_text(text: &mut String, content: &RawValue) {
+    match serde_json::from_str(content.get()) {
+        Ok(Value::String(part)) => text.push_str(&part),
+        Ok(Value::Array(parts)) => {
+            for part in parts.iter().filter(|part| part["type"] == "text") {
+                text.push_str(part["text"].as_str().unwrap_or_default());
+            }
+        }
+        _ => {}
+    }
 }
 
 #[derive(Deserialize)]
@@ -148,6 +208,7 @@ mod tests {
             finish_reasons: vec!["stop".into()],
             is_complete: true,
             has_error: false,
+            text: None,
         };
         assert_eq!(usage, expected);
     }
@@ -169,6 +230,30 @@ mod tests {
             (Some("c-1"), &["end_turn".to_owned()][..])
         );
         assert!(usage.is_complete && !usage.has_error);
+    }
+
+    #[test]
+    fn the_text_of_each_form_is_collected_up_to_a_limit() {
+        let event = |data: &str| {
+            let mut usage = Usage::with_text();
+            usage.event(data.as_bytes());
+            usage.text
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(event(r#"{"choices":[{"delta":{"content":"a\u00e9"}}]}"#), some("a\u{e9}"));
+        assert_eq!(
+            event(r#"{"choices":[{"message":{"content":"a"}},{"message":{"content":"b"}}]}"#),
+            some("a")
+        );
+        assert_eq!(event(r#"{"choices":[{"message":{"content":null}}]}"#), some(""));
+        assert_eq!(
+            event(r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":"a"}}"#),
+            some("a")
+        );
+        let parts = r#"{"content":[{"type":"thinking","text":"x"},{"type":"text","text":"a"},{"type":"text","text":"b"}]}"#;
+        assert_eq!(event(parts), some("ab"));
+        let long = "x".repeat(LONGEST + 1);
+        assert_eq!(event(&format!(r#"{{"choices":[{{"delta":{{"content":"{long}"}}}}]}}"#)), None);
     }
 
     #[test]

@@ -98,16 +98,21 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A file's content, without the line feed at its end.
-    pub(super) fn secret(&mut self, key: &str, path: PathBuf) -> Option<Secret> {
+    /// A file's content.
+    pub(super) fn file(&mut self, key: &str, path: PathBuf) -> Option<String> {
         match std::fs::read_to_string(&path) {
-            Ok(text) => Some(Secret::new(text.trim_end())),
+            Ok(text) => Some(text),
             Err(source) => {
                 let key = self.key(key);
                 self.mistake(Mistake::File { key, path, source });
                 None
             }
         }
+    }
+
+    /// A file's content, without the line feed at its end.
+    pub(super) fn secret(&mut self, key: &str, path: PathBuf) -> Option<Secret> {
+        self.file(key, path).map(|text| Secret::new(text.trim_end()))
     }
 
     /// A variable of the environment.

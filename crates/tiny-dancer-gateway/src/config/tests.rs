@@ -120,6 +120,26 @@ fn another_address_needs_no_key_and_may_have_one() {
 }
 
 #[test]
+fn a_shadow_needs_a_judge_and_a_limit_needs_prices() {
+    let error = parse("", "[shadow]\nrate = 0.1\ndaily_cost = 1.0").unwrap_err().to_string();
+    assert!(error.contains("judge is missing") && error.contains("lightweight.prices is missing"), "{error}");
+    let judge = |lines: &str| parse("", &format!("[judge]\n{lines}")).map(|config| config.judge.unwrap());
+    assert!(matches!(judge("kind = \"exact\""), Ok(JudgeConfig::Exact)));
+    let model = judge("kind = \"model\"\nprovider = \"anthropic\"\nmodel = \"claude\"");
+    assert!(matches!(model, Ok(JudgeConfig::Model { prompt, .. }) if prompt.contains("{question}")));
+    let error = judge("kind = \"webhook\"\nurl = \"http://user:secret@a\"").unwrap_err().to_string();
+    assert!(error.contains("judge.url is another text") && !error.contains("secret"), "{error}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("prompt.txt");
+    std::fs::write(&file, "{question} {a}").unwrap();
+    let lines = "kind = \"model\"\nprovider = \"openai\"\nmodel = \"m\"\n";
+    let error =
+        judge(&format!("{lines}prompt_file = {:?}", file.display().to_string())).unwrap_err().to_string();
+    assert!(error.contains("judge.prompt_file is a text without {b}, expected one with it"), "{error}");
+}
+
+#[test]
 fn the_debug_of_a_configuration_shows_no_key() {
     assert!(!format!("{:?}", parse("", "").unwrap()).contains("secret of"));
 }

@@ -24,7 +24,7 @@ fn conversation(text: &str) -> Conversation {
 }
 
 fn decision(model: ModelType, reason: Option<Reason>) -> Decision {
-    Decision { id: RequestId::now(), model, reason, confidence: 0.9, uncertainty: 0.1 }
+    Decision { id: RequestId::now(), model, reason, confidence: 0.9, uncertainty: 0.1, shadow: None }
 }
 
 #[test]
@@ -54,6 +54,20 @@ fn a_canary_has_its_share_of_requests() {
     let taken = (0..10_000).filter(|_| decision(ModelType::Lightweight, None).is_in_share(0.2)).count();
     // Five standard errors.
     assert!((1_800..=2_200).contains(&taken), "{taken}");
+}
+
+#[test]
+fn a_shadow_is_drawn_where_the_lightweight_model_could_answer() {
+    let text = format!("{CONFIG}\n[shadow]\nrate = 1.0\n[judge]\nkind = \"exact\"\n");
+    let config = Config::parse(&text, &|_| Some("sk".to_owned())).unwrap();
+    let with = |needs: &[Capability]| Conversation { needs: needs.to_vec(), ..conversation("Hi") };
+    let lightweight = decision(ModelType::Lightweight, Some(Reason::Confident));
+    assert!(lightweight.is_shadowed(&config, &with(&[])));
+    assert!(!lightweight.is_shadowed(&config, &with(&[Capability::Media])));
+    let powerful = decision(ModelType::Powerful, Some(Reason::LowConfidence));
+    assert!(!powerful.is_shadowed(&config, &with(&[])), "the router did not draw");
+    let drawn = |happened| Decision { shadow: Some(Draw { probability: 0.5, happened }), ..powerful };
+    assert!(drawn(true).is_shadowed(&config, &with(&[])) && !drawn(false).is_shadowed(&config, &with(&[])));
 }
 
 fn decider() -> Decider {

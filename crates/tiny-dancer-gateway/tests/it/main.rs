@@ -8,3 +8,4 @@ mod memory;
 mod models;
 mod proxy;
 mod running;
+mod shadows;
