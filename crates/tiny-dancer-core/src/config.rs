@@ -1,6 +1,7 @@
 //! The router's configuration: plain data, checked once.
 
 use crate::breaker::CircuitBreakerConfig;
+use crate::budget::QualityBudget;
 use crate::clock::Clock;
 use crate::coin::Seed;
 use crate::model::LoadError;
@@ -33,6 +34,11 @@ pub struct RouterConfig {
     /// promise this risk. A model that cannot promise it is refused, when the router is made and at each reload.
     /// Default none.
     pub risk: Option<RiskBudget>,
+    /// How many answers of the lightweight model may be worse, at all times at once: [`budget`](crate::budget). With a budget
+    /// the thresholds move, beginning with those of this configuration or of `risk`, and the promise of `risk` is not tested.
+    /// Report each delivered answer by [`Router::answered`](crate::Router::answered), or the budget does not grow. Default
+    /// none.
+    pub budget: Option<QualityBudget>,
     /// Whether the `lightweight` circuit opens, until it is reset, when outcomes refute the promise of `risk`. Default
     /// no: an open circuit sends all requests to the powerful model, which is the operator's decision.
     pub open_on_broken_promise: bool,
@@ -53,8 +59,8 @@ pub struct RouterConfig {
     /// the answer: [`RoutingResponse::shadow`](crate::RoutingResponse::shadow). Never while a circuit is open. Default 0: it
     /// costs a second call.
     pub shadow_rate: f64,
-    /// The secret of the draws of `explore` and `shadow_rate`: with it and a request's number they can be computed again.
-    /// Default none: the operating system's random numbers, and none where both rates are 0. It is not written with the
+    /// The secret of the draws of `explore`, `shadow_rate` and the budget's judgements: with it and a request's number they can be computed again.
+    /// Default none: the operating system's random numbers, and none where nothing is drawn. It is not written with the
     /// configuration.
     #[cfg_attr(feature = "serde", serde(skip_serializing))]
     pub seed: Option<Seed>,
@@ -71,6 +77,7 @@ impl Default for RouterConfig {
             confidence_threshold: 0.85,
             max_uncertainty: 0.15,
             risk: None,
+            budget: None,
             open_on_broken_promise: false,
             recency_half_life: Duration::from_secs(7 * 24 * 3600),
             model_path: None,
@@ -120,11 +127,11 @@ impl RouterConfig {
     pub fn digest(&self) -> String {
         let Self { confidence_threshold, max_uncertainty, risk, recency_half_life, circuit_breaker, .. } =
             self;
-        let Self { open_on_broken_promise, explore, shadow_rate, .. } = self;
+        let Self { open_on_broken_promise, explore, shadow_rate, budget, .. } = self;
         crate::model::digest(
             format!(
                 "{confidence_threshold:?} {max_uncertainty:?} {risk:?} {open_on_broken_promise} \
-                 {recency_half_life:?} {circuit_breaker:?} {explore:?} {shadow_rate:?}"
+                 {recency_half_life:?} {circuit_breaker:?} {explore:?} {shadow_rate:?} {budget:?}"
             )
             .as_bytes(),
         )
@@ -144,6 +151,9 @@ impl RouterConfig {
             let open = |field, value| require(field, value, "between 0 and 1", value > 0.0 && value < 1.0);
             open("risk.alpha", alpha)?;
             open("risk.delta", delta)?;
+        }
+        if let Some(budget) = &self.budget {
+            budget.validate()?;
         }
         let half_life = self.recency_half_life.as_secs_f64();
         require("recency_half_life", half_life, "more than 0 s", half_life > 0.0)?;
@@ -165,13 +175,18 @@ impl RouterConfig {
     }
 }
 
-const YEAR: f64 = 365.0 * 86400.0;
+pub(crate) const YEAR: f64 = 365.0 * 86400.0;
 
 fn count(field: &'static str, value: u32, expected: &'static str, most: u32) -> Result<(), ConfigError> {
     require(field, value.into(), expected, (1..=most).contains(&value))
 }
 
-fn require(field: &'static str, value: f64, expected: &'static str, holds: bool) -> Result<(), ConfigError> {
+pub(crate) fn require(
+    field: &'static str,
+    value: f64,
+    expected: &'static str,
+    holds: bool,
+) -> Result<(), ConfigError> {
     if holds { Ok(()) } else { Err(ConfigError::OutOfRange { field, value, expected }) }
 }
 

@@ -61,6 +61,7 @@
 
 mod activation;
 pub mod breaker;
+pub mod budget;
 mod clock;
 pub mod coin;
 mod config;
@@ -84,6 +85,7 @@ mod similarity;
 pub mod testing;
 
 pub use breaker::{Circuit, CircuitBreakerConfig, CircuitState, OnOpen};
+pub use budget::QualityBudget;
 pub use clock::{Clock, ManualClock, Tick};
 pub use config::{ConfigError, RouterConfig};
 pub use error::{ErrorKind, RouteError};

@@ -31,8 +31,8 @@
 //! - The router holds no lock during a callback.
 //! - If the router unwinds, or the thread of a scope, the contexts are dropped and no more calls follow. Cleanup therefore belongs in a `Drop`.
 //! - [`on_outcome`](Observer::on_outcome), [`on_promise_broken`](Observer::on_promise_broken),
-//!   [`on_breaker_transition`](Observer::on_breaker_transition), [`on_model_reload`](Observer::on_model_reload) and
-//!   [`on_memory`](Observer::on_memory) are called at every detail, within a request or outside, on any thread.
+//!   [`on_breaker_transition`](Observer::on_breaker_transition), [`on_model_reload`](Observer::on_model_reload),
+//!   [`on_budget`](Observer::on_budget) and [`on_memory`](Observer::on_memory) are called at every detail, within a request or outside, on any thread.
 //! - A memory is beside the router: its owner passes its events on, by [`Router::on_memory`](crate::Router::on_memory).
 //!
 //! `ContractChecker`, in the module `testing` behind the feature of that name, wraps an observer. It panics where the
@@ -78,9 +78,10 @@ mod event;
 
 pub use batch::BatchContext;
 pub use event::{
-    BatchStart, BreakerTransition, CandidateStep, Decided, Detail, Failed, MemoryChange, MemoryErrorKind,
-    MemoryEvent, MemoryState, ModelReload, Operation, OutcomeReported, PromiseBroken, RequestEnd,
-    RequestStart, SpanIds, Stage, StageEnd, StageErrorKind, StageReport, StageStart, Status, VerdictKind,
+    BatchStart, BreakerTransition, BudgetChange, BudgetEvent, CandidateStep, Decided, Detail, Failed,
+    MemoryChange, MemoryErrorKind, MemoryEvent, MemoryState, ModelReload, Operation, OutcomeReported,
+    PromiseBroken, RequestEnd, RequestStart, SpanIds, Stage, StageEnd, StageErrorKind, StageReport,
+    StageStart, Status, VerdictKind,
 };
 
 /// Receives the events of a router. See the [module](self) for the contract.
@@ -185,6 +186,12 @@ pub trait Observer: Send + Sync + 'static {
     /// The router has its first model, has loaded another one, or failed to load one.
     #[inline]
     fn on_model_reload(&self, event: &ModelReload<'_>) {
+        let _ = event;
+    }
+
+    /// The quality budget has changed, or was found spent. The state is in each event; it is not notified of every admission.
+    #[inline]
+    fn on_budget(&self, event: &BudgetEvent) {
         let _ = event;
     }
 

@@ -3,7 +3,7 @@
 //! The joint pass reads the features of at most [`JOINT_CANDIDATES`] candidates. The decision follows from these rows:
 //! the same model and the same kernel give the same bits. So a trace that records the rows
 //! ([`Decided::joint`](crate::observer::Decided::joint)) can prove the decision, without any embedding or name. The draw of
-//! [`explore`](crate::RouterConfig::explore) follows from a secret, so it is a part of the record.
+//! [`explore`](crate::RouterConfig::explore) follows from a secret, and the refusal of a quality budget from what happened before, so both are parts of the record.
 //!
 //! ```
 //! use tiny_dancer_core::{Kernel, Model, Thresholds, replay::Recorded};
@@ -12,6 +12,7 @@
 //!     rows: vec![[0.7, 1.0, 0.1, 1.0, 0.0], [0.8, 1.0, 0.1, 1.0, 0.0]],
 //!     thresholds: Thresholds { confidence_threshold: 0.85, max_uncertainty: 0.15 },
 //!     explore: None,
+//!     budget_spent: false,
 //! };
 //! let (once, again) = (
 //!     recorded.replay(&Model::embedded(), Kernel::detect())?,
@@ -37,6 +38,9 @@ pub struct Recorded {
     pub thresholds: Thresholds,
     /// The draw of [`explore`](crate::RouterConfig::explore), if there was one.
     pub explore: Option<Draw>,
+    /// Whether the quality budget refused the decision. It follows from all requests and verdicts before, so it is a part of
+    /// the record.
+    pub budget_spent: bool,
 }
 
 /// The result of a replay.
@@ -85,7 +89,7 @@ impl Recorded {
     /// If a router cannot have recorded the rows, or if the model's output is not finite.
     pub fn replay(&self, model: &Model, kernel: Kernel) -> Result<Replayed, ReplayError> {
         let Some(nearest) = self.rows.last() else {
-            let reason = Reason::NoEvidence.after(self.explore);
+            let reason = Reason::NoEvidence.after(self.explore).admitted(!self.budget_spent);
             return Ok(Replayed { confidence: 0.0, uncertainty: 1.0, reason });
         };
         self.check()?;
@@ -102,6 +106,7 @@ impl Recorded {
         let top_similarity = nearest[Feature::Similarity as usize];
         let uncertainty = model.joint().uncertainty(confidence, top_similarity, self.rows.len());
         let reason = self.thresholds.reason(confidence, uncertainty).after(self.explore);
+        let reason = reason.admitted(!self.budget_spent);
         Ok(Replayed { confidence, uncertainty, reason })
     }
 

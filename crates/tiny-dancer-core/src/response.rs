@@ -1,5 +1,6 @@
 //! The router's answer, and the outcome that the caller reports.
 
+use crate::budget::Ticket;
 use crate::coin::Draw;
 use crate::features::Columns;
 use crate::names::names;
@@ -26,6 +27,8 @@ names!(ModelType, "model type", {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Reason {
+    /// The decision was lightweight, and the quality budget does not allow it: powerful.
+    BudgetSpent,
     /// A circuit is open: powerful, without inference.
     CircuitOpen,
     /// The confidence and the uncertainty meet their thresholds: lightweight.
@@ -42,6 +45,7 @@ pub enum Reason {
 }
 
 names!(Reason, "reason", {
+    BudgetSpent => "budget_spent",
     CircuitOpen => "circuit_open",
     Confident => "confident",
     Explored => "explored",
@@ -81,6 +85,13 @@ impl Reason {
             }
             _ => self,
         }
+    }
+
+    /// The reason after admission by the quality budget: `BudgetSpent` if the decision was lightweight and was refused, else
+    /// the same.
+    #[must_use]
+    pub fn admitted(self, admitted: bool) -> Self {
+        if self.model() == ModelType::Lightweight && !admitted { Self::BudgetSpent } else { self }
     }
 
     /// Whether the decision was made without inference: a circuit is open, or there are no candidates.
@@ -165,6 +176,10 @@ pub struct RoutingResponse {
     /// lightweight model too, after the answer and only for comparison.
     #[cfg_attr(feature = "serde", serde(default))]
     pub shadow: Option<Draw>,
+    /// The ticket of a lightweight answer under a [quality budget](crate::RouterConfig::budget): whether the answer is to be
+    /// judged, and where [`Router::settle`](crate::Router::settle) records the verdict.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub ticket: Option<Ticket>,
     /// The working memory, kept for reuse.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub(crate) scratch: Scratch,
@@ -177,7 +192,7 @@ impl RoutingResponse {
         self.reason = reason;
         self.confidence = confidence;
         self.uncertainty = uncertainty;
-        (self.number, self.explore, self.shadow) = (0, None, None);
+        (self.number, self.explore, self.shadow, self.ticket) = (0, None, None, None);
     }
 
     /// Whether the lightweight model will be called: it answers, or is compared.
@@ -206,6 +221,7 @@ impl Default for RoutingResponse {
             number: 0,
             explore: None,
             shadow: None,
+            ticket: None,
             scratch: Scratch::default(),
         }
     }

@@ -1,13 +1,14 @@
 //! The router: one request through four stages.
 
 use crate::breaker::{Admission, Breaker, Cause, Circuit, CircuitState, OnOpen, Transition, Trip};
+use crate::budget::{Account, AccountState, BudgetState, RestoreError, Settlement, Ticket};
 use crate::config::{ConfigError, RouterConfig};
 use crate::fastgrnn::{FastGrnn, State};
 use crate::features::{self, Feature, Features, Scales, Setting};
 use crate::kernel::Kernel;
 use crate::model::{LoadError, Model};
 use crate::observer::{
-    BatchContext, CandidateStep, Detail, MemoryEvent, ModelReload, Observer, Operation, Stage,
+    BatchContext, BudgetChange, CandidateStep, Detail, MemoryEvent, ModelReload, Observer, Operation, Stage,
 };
 use crate::order::{self, Tiebreak};
 use crate::promise::{self, PromiseMonitor, PromiseState};
@@ -41,9 +42,14 @@ pub struct Router<O: Observer = ()> {
     promise: Option<Mutex<PromiseMonitor>>,
     /// `None` where nothing is drawn.
     draws: Option<Box<Draws>>,
+    /// Decides whether the lightweight model may answer. Boxed, since requests write to it.
+    account: Option<Box<Account>>,
     inference: Breaker,
     lightweight: Breaker,
 }
+
+/// Of how many answers one is an event, so that the observer has the state of a budget whose judgements are rare.
+const ANSWERS_PER_EVENT: u64 = 256;
 
 /// A model and its thresholds.
 struct Serving {
@@ -51,6 +57,14 @@ struct Serving {
     thresholds: Thresholds,
     /// The configuration's digest, for observers.
     config_digest: String,
+}
+
+/// What decides one request.
+#[derive(Clone, Copy)]
+struct Decider<'a> {
+    serving: &'a Serving,
+    /// Those of the model or the configuration, moved by the budget's pacing.
+    thresholds: Thresholds,
 }
 
 impl Serving {
@@ -103,8 +117,16 @@ impl Router {
             kernel: Kernel::detect(),
             scales: Scales::new(config.recency_half_life),
             serving: ArcSwap::from_pointee(serving),
-            promise: config.risk.map(|budget| Mutex::new(PromiseMonitor::new(budget))),
+            promise: config
+                .risk
+                .filter(|_| config.budget.is_none())
+                .map(|budget| Mutex::new(PromiseMonitor::new(budget))),
             draws: Draws::new(&config)?,
+            account: config
+                .budget
+                .as_ref()
+                .map(|budget| Account::new(budget, config.clock.clone()).map(Box::new))
+                .transpose()?,
             config,
         })
     }
@@ -129,10 +151,30 @@ impl Router {
     /// # Ok::<(), tiny_dancer_core::ConfigError>(())
     /// ```
     pub fn observed_by<O: Observer>(self, observer: O) -> Router<O> {
-        let Self { observer: (), config, kernel, scales, serving, promise, draws, inference, lightweight } =
-            self;
-        let router =
-            Router { observer, config, kernel, scales, serving, promise, draws, inference, lightweight };
+        let Self {
+            observer: (),
+            config,
+            kernel,
+            scales,
+            serving,
+            promise,
+            draws,
+            account,
+            inference,
+            lightweight,
+        } = self;
+        let router = Router {
+            observer,
+            config,
+            kernel,
+            scales,
+            serving,
+            promise,
+            draws,
+            account,
+            inference,
+            lightweight,
+        };
         router.notify_reload(Ok(()), None);
         router
     }
@@ -242,7 +284,16 @@ impl<O: Observer> Router<O> {
         response: &mut RoutingResponse,
     ) -> Result<(), RouteError> {
         let serving = self.serving.load();
-        self.answer_observed(self.observe(operation, &serving), query, source, &serving, response)
+        let decider = self.decider(&serving);
+        self.answer_observed(self.observe(operation, &serving), query, source, decider, response)
+    }
+
+    /// The model and the thresholds for a request that begins now.
+    #[inline(always)]
+    fn decider<'s>(&self, serving: &'s Serving) -> Decider<'s> {
+        let first = serving.thresholds;
+        let thresholds = self.account.as_ref().map_or(first, |account| account.thresholds(first));
+        Decider { serving, thresholds }
     }
 
     /// Notifies the observer of a request's start.
@@ -258,17 +309,17 @@ impl<O: Observer> Router<O> {
         mut observed: Observed<'_, O>,
         query: &Query<'_>,
         source: Source<'_>,
-        serving: &Serving,
+        decider: Decider<'_>,
         response: &mut RoutingResponse,
     ) -> Result<(), RouteError> {
         observed.set_size(source.len(), query.embedding.len());
         let result = match observed.detail() {
-            Detail::Candidates => self.decide::<CANDIDATES>(query, source, serving, &mut observed, response),
-            Detail::Stages => self.decide::<STAGES>(query, source, serving, &mut observed, response),
-            _ => self.decide::<0>(query, source, serving, &mut observed, response),
+            Detail::Candidates => self.decide::<CANDIDATES>(query, source, decider, &mut observed, response),
+            Detail::Stages => self.decide::<STAGES>(query, source, decider, &mut observed, response),
+            _ => self.decide::<0>(query, source, decider, &mut observed, response),
         };
         match &result {
-            Ok(()) => observed.decided(source, self.kernel, serving, response),
+            Ok(()) => observed.decided(source, self.kernel, decider, response),
             Err(error) => {
                 response.fall_back(Reason::NoEvidence);
                 observed.failed(error);
@@ -295,6 +346,60 @@ impl<O: Observer> Router<O> {
             observed::promise_broken(&self.observer, promise);
         }
         observed::transition(&self.observer, Circuit::Lightweight, forced);
+    }
+
+    /// Settles the judgement of a lightweight answer under a [quality budget](RouterConfig::budget): `worse` than the powerful
+    /// model's. Only a judge settles; what a user says is evidence, and not a judgement. A call that fails after a part of the
+    /// answer was delivered is worse.
+    ///
+    /// A verdict may come late or again, and may contradict the one before: [`Settlement`] says what it changed.
+    pub fn settle(&self, ticket: &Ticket, worse: bool) -> Settlement {
+        let Some(account) = &self.account else { return Settlement::Unknown };
+        let settlement = account.settle(ticket, worse);
+        observed::budget(&self.observer, account, BudgetChange::Settled { settlement });
+        settlement
+    }
+
+    /// Takes back the admission of a lightweight answer of which no byte was delivered, such as that of a call that failed at
+    /// once. Returns whether its judgement was pending.
+    pub fn cancel(&self, ticket: &Ticket) -> bool {
+        let Some(account) = &self.account else { return false };
+        let cancelled = account.cancel(ticket);
+        if cancelled {
+            observed::budget(&self.observer, account, BudgetChange::Cancelled);
+        }
+        cancelled
+    }
+
+    /// Records that the answer to a routed request was delivered, of either model: a [quality budget](RouterConfig::budget)
+    /// grows by each. Requests that failed, or that the router did not decide, do not count.
+    pub fn answered(&self) {
+        if let Some(account) = &self.account
+            && account.answered() % ANSWERS_PER_EVENT == 0
+        {
+            observed::budget(&self.observer, account, BudgetChange::Answered);
+        }
+    }
+
+    /// The state of the quality budget; `None` where there is none.
+    pub fn budget(&self) -> Option<BudgetState> {
+        self.account.as_ref().map(|account| account.state())
+    }
+
+    /// The account of the quality budget, to store it and to limit its judgements; `None` where there is no budget. Observers
+    /// are notified of what is settled, cancelled and answered through the router.
+    pub fn account(&self) -> Option<&Account> {
+        self.account.as_deref()
+    }
+
+    /// Continues the account of the quality budget from a stored state, before the first request.
+    ///
+    /// # Errors
+    /// If there is no budget, or as [`Account::restored`].
+    pub fn restore_account(&mut self, state: &AccountState) -> Result<(), RestoreError> {
+        let budget = self.config.budget.as_ref().ok_or(RestoreError::NoBudget)?;
+        self.account = Some(Box::new(Account::restored(budget, self.config.clock.clone(), state)?));
+        Ok(())
     }
 
     fn move_lightweight_circuit(&self, outcome: Outcome) -> Option<Transition> {
@@ -376,7 +481,7 @@ impl<O: Observer> Router<O> {
             &ModelReload {
                 result: result.map(|()| &*serving.model),
                 previous,
-                thresholds: serving.thresholds,
+                thresholds: self.decider(&serving).thresholds,
                 kernel: self.kernel,
                 unix_seconds: self.config.clock.unix_seconds(),
                 promise: self.promise(),
@@ -389,9 +494,10 @@ impl<O: Observer> Router<O> {
         Arc::clone(&self.serving.load().model)
     }
 
-    /// The thresholds in use: the configured ones, or those that keep the promised risk.
+    /// The thresholds in use: the configured ones, or those that keep the promised risk; with a quality budget, those to which
+    /// its pacing has moved them.
     pub fn thresholds(&self) -> Thresholds {
-        self.serving.load().thresholds
+        self.decider(&self.serving.load()).thresholds
     }
 
     /// The kernel that computes decisions.
@@ -451,10 +557,11 @@ impl<O: Observer> Router<O> {
         &self,
         query: &Query<'_>,
         source: Source<'_>,
-        serving: &Serving,
+        decider: Decider<'_>,
         observed: &mut Observed<'_, O>,
         response: &mut RoutingResponse,
     ) -> Result<(), RouteError> {
+        let Decider { serving, thresholds } = decider;
         let mut permits = Permits { router: self, inference: false, lightweight: false };
         if !observed.stage::<DETAIL, _>(Stage::CircuitBreakerCheck, |_| self.check_circuits(&mut permits))? {
             response.fall_back(Reason::CircuitOpen);
@@ -490,12 +597,13 @@ impl<O: Observer> Router<O> {
         let joint_pass = inferred?;
         let (confidence, uncertainty) = (joint_pass.confidence, {
             observed.stage::<DETAIL, _>(Stage::UncertaintyEstimation, |_| {
-                estimate(self.kernel, serving, &joint_pass, source, response)
+                estimate(self.kernel, decider, &joint_pass, source, response)
             })
         });
-        let reason = serving.thresholds.reason(confidence, uncertainty);
+        let reason = thresholds.reason(confidence, uncertainty);
         response.decide(reason, confidence, uncertainty);
         self.draw(&mut permits, response);
+        self.pace(serving, reason, confidence);
         Ok(())
     }
 
@@ -504,10 +612,30 @@ impl<O: Observer> Router<O> {
     #[inline(always)]
     fn draw(&self, permits: &mut Permits<'_, O>, response: &mut RoutingResponse) {
         if let Some(draws) = &self.draws {
-            draws.draw(response);
+            draws.draw(self.account.as_deref(), response);
+            self.notice_admission(response);
         }
         if response.calls_lightweight() {
             permits.keep_lightweight();
+        }
+    }
+
+    /// Notifies the observer if this admission or refusal says that the budget has recovered or is spent.
+    #[inline(always)]
+    fn notice_admission(&self, response: &RoutingResponse) {
+        if let Some(account) = &self.account
+            && (response.ticket.is_some() || response.reason == Reason::BudgetSpent)
+            && let Some(change) = account.admitted(response.ticket.is_some())
+        {
+            observed::budget(&self.observer, account, change);
+        }
+    }
+
+    /// Moves the thresholds after a decision of the model, if there is a budget.
+    #[inline(always)]
+    fn pace(&self, serving: &Serving, reason: Reason, confidence: f32) {
+        if let Some(account) = &self.account {
+            account.decided(serving.thresholds, (reason == Reason::Confident).then_some(confidence));
         }
     }
 
@@ -665,7 +793,7 @@ fn read_in_steps<O: Observer>(
 #[inline(always)]
 fn estimate(
     kernel: Kernel,
-    serving: &Serving,
+    Decider { serving, thresholds }: Decider<'_>,
     joint_pass: &JointPass,
     source: Source<'_>,
     response: &mut RoutingResponse,
@@ -679,7 +807,7 @@ fn estimate(
     per_candidate.uncertainties(kernel, confidences, similarity, 1, uncertainties);
     let decide = |position| {
         let (confidence, uncertainty): (f32, f32) = (confidences[position], uncertainties[position]);
-        let use_lightweight = serving.thresholds.reason(confidence, uncertainty) == Reason::Confident;
+        let use_lightweight = thresholds.reason(confidence, uncertainty) == Reason::Confident;
         RoutingDecision { candidate: position, confidence, uncertainty, use_lightweight }
     };
     let decisions = &mut response.decisions;

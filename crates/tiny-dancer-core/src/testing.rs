@@ -4,14 +4,16 @@
 //! of an observer compares these counts with what its observer records, so that an event that it ignores is found.
 
 use crate::breaker::CircuitBreakerConfig;
+use crate::budget::{BudgetState, JudgeRate, QualityBudget, Settlement, Ticket};
 use crate::coin::Draw;
 use crate::conformal::{CalibrationRow, CalibrationTable};
 use crate::fastgrnn::FastGrnnWeights;
 use crate::model::{Ties, TrainingFacts};
 use crate::observer::{
-    BatchContext, BatchStart, BreakerTransition, Decided, Detail, Failed, MemoryChange, MemoryErrorKind,
-    MemoryEvent, MemoryState, ModelReload, Observer, Operation, OutcomeReported, PromiseBroken, RequestEnd,
-    RequestStart, SpanIds, Stage, StageEnd, StageErrorKind, StageReport, StageStart, Status, VerdictKind,
+    BatchContext, BatchStart, BreakerTransition, BudgetEvent, Decided, Detail, Failed, MemoryChange,
+    MemoryErrorKind, MemoryEvent, MemoryState, ModelReload, Observer, Operation, OutcomeReported,
+    PromiseBroken, RequestEnd, RequestStart, SpanIds, Stage, StageEnd, StageErrorKind, StageReport,
+    StageStart, Status, VerdictKind,
 };
 use crate::promise::{RiskBudget, RiskStep};
 use crate::{
@@ -114,13 +116,15 @@ pub struct Counts {
     pub broken_promises: u64,
     /// Events of a memory.
     pub memory: u64,
+    /// Events of a budget.
+    pub budget: u64,
 }
 
 /// Wraps an observer and panics in the callback that breaks the [contract](crate::observer).
 #[derive(Debug, Default)]
 pub struct ContractChecker<O = ()> {
     inner: O,
-    counts: [AtomicU64; 10],
+    counts: [AtomicU64; 11],
     ended: AtomicU64,
 }
 
@@ -148,6 +152,7 @@ impl<O> ContractChecker<O> {
             reloads,
             broken_promises,
             memory,
+            budget,
         ] = std::array::from_fn(|i| self.counts[i].load(Ordering::SeqCst));
         Counts {
             requests,
@@ -160,6 +165,7 @@ impl<O> ContractChecker<O> {
             reloads,
             broken_promises,
             memory,
+            budget,
         }
     }
 
@@ -436,7 +442,16 @@ impl<O: Observer> Observer for ContractChecker<O> {
         assert_eq!(event.decisions.len(), event.features().len(), "one decision for each candidate");
         assert_eq!(event.model, event.reason.model(), "a model that contradicts its reason");
         let happened = |draw: Option<Draw>| draw.is_some_and(|draw| draw.happened);
-        assert_eq!(event.reason == Reason::Explored, happened(event.explore), "a draw against the reason");
+        let explored = matches!(event.reason, Reason::Explored | Reason::BudgetSpent);
+        assert!(explored || !happened(event.explore), "a draw against the reason");
+        assert!(
+            event.reason != Reason::Explored || happened(event.explore),
+            "an explored request without a draw"
+        );
+        assert!(
+            event.ticket.is_none() || event.model == ModelType::Lightweight,
+            "a ticket of a powerful answer"
+        );
         let shadows = event.model == ModelType::Powerful || event.shadow.is_none();
         assert!(shadows, "a draw of shadow_rate for a lightweight answer");
         self.inner.on_decision(&mut request.inner, event);
@@ -495,6 +510,14 @@ impl<O: Observer> Observer for ContractChecker<O> {
         self.inner.on_model_reload(event);
     }
 
+    fn on_budget(&self, event: &BudgetEvent) {
+        self.count(10);
+        let BudgetState { allowed, bound, balance, judged, worse, .. } = event.state;
+        assert!((allowed - bound - balance).abs() < 1e-6, "{:?}", event.state);
+        assert!(worse <= judged, "{worse} found worse of {judged} judged");
+        self.inner.on_budget(event);
+    }
+
     fn on_memory(&self, event: &MemoryEvent) {
         self.count(9);
         let MemoryState { entries, evidence, .. } = event.state;
@@ -508,7 +531,8 @@ impl<O: Observer> Observer for ContractChecker<O> {
 /// These are: decisions for each [`Reason`], explored and shadowed ones, and by each [`Operation`], errors of each [`ErrorKind`] and
 /// each [`StageErrorKind`], outcomes of each kind for both models and of each
 /// [`Origin`], both circuits in all their states, a reload
-/// that succeeds and one that fails, a broken promise, and each [`MemoryChange`]. The clock is manual, so durations are zero.
+/// that succeeds and one that fails, a broken promise, each [`MemoryChange`], and a budget that is
+/// spent and recovers, with each [`Settlement`]. The clock is manual, so durations are zero.
 ///
 /// # Panics
 /// If the contract is broken.
@@ -521,6 +545,7 @@ pub fn exercise<O: Observer>(observer: O) -> ContractChecker<O> {
     reload(checker.clone());
     break_the_promise(checker.clone());
     change_a_memory(checker.clone());
+    spend_the_budget(checker.clone());
     checker.assert_at_rest();
     std::sync::Arc::into_inner(checker).expect("the routers are dropped")
 }
@@ -669,6 +694,40 @@ fn break_the_promise<O: Observer>(observer: O) {
     }
     assert_eq!(router.circuit_state(Circuit::Lightweight), crate::CircuitState::Open);
     router.reset(Circuit::Lightweight);
+}
+
+/// Spends a budget whose answers are all judged, and earns it back: each settlement, a cancellation, and both changes.
+fn spend_the_budget<O: Observer>(observer: O) {
+    let (clock, manual) = Clock::manual(NOW);
+    let timeout = Duration::from_secs(10);
+    let budget = QualityBudget {
+        judge_rate: JudgeRate::Fixed(1.0),
+        burst: 5.0,
+        judgement_timeout: timeout,
+        ..Default::default()
+    };
+    let config = RouterConfig { budget: Some(budget), clock, ..Default::default() };
+    let router = Router::with_model(config, observer, toy_model()).expect("a good budget");
+    let near = [candidate("near", 0.9, 1.0)];
+    let route = || router.route(RoutingRequest::new(&[1.0, 0.0], &near)).expect("a good request");
+    let admit = || route().ticket.expect("the budget allows it");
+    let settle = |ticket, worse| router.settle(ticket, worse);
+    let (one, late, cancelled) = (admit(), admit(), admit());
+    assert!(router.cancel(&cancelled));
+    let undrawn = Ticket::new(Draw { probability: 0.5, happened: false }, 0, 0, 0.9);
+    let mut settlements = vec![settle(&one, false), settle(&one, false), settle(&one, true)];
+    manual.advance(timeout);
+    settlements.extend([settle(&late, false), settle(&undrawn, true), settle(&cancelled, true)]);
+    settlements.sort();
+    assert_eq!(settlements, Settlement::ALL);
+    while route().reason != Reason::BudgetSpent {}
+    for _ in 1..50 {
+        assert_eq!(route().reason, Reason::BudgetSpent);
+    }
+    for _ in 0..256 {
+        router.answered();
+    }
+    assert_eq!(route().reason, Reason::Confident);
 }
 
 fn change_a_memory<O: Observer>(observer: O) {

@@ -3,7 +3,6 @@
 use crate::body::Conversation;
 use crate::config::{Config, Mode};
 use crate::gateway::GatewayError;
-use crate::metrics::Metrics;
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::Arc;
@@ -102,7 +101,6 @@ impl Decider {
     pub(crate) fn new(
         config: &Config,
         registry: &prometheus::Registry,
-        metrics: &Metrics,
         clock: Clock,
     ) -> Result<Self, GatewayError> {
         let embedder = StaticEmbedder::new();
@@ -126,11 +124,8 @@ impl Decider {
             Some(path) => Memory::open_with(path, memory)?,
             None => Memory::in_process(memory).map_err(OpenError::from)?,
         };
-        let (observed, metrics) = (Arc::clone(&router), metrics.clone());
-        let memory = memory.observed_by(move |event| {
-            metrics.memory(event);
-            observed.core().on_memory(event);
-        });
+        let observed = Arc::clone(&router);
+        let memory = memory.observed_by(move |event| observed.core().on_memory(event));
         Ok(Self { router, embedder, memory, store_prompts: config.memory.store_prompts })
     }
 

@@ -98,8 +98,7 @@ impl Gateway {
             _ => {}
         }
         let metrics = Metrics::new(registry, &models)?;
-        let decider = Decider::new(&config, registry, &metrics, clock.clone())?;
-        metrics.evidence.set(decider.evidence() as f64);
+        let decider = Decider::new(&config, registry, clock.clone())?;
         let upstream = |model: &crate::config::ModelConfig| {
             Upstream::new(model.clone(), &config.timeouts, clock.clone()).map(Arc::new)
         };
@@ -580,7 +579,6 @@ impl Visit {
     fn serve(&self, decision: &Decision, conversation: &Conversation) -> (ModelType, Why) {
         let gateway = &self.gateway;
         let evidence = gateway.decider.evidence();
-        gateway.context.metrics.evidence.set(evidence as f64);
         let (served, why) = decision.serve(&gateway.config, conversation, evidence);
         if served == ModelType::Lightweight && gateway.lightweight.circuit.wait().is_some() {
             return (ModelType::Powerful, Why::LightweightUnavailable);

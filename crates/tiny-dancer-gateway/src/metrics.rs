@@ -3,11 +3,9 @@
 use crate::decide::Why;
 use prometheus::core::Collector;
 use prometheus::{
-    CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts,
-    Registry,
+    CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry,
 };
 use tiny_dancer::ModelType;
-use tiny_dancer::observer::{MemoryChange, MemoryEvent};
 use tiny_dancer_memory::Tokens;
 
 /// The label of calls to a model that the client chose.
@@ -176,8 +174,6 @@ pub(crate) struct Metrics {
     feedback: IntCounterVec,
     shadows: IntCounterVec,
     open: GaugeVec,
-    pub(crate) evidence: Gauge,
-    memory_lost: IntCounter,
     pub(crate) in_flight: Gauge,
     pub(crate) queued: Gauge,
 }
@@ -218,11 +214,6 @@ impl Metrics {
                 opts("upstream_circuit_open", "1 while a model is not called, because it failed or named a wait."),
                 &["model"],
             )?)?,
-            evidence: families.gauge("evidence_entries", "Remembered requests with a verdict.")?,
-            memory_lost: families.register(IntCounter::with_opts(opts(
-                "memory_changes_lost_total",
-                "Changes of the memory that its file did not get.",
-            ))?)?,
             in_flight: families.gauge("requests_in_flight", "Requests that are being answered.")?,
             queued: families.gauge("requests_queued", "Requests that wait for their turn.")?,
         };
@@ -288,14 +279,6 @@ impl Metrics {
 
     pub(crate) fn shadow(&self, result: ShadowResult) {
         self.shadows.with_label_values(&[result.name()]).inc();
-    }
-
-    pub(crate) fn memory(&self, event: &MemoryEvent) {
-        self.evidence.set(event.state.evidence as f64);
-        if let MemoryChange::Lost { changes, kind, .. } = event.change {
-            self.memory_lost.inc_by(changes as u64);
-            tracing::warn!(changes, kind = kind.name(), "the memory lost changes");
-        }
     }
 
     pub(crate) fn circuit(&self, model: &str, is_open: bool) {

@@ -434,7 +434,8 @@ impl Memory {
         evidence.insert(id, known);
         self.grow(grown);
         let old = evidence.oldest(self.before(), self.config.max_entries);
-        self.drop_evidence(evidence, &old, false);
+        let entries = self.drop_evidence(evidence, &old, false);
+        self.notify_unstored(entries, MemoryChange::Expired { entries, log_entries: 0 });
         Ok(())
     }
 
@@ -542,9 +543,8 @@ impl Memory {
         if self.store.is_some() {
             self.send_and_wait(&Change::Erase(erasure.clone()))?;
             self.flush()?;
-        } else if entries > 0 {
-            self.shared.notify(MemoryChange::Erased { entries, log_entries: 0 });
         }
+        self.notify_unstored(entries, MemoryChange::Erased { entries, log_entries: 0 });
         lock(&self.evidence).erasing.retain(|erasing| erasing != erasure);
         Ok(())
     }
@@ -562,9 +562,7 @@ impl Memory {
             entries += pending.remove_where(|entry| entry.created_at < before);
             self.shared.pending.store(pending.len(), Ordering::Relaxed);
         }
-        if self.store.is_none() && entries > 0 {
-            self.shared.notify(MemoryChange::Expired { entries, log_entries: 0 });
-        }
+        self.notify_unstored(entries, MemoryChange::Expired { entries, log_entries: 0 });
         self.next_expiry.store(i64::MIN, Ordering::Relaxed);
         self.expire_in_store(self.config.clock.unix_milliseconds());
     }
@@ -609,6 +607,13 @@ impl Memory {
         }
         self.resized(evidence);
         ids.len()
+    }
+
+    /// Notifies the observer of removed entries, if there is no store, whose commits it is notified of.
+    fn notify_unstored(&self, entries: usize, change: MemoryChange) {
+        if self.store.is_none() && entries > 0 {
+            self.shared.notify(change);
+        }
     }
 
     /// Publishes how much evidence there is.

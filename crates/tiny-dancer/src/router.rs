@@ -1,6 +1,7 @@
 //! The facade's router: that of core, with the observers that cargo features select.
 
 use std::sync::Arc;
+use tiny_dancer_core::budget::{Account, AccountState, BudgetState, RestoreError, Settlement, Ticket};
 use tiny_dancer_core::promise::PromiseState;
 use tiny_dancer_core::{
     CandidateSet, Circuit, CircuitState, ConfigError, LoadError, Model, Observer, Outcome, Query, RouteError,
@@ -323,7 +324,7 @@ impl<O: Observer> Router<O> {
         self.0.route_batch(requests)
     }
 
-    /// Records the outcome of the chosen model: once per request, at any time.
+    /// Records the outcome of a call to a model: once per call, at any time.
     ///
     /// ```
     /// use tiny_dancer::{ModelType, Outcome, OutcomeResult, Router, RouterConfig};
@@ -331,13 +332,63 @@ impl<O: Observer> Router<O> {
     /// let router = Router::new(RouterConfig::default())?;
     /// router.record_outcome(Outcome::new(ModelType::Lightweight, OutcomeResult::Insufficient));
     /// # #[cfg(feature = "metrics")] {
-    /// let series = r#"tiny_dancer_outcomes_total{model_type="lightweight",result="insufficient"} 1"#;
+    /// let series = r#"tiny_dancer_outcomes_total{model_type="lightweight",origin="routed",result="insufficient"} 1"#;
     /// assert!(router.export_metrics()?.contains(series));
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn record_outcome(&self, outcome: Outcome) {
         self.0.record_outcome(outcome);
+    }
+
+    /// Settles the judgement of a lightweight answer under a [quality budget](RouterConfig::budget): `worse` than the powerful
+    /// model's. Only a judge settles; a call that fails after a part of the answer was delivered is worse.
+    ///
+    /// ```
+    /// use tiny_dancer::{QualityBudget, Router, RouterConfig, RoutingRequest};
+    ///
+    /// let router = Router::new(RouterConfig { budget: Some(QualityBudget::default()), ..Default::default() })?;
+    /// let response = router.route(RoutingRequest::new(&[0.7, 0.7, 0.1], &[]))?;
+    /// // Call the model and deliver the answer.
+    /// router.answered();
+    /// // Then ask a judge for both answers, if the ticket says so.
+    /// if let Some(ticket) = response.ticket.filter(|ticket| ticket.judge.happened) {
+    ///     router.settle(&ticket, false);
+    /// }
+    /// assert_eq!(router.budget().map(|state| state.answered), Some(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn settle(&self, ticket: &Ticket, worse: bool) -> Settlement {
+        self.0.settle(ticket, worse)
+    }
+
+    /// Takes back the admission of a lightweight answer of which no byte was delivered. Returns whether its judgement was
+    /// pending.
+    pub fn cancel(&self, ticket: &Ticket) -> bool {
+        self.0.cancel(ticket)
+    }
+
+    /// Records that the answer to a routed request was delivered, of either model: a quality budget grows by each.
+    pub fn answered(&self) {
+        self.0.answered();
+    }
+
+    /// The state of the quality budget; `None` where there is none.
+    pub fn budget(&self) -> Option<BudgetState> {
+        self.0.budget()
+    }
+
+    /// The account of the quality budget, to store it and to limit its judgements; `None` where there is no budget.
+    pub fn account(&self) -> Option<&Account> {
+        self.0.account()
+    }
+
+    /// Continues the account of the quality budget from a stored state, before the first request.
+    ///
+    /// # Errors
+    /// If there is no budget, or if the state does not belong to it.
+    pub fn restore_account(&mut self, state: &AccountState) -> Result<(), RestoreError> {
+        self.0.restore_account(state)
     }
 
     /// Loads the configured model again, while requests continue. If the file is bad, or if the model cannot promise the
@@ -359,7 +410,8 @@ impl<O: Observer> Router<O> {
         self.0.config()
     }
 
-    /// The thresholds in use: the configured ones, or those that keep the promised risk.
+    /// The thresholds in use: the configured ones, or those that keep the promised risk; with a quality budget, those to which
+    /// its pacing has moved them.
     pub fn thresholds(&self) -> Thresholds {
         self.0.thresholds()
     }
@@ -374,13 +426,25 @@ impl<O: Observer> Router<O> {
         self.0.reset_promise();
     }
 
-    /// Core's router with all observers, for parts that know core alone, such as a memory.
+    /// The router of core inside this one, with all of its observers. The parts that depend on core alone take it.
+    ///
+    /// A memory reports to these observers:
     ///
     /// ```
+    /// use std::sync::Arc;
+    /// use tiny_dancer::observer::{MemoryChange, MemoryEvent, MemoryState, VerdictKind};
     /// use tiny_dancer::{Router, RouterConfig};
     ///
-    /// let router = Router::new(RouterConfig::default())?;
-    /// assert_eq!(router.core().model().version(), router.model().version());
+    /// let router = Arc::new(Router::new(RouterConfig::default())?);
+    /// let beside = Arc::clone(&router);
+    /// // The function for `memory.observed_by(...)`.
+    /// let observe = move |event: &MemoryEvent| beside.core().on_memory(event);
+    /// # let change = MemoryChange::Verdict { kind: VerdictKind::Accepted };
+    /// # observe(&MemoryEvent::new(MemoryState::default(), change));
+    /// # #[cfg(feature = "metrics")] {
+    /// # let series = r#"tiny_dancer_memory_verdicts_total{kind="accepted"} 1"#;
+    /// # assert!(router.export_metrics()?.contains(series));
+    /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn core(&self) -> &tiny_dancer_core::Router<impl Observer + use<O>> {

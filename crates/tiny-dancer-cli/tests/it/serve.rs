@@ -55,7 +55,7 @@ fn the_demonstration_answers_its_own_example_and_stops_cleanly() {
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     assert!(answer.contains("x-tiny-dancer-reason: ") && answer.contains("which only acts"), "{answer}");
     let metrics = request(&address, "GET /metrics", "");
-    assert!(metrics.contains("tiny_dancer_gateway_evidence_entries 2048"), "{metrics}");
+    assert!(metrics.contains("tiny_dancer_gateway_requests_in_flight "), "{metrics}");
     assert!(metrics.contains("process_open_fds "), "{metrics}");
 
     let killed = Command::new("kill").args(["-TERM", &running.0.id().to_string()]).status().unwrap();

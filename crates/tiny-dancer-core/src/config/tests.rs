@@ -1,5 +1,6 @@
 use super::*;
 use crate::Router;
+use crate::budget::JudgeRate;
 
 fn refused(change: impl FnOnce(&mut RouterConfig)) -> (&'static str, f64) {
     let mut config = RouterConfig::default();
@@ -26,6 +27,23 @@ fn each_field_out_of_range_is_named_with_its_value() {
     let risk = |alpha, delta| refused(|c| c.risk = Some(RiskBudget { alpha, delta }));
     assert_eq!(risk(0.0, 0.05), ("risk.alpha", 0.0));
     assert_eq!(risk(0.1, 1.0), ("risk.delta", 1.0));
+    let budget =
+        |change: fn(&mut QualityBudget)| refused(|c| change(c.budget.insert(QualityBudget::default())));
+    assert_eq!(budget(|b| b.loss_rate = 0.0), ("budget.loss_rate", 0.0));
+    assert_eq!(budget(|b| b.delta = 1.0), ("budget.delta", 1.0));
+    assert_eq!(budget(|b| b.burst = -1.0), ("budget.burst", -1.0));
+    assert_eq!(budget(|b| b.margin = 1.5), ("budget.margin", 1.5));
+    assert_eq!(budget(|b| b.judge_rate = JudgeRate::Fixed(0.0)), ("budget.judge_rate", 0.0));
+    let adaptive = |floor| {
+        refused(|c| {
+            let judge_rate = JudgeRate::Adaptive { floor };
+            c.budget = Some(QualityBudget { judge_rate, ..Default::default() });
+        })
+    };
+    assert_eq!(adaptive(1.0), ("budget.judge_rate.floor", 1.0));
+    assert!(adaptive(f64::NAN).1.is_nan());
+    assert_eq!(budget(|b| b.judgement_timeout = Duration::ZERO), ("budget.judgement_timeout", 0.0));
+    assert_eq!(budget(|b| b.max_judgements = 0), ("budget.max_judgements", 0.0));
     let breaker = |change: fn(&mut CircuitBreakerConfig)| refused(|c| change(&mut c.circuit_breaker));
     assert_eq!(breaker(|c| c.inference_failures = 0), ("circuit_breaker.inference_failures", 0.0));
     assert_eq!(breaker(|c| c.inference_window = Duration::ZERO), ("circuit_breaker.inference_window", 0.0));

@@ -1,7 +1,7 @@
 //! Compositions of observers: none, one chosen at run time, a shared one, several.
 
 use super::{
-    BatchStart, BreakerTransition, Decided, Detail, Failed, MemoryEvent, ModelReload, Observer,
+    BatchStart, BreakerTransition, BudgetEvent, Decided, Detail, Failed, MemoryEvent, ModelReload, Observer,
     OutcomeReported, PromiseBroken, RequestEnd, RequestStart, SpanIds, StageEnd, StageStart,
 };
 use std::sync::Arc;
@@ -100,6 +100,11 @@ impl<O: Observer> Observer for Arc<O> {
     #[inline]
     fn on_model_reload(&self, event: &ModelReload<'_>) {
         O::on_model_reload(self, event);
+    }
+
+    #[inline]
+    fn on_budget(&self, event: &BudgetEvent) {
+        O::on_budget(self, event);
     }
 
     #[inline]
@@ -203,6 +208,13 @@ impl<O: Observer> Observer for Option<O> {
     fn on_model_reload(&self, event: &ModelReload<'_>) {
         if let Some(observer) = self {
             observer.on_model_reload(event);
+        }
+    }
+
+    #[inline]
+    fn on_budget(&self, event: &BudgetEvent) {
+        if let Some(observer) = self {
+            observer.on_budget(event);
         }
     }
 
@@ -368,6 +380,11 @@ macro_rules! tuple {
             #[inline]
             fn on_model_reload(&self, event: &ModelReload<'_>) {
                 $(self.$index.on_model_reload(event);)+
+            }
+
+            #[inline]
+            fn on_budget(&self, event: &BudgetEvent) {
+                $(self.$index.on_budget(event);)+
             }
 
             #[inline]

@@ -17,7 +17,8 @@ impl Observer for Recorder {
     fn on_request_start(&self, _: &RequestStart<'_>) {}
     fn on_decision(&self, (): &mut (), event: &Decided<'_>) {
         let rows = event.joint().map(|(_, row)| row).collect();
-        let recorded = Recorded { rows, thresholds: event.thresholds, explore: event.explore };
+        let budget_spent = event.reason == Reason::BudgetSpent;
+        let recorded = Recorded { rows, thresholds: event.thresholds, explore: event.explore, budget_spent };
         let (confidence, uncertainty, reason) = (event.confidence, event.uncertainty, event.reason);
         self.0.lock().unwrap().push((recorded, Replayed { confidence, uncertainty, reason }));
     }

@@ -27,6 +27,7 @@ impl Router {
         response: &mut RoutingResponse,
     ) -> Result<(), RouteError> {
         let serving = self.serving.load();
+        let decider = self.decider(&serving);
         let mut permits = Permits { router: self, inference: false, lightweight: false };
         if !self.check_circuits(&mut permits)? {
             response.fall_back(Reason::CircuitOpen);
@@ -47,10 +48,11 @@ impl Router {
             });
         permits.return_inference(inferred.is_ok());
         let joint_pass = inferred?;
-        let uncertainty = estimate(self.kernel, &serving, &joint_pass, source, response);
-        let reason = serving.thresholds.reason(joint_pass.confidence, uncertainty);
+        let uncertainty = estimate(self.kernel, decider, &joint_pass, source, response);
+        let reason = decider.thresholds.reason(joint_pass.confidence, uncertainty);
         response.decide(reason, joint_pass.confidence, uncertainty);
         self.draw(&mut permits, response);
+        self.pace(&serving, reason, joint_pass.confidence);
         Ok(())
     }
 }

@@ -1,13 +1,14 @@
 //! The one module that calls observers.
 
-use super::{Serving, Source};
+use super::{Decider, Serving, Source};
 use crate::breaker::{Circuit, Transition};
+use crate::budget::Account;
 use crate::clock::{Clock, Tick};
 use crate::kernel::Kernel;
 use crate::observer::{
-    BatchStart, BreakerTransition, CandidateStep, Decided, Detail, Failed, MemoryEvent, ModelReload,
-    Observer, Operation, OutcomeReported, PromiseBroken, RequestEnd, RequestStart, SpanIds, Stage, StageEnd,
-    StageReport, StageStart, Status,
+    BatchStart, BreakerTransition, BudgetChange, BudgetEvent, CandidateStep, Decided, Detail, Failed,
+    MemoryEvent, ModelReload, Observer, Operation, OutcomeReported, PromiseBroken, RequestEnd, RequestStart,
+    SpanIds, Stage, StageEnd, StageReport, StageStart, Status,
 };
 use crate::promise::PromiseState;
 use crate::{Outcome, RouteError, RoutingResponse};
@@ -146,7 +147,7 @@ impl<'a, O: Observer> Observed<'a, O> {
         mut self,
         source: Source<'_>,
         kernel: Kernel,
-        serving: &Serving,
+        Decider { serving, thresholds }: Decider<'_>,
         response: &RoutingResponse,
     ) {
         let status = Status::of(response.reason);
@@ -168,10 +169,11 @@ impl<'a, O: Observer> Observed<'a, O> {
             number: response.number,
             explore: response.explore,
             shadow: response.shadow,
+            ticket: response.ticket,
             columns: &response.scratch.columns,
             joint: &response.scratch.joint,
             pool: source.candidates(&response.scratch.nearest),
-            thresholds: serving.thresholds,
+            thresholds,
             model_version: serving.model.version(),
             kernel,
             config_digest: &serving.config_digest,
@@ -244,6 +246,10 @@ pub(super) fn transition<O: Observer>(observer: &O, circuit: Circuit, transition
 
 pub(super) fn model_reload<O: Observer>(observer: &O, event: &ModelReload<'_>) {
     observer.on_model_reload(event);
+}
+
+pub(super) fn budget<O: Observer>(observer: &O, account: &Account, change: BudgetChange) {
+    observer.on_budget(&BudgetEvent { state: account.state(), change });
 }
 
 pub(super) fn memory<O: Observer>(observer: &O, event: &MemoryEvent) {

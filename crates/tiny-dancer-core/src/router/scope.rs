@@ -1,7 +1,7 @@
 //! Scopes: a request that begins before its query and its candidates are known.
 
 use super::observed::Observed;
-use super::{Router, Serving, Source};
+use super::{Decider, Router, Serving, Source};
 use crate::observer::{Observer, Operation, Stage, StageReport};
 use crate::{Candidate, CandidateSet, Query, RouteError, RoutingRequest, RoutingResponse, Thresholds};
 use std::marker::PhantomData;
@@ -19,6 +19,7 @@ use std::sync::Arc;
 pub struct Scope<'a, O: Observer = ()> {
     router: &'a Router<O>,
     serving: Arc<Serving>,
+    thresholds: Thresholds,
     /// `None` after the end, and after a panic in a stage.
     observed: Option<Observed<'a, O>>,
     /// Observers are called on one thread, so the scope is neither `Send` nor `Sync`.
@@ -62,8 +63,9 @@ impl<O: Observer> Router<O> {
     /// ```
     pub fn begin(&self) -> Scope<'_, O> {
         let serving = self.serving.load_full();
+        let thresholds = self.decider(&serving).thresholds;
         let observed = Some(self.observe(Operation::Scope, &serving));
-        Scope { router: self, serving, observed, _thread: PhantomData }
+        Scope { router: self, serving, thresholds, observed, _thread: PhantomData }
     }
 }
 
@@ -127,9 +129,9 @@ impl<'a, O: Observer> Scope<'a, O> {
         self.finish(&Query::default(), Source::Nothing)
     }
 
-    /// The thresholds by which the request is decided: those of the model with which the scope began.
+    /// The thresholds by which the request is decided: those with which the scope began.
     pub fn thresholds(&self) -> Thresholds {
-        self.serving.thresholds
+        self.thresholds
     }
 
     /// The version of the model with which the scope began.
@@ -156,7 +158,8 @@ impl<'a, O: Observer> Scope<'a, O> {
         let mut observed = self.take_observed();
         observed.resume();
         let mut response = RoutingResponse::default();
-        self.router.answer_observed(observed, query, source, &self.serving, &mut response)?;
+        let decider = Decider { serving: &self.serving, thresholds: self.thresholds };
+        self.router.answer_observed(observed, query, source, decider, &mut response)?;
         Ok(response)
     }
 

@@ -92,6 +92,7 @@ fn decide(
         number: response.number,
         explore: response.explore,
         shadow: response.shadow,
+        ticket: response.ticket,
         columns: &response.scratch.columns,
         joint: &response.scratch.joint,
         candidates: 1,

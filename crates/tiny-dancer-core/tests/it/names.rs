@@ -3,6 +3,7 @@
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 use tiny_dancer_core::breaker::Cause;
+use tiny_dancer_core::budget::Settlement;
 use tiny_dancer_core::model::Ties;
 use tiny_dancer_core::observer::{MemoryErrorKind, Operation, Stage, StageErrorKind, Status, VerdictKind};
 use tiny_dancer_core::{Circuit, CircuitState, ErrorKind, Feature, ModelType, Origin, OutcomeResult, Reason};
@@ -26,6 +27,7 @@ fn every_name_is_read_as_it_is_written() {
     check(&Origin::ALL);
     check(&OutcomeResult::ALL);
     check(&Reason::ALL);
+    check(&Settlement::ALL);
     check(&Stage::ALL);
     check(&StageErrorKind::ALL);
     check(&Status::ALL);

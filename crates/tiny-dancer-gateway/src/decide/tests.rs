@@ -72,8 +72,7 @@ fn a_shadow_is_drawn_where_the_lightweight_model_could_answer() {
 
 fn decider() -> Decider {
     let (config, registry) = (config(), prometheus::Registry::new());
-    let metrics = Metrics::new(&registry, &["big", "small"]).unwrap();
-    Decider::new(&config, &registry, &metrics, Clock::system()).unwrap()
+    Decider::new(&config, &registry, Clock::system()).unwrap()
 }
 
 #[test]

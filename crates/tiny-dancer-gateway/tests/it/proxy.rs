@@ -157,7 +157,7 @@ async fn a_decision_without_a_call_and_its_feedback_become_evidence() {
     assert_eq!((&decision["model"], &decision["name"]), (&value!("lightweight"), &value!("small")));
     assert_eq!(powerful.got().len() + lightweight.got().len(), 0);
 
-    let entries = running.metric("evidence_entries").await;
+    let entries = running.evidence();
     let running = &running;
     let judge = |id: &Value, word: &str| {
         let body = format!(r#"{{"id":{id},{word}}}"#);
@@ -165,7 +165,7 @@ async fn a_decision_without_a_call_and_its_feedback_become_evidence() {
     };
     let accepted = judge(&decision["id"], r#""good_enough":true"#).await;
     assert_eq!(parsed(accepted).await, value!({"result": "accepted"}));
-    assert_eq!(running.metric("evidence_entries").await, entries + 1.0);
+    assert_eq!(running.evidence(), entries + 1);
     let again = judge(&decision["id"], r#""good_enough":true"#).await;
     assert_eq!(parsed(again).await, value!({"result": "repeated"}));
     let invented = judge(&value!("td-00"), r#""score":1.0"#).await;

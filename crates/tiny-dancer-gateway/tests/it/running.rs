@@ -97,6 +97,11 @@ impl Running {
         self.post("/v1/chat/completions", &chat(question, more)).await
     }
 
+    /// How many requests with a verdict are remembered.
+    pub(crate) fn evidence(&self) -> usize {
+        self.gateway.memory().stats().evidence
+    }
+
     /// Reads a series until it has a value.
     pub(crate) async fn until(&self, series: &str, value: f64) {
         while self.metric(series).await != value {}

@@ -30,7 +30,7 @@ async fn both_answers_are_compared_and_the_verdict_is_evidence() {
     lightweight.acts(answer("big"));
     drop(running.ask(EASY, "").await.bytes().await.unwrap());
     running.until(r#"shadows_total{result="no_worse"}"#, 1.0).await;
-    assert_eq!(running.metric("evidence_entries").await, 62.0);
+    assert_eq!(running.evidence(), 62);
     assert_eq!(running.metric(r#"tokens_total{kind="output",model="small"}"#).await, 8.0);
 }
 

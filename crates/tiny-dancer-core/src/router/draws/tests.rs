@@ -1,4 +1,6 @@
 use super::*;
+use crate::budget::{JudgeRate, QualityBudget, RestoreError, Settlement, Ticket};
+use crate::coin::Draw;
 use crate::testing::{NOW, candidate, toy_model};
 use crate::{
     Candidate, CandidateSet, Circuit, CircuitBreakerConfig, CircuitState, Clock, ManualClock, Outcome,
@@ -178,4 +180,127 @@ fn a_request_for_which_a_draw_does_not_happen_returns_its_permit() {
         assert_eq!(route(&router, &candidates).reason, reason, "the permit is free");
     }
     assert_eq!(route(&router, &[]).reason, Reason::CircuitOpen, "the confident one uses it");
+}
+
+/// A router with a budget of which each answer is judged, and these rates.
+fn budgeted(burst: f64, explore: f64, shadow_rate: f64) -> (Router, ManualClock) {
+    let (clock, manual) = Clock::manual(NOW);
+    let budget = QualityBudget { judge_rate: JudgeRate::Fixed(1.0), burst, ..Default::default() };
+    let circuit_breaker = CircuitBreakerConfig { probes: 1, ..Default::default() };
+    let budget = Some(budget);
+    let config = RouterConfig { budget, explore, shadow_rate, circuit_breaker, clock, ..Default::default() };
+    (Router::with_model(config, (), toy_model()).unwrap(), manual)
+}
+
+#[test]
+fn a_request_that_the_budget_refuses_goes_to_the_powerful_model_and_keeps_the_rest_of_its_decision() {
+    let (router, _) = budgeted(1.0, 0.0, 0.0);
+    let (_, near) = cases().into_iter().next().unwrap();
+    let admitted = route(&router, &near);
+    let ticket = admitted.ticket.unwrap();
+    assert_eq!((admitted.reason, ticket.judge.happened), (Reason::Confident, true));
+    let refused = route(&router, &near);
+    assert_eq!(
+        (refused.reason, refused.model, refused.ticket),
+        (Reason::BudgetSpent, ModelType::Powerful, None)
+    );
+    assert_eq!(
+        (refused.confidence, refused.uncertainty, refused.decisions),
+        (admitted.confidence, admitted.uncertainty, admitted.decisions)
+    );
+    assert!(!refused.reason.is_fallback());
+    assert_eq!(router.settle(&ticket, false), Settlement::Settled);
+    assert_eq!(route(&router, &near).reason, Reason::Confident);
+}
+
+#[test]
+fn each_lightweight_answer_under_a_budget_passes_admission_explored_ones_too() {
+    let (router, _) = budgeted(2.0, 1.0, 1.0);
+    for (_, candidates) in cases().into_iter().take(2) {
+        let response = route(&router, &candidates);
+        assert_eq!((response.model, response.shadow), (ModelType::Lightweight, None));
+        assert!(response.ticket.is_some());
+    }
+    for (_, candidates) in cases() {
+        let response = route(&router, &candidates);
+        assert_eq!((response.reason, response.ticket), (Reason::BudgetSpent, None));
+        assert!(response.shadow.unwrap().happened, "the draw falls after admission");
+    }
+    router.force_open(Circuit::Inference);
+    assert_eq!(route(&router, &[]).reason, Reason::CircuitOpen);
+}
+
+#[test]
+fn a_probe_that_the_budget_refuses_returns_its_permit() {
+    let (router, manual) = budgeted(1.0, 0.0, 0.0);
+    let (_, near) = cases().into_iter().next().unwrap();
+    let ticket = route(&router, &near).ticket.unwrap();
+    fail(&router);
+    manual.advance(Duration::from_secs(30));
+    for _ in 0..3 {
+        assert_eq!(route(&router, &near).reason, Reason::BudgetSpent, "the permit is free");
+    }
+    assert!(router.cancel(&ticket));
+    assert_eq!(route(&router, &near).reason, Reason::Confident);
+    assert_eq!(route(&router, &near).reason, Reason::CircuitOpen, "the probe is in use");
+}
+
+#[test]
+fn the_budget_moves_the_thresholds_and_a_scope_keeps_those_with_which_it_began() {
+    let (router, _) = budgeted(10.0, 0.0, 0.0);
+    let first = router.thresholds();
+    let scope = router.begin();
+    let doubtful = [candidate("doubtful", 0.9, 0.5)];
+    for _ in 0..10 {
+        assert_eq!(route(&router, &doubtful).reason, Reason::LowConfidence);
+    }
+    let moved = router.thresholds();
+    assert!(
+        moved.confidence_threshold < first.confidence_threshold
+            && moved.max_uncertainty > first.max_uncertainty
+    );
+    assert_eq!(scope.thresholds(), first);
+    scope.route_without_evidence().unwrap();
+    route(&router, &[]);
+    assert_eq!(router.thresholds(), moved, "a request without inference moves nothing");
+}
+
+#[test]
+fn with_a_budget_a_risk_gives_the_first_thresholds_and_is_not_tested() {
+    let step =
+        crate::promise::RiskStep { confidence_threshold: 0.7, max_uncertainty: 0.3, n: 300, failures: 10 };
+    let model = toy_model().with_risk_path(vec![step]).unwrap();
+    let risk = Some(crate::RiskBudget { alpha: 0.1, delta: 0.05 });
+    let config = RouterConfig { risk, budget: Some(QualityBudget::default()), ..Default::default() };
+    let router = Router::with_model(config, (), model).unwrap();
+    assert_eq!(router.thresholds(), step.thresholds());
+    assert_eq!(router.promise(), None);
+}
+
+#[test]
+fn a_router_continues_from_a_stored_account() {
+    let (router, _) = budgeted(1.0, 0.0, 0.0);
+    let (_, near) = cases().into_iter().next().unwrap();
+    let ticket = route(&router, &near).ticket.unwrap();
+    router.answered();
+    let stored = router.account().unwrap().save();
+    let (mut router, _) = budgeted(1.0, 0.0, 0.0);
+    router.restore_account(&stored).unwrap();
+    assert_eq!(route(&router, &near).reason, Reason::BudgetSpent);
+    assert_eq!(router.settle(&ticket, false), Settlement::Settled);
+    let state = router.budget().unwrap();
+    assert_eq!((state.answered, state.pending, state.judged), (1, 0, 1));
+}
+
+#[test]
+fn a_router_without_a_budget_has_no_account() {
+    let (mut router, _) = router(0.0, 0.0);
+    let (_, near) = cases().into_iter().next().unwrap();
+    assert_eq!(route(&router, &near).ticket, None);
+    router.answered();
+    let ticket = Ticket::new(Draw { probability: 1.0, happened: true }, 0, 0, 0.9);
+    assert_eq!((router.settle(&ticket, true), router.cancel(&ticket)), (Settlement::Unknown, false));
+    assert!(router.budget().is_none() && router.account().is_none());
+    let stored = budgeted(1.0, 0.0, 0.0).0.account().unwrap().save();
+    assert!(matches!(router.restore_account(&stored), Err(RestoreError::NoBudget)));
 }

@@ -1,3 +1,6 @@
+mod disk;
+mod faults;
+
 use super::*;
 use crate::store::tests::{DIMENSIONS, decision, entries, entry, id, log, logged, remember, served, verdict};
 use std::collections::HashSet;
@@ -45,8 +48,8 @@ fn a_commit_synchronizes_in_wal_mode() {
     let pragma =
         |name| store.connection.pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0));
     assert_eq!(pragma("journal_mode").unwrap(), "wal".to_owned().into());
-    // FULL is 2.
-    for (name, value) in [("synchronous", 2), ("foreign_keys", 1), ("secure_delete", 1), ("fullfsync", 1)] {
+    // EXTRA is 3.
+    for (name, value) in [("synchronous", 3), ("foreign_keys", 1), ("secure_delete", 1), ("fullfsync", 1)] {
         assert_eq!(pragma(name).unwrap(), value.into(), "{name}");
     }
 }
