@@ -8,6 +8,7 @@
 mod arrows;
 mod bench;
 mod ci;
+mod clients;
 mod codegen;
 mod embedders;
 mod instructions;

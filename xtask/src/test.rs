@@ -2,7 +2,7 @@
 
 use crate::report::Report;
 use crate::workspace::{Workspace, cargo};
-use crate::{embedders, receivers, services};
+use crate::{clients, embedders, receivers, services};
 
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub(crate) struct Arguments {
@@ -22,6 +22,7 @@ pub(crate) fn run(workspace: &Workspace, report: &mut Report, arguments: Argumen
     }
     if arguments.no_services {
         report.skip(services::HEADLINE, "--no-services");
+        report.skip(clients::HEADLINE, "--no-services");
         for headline in receivers::HEADLINES.iter().chain(embedders::HEADLINES) {
             report.skip(headline, "--no-services");
         }
@@ -29,6 +30,7 @@ pub(crate) fn run(workspace: &Workspace, report: &mut Report, arguments: Argumen
         services::run(workspace, report);
         receivers::run(workspace, report);
         embedders::run(workspace, report);
+        clients::run(workspace, report);
     }
 }
 

@@ -1,4 +1,4 @@
-//! The program `tiny-dancer`: makes routing models and memories from your logs.
+//! The program `tiny-dancer`: makes routing models and memories from your logs, and serves them over HTTP.
 
 mod calibrate;
 mod embedding;
@@ -10,6 +10,7 @@ mod memory;
 mod output;
 mod replay;
 mod route;
+mod serve;
 mod simulate;
 
 use crate::embedding::EmbedderArgs;
@@ -33,7 +34,7 @@ use tiny_dancer_train::sketch::Overlap;
 use tiny_dancer_train::vectors::{Vectors, embeddings_to_bytes};
 use tiny_dancer_train::{Target, TrainConfig, train};
 
-/// Makes routing models and memories from requests whose outcome with both models is known.
+/// Makes routing models and memories from requests whose outcome with both models is known, and routes requests by them.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -62,6 +63,8 @@ enum Command {
     /// Route requests: JSON lines from standard input, decisions to standard output. The exit code is 1 if a line
     /// cannot be routed.
     Route(route::RouteArgs),
+    /// Answer the requests of clients by the lightweight or the powerful language model, over HTTP, until Ctrl-C or SIGTERM.
+    Serve(serve::ServeArgs),
     /// Replay rows as streams of requests with a memory that begins empty, and show how it learns and what that costs.
     Simulate(simulate::SimulateArgs),
     /// Train a model, calibrate it, and report on the rows of the split `test`. Ctrl-C keeps the best model so far.
@@ -268,6 +271,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Profiles(args) => make_profiles(&args)?,
         Command::Replay(args) => return replay::replay(&args),
         Command::Route(args) => return route::route(&args),
+        Command::Serve(args) => return serve::serve(&args),
         Command::Simulate(args) => simulate::simulate(&args)?,
         Command::Train(args) => make_model(&args)?,
     }

@@ -11,6 +11,7 @@ use prompts::with_input;
 mod memory;
 mod prompts;
 mod real_rows;
+mod serve;
 mod simulate;
 
 /// A folder with rows and embeddings: four directions, one of which is hard for the lightweight model.

@@ -1,0 +1,86 @@
+//! `tiny-dancer serve`, as users run it.
+
+use crate::{run, stderr};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+
+fn serve(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tiny-dancer"));
+    for variable in ["OPENAI_API_KEY", "ANTHROPIC_API_KEY"] {
+        command.env_remove(variable);
+    }
+    command.arg("serve").args(arguments);
+    command
+}
+
+/// A program that is killed at the end of its test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It fails if the program has ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Sends a request, and returns the answer's head and body.
+fn request(address: &str, line: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let length = body.len();
+    write!(
+        stream,
+        "{line} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[cfg(unix)]
+#[test]
+fn the_demonstration_answers_its_own_example_and_stops_cleanly() {
+    let mut command = serve(&["--demo", "--listen", "127.0.0.1:0"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut running = Running(command.spawn().unwrap());
+    let mut lines = BufReader::new(running.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let first = lines.next().unwrap();
+    let address = first.strip_prefix("Serving http://").unwrap().split(' ').next().unwrap().to_owned();
+    // The command that is shown.
+    let example = lines.next().unwrap();
+    let body = example.split("-d '").nth(1).unwrap().strip_suffix('\'').unwrap();
+    let answer = request(&address, "POST /v1/chat/completions", body);
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    assert!(answer.contains("x-tiny-dancer-reason: ") && answer.contains("which only acts"), "{answer}");
+    let metrics = request(&address, "GET /metrics", "");
+    assert!(metrics.contains("tiny_dancer_gateway_requests_in_flight "), "{metrics}");
+    assert!(metrics.contains("process_open_fds "), "{metrics}");
+
+    let killed = Command::new("kill").args(["-TERM", &running.0.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    assert!(running.0.wait().unwrap().success());
+    assert_eq!(lines.next().unwrap(), "stopped; all requests were finished");
+}
+
+#[test]
+fn every_mistake_of_the_command_line_and_the_file_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tiny-dancer.toml");
+    std::fs::write(&file, "version = 1\ncanary_share = 7\nlimit = 3\n").unwrap();
+    let file = file.to_str().unwrap();
+    let error = stderr(&run(&mut serve(&["--config", file, "--powerful", "openai:big", "--mode", "on"])));
+    for expected in [
+        "the configuration has 5 mistakes",
+        "mode: unknown variant `on`",
+        "canary_share is 7, expected 0 to 1",
+        "powerful: the environment has no OPENAI_API_KEY",
+        "lightweight is missing",
+        "limit is unknown",
+    ] {
+        assert!(error.contains(expected), "{expected} is not in\n{error}");
+    }
+    let error = stderr(&run(&mut serve(&["--powerful", "gpt-5"])));
+    assert!(error.contains("--powerful gpt-5: expected PROVIDER:MODEL, such as openai:gpt-5"), "{error}");
+}

@@ -1,0 +1,657 @@
+//! The gateway: the state of all requests, and the way of one.
+
+use crate::admission::{Admission, Place};
+use crate::body::{Body, BodyError, Conversation, quoted};
+use crate::config::{ClientConfig, Config, JudgeConfig, Provider};
+use crate::decide::{Decider, Decision, Why};
+use crate::delivery::{Delivery, Reading};
+use crate::headers;
+use crate::id::Signer;
+use crate::metrics::{CallResult, FeedbackResult, Metrics, OTHER, RequestResult};
+use crate::refusal::{self, Refusal};
+use crate::shadow::{Parts, Shadow, Shadows};
+use crate::sse::Events;
+use crate::upstream::{Answer, Call, Context, Failure, Upstream, UpstreamError};
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get, post};
+use axum::{Json, Router as Web};
+use prometheus::Registry;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::Duration;
+use tiny_dancer::observer::VerdictKind;
+use tiny_dancer::parts::metrics::http;
+use tiny_dancer::{BuildError, Clock, ModelType, TraceContext};
+use tiny_dancer_memory::{
+    Context as Origin, Draws, Memory, OpenError, RecordError, RequestId, Served, Tokens, Usage as Used,
+    Verdict,
+};
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
+
+/// The header with the signed id of a request.
+pub const ID: HeaderName = HeaderName::from_static("x-tiny-dancer-id");
+/// The header with the model that answered: `lightweight` or `powerful`.
+pub const MODEL: HeaderName = HeaderName::from_static("x-tiny-dancer-model");
+/// The header with the reason for that model.
+pub const REASON: HeaderName = HeaderName::from_static("x-tiny-dancer-reason");
+/// The header with the confidence of the decision.
+pub const CONFIDENCE: HeaderName = HeaderName::from_static("x-tiny-dancer-confidence");
+/// The header by which a client names the conversation of a request.
+pub const CONVERSATION: HeaderName = HeaderName::from_static("x-tiny-dancer-conversation");
+/// The header with the model that the router chose, which another one may have answered for.
+pub const DECIDED: HeaderName = HeaderName::from_static("x-tiny-dancer-decided");
+
+/// Why a gateway could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GatewayError {
+    /// The router could not be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The memory cannot be opened.
+    #[error("the memory cannot be opened: {0}")]
+    Memory(#[from] OpenError),
+    /// The registry has such a family.
+    #[error("the gateway's metrics cannot be registered: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The system has no random numbers.
+    #[error("the system has no random numbers: {0}")]
+    Random(#[from] getrandom::Error),
+    /// A model cannot be called.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+}
+
+/// Answers the requests of clients by one of two models.
+#[derive(Debug)]
+pub struct Gateway {
+    pub(crate) config: Config,
+    decider: Arc<Decider>,
+    shadows: Option<Arc<Shadows>>,
+    powerful: Arc<Upstream>,
+    lightweight: Arc<Upstream>,
+    signer: Signer,
+    admission: Admission,
+    context: Context,
+    registry: Registry,
+}
+
+impl Gateway {
+    /// A gateway that registers its metrics, and those of its router, in this registry.
+    ///
+    /// # Errors
+    /// If the registry has such families, a key cannot be a header, or the system has no random numbers.
+    pub fn new(config: Config, registry: &Registry) -> Result<Self, GatewayError> {
+        let clock = Clock::system();
+        let mut models = vec![config.powerful.model.as_str()];
+        if config.lightweight.model != config.powerful.model {
+            models.push(&config.lightweight.model);
+        }
+        match &config.judge {
+            Some(JudgeConfig::Model { model, .. }) if !models.contains(&model.model.as_str()) => {
+                models.push(&model.model);
+            }
+            Some(JudgeConfig::Webhook(_)) => models.push("webhook"),
+            _ => {}
+        }
+        let metrics = Metrics::new(registry, &models)?;
+        let decider = Decider::new(&config, registry, clock.clone())?;
+        let upstream = |model: &crate::config::ModelConfig| {
+            Upstream::new(model.clone(), &config.timeouts, clock.clone()).map(Arc::new)
+        };
+        Ok(Self {
+            decider: Arc::new(decider),
+            shadows: Shadows::new(&config, clock.clone())?,
+            powerful: upstream(&config.powerful)?,
+            lightweight: upstream(&config.lightweight)?,
+            signer: Signer::new(config.id_key.as_ref())?,
+            admission: Admission::new(&config, &metrics),
+            context: Context { clock, metrics, timeouts: config.timeouts.clone() },
+            registry: registry.clone(),
+            config,
+        })
+    }
+
+    /// Waits until all that was remembered is durable, which a stop does not wait for. A failure is logged.
+    pub fn flush(&self) {
+        if let Err(error) = self.decider.memory.flush() {
+            tracing::warn!(%error, "the memory is not durable");
+        }
+    }
+
+    /// The memory, for example to import entries.
+    pub fn memory(&self) -> &Memory {
+        &self.decider.memory
+    }
+
+    /// The service: all paths.
+    pub fn service(self: &Arc<Self>) -> Web {
+        let ours = self.config.provider();
+        let (other, passed): (_, &[&str]) = match ours {
+            Provider::Anthropic => (Provider::Openai, &["/v1/messages/count_tokens"]),
+            Provider::Openai => {
+                (Provider::Anthropic, &["/v1/responses", "/v1/responses/{*rest}", "/v1/embeddings"])
+            }
+        };
+        let entry = |endpoint: Endpoint| {
+            move |State(gateway): State<Arc<Self>>, request: Request| gateway.handle(endpoint, request)
+        };
+        let mut web = Web::new()
+            .route(refusal::path(ours), post(entry(Endpoint::Chat)))
+            .route(refusal::path(other), any(entry(Endpoint::Other)))
+            .route("/v1/models", get(entry(Endpoint::Models)))
+            .route("/v1/decide", post(entry(Endpoint::Decide)))
+            .route("/v1/feedback", post(entry(Endpoint::Feedback)));
+        for path in passed {
+            web = web.route(path, any(entry(Endpoint::Passed)));
+        }
+        web.fallback(entry(Endpoint::Unknown))
+            .method_not_allowed_fallback(entry(Endpoint::Unknown))
+            .with_state(Arc::clone(self))
+            .route("/healthz", get(|| async { "ok\n" }))
+            .route("/readyz", http::ready(self.registry.clone()))
+            .route("/metrics", http::metrics(self.registry.clone()))
+    }
+
+    /// Answers a request in a span of its own, below that of the client if it names one.
+    async fn handle(self: Arc<Self>, endpoint: Endpoint, request: Request) -> Response {
+        let span = {
+            let caller = TraceContext::extract(request.headers()).ok();
+            let _parent = caller.as_ref().map(TraceContext::attach);
+            tracing::info_span!(
+                "request",
+                otel.name = format!("{} {}", request.method(), endpoint.route(self.config.provider())),
+                otel.kind = "server",
+                otel.status_code = Empty,
+                http.request.method = %request.method(),
+                http.response.status_code = Empty,
+                url.path = request.uri().path(),
+                tiny_dancer.gateway.client = Empty,
+                tiny_dancer.gateway.decided = Empty,
+                tiny_dancer.gateway.served = Empty,
+                tiny_dancer.gateway.reason = Empty,
+                tiny_dancer.gateway.result = Empty,
+            )
+        };
+        let provider = self.config.provider();
+        let counts = matches!(endpoint, Endpoint::Chat | Endpoint::Passed);
+        let visit = Visit {
+            gateway: self,
+            span: span.clone(),
+            place: None,
+            is_open: counts,
+            routed: None,
+            shadow: None,
+        };
+        let response = match visit.answer(endpoint, request).instrument(span.clone()).await {
+            Ok(response) => response,
+            Err(refusal) => {
+                tracing::debug!(parent: &span, %refusal, "refused");
+                refusal.answer(provider)
+            }
+        };
+        let status = response.status();
+        span.record("http.response.status_code", i64::from(status.as_u16()));
+        if status.is_server_error() {
+            span.record("otel.status_code", "ERROR");
+        }
+        response
+    }
+
+    /// The models that a name stands for: of a routed name the powerful one.
+    fn upstream(&self, model: ModelType) -> &Arc<Upstream> {
+        match model {
+            ModelType::Lightweight => &self.lightweight,
+            ModelType::Powerful => &self.powerful,
+        }
+    }
+
+    fn is_routed(&self, model: &str) -> bool {
+        self.config.routed.iter().any(|routed| routed == model)
+    }
+
+    /// The list of models, in the form of the interface.
+    fn models(&self) -> Response {
+        let names = self.config.routed.iter().map(String::as_str);
+        let mut names: Vec<_> =
+            names.chain([&*self.config.powerful.model, &*self.config.lightweight.model]).collect();
+        let mut seen = std::collections::BTreeSet::new();
+        names.retain(|name| seen.insert(*name));
+        let entry = |name: &&str| {
+            let id = quoted(name);
+            match self.config.provider() {
+                Provider::Anthropic => format!(
+                    r#"{{"type":"model","id":{id},"display_name":{id},"created_at":"1970-01-01T00:00:00Z"}}"#
+                ),
+                Provider::Openai => {
+                    format!(r#"{{"id":{id},"object":"model","created":0,"owned_by":"tiny-dancer"}}"#)
+                }
+            }
+        };
+        let data = names.iter().map(entry).collect::<Vec<_>>().join(",");
+        let body = match (self.config.provider(), names.first(), names.last()) {
+            (Provider::Anthropic, Some(first), Some(last)) => format!(
+                r#"{{"data":[{data}],"has_more":false,"first_id":{},"last_id":{}}}"#,
+                quoted(first),
+                quoted(last)
+            ),
+            _ => format!(r#"{{"object":"list","data":[{data}]}}"#),
+        };
+        ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+    }
+}
+
+/// What a path is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Endpoint {
+    Chat,
+    Decide,
+    Feedback,
+    Models,
+    Other,
+    Passed,
+    Unknown,
+}
+
+impl Endpoint {
+    /// The route, for the name of a span, which must be one of few.
+    fn route(self, provider: Provider) -> &'static str {
+        match self {
+            Self::Chat => refusal::path(provider),
+            Self::Decide => "/v1/decide",
+            Self::Feedback => "/v1/feedback",
+            Self::Models => "/v1/models",
+            Self::Other | Self::Unknown => "unknown",
+            Self::Passed => "passed",
+        }
+    }
+}
+
+/// One request, from its headers to the end of its answer. If it is dropped before, the client hung up.
+#[derive(Debug)]
+pub(crate) struct Visit {
+    gateway: Arc<Gateway>,
+    span: Span,
+    place: Option<Place>,
+    /// Whether its result is still to be counted.
+    is_open: bool,
+    /// The id, and the model whose answer is delivered, once they are known.
+    routed: Option<(RequestId, ModelType)>,
+    /// What is compared once the answer is delivered.
+    shadow: Option<Box<Shadow>>,
+}
+
+/// The body of `/v1/feedback`.
+#[derive(Debug, Deserialize)]
+struct Feedback {
+    id: String,
+    score: Option<f32>,
+    good_enough: Option<bool>,
+}
+
+/// The answer of `/v1/feedback`.
+#[derive(Debug, Serialize)]
+struct FeedbackAnswer {
+    result: &'static str,
+}
+
+/// The answer of `/v1/decide`.
+#[derive(Debug, Serialize)]
+struct DecisionAnswer<'a> {
+    id: String,
+    /// The model to call.
+    model: &'static str,
+    /// Its name.
+    name: &'a str,
+    reason: &'static str,
+    decided: &'static str,
+    confidence: f32,
+    uncertainty: f32,
+}
+
+impl Visit {
+    async fn answer(mut self, endpoint: Endpoint, request: Request) -> Result<Response, Refusal> {
+        let answer = self.dispatch(endpoint, request).await;
+        if let Err(refusal) = &answer {
+            self.end(refusal.result());
+        }
+        match answer? {
+            Dispatched::Response(response) => Ok(response),
+            Dispatched::Upstream(begun) => Ok(self.deliver(*begun)),
+        }
+    }
+
+    async fn dispatch(&mut self, endpoint: Endpoint, request: Request) -> Result<Dispatched, Refusal> {
+        let gateway = Arc::clone(&self.gateway);
+        let provider = gateway.config.provider();
+        let client = gateway.admission.client(request.headers())?;
+        let client = client.map(|index| (index, &gateway.config.clients[index]));
+        if let Some((_, ClientConfig { name, .. })) = client {
+            self.span.record("tiny_dancer.gateway.client", name.as_str());
+        }
+        match endpoint {
+            Endpoint::Models => return Ok(Dispatched::Response(gateway.models())),
+            Endpoint::Other => return Err(Refusal::Interface { provider }),
+            Endpoint::Unknown => return Err(Refusal::Unknown),
+            _ => {}
+        }
+        self.place = Some(gateway.admission.place(client.map(|(index, _)| index)).await?);
+        let (head, body) = request.into_parts();
+        let body = gateway.admission.body(&head.headers, body).await?;
+        let received = gateway.context.clock.tick();
+        let client = client.map(|(_, client)| client.name.as_str());
+        let path = head.uri.path_and_query().map_or("", |path| path.as_str());
+        let path = match provider {
+            Provider::Anthropic => path,
+            // The base URL has it.
+            Provider::Openai => path.strip_prefix("/v1").unwrap_or(path),
+        };
+        let talk = head.headers.get(CONVERSATION).and_then(|talk| talk.to_str().ok()).map(str::to_owned);
+        let mut call = Call {
+            method: head.method,
+            path: path.to_owned(),
+            headers: headers::forwarded(&head.headers),
+            body,
+            operation: None,
+            model: None,
+            is_streamed: false,
+        };
+        match endpoint {
+            Endpoint::Decide => self.decide(&call.body, client, talk).map(Dispatched::Response),
+            Endpoint::Feedback => self.feedback(&call.body, client).map(Dispatched::Response),
+            Endpoint::Passed => self.pass(call).await,
+            _ => {
+                call.operation = Some("chat");
+                self.chat(call, client, talk, received).await
+            }
+        }
+    }
+
+    /// Routes a request and calls the model.
+    async fn chat(
+        &mut self,
+        mut call: Call,
+        client: Option<&str>,
+        talk: Option<String>,
+        received: tiny_dancer::parts::core::Tick,
+    ) -> Result<Dispatched, Refusal> {
+        let gateway = Arc::clone(&self.gateway);
+        let provider = gateway.config.provider();
+        let bytes = call.body.clone();
+        let mut body = Body::read(&bytes)?;
+        call.is_streamed = body.is_streamed()?;
+        let model = body.model()?.into_owned();
+        if !gateway.is_routed(&model) {
+            call.model = Some(model);
+            return self.call_named(call).await;
+        }
+        let conversation = body.conversation(provider)?;
+        let decision = gateway.decider.decide(&conversation, self.origin(client, talk));
+        let (mut served, mut why) = self.serve(&decision, &conversation);
+        // The tokens of a stream of Anthropic's are in its events anyway.
+        let take_usage = call.is_streamed && provider == Provider::Openai && body.request_usage()?;
+        // Its answers are read.
+        call.headers.remove(header::ACCEPT_ENCODING);
+        let mut with = |model: ModelType| {
+            let name = &gateway.upstream(model).config.model;
+            body.set("model", &quoted(name));
+            Call { model: Some(name.clone()), body: body.to_bytes().into(), ..call.clone() }
+        };
+        gateway.context.metrics.overhead.observe(gateway.context.clock.since(received).as_secs_f64());
+        let mut answer = None;
+        if served == ModelType::Lightweight {
+            match self.call(&gateway.lightweight, with(served)).await {
+                Ok(first) if first.result() == CallResult::Success => answer = Some(first),
+                first => {
+                    if let Ok(mut first) = first {
+                        let (result, wait) = (first.result(), first.retry_after());
+                        first.attempt.end(result, None);
+                        self.settle(&gateway.lightweight, result, wait);
+                    }
+                    (served, why) = (ModelType::Powerful, Why::LightweightFailed);
+                }
+            }
+        }
+        let answer = match answer {
+            Some(answer) => Ok(answer),
+            None => self.call(&gateway.powerful, with(ModelType::Powerful)).await,
+        };
+        gateway.context.metrics.served(decision.model, served, why);
+        self.span.record("tiny_dancer.gateway.decided", decision.model.name());
+        self.span.record("tiny_dancer.gateway.served", served.name());
+        self.span.record("tiny_dancer.gateway.reason", why.name());
+        let answer = answer?;
+        let is_events = answer
+            .response
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+        let reading = match (is_events, answer.result()) {
+            (true, CallResult::Success) => Reading::Events { events: Events::default(), take_usage },
+            (false, CallResult::Success) => Reading::Whole(Vec::new()),
+            _ => Reading::Nothing,
+        };
+        self.routed = Some((decision.id, served));
+        let is_shadowed = served == ModelType::Powerful
+            && why != Why::LightweightFailed
+            && gateway.shadows.is_some()
+            && gateway.lightweight.circuit.wait().is_none()
+            && decision.is_shadowed(&gateway.config, &conversation);
+        if is_shadowed {
+            let mut call = with(ModelType::Lightweight);
+            if call.is_streamed {
+                let mut body = Body::read(&call.body)?;
+                body.set("stream", "false");
+                body.remove("stream_options");
+                call.body = body.to_bytes().into();
+                call.is_streamed = false;
+            }
+            let question = conversation.text;
+            self.shadow = Some(Box::new(Shadow { id: decision.id, question, call }));
+        }
+        let id = gateway.signer.sign(decision.id, served, client);
+        let headers = vec![
+            (ID, HeaderValue::try_from(id).ok()),
+            (MODEL, Some(HeaderValue::from_static(served.name()))),
+            (REASON, Some(HeaderValue::from_static(why.name()))),
+            (CONFIDENCE, HeaderValue::try_from(decision.confidence.to_string()).ok()),
+            (DECIDED, Some(HeaderValue::from_static(decision.model.name()))),
+        ];
+        let upstream = Arc::clone(gateway.upstream(served));
+        Ok(Dispatched::Upstream(Box::new(Begun { answer, reading, headers, upstream })))
+    }
+
+    /// Calls the model that the client names.
+    async fn call_named(&mut self, call: Call) -> Result<Dispatched, Refusal> {
+        let gateway = Arc::clone(&self.gateway);
+        let is_lightweight = call.model.as_ref() == Some(&gateway.config.lightweight.model);
+        let upstream =
+            gateway.upstream(if is_lightweight { ModelType::Lightweight } else { ModelType::Powerful });
+        let answer = self.call(upstream, call).await?;
+        let (reading, headers, upstream) = (Reading::Nothing, Vec::new(), Arc::clone(upstream));
+        Ok(Dispatched::Upstream(Box::new(Begun { answer, reading, headers, upstream })))
+    }
+
+    /// Passes a request through. A routed name stands for the powerful model.
+    async fn pass(&mut self, mut call: Call) -> Result<Dispatched, Refusal> {
+        if call.method == Method::POST {
+            let bytes = call.body.clone();
+            let mut body = Body::read(&bytes)?;
+            call.is_streamed = body.is_streamed()?;
+            let mut model = body.model()?.into_owned();
+            if self.gateway.is_routed(&model) {
+                model.clone_from(&self.gateway.config.powerful.model);
+                body.set("model", &quoted(&model));
+                call.body = body.to_bytes().into();
+            }
+            call.model = Some(model);
+        }
+        self.call_named(call).await
+    }
+
+    /// Calls a model unless its circuit is open.
+    async fn call(&self, upstream: &Upstream, call: Call) -> Result<Answer, Refusal> {
+        let gateway = &self.gateway;
+        let name = &upstream.config.model;
+        if let Some(wait) = upstream.circuit.wait() {
+            return Err(Refusal::Unavailable { model: name.clone(), wait });
+        }
+        let label = call.model.as_deref().filter(|model| {
+            [&gateway.config.powerful.model, &gateway.config.lightweight.model]
+                .iter()
+                .any(|name| name == model)
+        });
+        let label = label.unwrap_or(OTHER).to_owned();
+        upstream.call(call, &label, &gateway.context).await.map_err(|Failure { result }| {
+            self.settle(upstream, result, None);
+            Refusal::Upstream { model: name.clone(), result }
+        })
+    }
+
+    fn deliver(self, begun: Begun) -> Response {
+        let Begun { answer, reading, headers: own, upstream } = begun;
+        let mut headers = headers::returned(answer.response.headers());
+        if let Reading::Events { take_usage: true, .. } = reading {
+            headers.remove(header::CONTENT_LENGTH);
+        }
+        headers.extend(own.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        let status = answer.response.status();
+        if answer.result() != CallResult::Success {
+            self.settle(&upstream, answer.result(), answer.retry_after());
+        }
+        let idle = self.gateway.config.timeouts.idle;
+        let mut response =
+            Response::new(axum::body::Body::new(Delivery::new(answer, reading, idle, self, upstream)));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        response
+    }
+
+    /// Decides for a client that calls the model itself.
+    fn decide(&self, bytes: &[u8], client: Option<&str>, talk: Option<String>) -> Result<Response, Refusal> {
+        let gateway = &self.gateway;
+        let conversation = Body::read(bytes)?.conversation(gateway.config.provider())?;
+        let decision = gateway.decider.decide(&conversation, self.origin(client, talk));
+        let (served, why) = self.serve(&decision, &conversation);
+        gateway.context.metrics.served(decision.model, served, why);
+        let answer = DecisionAnswer {
+            id: gateway.signer.sign(decision.id, served, client),
+            model: served.name(),
+            name: &gateway.upstream(served).config.model,
+            reason: why.name(),
+            decided: decision.model.name(),
+            confidence: decision.confidence,
+            uncertainty: decision.uncertainty,
+        };
+        Ok(Json(answer).into_response())
+    }
+
+    /// Records a client's verdict on an answer that it got.
+    fn feedback(&self, bytes: &[u8], client: Option<&str>) -> Result<Response, Refusal> {
+        let gateway = &self.gateway;
+        let body: Feedback = serde_json::from_slice(bytes).map_err(|source| BodyError::Json { source })?;
+        let (id, served) = gateway.signer.verify(&body.id, client).ok_or(Refusal::Id)?;
+        let score = match (body.score, body.good_enough) {
+            (Some(score), _) => score,
+            (None, Some(good_enough)) => f32::from(u8::from(good_enough)),
+            (None, None) => return Err(Refusal::Score { score: f32::NAN }),
+        };
+        if !(0.0..=1.0).contains(&score) {
+            return Err(Refusal::Score { score });
+        }
+        let result = if served == ModelType::Powerful {
+            FeedbackResult::Powerful
+        } else {
+            match gateway.decider.judge(id, Verdict::lightweight(score)) {
+                Ok(VerdictKind::Accepted | VerdictKind::Contradicting) => FeedbackResult::Accepted,
+                Ok(_) => FeedbackResult::Repeated,
+                Err(RecordError::Unknown { .. }) => FeedbackResult::Unknown,
+                Err(source) => return Err(Refusal::Memory { source }),
+            }
+        };
+        gateway.context.metrics.feedback(result);
+        Ok(Json(FeedbackAnswer { result: result.name() }).into_response())
+    }
+
+    fn serve(&self, decision: &Decision, conversation: &Conversation) -> (ModelType, Why) {
+        let gateway = &self.gateway;
+        let evidence = gateway.decider.evidence();
+        let (served, why) = decision.serve(&gateway.config, conversation, evidence);
+        if served == ModelType::Lightweight && gateway.lightweight.circuit.wait().is_some() {
+            return (ModelType::Powerful, Why::LightweightUnavailable);
+        }
+        (served, why)
+    }
+
+    /// Whose memory is read, and what is known about the request besides its text.
+    fn origin(&self, client: Option<&str>, conversation: Option<String>) -> Origin {
+        let tenant = client.filter(|_| !self.gateway.config.shared_memory).map(str::to_owned);
+        Origin { tenant, conversation, ..Origin::default() }
+    }
+
+    /// Whether the answer's text is compared with another one.
+    pub(crate) fn is_compared(&self) -> bool {
+        self.shadow.is_some()
+    }
+
+    /// Logs what followed the decision, once the answer is delivered, and starts the comparison, if there is one.
+    pub(crate) fn delivered(&mut self, model: &str, tokens: Option<Tokens>, text: Option<String>) {
+        let Some((id, served)) = self.routed else { return };
+        let gateway = &self.gateway;
+        let used = tokens.map(|tokens| Used { model: model.to_owned(), tokens });
+        let usage = used.iter().cloned().collect();
+        let draws = Draws::default();
+        let served = Served { model: served, usage, price_version: None, judge: None, draws };
+        gateway.decider.memory.served(id, served);
+        if let (Some(shadow), Some(shadows)) = (self.shadow.take(), &gateway.shadows) {
+            let parts = Parts {
+                decider: Arc::clone(&gateway.decider),
+                lightweight: Arc::clone(&gateway.lightweight),
+                context: gateway.context.clone(),
+            };
+            Arc::clone(shadows).start(*shadow, text, used, parts);
+        }
+    }
+
+    /// Moves the circuit of a model.
+    pub(crate) fn settle(&self, upstream: &Upstream, result: CallResult, retry_after: Option<Duration>) {
+        if result.is_failure() {
+            upstream.circuit.failed(retry_after);
+        } else if result != CallResult::Cancelled {
+            upstream.circuit.succeeded();
+        }
+        self.gateway.context.metrics.circuit(&upstream.config.model, upstream.circuit.wait().is_some());
+    }
+
+    /// Counts the result. Only the first one counts.
+    pub(crate) fn end(&mut self, result: RequestResult) {
+        if std::mem::replace(&mut self.is_open, false) {
+            self.gateway.context.metrics.request(result);
+            self.span.record("tiny_dancer.gateway.result", result.name());
+        }
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.end(RequestResult::Cancelled);
+    }
+}
+
+/// What a request gets.
+enum Dispatched {
+    Response(Response),
+    Upstream(Box<Begun>),
+}
+
+/// An answer of a model that has begun.
+struct Begun {
+    answer: Answer,
+    reading: Reading,
+    /// The headers of the gateway.
+    headers: Vec<(HeaderName, Option<HeaderValue>)>,
+    upstream: Arc<Upstream>,
+}

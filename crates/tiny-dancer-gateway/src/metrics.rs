@@ -1,0 +1,310 @@
+//! The gateway's own metrics, beside those of the router. Their labels come from closed lists: the configuration names the models.
+
+use crate::decide::Why;
+use prometheus::core::Collector;
+use prometheus::{
+    CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry,
+};
+use tiny_dancer::ModelType;
+use tiny_dancer_memory::Tokens;
+
+/// The label of calls to a model that the client chose.
+pub(crate) const OTHER: &str = "other";
+
+/// From 5 ms to 2 minutes, in steps of about a factor of 2.
+const FIRST_CHUNK: &[f64] =
+    &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0];
+/// The gateway's own time is microseconds to milliseconds.
+const OVERHEAD: &[f64] =
+    &[0.000_05, 0.000_1, 0.000_2, 0.000_4, 0.000_8, 0.001_6, 0.003, 0.006, 0.012, 0.05, 0.25];
+
+/// How a request ended. Each has one result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RequestResult {
+    /// The client got all of an answer.
+    Answered,
+    /// The client hung up.
+    Cancelled,
+    /// A model failed, and the client got its error, one of the gateway, or a part of an answer.
+    Failed,
+    /// The gateway refused the request.
+    Refused,
+}
+
+impl RequestResult {
+    const ALL: [Self; 4] = [Self::Answered, Self::Cancelled, Self::Failed, Self::Refused];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// How a call to a model ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CallResult {
+    /// The answer broke off.
+    Broken,
+    /// The client hung up.
+    Cancelled,
+    /// A status of 400 to 499 other than 408 and 429: the request or the key is wrong.
+    ClientError,
+    /// A status of 429.
+    RateLimited,
+    /// A status of 500 or more, or 408.
+    ServerError,
+    /// All of an answer.
+    Success,
+    /// No answer in time.
+    Timeout,
+    /// No connection.
+    Unreachable,
+}
+
+impl CallResult {
+    const ALL: [Self; 8] = [
+        Self::Broken,
+        Self::Cancelled,
+        Self::ClientError,
+        Self::RateLimited,
+        Self::ServerError,
+        Self::Success,
+        Self::Timeout,
+        Self::Unreachable,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Broken => "broken",
+            Self::Cancelled => "cancelled",
+            Self::ClientError => "client_error",
+            Self::RateLimited => "rate_limited",
+            Self::ServerError => "server_error",
+            Self::Success => "success",
+            Self::Timeout => "timeout",
+            Self::Unreachable => "unreachable",
+        }
+    }
+
+    /// Whether the model failed, as its circuit counts it.
+    pub(crate) fn is_failure(self) -> bool {
+        matches!(
+            self,
+            Self::Broken | Self::RateLimited | Self::ServerError | Self::Timeout | Self::Unreachable
+        )
+    }
+}
+
+/// What a client's verdict is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FeedbackResult {
+    /// It is evidence, or replaces an older verdict.
+    Accepted,
+    /// The powerful model answered, whose answers are no evidence.
+    Powerful,
+    /// The request has this verdict, or one that is newer.
+    Repeated,
+    /// The request is not remembered any more.
+    Unknown,
+}
+
+impl FeedbackResult {
+    const ALL: [Self; 4] = [Self::Accepted, Self::Powerful, Self::Repeated, Self::Unknown];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Powerful => "powerful",
+            Self::Repeated => "repeated",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// How a shadow ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ShadowResult {
+    /// There was no room for it.
+    Dropped,
+    /// The lightweight model gave no answer.
+    Failed,
+    /// The lightweight answer was no worse.
+    NoWorse,
+    /// The money of the day was spent.
+    OverLimit,
+    /// There was no text to compare, or the judge gave no verdict.
+    Undecided,
+    /// The lightweight answer was worse.
+    Worse,
+}
+
+impl ShadowResult {
+    const ALL: [Self; 6] =
+        [Self::Dropped, Self::Failed, Self::NoWorse, Self::OverLimit, Self::Undecided, Self::Worse];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Dropped => "dropped",
+            Self::Failed => "failed",
+            Self::NoWorse => "no_worse",
+            Self::OverLimit => "over_limit",
+            Self::Undecided => "undecided",
+            Self::Worse => "worse",
+        }
+    }
+}
+
+/// The kinds of tokens, in the order of [`Tokens`].
+const TOKENS: [&str; 3] = ["input", "cached_input", "output"];
+
+/// The families, each series from the start.
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics {
+    requests: IntCounterVec,
+    served: IntCounterVec,
+    calls: IntCounterVec,
+    tokens: IntCounterVec,
+    cost: CounterVec,
+    first_chunk: HistogramVec,
+    pub(crate) overhead: Histogram,
+    feedback: IntCounterVec,
+    shadows: IntCounterVec,
+    open: GaugeVec,
+    pub(crate) in_flight: Gauge,
+    pub(crate) queued: Gauge,
+}
+
+impl Metrics {
+    /// Registers the families. `models` are the configured names.
+    pub(crate) fn new(registry: &Registry, models: &[&str]) -> Result<Self, prometheus::Error> {
+        let families = Families { registry };
+        let models: Vec<_> = models.iter().copied().chain([OTHER]).collect();
+        let metrics = Self {
+            requests: families.counters("requests_total", "Requests to a model, by result.", &["result"])?,
+            served: families.counters(
+                "served_total",
+                "Routed requests, by the router's decision, the model that was called last, and why.",
+                &["decided", "served", "reason"],
+            )?,
+            calls: families.counters("upstream_calls_total", "Calls to models, by result.", &["model", "result"])?,
+            tokens: families.counters("tokens_total", "Tokens, as the models count them.", &["model", "kind"])?,
+            cost: families.register(CounterVec::new(
+                opts("cost_total", "The cost by the configured prices, in their currency."),
+                &["model"],
+            )?)?,
+            first_chunk: families.register(HistogramVec::new(
+                HistogramOpts::from(opts("time_to_first_chunk_seconds", "From a call to its answer's first byte."))
+                    .buckets(FIRST_CHUNK.to_vec()),
+                &["model"],
+            )?)?,
+            overhead: families.register(Histogram::with_opts(
+                HistogramOpts::from(opts(
+                    "overhead_seconds",
+                    "From the end of a request's body to the first call: the gateway's own time before a model's.",
+                ))
+                .buckets(OVERHEAD.to_vec()),
+            )?)?,
+            feedback: families.counters("feedback_total", "Clients' verdicts, by result.", &["result"])?,
+            shadows: families.counters("shadows_total", "Requests that both models answered, by result.", &["result"])?,
+            open: families.register(GaugeVec::new(
+                opts("upstream_circuit_open", "1 while a model is not called, because it failed or named a wait."),
+                &["model"],
+            )?)?,
+            in_flight: families.gauge("requests_in_flight", "Requests that are being answered.")?,
+            queued: families.gauge("requests_queued", "Requests that wait for their turn.")?,
+        };
+        for result in RequestResult::ALL {
+            metrics.requests.with_label_values(&[result.name()]);
+        }
+        for result in FeedbackResult::ALL {
+            metrics.feedback.with_label_values(&[result.name()]);
+        }
+        for result in ShadowResult::ALL {
+            metrics.shadows.with_label_values(&[result.name()]);
+        }
+        for model in &models {
+            for result in CallResult::ALL {
+                metrics.calls.with_label_values(&[*model, result.name()]);
+            }
+            for kind in TOKENS {
+                metrics.tokens.with_label_values(&[*model, kind]);
+            }
+            metrics.cost.with_label_values(&[*model]);
+            metrics.first_chunk.with_label_values(&[*model]);
+            metrics.open.with_label_values(&[*model]);
+        }
+        for decided in ModelType::ALL {
+            for served in ModelType::ALL {
+                for why in Why::names() {
+                    metrics.served.with_label_values(&[decided.name(), served.name(), why]);
+                }
+            }
+        }
+        Ok(metrics)
+    }
+
+    pub(crate) fn request(&self, result: RequestResult) {
+        self.requests.with_label_values(&[result.name()]).inc();
+    }
+
+    pub(crate) fn served(&self, decided: ModelType, served: ModelType, why: Why) {
+        self.served.with_label_values(&[decided.name(), served.name(), why.name()]).inc();
+    }
+
+    pub(crate) fn call(&self, model: &str, result: CallResult) {
+        self.calls.with_label_values(&[model, result.name()]).inc();
+    }
+
+    pub(crate) fn tokens(&self, model: &str, tokens: Tokens) {
+        for (kind, count) in TOKENS.iter().zip([tokens.input, tokens.cached_input, tokens.output]) {
+            self.tokens.with_label_values(&[model, *kind]).inc_by(count);
+        }
+    }
+
+    pub(crate) fn cost(&self, model: &str, cost: f64) {
+        self.cost.with_label_values(&[model]).inc_by(cost);
+    }
+
+    pub(crate) fn first_chunk(&self, model: &str, seconds: f64) {
+        self.first_chunk.with_label_values(&[model]).observe(seconds);
+    }
+
+    pub(crate) fn feedback(&self, result: FeedbackResult) {
+        self.feedback.with_label_values(&[result.name()]).inc();
+    }
+
+    pub(crate) fn shadow(&self, result: ShadowResult) {
+        self.shadows.with_label_values(&[result.name()]).inc();
+    }
+
+    pub(crate) fn circuit(&self, model: &str, is_open: bool) {
+        self.open.with_label_values(&[model]).set(f64::from(u8::from(is_open)));
+    }
+}
+
+fn opts(name: &str, help: &str) -> Opts {
+    Opts::new(format!("tiny_dancer_gateway_{name}"), help)
+}
+
+struct Families<'a> {
+    registry: &'a Registry,
+}
+
+impl Families<'_> {
+    fn register<C: Collector + Clone + 'static>(&self, family: C) -> Result<C, prometheus::Error> {
+        self.registry.register(Box::new(family.clone()))?;
+        Ok(family)
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+        self.register(IntCounterVec::new(opts(name, help), labels)?)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
+        self.register(Gauge::with_opts(opts(name, help))?)
+    }
+}

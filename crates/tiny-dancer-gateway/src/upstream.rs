@@ -1,0 +1,356 @@
+//! A call to a language model: its address, its key, its circuit, and the span of each attempt.
+
+use crate::circuit::Circuit;
+use crate::config::{ModelConfig, Prices, Provider, Timeouts};
+use crate::headers;
+use crate::metrics::{CallResult, Metrics};
+use crate::usage::Usage;
+use axum::body::Bytes;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header};
+use hyper::body::Body as _;
+use opentelemetry::{Array, StringValue, Value};
+use reqwest::Url;
+use std::error::Error as _;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::time::Duration;
+use tiny_dancer::parts::core::Tick;
+use tiny_dancer::{Clock, TraceContext};
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+/// The largest answer that is read as a whole.
+const LARGEST: usize = 4 << 20;
+
+/// A configured model.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    pub(crate) config: ModelConfig,
+    client: reqwest::Client,
+    key: Option<(HeaderName, HeaderValue)>,
+    pub(crate) circuit: Circuit,
+}
+
+/// Why a model cannot be called.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpstreamError {
+    /// The client cannot be made, for example since the system has no certificates.
+    #[error("the client of {model} cannot be made: {source}")]
+    Client {
+        /// The model.
+        model: String,
+        /// The client's error.
+        source: reqwest::Error,
+    },
+    /// The key has characters that no header can have.
+    #[error("the key of {model} has characters that no header can have")]
+    Key {
+        /// The model.
+        model: String,
+    },
+}
+
+/// A request to a model.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) method: Method,
+    /// The path below the base URL, with the query.
+    pub(crate) path: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    /// OpenTelemetry's name of the operation; `None` where no model is named.
+    pub(crate) operation: Option<&'static str>,
+    pub(crate) model: Option<String>,
+    pub(crate) is_streamed: bool,
+}
+
+impl Upstream {
+    pub(crate) fn new(config: ModelConfig, timeouts: &Timeouts, clock: Clock) -> Result<Self, UpstreamError> {
+        let model = || config.model.clone();
+        let mut client = reqwest::Client::builder()
+            // A redirect would send the prompt, and perhaps the key, to another host.
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(timeouts.connect)
+            .tcp_nodelay(true);
+        let is_loopback = match config.base_url.host_str() {
+            Some("localhost") => true,
+            Some(host) => {
+                host.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+            }
+            None => false,
+        };
+        if is_loopback {
+            client = client.no_proxy();
+        }
+        let client = client.build().map_err(|source| UpstreamError::Client { model: model(), source })?;
+        let key = config.key.as_ref().map(|key| {
+            let (name, text) = match config.provider {
+                Provider::Anthropic => (HeaderName::from_static("x-api-key"), key.expose().to_owned()),
+                Provider::Openai => (header::AUTHORIZATION, format!("Bearer {}", key.expose())),
+            };
+            let mut value =
+                HeaderValue::from_str(&text).map_err(|_| UpstreamError::Key { model: model() })?;
+            value.set_sensitive(true);
+            Ok((name, value))
+        });
+        let key = key.transpose()?;
+        Ok(Self { config, client, key, circuit: Circuit::new(clock) })
+    }
+
+    /// The address of a path below the base URL.
+    fn url(&self, path: &str) -> Url {
+        let mut url = self.config.base_url.clone();
+        let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+        url.set_path(&format!("{}{path}", self.config.base_url.path().trim_end_matches('/')));
+        url.set_query(query);
+        url
+    }
+
+    /// Calls the model. The answer has a status and its first bytes.
+    pub(crate) async fn call(&self, call: Call, label: &str, context: &Context) -> Result<Answer, Failure> {
+        let mut attempt = Attempt::start(self, &call, label, context);
+        let span = attempt.span.clone();
+        let waits = &context.timeouts;
+        let first_byte = if call.is_streamed { waits.first_byte } else { waits.answer };
+        let begin = self.begin(call, first_byte, &mut attempt).instrument(span);
+        match begin.await {
+            Ok((response, first)) => Ok(Answer { response, first, attempt }),
+            Err(result) => {
+                attempt.end(result, None);
+                Err(Failure { result })
+            }
+        }
+    }
+
+    /// Calls the model, off a client's path, and returns what its answer says.
+    pub(crate) async fn ask(&self, call: Call, context: &Context) -> Result<Usage, CallResult> {
+        self.collect(call, context).await.map(|(usage, _)| usage)
+    }
+
+    /// Calls a service, and returns its answer.
+    pub(crate) async fn read(&self, call: Call, context: &Context) -> Result<Vec<u8>, CallResult> {
+        self.collect(call, context).await.map(|(_, body)| body)
+    }
+
+    async fn collect(&self, call: Call, context: &Context) -> Result<(Usage, Vec<u8>), CallResult> {
+        let label = self.config.model.clone();
+        let mut answer = self.call(call, &label, context).await.map_err(|Failure { result }| result)?;
+        let mut body = answer.first.take().map(|first| first.to_vec()).unwrap_or_default();
+        let mut result = answer.result();
+        loop {
+            let chunk = next(answer.response.body_mut());
+            match tokio::time::timeout(context.timeouts.idle, chunk).await {
+                Ok(Some(Ok(chunk))) if body.len() + chunk.len() <= LARGEST => body.extend_from_slice(&chunk),
+                Ok(None) => break,
+                failed => {
+                    result = if failed.is_err() { CallResult::Timeout } else { CallResult::Broken };
+                    break;
+                }
+            }
+        }
+        let mut usage = Usage::with_text();
+        usage.whole(&body);
+        answer.attempt.end(result, Some(&usage));
+        if result == CallResult::Success { Ok((usage, body)) } else { Err(result) }
+    }
+
+    async fn begin(
+        &self,
+        call: Call,
+        first_byte: Duration,
+        attempt: &mut Attempt,
+    ) -> Result<(Response<reqwest::Body>, Option<Bytes>), CallResult> {
+        let mut request = reqwest::Request::new(call.method, self.url(&call.path));
+        let headers = request.headers_mut();
+        *headers = call.headers;
+        if let Some((name, value)) = &self.key {
+            headers.insert(name.clone(), value.clone());
+        }
+        if let Some(here) = TraceContext::from_current() {
+            here.inject(headers);
+        }
+        *request.body_mut() = Some(call.body.into());
+        let answer = async {
+            let response = self.client.execute(request).await?;
+            let mut response = Response::<reqwest::Body>::from(response);
+            // Until its first byte, the answer can still be that of another model.
+            let first = next(response.body_mut()).await.transpose()?;
+            Ok::<_, reqwest::Error>((response, first))
+        };
+        let answered = tokio::time::timeout(first_byte, answer).await;
+        let (response, first) = match answered {
+            Err(_) => return Err(CallResult::Timeout),
+            Ok(Err(error)) => {
+                let result = if error.is_timeout() {
+                    CallResult::Timeout
+                } else if error.is_connect() {
+                    CallResult::Unreachable
+                } else {
+                    CallResult::Broken
+                };
+                // Of the error only its causes: its own text has the address.
+                tracing::warn!(result = result.name(), cause = %root_cause(&error), "a model gave no answer");
+                return Err(result);
+            }
+            Ok(Ok(answered)) => answered,
+        };
+        attempt.first_byte();
+        attempt.span.record("http.response.status_code", i64::from(response.status().as_u16()));
+        Ok((response, first))
+    }
+}
+
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: Option<&dyn std::error::Error> = error.source();
+    while let Some(next) = cause.and_then(std::error::Error::source) {
+        cause = Some(next);
+    }
+    cause.map(ToString::to_string).unwrap_or_default()
+}
+
+/// The next data of a body. Trailers are left out: HTTP/1.1 clients do not expect them.
+pub(crate) async fn next(body: &mut reqwest::Body) -> Option<Result<Bytes, reqwest::Error>> {
+    loop {
+        match poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await? {
+            Ok(frame) => {
+                if let Ok(data) = frame.into_data()
+                    && !data.is_empty()
+                {
+                    return Some(Ok(data));
+                }
+            }
+            Err(error) => return Some(Err(error)),
+        }
+    }
+}
+
+/// What all calls share.
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Metrics,
+    pub(crate) timeouts: Timeouts,
+}
+
+/// A model gave no answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failure {
+    pub(crate) result: CallResult,
+}
+
+/// The beginning of an answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) response: Response<reqwest::Body>,
+    pub(crate) first: Option<Bytes>,
+    pub(crate) attempt: Attempt,
+}
+
+impl Answer {
+    /// What the status says; the answer may still break off.
+    pub(crate) fn result(&self) -> CallResult {
+        match self.response.status().as_u16() {
+            429 => CallResult::RateLimited,
+            // A redirect is not followed.
+            300..=399 | 408 | 500.. => CallResult::ServerError,
+            400.. => CallResult::ClientError,
+            _ => CallResult::Success,
+        }
+    }
+
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        headers::retry_after(self.response.headers())
+    }
+}
+
+/// The span and the counts of one call, from its start to the end of its answer. If it is dropped before its end, the client
+/// hung up.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pub(crate) span: Span,
+    context: Context,
+    label: String,
+    prices: Option<Prices>,
+    start: Tick,
+    ended: bool,
+}
+
+impl Attempt {
+    fn start(upstream: &Upstream, call: &Call, label: &str, context: &Context) -> Self {
+        let url = &upstream.config.base_url;
+        let operation = call.operation.unwrap_or("call");
+        let name =
+            call.model.as_ref().map_or_else(|| operation.to_owned(), |model| format!("{operation} {model}"));
+        let span = tracing::info_span!(
+            "upstream",
+            otel.name = name,
+            otel.kind = "client",
+            otel.status_code = Empty,
+            error.type = Empty,
+            gen_ai.operation.name = call.operation,
+            gen_ai.provider.name = upstream.config.provider.name(),
+            gen_ai.request.model = call.model.as_deref(),
+            gen_ai.request.stream = call.is_streamed,
+            gen_ai.response.model = Empty,
+            gen_ai.response.time_to_first_chunk = Empty,
+            gen_ai.usage.input_tokens = Empty,
+            gen_ai.usage.output_tokens = Empty,
+            gen_ai.usage.cache_read.input_tokens = Empty,
+            http.response.status_code = Empty,
+            server.address = url.host_str(),
+            server.port = url.port_or_known_default().map(i64::from),
+        );
+        Self {
+            span,
+            context: context.clone(),
+            label: label.to_owned(),
+            prices: upstream.config.prices,
+            start: context.clock.tick(),
+            ended: false,
+        }
+    }
+
+    fn first_byte(&self) {
+        let seconds = self.context.clock.since(self.start).as_secs_f64();
+        self.context.metrics.first_chunk(&self.label, seconds);
+        self.span.record("gen_ai.response.time_to_first_chunk", seconds);
+    }
+
+    /// Counts the call. Only the first end counts.
+    pub(crate) fn end(&mut self, result: CallResult, usage: Option<&Usage>) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        self.context.metrics.call(&self.label, result);
+        if result != CallResult::Success {
+            self.span.record("error.type", result.name());
+            self.span.record("otel.status_code", "ERROR");
+        }
+        let Some(usage) = usage else { return };
+        if let Some(model) = &usage.model {
+            self.span.record("gen_ai.response.model", model.as_str());
+        }
+        if let Some(tokens) = usage.tokens {
+            self.context.metrics.tokens(&self.label, tokens);
+            if let Some(prices) = self.prices {
+                self.context.metrics.cost(&self.label, prices.of(tokens));
+            }
+            self.span.record("gen_ai.usage.input_tokens", (tokens.input + tokens.cached_input) as i64);
+            self.span.record("gen_ai.usage.output_tokens", tokens.output as i64);
+            self.span.record("gen_ai.usage.cache_read.input_tokens", tokens.cached_input as i64);
+        }
+        if !usage.finish_reasons.is_empty() {
+            let reasons =
+                usage.finish_reasons.iter().map(|reason| StringValue::from(reason.clone())).collect();
+            self.span.set_attribute("gen_ai.response.finish_reasons", Value::Array(Array::String(reasons)));
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.end(CallResult::Cancelled, None);
+    }
+}

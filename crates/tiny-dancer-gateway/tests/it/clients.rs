@@ -1,0 +1,202 @@
+//! The providers' own libraries as clients. `cargo xtask test` fetches them and names their folders in two variables; without
+//! these the tests are skipped.
+
+use crate::running::{Running, config};
+use axum::body::{Body, Bytes};
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use hyper::body::Frame;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+/// The folder of Python's packages.
+const PYTHON: &str = "TINY_DANCER_CLIENTS_PYTHON";
+/// The folder with Node's `node_modules`.
+const NODE: &str = "TINY_DANCER_CLIENTS_NODE";
+
+/// Chunks of a body; the last may be an error, which breaks the connection off. Between two of them the server sends.
+struct Chunks {
+    chunks: VecDeque<std::io::Result<Bytes>>,
+    paused: bool,
+}
+
+impl hyper::body::Body for Chunks {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        self.paused = !self.paused;
+        if self.paused {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(self.chunks.pop_front().map(|chunk| chunk.map(Frame::data)))
+    }
+}
+
+/// Acts as both providers do. The last message says how.
+async fn provider(counts: Arc<Mutex<HashMap<String, u32>>>, uri: Uri, body: Bytes) -> Response {
+    let asked: Value = serde_json::from_slice(&body).unwrap();
+    let is_anthropic = uri.path() == "/v1/messages";
+    match uri.path() {
+        "/v1/embeddings" => {
+            return answer(&json!({"object": "list", "model": "e", "data": [
+                {"object": "embedding", "index": 0, "embedding": [0.5, 0.25]}], "usage": {"prompt_tokens": 1, "total_tokens": 1}}));
+        }
+        "/v1/responses" => {
+            return answer(
+                &json!({"id": "r-1", "object": "response", "created_at": 1, "model": "big", "status": "completed",
+                "output": [{"type": "message", "id": "m-1", "role": "assistant", "status": "completed",
+                    "content": [{"type": "output_text", "text": "I am big.", "annotations": []}]}],
+                "parallel_tool_calls": true, "tool_choice": "auto", "tools": []}),
+            );
+        }
+        "/v1/messages/count_tokens" => return answer(&json!({"input_tokens": 9})),
+        _ => {}
+    }
+    let text = asked["messages"].as_array().unwrap().last().unwrap()["content"].as_str().unwrap();
+    let error = |status: StatusCode, kind: &str, message: &str| {
+        let error = json!({"type": "error", "error": {"type": kind, "message": message}});
+        (status, [(header::CONTENT_TYPE, "application/json"), (header::RETRY_AFTER, "0")], error.to_string())
+            .into_response()
+    };
+    if text == "fail 400" {
+        return error(StatusCode::BAD_REQUEST, "invalid_request_error", "a model's own error");
+    }
+    if text.starts_with("busy") {
+        let mut counts = counts.lock().unwrap();
+        let count = counts.entry(text.to_owned()).or_default();
+        *count += 1;
+        if *count <= 2 {
+            return error(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "slow down");
+        }
+    }
+    if text == "hang" {
+        std::future::pending::<()>().await;
+    }
+    let tools = asked["tools"].is_array();
+    if asked["stream"] == true {
+        let mut events = if is_anthropic { anthropic_events() } else { openai_events(&asked) };
+        if text == "break" {
+            events.truncate(2);
+        }
+        let mut chunks: VecDeque<_> = events.into_iter().map(|event| Ok(Bytes::from(event))).collect();
+        if text == "break" {
+            chunks.push_back(Err(std::io::Error::other("broken")));
+        }
+        return ([(header::CONTENT_TYPE, "text/event-stream")], Body::new(Chunks { chunks, paused: false }))
+            .into_response();
+    }
+    if is_anthropic {
+        let content = if tools {
+            json!([{"type": "tool_use", "id": "t-1", "name": "add", "input": {"a": 1}}])
+        } else {
+            json!([{"type": "text", "text": "I am big."}])
+        };
+        return answer(
+            &json!({"id": "m-1", "type": "message", "role": "assistant", "model": "big", "content": content,
+            "stop_reason": "end_turn", "stop_sequence": null,
+            "usage": {"input_tokens": 4, "cache_read_input_tokens": 5, "output_tokens": 4}}),
+        );
+    }
+    let message = if tools {
+        json!({"role": "assistant", "content": null, "tool_calls": [
+            {"id": "t-1", "type": "function", "function": {"name": "add", "arguments": "{\"a\":1}"}}]})
+    } else {
+        json!({"role": "assistant", "content": "I am big."})
+    };
+    answer(&json!({"id": "c-1", "object": "chat.completion", "created": 1, "model": "big",
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13, "prompt_tokens_details": {"cached_tokens": 5}}}))
+}
+
+fn answer(json: &Value) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], json.to_string()).into_response()
+}
+
+fn openai_events(asked: &Value) -> Vec<String> {
+    crate::models::events("big", &["I am ", "big."], asked["stream_options"]["include_usage"] == true)
+}
+
+fn anthropic_events() -> Vec<String> {
+    [
+        json!({"type": "message_start", "message": {"id": "m-1", "type": "message", "role": "assistant", "model": "big",
+            "content": [], "stop_reason": null, "stop_sequence": null, "usage": {"input_tokens": 9, "output_tokens": 1}}}),
+        json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
+        json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "I am big."}}),
+        json!({"type": "content_block_stop", "index": 0}),
+        json!({"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": null}, "usage": {"output_tokens": 4}}),
+        json!({"type": "message_stop"}),
+    ]
+    .iter()
+    .map(|event| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap()))
+    .collect()
+}
+
+/// Runs a client's script against a gateway of this provider.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+async fn check(provider_name: &str, variable: &str, program: &str, script: &str) {
+    let Ok(folder) = std::env::var(variable) else {
+        eprintln!("SKIPPED: {variable} is not set");
+        return;
+    };
+    let counts = Arc::new(Mutex::new(HashMap::new()));
+    let app = axum::Router::new().fallback(move |uri: Uri, body: Bytes| provider(counts, uri, body));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(axum::serve(listener, app).into_future());
+
+    let digest = const_hex::encode(Sha256::digest("key"));
+    let text = config(port, port, "", &format!("[[clients]]\nname = \"a\"\nkey_sha256 = \"{digest}\""));
+    let text = match provider_name {
+        "anthropic" => text.replace("openai", "anthropic").replace("/v1\"", "\""),
+        _ => text,
+    };
+    let running = Running::start(&text).await;
+    let source = format!("{}/tests/clients/{script}", env!("CARGO_MANIFEST_DIR"));
+    let mut command = Command::new(program);
+    if program == "node" {
+        // A module finds packages from its own folder on.
+        let copy = format!("{folder}/{script}");
+        std::fs::copy(source, &copy).unwrap();
+        command.arg(copy);
+    } else {
+        command.arg(source).env("PYTHONPATH", folder);
+    }
+    command.env("BASE_URL", &running.url).env("NO_PROXY", "127.0.0.1");
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && stdout.ends_with("ok\n"), "{stdout}\n{stderr}");
+    // Of each client one request was given up, and one answer broke off.
+    running.until(r#"requests_total{result="cancelled"}"#, 1.0).await;
+    assert_eq!(running.metric(r#"upstream_calls_total{model="big",result="broken"}"#).await, 1.0);
+    running.until("requests_in_flight", 0.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_is_served_openai_in_python() {
+    check("openai", PYTHON, "python3", "openai_client.py").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_is_served_anthropic_in_python() {
+    check("anthropic", PYTHON, "python3", "anthropic_client.py").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_is_served_openai_in_node() {
+    check("openai", NODE, "node", "openai_client.mjs").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_is_served_anthropic_in_node() {
+    check("anthropic", NODE, "node", "anthropic_client.mjs").await;
+}

@@ -1,0 +1,11 @@
+//! The gateway between plain HTTP clients and models that act.
+#![expect(clippy::unwrap_used, reason = "tests and their helper functions fail by panicking")]
+
+mod clients;
+mod documentation;
+mod failures;
+mod memory;
+mod models;
+mod proxy;
+mod running;
+mod shadows;
