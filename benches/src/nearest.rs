@@ -85,10 +85,10 @@ impl Graph {
     /// A graph of all entries, built on all cores. The key of an entry is its place.
     ///
     /// # Errors
-    /// If `usearch` fails.
+    /// If there are no entries, or if `usearch` fails.
     pub fn of(entries: &[Candidate]) -> Result<Self> {
         let options = IndexOptions {
-            dimensions: entries[0].embedding.len(),
+            dimensions: entries.first().context("no entries")?.embedding.len(),
             metric: MetricKind::Cos,
             quantization: ScalarKind::F32,
             ..IndexOptions::default()
@@ -104,7 +104,9 @@ impl Graph {
                 anyhow::Ok(())
             };
             let threads: Vec<_> = (0..threads).map(|first| scope.spawn(move || add(first))).collect();
-            threads.into_iter().try_for_each(|thread| thread.join().expect("adding does not panic"))
+            threads.into_iter().try_for_each(|thread| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
         })?;
         Ok(Self(index))
     }
