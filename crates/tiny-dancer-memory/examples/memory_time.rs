@@ -25,7 +25,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = MemoryConfig { queue: 100_000, ..MemoryConfig::default() };
     let memory = Memory::open_with(&path, config.clone())?;
     let mut rng = ChaCha8Rng::seed_from_u64(1);
-    let mut vector = || -> Vec<f32> { (0..DIMENSIONS).map(|_| rng.random::<f32>() - 0.5).collect() };
+    let mut noise = || -> Vec<f32> { (0..DIMENSIONS).map(|_| rng.random::<f32>() - 0.5).collect() };
+    // Vectors like those of texts: around a common centre, of topics.
+    let (centre, topics): (_, Vec<_>) = (noise(), (0..1000).map(|_| noise()).collect());
+    let mut place = 0;
+    let mut vector = || -> Vec<f32> {
+        place += 7919;
+        let (topic, noise) = (&topics[place % topics.len()], noise());
+        (0..DIMENSIONS).map(|i| 0.4 * centre[i] + topic[i] + noise[i]).collect()
+    };
+
     let verdict = |n: usize| Verdict { at: Some(n as i64), ..Verdict::lightweight((n % 2) as f32) };
 
     let start = Instant::now();
