@@ -10,3 +10,8 @@ pub mod table;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/bring-your-own-logs.md")]
 struct BringYourOwnLogs;
+
+/// Compiles the code of the page on the memory.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/memory.md")]
+struct TheMemory;
