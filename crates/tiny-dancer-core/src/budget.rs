@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Nothing is assumed about the traffic: it may drift, and it may be chosen by an enemy. Two things are assumed: the
-//! verdicts of the judge are right, and nothing but the verdict's being asked for depends on the coin that decides it.
+//! verdicts of the judge are right, and the coin that decides whether a verdict is asked for decides nothing else.
 //!
 //! # The bound
 //!
@@ -98,7 +98,7 @@ pub struct QualityBudget {
     /// long wait, and a short bad time does not close it.
     pub burst: f64,
     /// An answer is worse if its score is below the powerful one's by more than this, 0 to 1. Default 0. The router does
-    /// not read it: it belongs to the promise, and to whatever makes verdicts of scores.
+    /// not read it: it belongs to the promise, and to the code that makes verdicts of scores.
     pub margin: f64,
     /// The probability with which an answer is judged. Default [`JudgeRate::Adaptive`] with a floor of 0.2.
     pub judge_rate: JudgeRate,
@@ -327,7 +327,7 @@ impl Account {
         }
     }
 
-    /// Admits an answer of the lightweight model; `None` if the budget does not allow it. `draw` then tosses the coin for
+    /// Admits an answer of the lightweight model; `None` if the budget does not allow it. `draw` then draws the coin for
     /// the judgement, with the probability that it is given. `confidence` is that of the request, with which its verdict is
     /// compared.
     ///

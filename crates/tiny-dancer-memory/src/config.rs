@@ -29,7 +29,7 @@ pub struct MemoryConfig {
     /// The mode of the service, such as `observe`, for the decision log. Default none.
     pub mode: Option<String>,
     /// The age at which an entry is dropped, at least a second. Default 180 days: with the router's half-life of seven
-    /// days, older entries differ in nothing but age, and traffic changes. `None` keeps entries of each age.
+    /// days, the recency of older entries is about 0, and traffic changes. `None` keeps entries of each age.
     pub max_age: Option<Duration>,
     /// How many entries with a verdict are kept; the oldest are dropped first. Default 1,000,000, which take about 1.5 GB at 256
     /// dimensions.

@@ -161,7 +161,9 @@ fn rounds(
     contenders: &mut [Contender<'_>],
     mut measure: impl FnMut(&mut Contender<'_>, usize) -> Vec<f64>,
 ) {
-    contenders.iter_mut().for_each(|contender| contender.times.clear());
+    for contender in &mut *contenders {
+        contender.times.clear();
+    }
     let (start, mut round) = (now(), 0);
     while start.elapsed() < 2 * run.time() || round < 16 {
         for contender in &mut *contenders {

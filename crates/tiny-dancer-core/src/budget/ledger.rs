@@ -128,18 +128,18 @@ impl Ledger {
         }
     }
 
-    /// Admits an answer of the lightweight model, or refuses it. Then `toss` draws whether it is judged.
+    /// Admits an answer of the lightweight model, or refuses it. Then `draw` draws whether it is judged.
     #[inline]
     pub(super) fn admit(
         &self,
         kind: Kind,
         terms: Terms,
         now: impl Fn() -> u64,
-        toss: impl FnOnce() -> bool,
+        draw: impl FnOnce() -> bool,
     ) -> Option<Admitted> {
         #[cfg(test)]
         if self.rule != Rule::Right {
-            return self.admit_wrongly(kind, terms, now, toss);
+            return self.admit_wrongly(kind, terms, now, draw);
         }
         self.charge(kind, terms.allowed).then_some(())?;
         let Some(slot) = self.reserve(terms.timeout, &now) else {
@@ -149,7 +149,7 @@ impl Ledger {
         if kind == Kind::Sampled && !self.has_entered() {
             self.enter();
         }
-        if toss() {
+        if draw() {
             return Some(Admitted::Judged(self.hold(kind, slot, now() + terms.timeout)));
         }
         self.slots[slot].word.store(Word::FREE.pack(), Ordering::Release);

@@ -68,7 +68,7 @@ impl PacingState {
     }
 }
 
-/// What the account tells of itself to its pacer.
+/// What the pacer reads of its account.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Funds {
     pub(super) loss_rate: f64,

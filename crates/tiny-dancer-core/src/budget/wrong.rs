@@ -8,7 +8,7 @@ impl Ledger {
         kind: Kind,
         terms: Terms,
         now: impl Fn() -> u64,
-        toss: impl FnOnce() -> bool,
+        draw: impl FnOnce() -> bool,
     ) -> Option<Admitted> {
         let (certain, sampled) = (self.certain.load(Ordering::SeqCst), self.sampled.load(Ordering::SeqCst));
         let hold = |slot| Some(Admitted::Judged(self.hold(kind, slot, now() + terms.timeout)));
@@ -22,7 +22,7 @@ impl Ledger {
                 let bound = self.bound_of(certain, sampled + 1 - pending.min(sampled)) + pending as f64;
                 (bound <= terms.allowed).then_some(())?;
                 let slot = self.reserve(terms.timeout, &now)?;
-                if toss() {
+                if draw() {
                     self.count(kind).fetch_add(1, Ordering::SeqCst);
                     return hold(slot);
                 }
@@ -30,7 +30,7 @@ impl Ledger {
                 Some(Admitted::Unjudged)
             }
             Rule::CoinFirst => {
-                if !toss() {
+                if !draw() {
                     return Some(Admitted::Unjudged);
                 }
                 self.charge(kind, terms.allowed).then_some(())?;
@@ -38,7 +38,7 @@ impl Ledger {
             }
             Rule::DropDrawn => {
                 self.charge(kind, terms.allowed).then_some(())?;
-                let place = toss().then(|| self.reserve(terms.timeout, &now)).flatten();
+                let place = draw().then(|| self.reserve(terms.timeout, &now)).flatten();
                 if let Some(slot) = place {
                     return hold(slot);
                 }
@@ -53,7 +53,7 @@ impl Ledger {
                 (bound <= terms.allowed).then_some(())?;
                 let slot = self.reserve(terms.timeout, &now)?;
                 self.count(kind).fetch_add(1, Ordering::SeqCst);
-                if toss() {
+                if draw() {
                     return hold(slot);
                 }
                 self.slots[slot].word.store(Word::FREE.pack(), Ordering::SeqCst);
