@@ -189,9 +189,9 @@ pub trait Observer: Send + Sync + 'static {
         let _ = event;
     }
 
-    /// The quality budget has changed, or was found spent. The state is in each event; it is not notified of every admission.
+    /// The quality budget has changed, or was found spent. Each event has the state; there is none for each admission.
     #[inline]
-    fn on_budget(&self, event: &BudgetEvent) {
+    fn on_budget(&self, event: &BudgetEvent<'_>) {
         let _ = event;
     }
 

@@ -1,7 +1,7 @@
 //! The events, and their closed vocabularies.
 
 use crate::breaker::{Cause, Circuit, CircuitState};
-use crate::budget::{BudgetState, Settlement, Ticket};
+use crate::budget::{Account, BudgetState, Settlement, Ticket};
 use crate::coin::Draw;
 use crate::features::{Columns, Feature, Features};
 use crate::kernel::Kernel;
@@ -453,14 +453,20 @@ pub struct ModelReload<'a> {
     pub promise: Option<PromiseState>,
 }
 
-/// What happened to the quality budget, and its state right after.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// What happened to the quality budget.
+#[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
-pub struct BudgetEvent {
-    /// The state of the account.
-    pub state: BudgetState,
+pub struct BudgetEvent<'a> {
     /// What happened.
     pub change: BudgetChange,
+    pub(crate) account: &'a Account,
+}
+
+impl BudgetEvent<'_> {
+    /// The state of the account now. It is computed here, since it takes some microseconds.
+    pub fn state(&self) -> BudgetState {
+        self.account.state()
+    }
 }
 
 /// What happened to the quality budget.

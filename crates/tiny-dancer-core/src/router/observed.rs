@@ -244,7 +244,7 @@ pub(super) fn model_reload<O: Observer>(observer: &O, event: &ModelReload<'_>) {
 }
 
 pub(super) fn budget<O: Observer>(observer: &O, account: &Account, change: BudgetChange) {
-    observer.on_budget(&BudgetEvent { state: account.state(), change });
+    observer.on_budget(&BudgetEvent { change, account });
 }
 
 pub(super) fn memory<O: Observer>(observer: &O, event: &MemoryEvent) {
