@@ -10,7 +10,9 @@
 //! `--outages 30` the lightweight model fails for the second half of every 30 s.
 //!
 //! No language model is called. Whether an answer suffices is random, with the router's confidence as its probability;
-//! prices are invented; and an outage of the lightweight model is simulated, so that a circuit opens and closes again.
+//! prices are invented; and an outage of the lightweight model is simulated, so that a circuit opens and closes again. While it
+//! serves, a few requests are explored or shadowed, and a store of some memory is simulated: it falls behind now and then, so that
+//! each of its metrics moves.
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
@@ -23,11 +25,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tiny_dancer::observer::{RequestStart, Stage, StageErrorKind};
+use tiny_dancer::observer::{
+    MemoryChange, MemoryErrorKind, MemoryEvent, MemoryState, RequestStart, Stage, StageErrorKind, VerdictKind,
+};
 use tiny_dancer::{
     Candidate, Circuit, CircuitBreakerConfig, CircuitState, Clock, LogFormat, MetricsCollector,
-    MetricsConfig, MetricsServer, ModelType, Outcome, OutcomeResult, Prices, ProcessCollector, Query, Reason,
-    RouteError, Router, RouterConfig, RoutingRequest, RoutingResponse, Thresholds, TracingConfig,
+    MetricsConfig, MetricsServer, ModelType, Origin, Outcome, OutcomeResult, Prices, ProcessCollector, Query,
+    Reason, RouteError, Router, RouterConfig, RoutingRequest, RoutingResponse, Thresholds, TracingConfig,
     TracingSystem, otlp,
 };
 use tiny_dancer_embed::{EmbedError, Embedder};
@@ -44,6 +48,9 @@ const THREADS: u64 = 4;
 const LONGEST_OUTAGE: Duration = Duration::from_secs(30);
 /// A share that a production service might choose.
 const SAMPLING_RATIO: f64 = 0.01;
+/// Shares of the powerful decisions.
+const EXPLORE: f64 = 0.02;
+const SHADOW_RATE: f64 = 0.1;
 /// Invented, in dollars a call. An insufficient answer is repeated with the powerful model, so it costs both.
 const PRICES: Prices = Prices { lightweight: 0.0002, powerful: 0.006, repeated: true };
 
@@ -94,6 +101,8 @@ fn main() -> anyhow::Result<()> {
             lightweight_window: Duration::from_secs(4),
             ..Default::default()
         },
+        explore: EXPLORE,
+        shadow_rate: SHADOW_RATE,
         ..memory.config()
     })?);
     router.registry().register(Box::new(ProcessCollector::new()?))?;
@@ -179,7 +188,16 @@ fn route_rounds(
 fn outcome(response: &RoutingResponse, chance: &mut impl Rng) -> Outcome {
     let sufficed = response.model == ModelType::Powerful || chance.random::<f32>() < response.confidence;
     let result = if sufficed { OutcomeResult::Sufficed } else { OutcomeResult::Insufficient };
-    Outcome::new(response.model, result)
+    let origin = if response.reason == Reason::Explored { Origin::Explored } else { Origin::Routed };
+    Outcome::new(response.model, result).with_origin(origin)
+}
+
+/// The outcome of the lightweight model's call for comparison, if the request is shadowed.
+fn shadow(response: &RoutingResponse, chance: &mut impl Rng) -> Option<Outcome> {
+    response.shadow.filter(|draw| draw.happened)?;
+    let sufficed = chance.random::<f32>() < response.confidence;
+    let result = if sufficed { OutcomeResult::Sufficed } else { OutcomeResult::Insufficient };
+    Some(Outcome::new(ModelType::Lightweight, result).with_origin(Origin::Shadowed))
 }
 
 fn route_from_threads(router: &Router, memory: &Memory, prompts: &[Prompt]) -> anyhow::Result<Latencies> {
@@ -473,6 +491,40 @@ fn route_text(
     scope.route(RoutingRequest::new(query, candidates))
 }
 
+/// Reports what the store of a memory might, for the request with this number: a commit for each ten requests, verdicts of each
+/// kind, and now and then a full queue, entries that expire, and data that are erased.
+fn report_memory(router: &Router, number: usize) {
+    const CAPACITY: usize = 1000;
+    let mut state = MemoryState::default();
+    (state.entries, state.evidence) = (1000 + number, 300 + number / 3);
+    (state.segments, state.log_entries) = (1 + number / 1000, Some(2000 + number));
+    // It fills up within 30 s and is empty again.
+    (state.queue, state.queue_capacity) = (number % 6000 * CAPACITY / 6000, CAPACITY);
+    let report = |change| router.core().on_memory(&MemoryEvent::new(state, change));
+    let kind = match number % 50 {
+        0 => VerdictKind::Contradicting,
+        10 => VerdictKind::Repeated,
+        20 => VerdictKind::Superseded,
+        30 => VerdictKind::Unknown,
+        _ => VerdictKind::Accepted,
+    };
+    if number == 0 {
+        report(MemoryChange::Opened { duration: Duration::from_millis(40) });
+    }
+    if number.is_multiple_of(3) {
+        report(MemoryChange::Verdict { kind });
+    }
+    if number.is_multiple_of(10) {
+        let duration = Duration::from_micros(800 + number as u64 % 7000);
+        report(MemoryChange::Stored { changes: 10, duration });
+    }
+    if number % 500 == 250 {
+        report(MemoryChange::Lost { changes: 3, kind: MemoryErrorKind::QueueFull });
+        report(MemoryChange::Expired { entries: 20, log_entries: 30 });
+        report(MemoryChange::Erased { entries: 1, log_entries: 2 });
+    }
+}
+
 /// Some two hundred requests a second of several sizes, every other one a text, some of them without candidates or bad, and
 /// reloads from time to time.
 async fn keep_routing(
@@ -506,7 +558,11 @@ async fn keep_routing(
                 outcome.result = OutcomeResult::CallFailed;
             }
             router.record_outcome(outcome);
+            if let Some(outcome) = shadow(&response, &mut chance) {
+                router.record_outcome(outcome);
+            }
         }
+        report_memory(&router, number);
         if number % 4000 == 2000 {
             // After an error the old model serves. A WARN line and a metric show the error.
             let _ = router.reload_model();

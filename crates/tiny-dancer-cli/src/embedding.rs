@@ -12,7 +12,7 @@ use tiny_dancer_train::vectors::Vectors;
 static STATIC: LazyLock<StaticEmbedder> = LazyLock::new(StaticEmbedder::new);
 
 /// The name of the embedder of prompts, in place of its id.
-const STATIC_NAME: &str = "static";
+pub(crate) const STATIC_NAME: &str = "static";
 
 /// The embedder of embeddings in files.
 #[derive(Args)]
@@ -57,7 +57,7 @@ impl EmbedderArgs {
 }
 
 /// The id of the embedder of prompts.
-fn id() -> String {
+pub(crate) fn id() -> String {
     STATIC.id().to_string()
 }
 

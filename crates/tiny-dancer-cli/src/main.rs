@@ -4,9 +4,13 @@ mod calibrate;
 mod embedding;
 mod evaluate;
 mod explain;
+mod export;
+mod import;
+mod memory;
 mod output;
 mod replay;
 mod route;
+mod simulate;
 
 use crate::embedding::EmbedderArgs;
 use crate::output::Output;
@@ -45,6 +49,12 @@ enum Command {
     Evaluate(evaluate::EvaluateArgs),
     /// Show the effect of each candidate and feature on the confidence of one request, read from standard input.
     Explain(explain::ExplainArgs),
+    /// Write the entries of a memory to standard output: JSON lines that `import` reads.
+    Export(export::ExportArgs),
+    /// Remember the requests of a log: those that the memory does not know yet.
+    Import(import::ImportArgs),
+    /// Show, check and keep up a memory.
+    Memory(memory::MemoryArgs),
     /// Cluster the rows of the split `train` into profiles: a small memory to route with.
     Profiles(ProfilesArgs),
     /// Compute the decisions of exported spans again and compare them. The exit code is 1 if a decision differs.
@@ -52,6 +62,8 @@ enum Command {
     /// Route requests: JSON lines from standard input, decisions to standard output. The exit code is 1 if a line
     /// cannot be routed.
     Route(route::RouteArgs),
+    /// Replay rows as streams of requests with a memory that begins empty, and show how it learns and what that costs.
+    Simulate(simulate::SimulateArgs),
     /// Train a model, calibrate it, and report on the rows of the split `test`. Ctrl-C keeps the best model so far.
     Train(TrainArgs),
 }
@@ -250,9 +262,13 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Calibrate(args) => calibrate::calibrate(&args)?,
         Command::Evaluate(args) => evaluate::evaluate(&args)?,
         Command::Explain(args) => explain::explain(&args)?,
+        Command::Export(args) => export::export(&args)?,
+        Command::Import(args) => return import::import(&args),
+        Command::Memory(args) => return memory::memory(&args),
         Command::Profiles(args) => make_profiles(&args)?,
         Command::Replay(args) => return replay::replay(&args),
         Command::Route(args) => return route::route(&args),
+        Command::Simulate(args) => simulate::simulate(&args)?,
         Command::Train(args) => make_model(&args)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -12,6 +12,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tiny_dancer::parts::core::Thresholds;
+use tiny_dancer::parts::core::coin::Draw;
 use tiny_dancer::parts::core::replay::Recorded;
 use tiny_dancer::parts::core::{Feature, Kernel};
 use tiny_dancer::parts::tracing::{fields, rows};
@@ -182,14 +183,15 @@ fn judge(event: &Value, model: &Model) -> anyhow::Result<Verdict> {
     let same = Kernel::available().into_iter().find(|kernel| kernel.name() == name);
     let kernel = same.unwrap_or_else(Kernel::detect);
 
+    let explore = draw(event)?;
     let recorded = Recorded {
-        rows: candidates(event)?.into_iter().map(|(_, row)| row).collect(),
+        rows: joint(event, reason)?.into_iter().map(|(_, row)| row).collect(),
         thresholds: Thresholds {
             confidence_threshold: double(event, fields::REPLAY_CONFIDENCE_THRESHOLD)?,
             max_uncertainty: double(event, fields::REPLAY_MAX_UNCERTAINTY)?,
         },
-        explore: None,
-        budget_spent: false,
+        explore,
+        budget_spent: reason == Reason::BudgetSpent.name(),
     };
     let replayed = recorded.replay(model, kernel)?;
 
@@ -231,6 +233,23 @@ fn text<'a>(event: &'a Value, key: &str) -> anyhow::Result<&'a str> {
 
 fn double(event: &Value, key: &str) -> anyhow::Result<f32> {
     single(attribute(event, key)?).with_context(|| format!("{key} is not an f32"))
+}
+
+/// The draw of `explore`, if there was one.
+fn draw(event: &Value) -> anyhow::Result<Option<Draw>> {
+    let Ok(happened) = attribute(event, fields::EXPLORE_HAPPENED) else { return Ok(None) };
+    let happened = happened["boolValue"]
+        .as_bool()
+        .with_context(|| format!("{} is no bool", fields::EXPLORE_HAPPENED))?;
+    let probability = attribute(event, fields::EXPLORE_PROBABILITY)?["doubleValue"].as_f64();
+    let probability = probability.with_context(|| format!("{} is no double", fields::EXPLORE_PROBABILITY))?;
+    Ok(Some(Draw { probability, happened }))
+}
+
+/// The candidates from which a decision is computed. An explored request without candidates has none.
+fn joint(event: &Value, reason: &str) -> anyhow::Result<Vec<Candidate>> {
+    let is_recorded = attribute(event, fields::REPLAY_FEATURES).is_ok();
+    if !is_recorded && reason == Reason::Explored.name() { Ok(Vec::new()) } else { candidates(event) }
 }
 
 /// The candidates of the joint pass, farthest first.

@@ -11,9 +11,12 @@
 //! The estimate is without bias over rotations, and its standard error is `factor |q - c| sqrt(1 - a^2)`, where
 //! `a = |P r|_1 / (|r| sqrt(d))` is near `sqrt(2 / pi)` for each vector.
 
-use crate::kernel::{BLOCK, Instructions, Kernel, VECTORS, Work, integer_product, product};
+use crate::kernel::{
+    BLOCK, Instructions, Kernel, LARGEST_STEP, Line, VECTORS, Work, integer_product, product,
+};
 use crate::rotation::Rotation;
 use crate::segment::SEGMENT;
+use std::hint::black_box;
 use std::sync::Arc;
 use tiny_dancer_core::Candidate;
 
@@ -30,17 +33,24 @@ const UNIT: f32 = 32_767.0;
 /// length 1.
 const ROUNDING: f32 = 0.288_675_13;
 
+/// The elements of a line.
+const ELEMENTS: usize = size_of::<Line>();
+
+/// The lines of the offsets of a block, and of its factors.
+const FLOATS: usize = BLOCK * size_of::<f32>() / ELEMENTS;
+
 /// The point from which vectors are coded: their mean.
 #[derive(Debug, Default)]
 pub(crate) struct Centre {
     vector: Vec<f32>,
+    rotated: Vec<f32>,
     squared_norm: f32,
 }
 
 impl Centre {
     /// The mean of at least one vector.
-    pub(crate) fn of<'a>(vectors: impl Iterator<Item = &'a [f32]>, dimensions: usize) -> Self {
-        let (mut sums, mut n) = (vec![0.0_f32; dimensions], 0);
+    pub(crate) fn of<'a>(rotation: &Rotation, vectors: impl Iterator<Item = &'a [f32]>) -> Self {
+        let (mut sums, mut n) = (vec![0.0_f32; rotation.dimensions()], 0);
         for vector in vectors {
             n += 1;
             for (sum, x) in sums.iter_mut().zip(vector) {
@@ -48,7 +58,9 @@ impl Centre {
             }
         }
         let vector: Vec<f32> = sums.iter().map(|sum| sum / n as f32).collect();
-        Self { squared_norm: product(&vector, &vector), vector }
+        let mut rotated = vector.clone();
+        rotation.rotate(&mut rotated);
+        Self { squared_norm: product(&vector, &vector), rotated, vector }
     }
 }
 
@@ -56,13 +68,11 @@ impl Centre {
 #[derive(Debug)]
 pub(crate) struct Codes {
     pub(crate) centre: Arc<Centre>,
-    /// In the layout of [`Instructions::sums`], one block after the other.
-    bits: Vec<u8>,
-    offsets: [f32; SEGMENT],
-    factors: [f32; SEGMENT],
-    /// The elements in units of the scale, one vector after the other.
-    bytes: Vec<i8>,
-    scales: [f32; SEGMENT],
+    /// Of each block the signs, in the layout of [`Instructions::sums`], then the offsets and the factors.
+    blocks: Vec<Line>,
+    /// The elements in units of the scale, one vector after the other, each padded to whole lines.
+    bytes: Vec<Line>,
+    scale: f32,
 }
 
 impl Codes {
@@ -76,39 +86,40 @@ impl Codes {
         kernel.dispatch(Encode { rotation, centre, entries })
     }
 
-    /// The estimates of a block's products with the query, each with the margin of `table` added, and the margins.
+    /// The blocks, of equally many lines.
     #[inline(always)]
-    pub(crate) fn estimates<I: Instructions>(
-        &self,
-        instructions: I,
-        block: usize,
-        table: &Table,
-    ) -> ([f32; BLOCK], [f32; BLOCK]) {
-        let bytes = table.bytes.len();
-        let sums = instructions.sums(&self.bits[block * bytes..][..bytes], &table.bytes);
-        let (mut upper, mut margins) = ([0.0; BLOCK], [0.0; BLOCK]);
-        let offsets = &self.offsets[block * BLOCK..][..BLOCK];
-        let factors = &self.factors[block * BLOCK..][..BLOCK];
-        for i in 0..BLOCK {
-            let signed = f32::from(sums[i]) * table.step + table.bias;
-            margins[i] = factors[i] * table.margin;
-            upper[i] = table.base + offsets[i] + factors[i] * signed + margins[i];
+    pub(crate) fn blocks(&self) -> std::slice::ChunksExact<'_, Line> {
+        self.blocks.chunks_exact(self.blocks.len() / (SEGMENT / BLOCK))
+    }
+
+    #[inline(always)]
+    fn row(&self, row: usize) -> &[Line] {
+        let lines = self.bytes.len() / SEGMENT;
+        &self.bytes[row * lines..][..lines]
+    }
+
+    /// Brings the bytes of a row to the caches. The processor loads many rows at a time where it need not compare them.
+    #[inline(always)]
+    pub(crate) fn load(&self, row: usize) {
+        for line in self.row(row) {
+            black_box(line.0[0]);
         }
-        (upper, margins)
     }
 
     /// The product of a row with the query by its bytes, and its standard error.
     #[inline(always)]
-    pub(crate) fn product(&self, row: usize, query: &[i16]) -> (f32, f32) {
-        let bytes = &self.bytes[row * query.len()..][..query.len()];
-        let scale = self.scales[row];
-        (integer_product(query, bytes) as f32 * (scale / UNIT), scale * ROUNDING)
+    pub(crate) fn product(&self, row: usize, query: &[[i16; ELEMENTS]]) -> (f32, f32) {
+        (integer_product(query, self.row(row)) as f32 * (self.scale / UNIT), self.scale * ROUNDING)
     }
 }
 
-/// A query of length 1 in integers.
-pub(crate) fn integers(query: &[f32]) -> Vec<i16> {
-    query.iter().map(|x| (x * UNIT).round() as i16).collect()
+/// A query of length 1 in integers, padded to whole lines.
+pub(crate) fn integers(query: &[f32]) -> Vec<[i16; ELEMENTS]> {
+    let mut integers = vec![[0; ELEMENTS]; query.len().div_ceil(ELEMENTS)];
+    for (integer, x) in integers.as_flattened_mut().iter_mut().zip(query) {
+        *integer = (x * UNIT).round() as i16;
+    }
+    integers
 }
 
 /// [`Codes::of`].
@@ -124,71 +135,66 @@ impl Work for Encode<'_> {
     #[inline(always)]
     fn run<I: Instructions>(self, _: I) -> Codes {
         let Self { rotation, centre, entries } = self;
-        let (dimensions, padded) = (centre.vector.len(), rotation.dimensions());
-        let mut codes = Codes {
-            centre: centre.clone(),
-            bits: vec![0; SEGMENT * padded / 8],
-            offsets: [0.0; SEGMENT],
-            factors: [0.0; SEGMENT],
-            bytes: Vec::with_capacity(SEGMENT * dimensions),
-            scales: [0.0; SEGMENT],
-        };
+        let padded = rotation.dimensions();
+        let signs = padded * BLOCK / 8 / ELEMENTS;
+        let mut blocks = vec![Line([0; ELEMENTS]); SEGMENT / BLOCK * (signs + 2 * FLOATS)];
+        let largest = entries.iter().flat_map(|entry| &entry.embedding).fold(0.0_f32, |a, x| a.max(x.abs()));
+        let scale = largest / LARGEST;
+        let mut bytes = Vec::new();
         let mut rotated = vec![0.0; padded];
         for (row, entry) in entries.iter().enumerate() {
             let vector = entry.embedding.as_slice();
-            subtract(vector, &centre.vector, &mut rotated);
+            rotated[vector.len()..].fill(0.0);
+            for (rotated, (x, c)) in rotated.iter_mut().zip(vector.iter().zip(&centre.vector)) {
+                *rotated = x - c;
+            }
             let squared_norm = product(&rotated, &rotated);
             rotation.rotate(&mut rotated);
             let sum: f32 = rotated.iter().map(|x| x.abs()).sum();
-            codes.offsets[row] = product(vector, &centre.vector);
-            codes.factors[row] = if sum > 0.0 { squared_norm / sum } else { 0.0 };
-            let (block, place) = (row / BLOCK, row % BLOCK);
-            let block = &mut codes.bits[block * padded * 4..][..padded * 4];
+            let offset = product(vector, &centre.vector[..vector.len()]);
+            let factor = if sum > 0.0 { squared_norm / sum } else { 0.0 };
+            let place = row % BLOCK;
+            let block = &mut blocks[row / BLOCK * (signs + 2 * FLOATS)..][..signs + 2 * FLOATS];
             let byte = VECTORS.iter().position(|&vector| vector == place % 16).unwrap_or(0);
             for (group, four) in rotated.chunks_exact(4).enumerate() {
-                let signs = (0..4).fold(0, |signs, i| signs | u8::from(four[i] > 0.0) << i);
-                block[16 * group + byte] |= signs << (place / 16 * 4);
+                let bits = (0..4).fold(0, |bits, i| bits | u8::from(four[i] > 0.0) << i);
+                block[group / 4].0[group % 4 * 16 + byte] |= bits << (place / 16 * 4);
             }
-            let largest = vector.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
-            codes.bytes.extend(vector.iter().map(|x| (x * (LARGEST / largest)).round() as i8));
-            codes.scales[row] = largest / LARGEST;
+            for (float, lines) in [(offset, signs), (factor, signs + FLOATS)] {
+                let line = &mut block[lines + place / 16].0;
+                line.as_chunks_mut::<4>().0[place % 16] = float.to_le_bytes();
+            }
+            for elements in vector.chunks(ELEMENTS) {
+                let mut line = Line([0; ELEMENTS]);
+                for (byte, x) in line.0.iter_mut().zip(elements) {
+                    *byte = ((x / scale).round() as i8).cast_unsigned();
+                }
+                bytes.push(line);
+            }
         }
-        codes
+        Codes { centre: centre.clone(), blocks, bytes, scale }
     }
 }
 
-/// `a - b`, padded with zeros.
-#[inline(always)]
-fn subtract(a: &[f32], b: &[f32], difference: &mut [f32]) {
-    difference[a.len()..].fill(0.0);
-    for (difference, (a, b)) in difference.iter_mut().zip(a.iter().zip(b)) {
-        *difference = a - b;
-    }
-}
-
-/// What a query adds to the codes of one centre: `<y, s>` as a sum of bytes, one for each group of four dimensions.
+/// A query as the tables of the codes of one centre: `<y, s>` as a sum of bytes, one for each group of four dimensions.
 #[derive(Debug)]
 pub(crate) struct Table {
     /// For each group, `<y, s>` of each of the sixteen signs of its dimensions, from the smallest, in steps.
-    bytes: Vec<u8>,
+    lines: Vec<Line>,
     step: f32,
-    /// The sum of the smallest products of all groups.
+    /// The sum of the smallest products of all groups, and the margin: as many standard errors as a search allows.
     bias: f32,
     /// `<q, c> - <c, c>`
     base: f32,
-    /// As many standard errors as a search allows, by the factor.
-    margin: f32,
 }
 
 impl Table {
-    /// A table of a query of length 1. Estimates have a margin of `allowed` standard errors.
+    /// A table of a query of length 1, which is rotated and padded too. Estimates have a margin of `allowed` standard errors.
     #[inline(always)]
-    pub(crate) fn new(query: &[f32], rotation: &Rotation, centre: &Centre, allowed: f32) -> Self {
-        let mut rotated = vec![0.0; rotation.dimensions()];
-        subtract(query, &centre.vector, &mut rotated);
-        let norm = product(&rotated, &rotated).sqrt();
-        rotation.rotate(&mut rotated);
-        let (groups, _) = rotated.as_chunks::<4>();
+    pub(crate) fn new(query: &[f32], rotated: &[f32], centre: &Centre, allowed: f32) -> Self {
+        let y: Vec<f32> = rotated.iter().zip(&centre.rotated).map(|(q, c)| q - c).collect();
+        let norm = product(&y, &y).sqrt();
+        let groups = y.as_chunks::<4>().0;
         let (mut widest, mut sum) = (0.0_f32, 0.0);
         for four in groups {
             let absolute = four[0].abs() + four[1].abs() + four[2].abs() + four[3].abs();
@@ -197,9 +203,11 @@ impl Table {
         }
         // A group's products span twice its sum. The rounded sums of all groups stay below 2^16.
         let most = f32::from(u16::MAX) - groups.len() as f32;
-        let step = (2.0 * widest / 255.0).max(2.0 * sum / most).max(f32::MIN_POSITIVE);
-        let mut bytes = vec![0; 16 * groups.len()];
-        for (bytes, four) in bytes.as_chunks_mut::<16>().0.iter_mut().zip(groups) {
+        let largest = f32::from(LARGEST_STEP);
+        let step = (2.0 * widest / largest).max(2.0 * sum / most).max(f32::MIN_POSITIVE);
+        let mut lines = vec![Line([0; ELEMENTS]); groups.len() / 4];
+        let bytes = lines.iter_mut().flat_map(|line| line.0.as_chunks_mut::<16>().0);
+        for (bytes, four) in bytes.zip(groups) {
             let smallest = four[0].abs() + four[1].abs() + four[2].abs() + four[3].abs();
             for (signs, byte) in bytes.iter_mut().enumerate() {
                 let signed = |i: usize| if signs >> i & 1 == 1 { four[i] } else { -four[i] };
@@ -207,8 +215,26 @@ impl Table {
                 *byte = ((product + smallest) / step + 0.5) as i32 as u8;
             }
         }
-        let base = product(query, &centre.vector) - centre.squared_norm;
-        Self { bytes, step, bias: -sum, base, margin: allowed * ERROR * norm }
+        let base = product(query, &centre.vector[..query.len()]) - centre.squared_norm;
+        Self { lines, step, bias: allowed * ERROR * norm - sum, base }
+    }
+
+    /// The estimates of a block's products with the query, each with its margin added.
+    #[inline(always)]
+    pub(crate) fn upper<I: Instructions>(&self, instructions: I, block: &[Line]) -> [f32; BLOCK] {
+        let (signs, floats) = block.split_at(self.lines.len());
+        let (offsets, factors) = floats.split_at(FLOATS);
+        let sums = instructions.sums(signs, &self.lines);
+        let mut upper = [0.0; BLOCK];
+        for (half, upper) in upper.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+            let offsets: [f32; 16] = pulp::cast(offsets[half].0);
+            let factors: [f32; 16] = pulp::cast(factors[half].0);
+            for i in 0..16 {
+                let signed = f32::from(sums[16 * half + i]) * self.step + self.bias;
+                upper[i] = self.base + offsets[i] + factors[i] * signed;
+            }
+        }
+        upper
     }
 }
 

@@ -5,19 +5,21 @@ use crate::kernel::Kernel;
 use crate::rotation::Rotation;
 use crate::segment::{Postings, SEGMENT, Segment, matches};
 use crate::snapshot::{Neighbour, Snapshot, unit};
-use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use tiny_dancer_core::{Candidate, Metadata, RouteError};
+
+mod shared;
+
+use shared::Shared;
 
 /// Remembered requests, searched by embedding.
 ///
 /// An entry is a [`Candidate`]; its id is the key. Searches never wait: they read the last published [`Snapshot`]. Writers
 /// wait for one another. A method that writes has published its changes, all at once, when it returns.
 pub struct Index {
-    published: ArcSwap<Snapshot>,
-    writer: Mutex<Writer>,
+    shared: Shared<Snapshot, Writer>,
 }
 
 impl Index {
@@ -27,8 +29,17 @@ impl Index {
     }
 
     pub(crate) fn by(kernel: Kernel, dimensions: usize) -> Self {
+        Self::with_rotation(kernel, dimensions, Arc::new(Rotation::new(dimensions)))
+    }
+
+    /// An empty index of embeddings with the same dimension, which shares the rotation.
+    pub(crate) fn empty(&self) -> Self {
+        let like = self.shared.load();
+        Self::with_rotation(like.kernel, like.dimensions, like.rotation.clone())
+    }
+
+    fn with_rotation(kernel: Kernel, dimensions: usize, rotation: Arc<Rotation>) -> Self {
         let (sealed, growing) = (Arc::default(), Segment::default());
-        let rotation = Arc::new(Rotation::new(dimensions));
         let snapshot = Snapshot { kernel, dimensions, rotation, len: 0, sealed, growing };
         let writer = Writer {
             snapshot: snapshot.clone(),
@@ -37,7 +48,7 @@ impl Index {
             centre: Arc::default(),
             centred: 0,
         };
-        Self { published: ArcSwap::from_pointee(snapshot), writer: Mutex::new(writer) }
+        Self { shared: Shared::new(snapshot, writer) }
     }
 
     /// Inserts entries. An entry replaces the one with the same id; of several in one call the last remains.
@@ -48,13 +59,31 @@ impl Index {
     /// If an embedding has another dimension, only zeros, or an element that is not finite, or if a rate is out of range.
     /// The error has the place in `entries`.
     pub fn insert(&self, mut entries: Vec<Candidate>) -> Result<(), RouteError> {
-        let dimensions = self.published.load().dimensions;
+        let dimensions = self.shared.load().dimensions;
         for (place, entry) in entries.iter_mut().enumerate() {
             check_rates(entry, place)?;
             entry.embedding = unit(&entry.embedding, Some(place), dimensions)?;
         }
         self.write(|writer| entries.into_iter().for_each(|entry| writer.insert(Arc::new(entry))));
         Ok(())
+    }
+
+    /// The entry with this id. Its embedding has length 1. It waits for writers.
+    pub fn get(&self, id: &str) -> Option<Arc<Candidate>> {
+        self.shared.read(|writer| writer.get(id).cloned())
+    }
+
+    /// Removes the entries with these ids, all at once. If `erase`, removed rows do not stay in memory, except in snapshots
+    /// that still exist.
+    pub(crate) fn remove_all(&self, ids: &[String], erase: bool) {
+        self.write(|writer| {
+            for id in ids {
+                writer.remove(id);
+            }
+            if erase {
+                writer.erase();
+            }
+        });
     }
 
     /// Removes the entry with this id. Returns whether there was one.
@@ -106,7 +135,7 @@ impl Index {
 
     /// The last published state.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.published.load_full()
+        Arc::clone(&self.shared.load())
     }
 
     /// [`Snapshot::nearest`] of the last published state.
@@ -114,26 +143,23 @@ impl Index {
     /// # Errors
     /// As [`Snapshot::nearest`].
     pub fn nearest(&self, query: &[f32], k: usize, filter: &Metadata) -> Result<Vec<Neighbour>, RouteError> {
-        self.published.load().nearest(query, k, filter)
+        self.shared.load().nearest(query, k, filter)
     }
 
     /// Changes the index and publishes the result.
     fn write<T>(&self, change: impl FnOnce(&mut Writer) -> T) -> T {
-        let mut writer = self.lock();
-        let result = change(&mut writer);
-        writer.compact();
-        self.published.store(Arc::new(writer.snapshot.clone()));
-        result
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Writer> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+        let compacted = |writer: &mut Writer| {
+            let result = change(writer);
+            writer.compact();
+            result
+        };
+        self.shared.write(compacted, |writer| writer.snapshot.clone())
     }
 }
 
 impl std::fmt::Debug for Index {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Index").field(&*self.published.load()).finish()
+        f.debug_tuple("Index").field(&*self.shared.load()).finish()
     }
 }
 
@@ -181,6 +207,16 @@ impl Writer {
         self.append(entry);
     }
 
+    fn get(&self, id: &str) -> Option<&Arc<Candidate>> {
+        let place = self.places.get(id)?;
+        let Snapshot { sealed, growing, .. } = &self.snapshot;
+        if place.segment == growing.id {
+            return growing.entries.get(place.row);
+        }
+        let at = sealed.binary_search_by_key(&place.segment, |segment| segment.id).ok()?;
+        sealed[at].entries.get(place.row)
+    }
+
     fn append(&mut self, entry: Arc<Candidate>) {
         let Snapshot { growing, len, .. } = &mut self.snapshot;
         let row = growing.entries.len();
@@ -205,11 +241,12 @@ impl Writer {
             let Snapshot { kernel, dimensions, len, .. } = self.snapshot;
             if CODED_DIMENSIONS.contains(&dimensions) {
                 // Codes remain correct with any centre, and are best with the mean. It is computed each time that the number
-                // of entries has doubled.
-                if len >= 2 * self.centred {
+                // of entries has quadrupled.
+                if len >= 4 * self.centred {
                     let step = len / SAMPLE + 1;
                     let sample = self.snapshot.entries().chain(full.live()).step_by(step);
-                    self.centre = Arc::new(Centre::of(sample.map(|entry| &*entry.embedding), dimensions));
+                    self.centre =
+                        Arc::new(Centre::of(&self.snapshot.rotation, sample.map(|entry| &*entry.embedding)));
                     self.centred = len;
                 }
                 let (rotation, entries) = (&*self.snapshot.rotation, &*full.entries);
@@ -277,5 +314,7 @@ fn is_sparse(segment: &Segment) -> bool {
     segment.live.len() < SEGMENT / 2
 }
 
+#[cfg(test)]
+mod interleavings;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! Kernels: the instruction sets for which a search is compiled.
 //!
 //! `pulp` compiles a [`Work`] for an instruction set and calls it only where the processor has it. Products of floats are
-//! rounded before they are added, in sixteen partial sums of a fixed order, and everything else is in integers. So all
+//! rounded before they are added, in 32 partial sums of a fixed order, and everything else is in integers. So all
 //! kernels give the same bits.
 
 use pulp::NullaryFnOnce;
@@ -70,8 +70,19 @@ impl<W: Work, I: Instructions> NullaryFnOnce for Compiled<W, I> {
     }
 }
 
+/// The bytes of a cache line, which a vector of AVX-512 reads at once.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(align(64))]
+pub(crate) struct Line(pub(crate) [u8; 64]);
+
 /// The vectors of a block of codes.
 pub(crate) const BLOCK: usize = 32;
+
+/// The largest byte of a table, so that eight of them are added as bytes.
+pub(crate) const LARGEST_STEP: u8 = 31;
+
+/// The lines that are added as bytes.
+const ADDED: usize = 8;
 
 /// The vector of each byte's low bits. Even bytes come first since they are summed apart from the odd ones.
 pub(crate) const VECTORS: [usize; 16] = [0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15];
@@ -79,10 +90,10 @@ pub(crate) const VECTORS: [usize; 16] = [0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13,
 /// What an instruction set does.
 pub(crate) trait Instructions: Copy {
     /// The sums of table entries for the vectors of a block. A group of four dimensions has 16 bytes of `codes` and 16 bytes
-    /// of `table`. Byte `i` of its codes has the four bits of vector [`VECTORS[i]`](VECTORS) (low) and of the vector 16
-    /// places later (high), and each four bits choose one byte of its table. The number of groups is a multiple of 4, and no
-    /// sum exceeds `u16::MAX`.
-    fn sums(self, codes: &[u8], table: &[u8]) -> [u16; BLOCK];
+    /// of `table`, and a line has four groups. Byte `i` of its codes has the four bits of vector [`VECTORS[i]`](VECTORS)
+    /// (low) and of the vector 16 places later (high), and each four bits choose one byte of its table, which is at most
+    /// [`LARGEST_STEP`]. No sum exceeds `u16::MAX`.
+    fn sums(self, codes: &[Line], table: &[Line]) -> [u16; BLOCK];
 
     /// The values that are at least `floor`; bit `i` stands for value `i`.
     fn at_least(self, values: &[f32; BLOCK], floor: f32) -> u32;
@@ -94,12 +105,14 @@ pub(crate) struct Portable;
 
 impl Instructions for Portable {
     #[inline(always)]
-    fn sums(self, codes: &[u8], table: &[u8]) -> [u16; BLOCK] {
+    fn sums(self, codes: &[Line], table: &[Line]) -> [u16; BLOCK] {
         let mut sums = [0; BLOCK];
-        for (codes, table) in codes.as_chunks::<16>().0.iter().zip(table.as_chunks::<16>().0) {
-            for (i, code) in VECTORS.into_iter().zip(codes) {
-                sums[i] += u16::from(table[usize::from(code & 15)]);
-                sums[i + 16] += u16::from(table[usize::from(code >> 4)]);
+        for (codes, table) in codes.iter().zip(table) {
+            for (codes, table) in codes.0.as_chunks::<16>().0.iter().zip(table.0.as_chunks::<16>().0) {
+                for (i, code) in VECTORS.into_iter().zip(codes) {
+                    sums[i] += u16::from(table[usize::from(code & 15)]);
+                    sums[i + 16] += u16::from(table[usize::from(code >> 4)]);
+                }
             }
         }
         sums
@@ -113,45 +126,38 @@ impl Instructions for Portable {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{BLOCK, Instructions};
+    use super::{ADDED, BLOCK, Instructions, Line};
     use pulp::x86::{V3, V4};
     use pulp::{cast, f32x8, f32x16};
 
-    /// The sums of even and of odd bytes, from 16-bit sums of whole pairs and of their high bytes.
-    ///
-    /// A shuffle gives bytes, and a pair of bytes is one 16-bit number. The whole pairs are added without regard to the carry
-    /// of their low bytes; taking off the sum of the high bytes leaves the sum of the low bytes, modulo 2^16.
-    #[inline(always)]
-    fn halves(pairs: [u16; 8], high: [u16; 8], sums: &mut [u16]) {
-        for i in 0..8 {
-            sums[i] = sums[i].wrapping_add(pairs[i].wrapping_sub(high[i] << 8));
-            sums[8 + i] = sums[8 + i].wrapping_add(high[i]);
-        }
-    }
-
     impl Instructions for V3 {
         #[inline(always)]
-        fn sums(self, codes: &[u8], table: &[u8]) -> [u16; BLOCK] {
+        fn sums(self, codes: &[Line], table: &[Line]) -> [u16; BLOCK] {
             let simd = self.avx2;
-            let four_bits = cast([15_u8; 32]);
+            let (four_bits, low_bytes) = (cast([15_u8; 32]), cast([255_u16; 16]));
             let mut sums = [cast([0_u16; 16]); 4];
-            for (codes, table) in codes.as_chunks::<32>().0.iter().zip(table.as_chunks::<32>().0) {
-                let (codes, table) = (cast(*codes), cast(*table));
-                let low = simd._mm256_shuffle_epi8(table, simd._mm256_and_si256(codes, four_bits));
-                let codes = simd._mm256_and_si256(simd._mm256_srli_epi16::<4>(codes), four_bits);
-                let high = simd._mm256_shuffle_epi8(table, codes);
-                sums[0] = simd._mm256_add_epi16(sums[0], low);
+            // Half a line at a time has half as many bytes to a sum.
+            for (codes, table) in codes.chunks(ADDED / 2).zip(table.chunks(ADDED / 2)) {
+                let (mut low, mut high) = (cast([0_u8; 32]), cast([0_u8; 32]));
+                for (codes, table) in codes.iter().zip(table) {
+                    let (codes, tables): ([_; 2], [_; 2]) = (cast(codes.0), cast(table.0));
+                    for (codes, table) in codes.into_iter().zip(tables) {
+                        let chosen = simd._mm256_and_si256(codes, four_bits);
+                        low = simd._mm256_add_epi8(low, simd._mm256_shuffle_epi8(table, chosen));
+                        let chosen = simd._mm256_and_si256(simd._mm256_srli_epi16::<4>(codes), four_bits);
+                        high = simd._mm256_add_epi8(high, simd._mm256_shuffle_epi8(table, chosen));
+                    }
+                }
+                sums[0] = simd._mm256_add_epi16(sums[0], simd._mm256_and_si256(low, low_bytes));
                 sums[1] = simd._mm256_add_epi16(sums[1], simd._mm256_srli_epi16::<8>(low));
-                sums[2] = simd._mm256_add_epi16(sums[2], high);
+                sums[2] = simd._mm256_add_epi16(sums[2], simd._mm256_and_si256(high, low_bytes));
                 sums[3] = simd._mm256_add_epi16(sums[3], simd._mm256_srli_epi16::<8>(high));
             }
-            let sums: [[[u16; 8]; 2]; 4] = cast(sums);
-            let mut total = [0; BLOCK];
-            for group in 0..2 {
-                halves(sums[0][group], sums[1][group], &mut total[..16]);
-                halves(sums[2][group], sums[3][group], &mut total[16..]);
-            }
-            total
+            let sums = sums.map(|sum| {
+                let [one, other]: [_; 2] = cast(sum);
+                self.sse2._mm_add_epi16(one, other)
+            });
+            cast(sums)
         }
 
         #[inline(always)]
@@ -169,27 +175,30 @@ mod x86 {
 
     impl Instructions for V4 {
         #[inline(always)]
-        fn sums(self, codes: &[u8], table: &[u8]) -> [u16; BLOCK] {
-            let simd = self.avx512bw;
-            let four_bits = cast([15_u8; 64]);
+        fn sums(self, codes: &[Line], table: &[Line]) -> [u16; BLOCK] {
+            let (bytes, words) = (self.avx512bw, self.avx512f);
+            let (four_bits, low_bytes) = (cast([15_u8; 64]), cast([255_u16; 32]));
             let mut sums = [cast([0_u16; 32]); 4];
-            for (codes, table) in codes.as_chunks::<64>().0.iter().zip(table.as_chunks::<64>().0) {
-                let (codes, table) = (cast(*codes), cast(*table));
-                let low = simd._mm512_shuffle_epi8(table, self.avx512f._mm512_and_si512(codes, four_bits));
-                let codes = self.avx512f._mm512_and_si512(simd._mm512_srli_epi16::<4>(codes), four_bits);
-                let high = simd._mm512_shuffle_epi8(table, codes);
-                sums[0] = simd._mm512_add_epi16(sums[0], low);
-                sums[1] = simd._mm512_add_epi16(sums[1], simd._mm512_srli_epi16::<8>(low));
-                sums[2] = simd._mm512_add_epi16(sums[2], high);
-                sums[3] = simd._mm512_add_epi16(sums[3], simd._mm512_srli_epi16::<8>(high));
+            for (codes, table) in codes.chunks(ADDED).zip(table.chunks(ADDED)) {
+                let (mut low, mut high) = (cast([0_u8; 64]), cast([0_u8; 64]));
+                for (codes, table) in codes.iter().zip(table) {
+                    let (codes, table) = (cast(codes.0), cast(table.0));
+                    let chosen = words._mm512_and_si512(codes, four_bits);
+                    low = bytes._mm512_add_epi8(low, bytes._mm512_shuffle_epi8(table, chosen));
+                    let chosen = words._mm512_and_si512(bytes._mm512_srli_epi16::<4>(codes), four_bits);
+                    high = bytes._mm512_add_epi8(high, bytes._mm512_shuffle_epi8(table, chosen));
+                }
+                sums[0] = bytes._mm512_add_epi16(sums[0], words._mm512_and_si512(low, low_bytes));
+                sums[1] = bytes._mm512_add_epi16(sums[1], bytes._mm512_srli_epi16::<8>(low));
+                sums[2] = bytes._mm512_add_epi16(sums[2], words._mm512_and_si512(high, low_bytes));
+                sums[3] = bytes._mm512_add_epi16(sums[3], bytes._mm512_srli_epi16::<8>(high));
             }
-            let sums: [[[u16; 8]; 4]; 4] = cast(sums);
-            let mut total = [0; BLOCK];
-            for group in 0..4 {
-                halves(sums[0][group], sums[1][group], &mut total[..16]);
-                halves(sums[2][group], sums[3][group], &mut total[16..]);
-            }
-            total
+            let sums = sums.map(|sum| {
+                let [a, b, c, d]: [_; 4] = cast(sum);
+                let add = |a, b| self.sse2._mm_add_epi16(a, b);
+                add(add(a, b), add(c, d))
+            });
+            cast(sums)
         }
 
         #[inline(always)]
@@ -202,36 +211,48 @@ mod x86 {
     }
 }
 
-/// The partial sums of a product, so that a vector of any length has its own lanes.
+/// The partial sums of a product: a vector of any length has its own lanes.
 const SUMS: usize = 16;
 
-/// The product of two vectors of one length: rounded products, in sixteen partial sums.
+/// The product of two vectors of one length: rounded products, in two times sixteen partial sums, so that the additions of
+/// one do not wait for those of the other.
 #[inline(always)]
 pub(crate) fn product(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0_f32; SUMS];
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<SUMS>(), b.as_chunks::<SUMS>());
-    for (a, b) in a.iter().zip(b) {
+    let (mut even, mut odd) = ([0.0_f32; SUMS], [0.0_f32; SUMS]);
+    let add = |sums: &mut [f32; SUMS], a: &[f32], b: &[f32]| {
         for i in 0..SUMS {
             sums[i] += a[i] * b[i];
         }
+    };
+    let (pairs, rest) = a.as_chunks::<{ 2 * SUMS }>();
+    let (other_pairs, other_rest) = b.as_chunks::<{ 2 * SUMS }>();
+    for (a, b) in pairs.iter().zip(other_pairs) {
+        add(&mut even, &a[..SUMS], &b[..SUMS]);
+        add(&mut odd, &a[SUMS..], &b[SUMS..]);
     }
-    for (sum, (a, b)) in sums.iter_mut().zip(a_rest.iter().zip(b_rest)) {
-        *sum += a * b;
+    for (at, (a, b)) in rest.iter().zip(other_rest).enumerate() {
+        even[at % SUMS] += a * b;
+    }
+    for i in 0..SUMS {
+        even[i] += odd[i];
     }
     let mut half = SUMS / 2;
     while half > 0 {
         for i in 0..half {
-            sums[i] += sums[i + half];
+            even[i] += even[i + half];
         }
         half /= 2;
     }
-    sums[0]
+    even[0]
 }
 
 /// The product of a vector of `i16` with one of `i8`. The caller's values are small enough that no sum overflows.
 #[inline(always)]
-pub(crate) fn integer_product(a: &[i16], b: &[i8]) -> i32 {
-    a.iter().zip(b).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum()
+pub(crate) fn integer_product(a: &[[i16; 64]], b: &[Line]) -> i32 {
+    let products = |(a, b): (&[i16; 64], &Line)| -> i32 {
+        a.iter().zip(&b.0).map(|(&a, &b)| i32::from(a) * i32::from(b.cast_signed())).sum()
+    };
+    a.iter().zip(b).map(products).sum()
 }
 
 #[cfg(test)]

@@ -1,7 +1,42 @@
-//! The nearest remembered requests, found in process and while others are inserted.
+//! A memory of requests, by which the router decides and which learns from verdicts.
 //!
-//! The router decides by what is known about requests near the query. An [`Index`] holds them as
-//! [`Candidate`](tiny_dancer_core::Candidate)s and finds the nearest:
+//! The router is as good as what is known about requests near the query. A [`Memory`] remembers each request that it routes. When a
+//! verdict on the lightweight answer comes, the request becomes evidence for those near it:
+//!
+//! ```
+//! use tiny_dancer_core::{Reason, Router, RouterConfig};
+//! use tiny_dancer_memory::{Context, Memory, MemoryConfig, Verdict};
+//!
+//! let router = Router::new(RouterConfig::default())?;
+//! let memory = Memory::in_process(MemoryConfig::default())?; // `Memory::open("memory.db")` survives a restart
+//! let context = || Context { tenant: Some("acme".into()), ..Context::default() };
+//!
+//! let routed = memory.route(router.begin(), &[0.6, 0.8], context())?;
+//! assert_eq!(routed.response.reason, Reason::NoEvidence);
+//!
+//! // As late as you like, and as often as it is sent.
+//! memory.record(&router, routed.id, Verdict::lightweight(0.9))?;
+//! assert_ne!(memory.route(router.begin(), &[0.6, 0.8], context())?.response.reason, Reason::NoEvidence);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! ```text
+//! embedding --> search --> router --> Routed { id, response }
+//!                  ^                     |
+//!                  |                     v
+//! index of the tenant <-- verdict -- pending request --> queue --> writer's thread --> Store
+//!                                        ^                                              |
+//!                                        `------- late verdicts, restarts <-------------'
+//! ```
+//!
+//! [`Memory::route`] waits neither for a disk nor for a writer. Evidence and the last requests are in memory, all of them and the
+//! decision log in a [`Store`], such as [`SqliteStore`]. A tenant has an index of its own, so that no search sees another
+//! tenant's entries. [`Memory::erase`] removes data everywhere.
+//!
+//! # The index
+//!
+//! An [`Index`] holds them as
+//! [`Candidate`](tiny_dancer_core::Candidate)s and finds the nearest, also without a memory:
 //!
 //! ```
 //! use tiny_dancer_core::{Candidate, Metadata, Router, RouterConfig, RoutingRequest};
@@ -59,11 +94,11 @@
 //! The estimate has no bias, and its standard error is `|q - c| |r|^2 / |P r|_1` times `sqrt(1 - 2 / pi)`. `<y, s>` is a sum
 //! of one byte for each four dimensions, from a table of sixteen, which one instruction reads for 64 vectors.
 //!
-//! A row is dropped where its estimate is more than three standard errors below the `k`-th best that is known. The second
-//! pass compares what is left by bytes, whose error is a hundred times smaller, and about as many rows as are searched for
-//! are compared at full precision. So each similarity is exact, and what can be missed is a neighbour whose estimate is off by
-//! more than three standard errors. The mean recall of the 64 nearest is at least 0.999, which a test holds on drawn
-//! vectors. Up to 1,024 matching entries, or eight times as many as are searched for, are all compared at full precision,
+//! A row is dropped where its estimate is more than two and a half standard errors below the `k`-th best that is known. The
+//! second pass compares what is left by bytes, whose error is a hundred times smaller, and about as many rows as are searched
+//! for are compared at full precision. So each similarity is exact, and what can be missed is a neighbour whose estimate is
+//! off by more than two and a half standard errors. The mean recall of the 64 nearest is at least 0.999, which a test holds on
+//! drawn vectors. Up to 512 matching entries, or eight times as many as are searched for, are all compared at full precision,
 //! and so are embeddings of fewer than 64 dimensions.
 //!
 //! The example `search_time` prints the time of a search beside that of an exact scan, the recall, and the bytes of an
@@ -78,8 +113,10 @@
 //! segments: there is no graph or tree, so its time grows with the number of entries.
 
 mod codes;
+mod config;
 mod index;
 mod kernel;
+mod memory;
 mod passes;
 mod record;
 mod rotation;
@@ -89,7 +126,9 @@ mod store;
 #[cfg(test)]
 mod testing;
 
+pub use config::{ConfigError, MemoryConfig};
 pub use index::Index;
+pub use memory::{Memory, OpenError, ReEmbedError, ReEmbedded, RecordError, RememberError, Routed, re_embed};
 pub use record::{Context, Draws, Entry, LogEntry, RequestId, Served, Tokens, Usage, Verdict, VerdictSource};
 pub use snapshot::{Neighbour, Snapshot};
 pub use store::{

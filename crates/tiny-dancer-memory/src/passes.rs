@@ -6,21 +6,31 @@
 //! are below the floor. So the true neighbour at the floor is lost with the probability of such an error, and a nearer one
 //! with a smaller probability.
 //!
-//! The second pass sees the best rows of the first pass early, so that the floor rises early, and at the end all that are
-//! left. About as many rows as are searched for reach the floor with the margin of the second pass. They are compared at full
-//! precision.
+//! The first pass goes before the second by a part of the blocks. Of the first part the second pass sees the best rows first,
+//! so that the floor is high early. About as many rows as are searched for reach the floor with the margin of the second pass.
+//! They are compared at full precision.
 
 use crate::codes::{Codes, Table, integers};
 use crate::kernel::{BLOCK, Instructions, Work};
 use crate::rotation::Rotation;
 use crate::segment::{Rows, SEGMENT, Segment, ones};
 use std::sync::Arc;
+use tiny_dancer_core::Candidate;
 
 /// The standard errors of the first pass's margin. A greater margin leaves more rows to the second pass.
-const FIRST: f32 = 3.0;
+const FIRST: f32 = 2.5;
 
 /// The standard errors of the second pass's margin.
 const SECOND: f32 = 4.0;
+
+/// The blocks of a part. Its estimates remain in the first two levels of caches.
+const PART: usize = 256;
+
+/// The groups of a part's rows, of each of which the greatest estimate is found.
+const GROUPS: usize = 512;
+
+/// The rows that the second pass sees at a time.
+const BATCH: usize = 64;
 
 /// A sealed segment and the rows that pass the filter.
 pub(crate) struct Coded<'a> {
@@ -29,7 +39,7 @@ pub(crate) struct Coded<'a> {
     pub(crate) rows: Rows,
 }
 
-/// Both passes. The result is the rows of each segment that may be among the `k` nearest.
+/// Both passes. The result has all entries that may be among the `k` nearest.
 pub(crate) struct Passes<'a, 's> {
     /// Of length 1.
     pub(crate) query: &'a [f32],
@@ -39,67 +49,88 @@ pub(crate) struct Passes<'a, 's> {
 }
 
 impl<'s> Work for Passes<'_, 's> {
-    type Output = Vec<(&'s Segment, Rows)>;
+    type Output = Vec<&'s Arc<Candidate>>;
 
     #[inline(always)]
     fn run<I: Instructions>(self, instructions: I) -> Self::Output {
         let Some(first) = self.segments.first() else { return Vec::new() };
-        let integers = integers(self.query);
-        let mut passed = Passed {
-            search: &self,
-            integers: &integers,
-            first: Vec::new(),
-            second: Vec::new(),
+        let mut rotated = vec![0.0; self.rotation.dimensions()];
+        rotated[..self.query.len()].copy_from_slice(self.query);
+        self.rotation.rotate(&mut rotated);
+        let mut centre = &first.codes.centre;
+        let mut table = Table::new(self.query, &rotated, centre, FIRST);
+        let mut second = Second {
+            segments: self.segments,
+            query: &integers(self.query),
+            k: self.k,
+            batch: Vec::new(),
+            rows: Vec::new(),
+            due: self.k.saturating_mul(2),
             floor: f32::NEG_INFINITY,
         };
-        // The floor is computed again each time that twice as many rows have been seen.
-        let (mut seen, mut due) = (0, self.k.saturating_mul(8).max(SEGMENT));
-        let mut centre = &first.codes.centre;
-        let mut table = Table::new(self.query, self.rotation, centre, FIRST);
+        let mut part = Part::default();
         for (place, Coded { codes, rows, .. }) in self.segments.iter().enumerate() {
             if !Arc::ptr_eq(centre, &codes.centre) {
                 centre = &codes.centre;
-                table = Table::new(self.query, self.rotation, centre, FIRST);
+                table = Table::new(self.query, &rotated, centre, FIRST);
             }
-            for block in 0..SEGMENT / BLOCK {
-                let rows = rows.block(block);
+            for (number, block) in codes.blocks().enumerate() {
+                let rows = rows.block(number);
                 if rows == 0 {
                     continue;
                 }
-                let (upper, margins) = codes.estimates(instructions, block, &table);
-                let reaching = rows & instructions.at_least(&upper, passed.floor);
-                for i in ones(u64::from(reaching)) {
-                    let (estimate, upper) = (upper[i] - margins[i], upper[i]);
-                    let place = (place * SEGMENT + block * BLOCK + i) as u32;
-                    passed.first.push(Row { estimate, upper, place });
+                let mut upper = table.upper(instructions, block);
+                if rows != u32::MAX {
+                    for i in 0..BLOCK {
+                        upper[i] = if rows >> i & 1 == 1 { upper[i] } else { f32::NEG_INFINITY };
+                    }
                 }
-                seen += rows.count_ones() as usize;
-                if seen >= due {
-                    passed.check(passed.few());
-                    due = due.saturating_mul(2);
+                part.upper.push(upper);
+                part.places.push((place * SEGMENT + number * BLOCK) as u32);
+                if part.upper.len() == PART {
+                    second.see(instructions, &mut part);
                 }
             }
         }
-        passed.check(passed.few());
-        passed.check(passed.few().saturating_mul(2));
-        passed.check(usize::MAX);
-        passed.second.sort_unstable_by_key(|row| row.place);
-        let mut result: Vec<(&Segment, Rows)> = Vec::new();
-        for rows in passed.second.chunk_by(|a, b| a.place as usize / SEGMENT == b.place as usize / SEGMENT) {
-            let mut found = Rows::default();
-            for row in rows {
-                found.insert(row.place as usize % SEGMENT);
-            }
-            result.push((self.segments[rows[0].place as usize / SEGMENT].segment, found));
+        second.see(instructions, &mut part);
+        second.raise();
+        second.rows.iter().map(|row| second.entry(row.place)).collect()
+    }
+}
+
+/// What the first pass has seen and the second has not.
+#[derive(Default)]
+struct Part {
+    /// The estimates of each block, with their margins.
+    upper: Vec<[f32; BLOCK]>,
+    /// The place of each block's first row.
+    places: Vec<u32>,
+}
+
+impl Part {
+    /// An estimate that is reached by at least `n` rows, if there are as many, and by few more: the `n`-th of the greatest of
+    /// groups of rows. If `n` exceeds half of the groups, all rows reach it.
+    #[inline(always)]
+    fn reached_by(&self, n: usize) -> f32 {
+        if n > GROUPS / 2 {
+            return f32::NEG_INFINITY;
         }
-        result
+        let mut greatest = [f32::NEG_INFINITY; GROUPS];
+        let (groups, _) = greatest.as_chunks_mut::<BLOCK>();
+        for (at, upper) in self.upper.iter().enumerate() {
+            let group = &mut groups[at % (GROUPS / BLOCK)];
+            for i in 0..BLOCK {
+                group[i] = if upper[i] > group[i] { upper[i] } else { group[i] };
+            }
+        }
+        *greatest.select_nth_unstable_by(n - 1, |a, b| b.total_cmp(a)).1
     }
 }
 
 /// A row that may be among the nearest.
 #[derive(Clone, Copy)]
 struct Row {
-    /// The estimated product with the query.
+    /// The product with the query by bytes.
     estimate: f32,
     /// The same with its margin.
     upper: f32,
@@ -107,44 +138,87 @@ struct Row {
     place: u32,
 }
 
-/// The rows of which each may be among the `k` nearest.
-struct Passed<'a, 's> {
-    search: &'a Passes<'a, 's>,
-    integers: &'a [i16],
-    /// The rows that only the first pass has seen.
-    first: Vec<Row>,
-    /// Those that the second pass has seen too.
-    second: Vec<Row>,
-    /// The `k`-th best estimate of the second pass so far.
+/// The second pass.
+struct Second<'a, 's> {
+    segments: &'a [Coded<'s>],
+    query: &'a [[i16; 64]],
+    k: usize,
+    /// The places of the rows that are seen next.
+    batch: Vec<u32>,
+    /// The rows that may be among the nearest.
+    rows: Vec<Row>,
+    /// The number of rows at which the floor is raised.
+    due: usize,
+    /// The `k`-th best estimate when the floor was raised.
     floor: f32,
 }
 
-impl Passed<'_, '_> {
-    /// How many rows the second pass sees at a time while the first pass goes on.
-    fn few(&self) -> usize {
-        self.search.k.saturating_mul(2)
+impl<'s> Second<'_, 's> {
+    /// Sees the rows of a part that reach the floor, and clears it.
+    #[inline(always)]
+    fn see<I: Instructions>(&mut self, instructions: I, part: &mut Part) {
+        let mut best = f32::INFINITY;
+        if self.floor == f32::NEG_INFINITY {
+            best = part.reached_by(self.k.saturating_mul(3));
+            for (upper, place) in part.upper.iter().zip(&part.places) {
+                self.add(instructions.at_least(upper, best), *place);
+            }
+            self.finish();
+            self.raise();
+        }
+        for (upper, place) in part.upper.iter().zip(&part.places) {
+            let reaching = instructions.at_least(upper, self.floor) & !instructions.at_least(upper, best);
+            self.add(reaching, *place);
+        }
+        self.finish();
+        part.upper.clear();
+        part.places.clear();
     }
 
-    /// Brings the `n` best rows to the second pass, and drops rows that do not reach the floor.
+    /// Adds the chosen rows of a block to the batch.
     #[inline(always)]
-    fn check(&mut self, n: usize) {
-        let kept = self.first.len().saturating_sub(n);
-        if kept > 0 {
-            self.first.select_nth_unstable_by(kept, |a, b| a.estimate.total_cmp(&b.estimate));
+    fn add(&mut self, rows: u32, block: u32) {
+        for i in ones(u64::from(rows)) {
+            self.batch.push(block + i as u32);
         }
-        for &Row { place, .. } in &self.first[kept..] {
-            let codes = self.search.segments[place as usize / SEGMENT].codes;
-            let (estimate, error) = codes.product(place as usize % SEGMENT, self.integers);
-            self.second.push(Row { estimate, upper: estimate + SECOND * error, place });
+        if self.batch.len() >= BATCH {
+            self.finish();
         }
-        self.first.truncate(kept);
-        let k = self.search.k;
-        if self.second.len() >= k {
-            let nth = self.second.select_nth_unstable_by(k - 1, |a, b| b.estimate.total_cmp(&a.estimate));
-            self.floor = nth.1.estimate;
+    }
+
+    /// Compares the batch.
+    #[inline(always)]
+    fn finish(&mut self) {
+        let segments = self.segments;
+        let codes = |place: u32| (segments[place as usize / SEGMENT].codes, place as usize % SEGMENT);
+        for (codes, row) in self.batch.iter().map(|place| codes(*place)) {
+            codes.load(row);
         }
-        let floor = self.floor;
-        self.first.retain(|row| row.upper >= floor);
-        self.second.retain(|row| row.upper >= floor);
+        for place in self.batch.drain(..) {
+            let (codes, row) = codes(place);
+            let (estimate, error) = codes.product(row, self.query);
+            let upper = estimate + SECOND * error;
+            if upper >= self.floor {
+                self.rows.push(Row { estimate, upper, place });
+            }
+        }
+        if self.rows.len() >= self.due {
+            self.raise();
+        }
+    }
+
+    /// Raises the floor, and drops the rows that do not reach it.
+    fn raise(&mut self) {
+        if self.rows.len() >= self.k {
+            let best_first = |a: &Row, b: &Row| b.estimate.total_cmp(&a.estimate);
+            self.floor = self.rows.select_nth_unstable_by(self.k - 1, best_first).1.estimate;
+            self.rows.retain(|row| row.upper >= self.floor);
+        }
+        // At least twice as many, so that many equal rows are not sorted again and again.
+        self.due = self.rows.len().max(self.k).saturating_mul(2);
+    }
+
+    fn entry(&self, place: u32) -> &'s Arc<Candidate> {
+        &self.segments[place as usize / SEGMENT].segment.entries[place as usize % SEGMENT]
     }
 }

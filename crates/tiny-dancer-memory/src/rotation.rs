@@ -71,11 +71,11 @@ fn window(dimensions: usize) -> usize {
     1 << dimensions.ilog2()
 }
 
-/// The Hadamard transform without its scale.
+/// The Hadamard transform of a multiple of sixteen elements, without its scale.
 #[inline(always)]
 fn transform(vector: &mut [f32]) {
     let mut half = vector.len() / 2;
-    while half > 0 {
+    while half >= PADDING {
         for pair in vector.chunks_exact_mut(2 * half) {
             let (low, high) = pair.split_at_mut(half);
             for (a, b) in low.iter_mut().zip(high) {
@@ -83,6 +83,20 @@ fn transform(vector: &mut [f32]) {
             }
         }
         half /= 2;
+    }
+    for sixteen in vector.as_chunks_mut::<PADDING>().0 {
+        mix::<8>(sixteen);
+        mix::<4>(sixteen);
+        mix::<2>(sixteen);
+        mix::<1>(sixteen);
+    }
+}
+
+#[inline(always)]
+fn mix<const HALF: usize>(vector: &mut [f32; PADDING]) {
+    let before = *vector;
+    for i in 0..PADDING {
+        vector[i] = before[i & !HALF] + if i & HALF == 0 { 1.0 } else { -1.0 } * before[i | HALF];
     }
 }
 

@@ -5,6 +5,7 @@ use crate::passes::{Coded, Passes};
 use crate::rotation::Rotation;
 use crate::segment::{Rows, Segment};
 use std::cmp::Ordering;
+use std::hint::black_box;
 use std::sync::Arc;
 use tiny_dancer_core::{Candidate, Metadata, RouteError};
 
@@ -12,7 +13,13 @@ use tiny_dancer_core::{Candidate, Metadata, RouteError};
 const FREQUENT: u64 = 1000;
 
 /// Up to this number of entries, or eight times as many as are searched for, all are compared at full precision.
-pub(crate) const EXACT: usize = 1024;
+pub(crate) const EXACT: usize = 512;
+
+/// The entries that are loaded at a time.
+const BATCH: usize = 16;
+
+/// The elements of an embedding in a cache line.
+const LINE: usize = 16;
 
 /// An entry of a search's result.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,7 +78,6 @@ impl Snapshot {
         if k == 0 {
             return Ok(Vec::new());
         }
-        let mut nearest = Nearest::new(k);
         let (mut sealed, mut exact, mut rows) = (Vec::new(), Vec::new(), 0);
         for segment in self.segments() {
             let matching = segment.matching(filter);
@@ -79,17 +85,17 @@ impl Snapshot {
             match &segment.codes {
                 _ if matching == Rows::default() => {}
                 Some(codes) => sealed.push(Coded { codes, segment, rows: matching }),
-                None => exact.push((segment, matching)),
+                None => exact.extend(matching.iter().map(|row| &segment.entries[row])),
             }
         }
         if rows <= EXACT.max(k.saturating_mul(8)) {
-            exact.extend(sealed.drain(..).map(|coded| (coded.segment, coded.rows)));
+            for Coded { segment, rows, .. } in sealed.drain(..) {
+                exact.extend(rows.iter().map(|row| &segment.entries[row]));
+            }
         }
         let (query, rotation) = (query.as_slice(), &*self.rotation);
-        let passed = self.kernel.dispatch(Passes { query, rotation, k, segments: &sealed });
-        exact.extend(passed);
-        self.kernel.dispatch(Exact { query, segments: &exact, nearest: &mut nearest });
-        Ok(nearest.finish())
+        exact.extend(self.kernel.dispatch(Passes { query, rotation, k, segments: &sealed }));
+        Ok(self.kernel.dispatch(Exact { query, entries: &exact, k }).finish())
     }
 
     /// All entries, in no particular order.
@@ -131,23 +137,34 @@ pub(crate) fn unit(
     Ok(embedding.iter().map(|&x| (f64::from(x) / norm) as f32).collect())
 }
 
-/// Compares the query with the rows of segments at full precision.
+/// Compares the query with entries at full precision.
 struct Exact<'a, 's> {
     query: &'a [f32],
-    segments: &'a [(&'s Segment, Rows)],
-    nearest: &'a mut Nearest<'s>,
+    entries: &'a [&'s Arc<Candidate>],
+    k: usize,
 }
 
-impl Work for Exact<'_, '_> {
-    type Output = ();
+impl<'s> Work for Exact<'_, 's> {
+    type Output = Nearest<'s>;
 
     #[inline(always)]
-    fn run<I: Instructions>(self, _: I) {
-        for (segment, rows) in self.segments {
-            for row in rows.iter() {
-                self.nearest.offer(self.query, &segment.entries[row]);
+    fn run<I: Instructions>(self, _: I) -> Nearest<'s> {
+        let mut nearest = Nearest::new(self.k);
+        for entries in self.entries.chunks(BATCH) {
+            // The processor loads many entries at a time where it need not compare them.
+            for entry in entries {
+                black_box(entry.embedding.as_ptr());
+            }
+            for entry in entries {
+                entry.embedding.iter().step_by(LINE).for_each(|x| {
+                    black_box(*x);
+                });
+            }
+            for entry in entries {
+                nearest.offer(self.query, entry);
             }
         }
+        nearest
     }
 }
 

@@ -7,6 +7,7 @@ use crate::record::{Entry, LogEntry, RequestId, Served, Verdict};
 use std::error::Error;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use tiny_dancer_core::observer::MemoryErrorKind;
 
 #[cfg(test)]
 pub(crate) mod in_process;
@@ -297,18 +298,18 @@ fn user(process: Option<u32>) -> String {
 }
 
 impl StoreError {
-    /// The name of its kind, for labels.
-    pub const fn kind(&self) -> &'static str {
+    /// Its kind, for labels.
+    pub const fn kind(&self) -> MemoryErrorKind {
         match self {
-            Self::Corrupt { .. } | Self::NotAMemory { .. } => "corrupt",
-            Self::EmbedderMismatch { .. } => "embedder_mismatch",
-            Self::Full { .. } => "full",
-            Self::Locked { .. } => "locked",
-            Self::Other { .. } | Self::Panicked => "other",
-            Self::QueueFull { .. } => "queue_full",
-            Self::ReadOnly { .. } => "read_only",
-            Self::Unavailable { .. } => "unavailable",
-            Self::UnsupportedVersion { .. } => "unsupported_version",
+            Self::Corrupt { .. } | Self::NotAMemory { .. } => MemoryErrorKind::Corrupt,
+            Self::EmbedderMismatch { .. } => MemoryErrorKind::EmbedderMismatch,
+            Self::Full { .. } => MemoryErrorKind::Full,
+            Self::Locked { .. } => MemoryErrorKind::Locked,
+            Self::Other { .. } | Self::Panicked => MemoryErrorKind::Other,
+            Self::QueueFull { .. } => MemoryErrorKind::QueueFull,
+            Self::ReadOnly { .. } => MemoryErrorKind::ReadOnly,
+            Self::Unavailable { .. } => MemoryErrorKind::Unavailable,
+            Self::UnsupportedVersion { .. } => MemoryErrorKind::UnsupportedVersion,
         }
     }
 

@@ -6,8 +6,9 @@
 //! Label values come from closed enums, so the number of series is fixed at compile time. The exceptions are
 //! `tiny_dancer_model_info` and `tiny_dancer_build_info`, which have one series at a time.
 
-use tiny_dancer_core::observer::{Operation, StageErrorKind, Status};
-use tiny_dancer_core::{Circuit, CircuitState, ErrorKind, ModelType, OutcomeResult, Reason, names};
+use tiny_dancer_core::coin::Purpose;
+use tiny_dancer_core::observer::{MemoryErrorKind, Operation, StageErrorKind, Status, VerdictKind};
+use tiny_dancer_core::{Circuit, CircuitState, ErrorKind, ModelType, Origin, OutcomeResult, Reason, names};
 
 /// A metric family.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -50,6 +51,8 @@ pub enum Presence {
     WithPrices,
     /// Once a router promises a risk.
     WithPromise,
+    /// Once a memory beside a router has reported.
+    WithMemory,
     /// As long as a tracing system exports [log records](crate::MetricsCollector::watch_log_records).
     WithLogs,
     /// As long as a tracing system exports [metrics](crate::MetricsCollector::watch_metric_points).
@@ -63,6 +66,7 @@ names!(Presence, "presence", {
     WithModel => "once there is a router",
     WithPrices => "if prices are configured",
     WithPromise => "once a router promises a risk",
+    WithMemory => "once a memory has reported",
     WithLogs => "once log records are exported",
     WithPush => "once metrics are exported over OTLP",
     WithTraces => "once there is a tracing system",
@@ -111,8 +115,14 @@ impl Kind {
 pub enum Unit {
     /// Candidates.
     Candidates,
+    /// Changes of a memory.
+    Changes,
     /// Money, in the currency of the configured prices.
     Currency,
+    /// Random draws.
+    Draws,
+    /// Entries of a memory or of its decision log.
+    Entries,
     /// Evidence against a promise (an e-value): 1 is none.
     Evidence,
     /// Log records.
@@ -137,6 +147,8 @@ pub enum Unit {
     Searches,
     /// Time, in Prometheus' base unit.
     Seconds,
+    /// Segments of an index.
+    Segments,
     /// Spans of traces.
     Spans,
     /// 0 closed, 1 half-open, 2 open.
@@ -149,11 +161,16 @@ pub enum Unit {
     Tokens,
     /// Changes of a state.
     Transitions,
+    /// Verdicts on answers.
+    Verdicts,
 }
 
 names!(Unit, "unit", {
     Candidates => "candidates",
+    Changes => "changes",
     Currency => "your currency",
+    Draws => "draws",
+    Entries => "entries",
     Evidence => "1 is none, 1/delta refutes",
     LogRecords => "log records",
     MetricPoints => "points",
@@ -166,12 +183,14 @@ names!(Unit, "unit", {
     Result => "0 failed, 1 succeeded",
     Searches => "searches",
     Seconds => "seconds",
+    Segments => "segments",
     Spans => "spans",
     State => "0 closed, 1 half-open, 2 open",
     Texts => "texts",
     Timestamp => "seconds since 1970",
     Tokens => "tokens",
     Transitions => "transitions",
+    Verdicts => "verdicts",
 });
 
 /// All families.
@@ -190,11 +209,22 @@ pub const CATALOGUE: &[Family] = &[
     CIRCUIT_BREAKER_TRANSITIONS,
     ERRORS,
     OUTCOMES,
+    DRAWS,
     EMBEDDING_TOKENS,
     EMBEDDING_TRUNCATED,
     EMBEDDING_ERRORS,
     MEMORY_SEARCH_CANDIDATES,
     MEMORY_SEARCH_ERRORS,
+    MEMORY_ENTRIES,
+    MEMORY_LOG_ENTRIES,
+    MEMORY_SEGMENTS,
+    MEMORY_QUEUE_LENGTH,
+    MEMORY_QUEUE_CAPACITY,
+    MEMORY_CHANGES_STORED,
+    MEMORY_CHANGES_LOST,
+    MEMORY_COMMIT_DURATION,
+    MEMORY_DROPPED,
+    MEMORY_VERDICTS,
     MODEL_RELOADS,
     MODEL_LAST_RELOAD_SUCCESSFUL,
     MODEL_LAST_RELOAD_TIMESTAMP,
@@ -213,7 +243,7 @@ pub const CATALOGUE: &[Family] = &[
     METRIC_POINTS,
 ];
 
-/// The values of a label: a name for each value of a closed enum, or for each pair from two.
+/// The values of a label: a name for each value of a closed enum, for each pair from two, or for each triple from three.
 macro_rules! values {
     ($all:expr, $each:ident => $name:expr) => {
         &const {
@@ -233,6 +263,20 @@ macro_rules! values {
             let mut i = 0;
             while i < names.len() {
                 let $pair = ($outer[i / $inner.len()], $inner[i % $inner.len()]);
+                names[i] = $name;
+                i += 1;
+            }
+            names
+        }
+    };
+    ($outer:expr, $middle:expr, $inner:expr, $triple:ident => $name:expr) => {
+        &const {
+            let mut names = [""; $outer.len() * $middle.len() * $inner.len()];
+            let mut i = 0;
+            while i < names.len() {
+                let pair = i / $inner.len();
+                let $triple =
+                    ($outer[pair / $middle.len()], $middle[pair % $middle.len()], $inner[i % $inner.len()]);
                 names[i] = $name;
                 i += 1;
             }
@@ -369,16 +413,52 @@ pub(crate) const OUTCOMES: Family = Family {
     name: "tiny_dancer_outcomes_total",
     kind: Kind::Counter,
     unit: Unit::Outcomes,
-    help: "Reported outcomes by model and result.",
+    help: "Reported outcomes by model, result and why the model was called; the promise is about routed ones.",
     labels: &[
         Label {
             name: "model_type",
-            values: values!(ModelType::ALL, OutcomeResult::ALL, pair => pair.0.name()),
+            values: values!(ModelType::ALL, OutcomeResult::ALL, Origin::ALL, triple => triple.0.name()),
         },
-        Label { name: "result", values: values!(ModelType::ALL, OutcomeResult::ALL, pair => pair.1.name()) },
+        Label {
+            name: "origin",
+            values: values!(ModelType::ALL, OutcomeResult::ALL, Origin::ALL, triple => triple.2.name()),
+        },
+        Label {
+            name: "result",
+            values: values!(ModelType::ALL, OutcomeResult::ALL, Origin::ALL, triple => triple.1.name()),
+        },
     ],
     presence: Presence::Always,
 };
+
+/// The place of an outcome among the series of [`OUTCOMES`].
+pub(crate) const fn outcome_series(model: ModelType, result: OutcomeResult, origin: Origin) -> usize {
+    (model as usize * OutcomeResult::ALL.len() + result as usize) * Origin::ALL.len() + origin as usize
+}
+
+/// The draws of a router. Others are made after it.
+const DRAWN: [Purpose; 2] = [Purpose::Explore, Purpose::Shadow];
+
+pub(crate) const DRAWS: Family = Family {
+    name: "tiny_dancer_draws_total",
+    kind: Kind::Counter,
+    unit: Unit::Draws,
+    help: "Draws for powerful decisions, by what they decide and whether it happened: explored, or shadowed.",
+    labels: &[
+        Label { name: "happened", values: values!(DRAWN, [false, true], pair => yes_or_no(pair.1)) },
+        Label { name: "purpose", values: values!(DRAWN, [false, true], pair => pair.0.name()) },
+    ],
+    presence: Presence::Always,
+};
+
+const fn yes_or_no(yes: bool) -> &'static str {
+    if yes { "yes" } else { "no" }
+}
+
+/// The place of a draw among the series of [`DRAWS`].
+pub(crate) const fn draw_series(is_shadow: bool, happened: bool) -> usize {
+    is_shadow as usize * 2 + happened as usize
+}
 
 pub(crate) const EMBEDDING_TOKENS: Family = Family {
     name: "tiny_dancer_embedding_tokens_total",
@@ -423,6 +503,99 @@ pub(crate) const MEMORY_SEARCH_ERRORS: Family = Family {
     help: "Searches of scopes that failed, by the kind of error.",
     labels: &[Label { name: "error_type", values: values!(StageErrorKind::ALL, kind => kind.name()) }],
     presence: Presence::Always,
+};
+
+pub(crate) const MEMORY_ENTRIES: Family = Family {
+    name: "tiny_dancer_memory_entries",
+    kind: Kind::Gauge,
+    unit: Unit::Entries,
+    help: "Remembered requests: those with a verdict are evidence, the others are pending.",
+    labels: &[Label { name: "state", values: values!(EntryState::ALL, state => state.name()) }],
+    presence: Presence::WithMemory,
+};
+
+pub(crate) const MEMORY_LOG_ENTRIES: Family = Family {
+    name: "tiny_dancer_memory_log_entries",
+    kind: Kind::Gauge,
+    unit: Unit::Entries,
+    help: "Entries of the decision log, where their number is known.",
+    labels: &[],
+    presence: Presence::WithMemory,
+};
+
+pub(crate) const MEMORY_SEGMENTS: Family = Family {
+    name: "tiny_dancer_memory_segments",
+    kind: Kind::Gauge,
+    unit: Unit::Segments,
+    help: "Segments of the memory's index.",
+    labels: &[],
+    presence: Presence::WithMemory,
+};
+
+pub(crate) const MEMORY_QUEUE_LENGTH: Family = Family {
+    name: "tiny_dancer_memory_queue_length",
+    kind: Kind::Gauge,
+    unit: Unit::Changes,
+    help: "Changes of the memory that wait to be made durable, when it last reported.",
+    labels: &[],
+    presence: Presence::WithMemory,
+};
+
+pub(crate) const MEMORY_QUEUE_CAPACITY: Family = Family {
+    name: "tiny_dancer_memory_queue_capacity",
+    kind: Kind::Gauge,
+    unit: Unit::Changes,
+    help: "Changes for which the queue before the memory's store has room; further ones are lost.",
+    labels: &[],
+    presence: Presence::WithMemory,
+};
+
+pub(crate) const MEMORY_CHANGES_STORED: Family = Family {
+    name: "tiny_dancer_memory_changes_stored_total",
+    kind: Kind::Counter,
+    unit: Unit::Changes,
+    help: "Changes of the memory that are durable.",
+    labels: &[],
+    presence: Presence::WithMemory,
+};
+
+pub(crate) const MEMORY_CHANGES_LOST: Family = Family {
+    name: "tiny_dancer_memory_changes_lost_total",
+    kind: Kind::Counter,
+    unit: Unit::Changes,
+    help: "Changes of the memory that will not be durable, by the kind of error.",
+    labels: &[Label { name: "error_type", values: values!(MemoryErrorKind::ALL, kind => kind.name()) }],
+    presence: Presence::WithMemory,
+};
+
+pub(crate) const MEMORY_COMMIT_DURATION: Family = Family {
+    name: "tiny_dancer_memory_commit_duration_seconds",
+    kind: Kind::Histogram { buckets: COMMIT_BUCKETS },
+    unit: Unit::Seconds,
+    help: "How long it took to make changes of the memory durable, one observation a commit.",
+    labels: &[],
+    presence: Presence::WithMemory,
+};
+
+pub(crate) const MEMORY_DROPPED: Family = Family {
+    name: "tiny_dancer_memory_dropped_total",
+    kind: Kind::Counter,
+    unit: Unit::Entries,
+    help: "Entries that the memory and its decision log dropped: erased by request, or expired by age or number.",
+    labels: &[
+        Label { name: "cause", values: values!(DropCause::ALL, Record::ALL, pair => pair.0.name()) },
+        Label { name: "record", values: values!(DropCause::ALL, Record::ALL, pair => pair.1.name()) },
+    ],
+    presence: Presence::WithMemory,
+};
+
+pub(crate) const MEMORY_VERDICTS: Family = Family {
+    name: "tiny_dancer_memory_verdicts_total",
+    kind: Kind::Counter,
+    unit: Unit::Verdicts,
+    help: "Recorded verdicts, by how they relate to what is known of their request.",
+    labels: &[Label { name: "kind", values: values!(VerdictKind::ALL, kind => kind.name()) }],
+    presence: Presence::WithMemory,
 };
 
 pub(crate) const MODEL_RELOADS: Family = Family {
@@ -532,7 +705,7 @@ pub(crate) const COST: Family = Family {
     name: "tiny_dancer_cost_total",
     kind: Kind::Counter,
     unit: Unit::Currency,
-    help: "What the decided requests cost, by the model that was paid.",
+    help: "What the decided requests cost, by the model that was paid; a shadowed request pays both.",
     labels: &[Label { name: "model_type", values: values!(ModelType::ALL, model => model.name()) }],
     presence: Presence::WithPrices,
 };
@@ -591,6 +764,10 @@ const TEXT_BUCKETS: &[f64] = &[
     250e-3, 500e-3, 1.0, 2.0,
 ];
 
+/// From a disk with a cache that survives a crash, which takes some 100 us a commit, to one that is overloaded.
+const COMMIT_BUCKETS: &[f64] =
+    &[100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3, 1.0, 2.0];
+
 /// Fine where the embedded model's confidences of single candidates lie on real prompts, and so uneven:
 /// docs/decisions/0035-buckets-from-real-prompts.md. 0.85 is the default threshold. Sixteen bounds fit into one or two
 /// vectors.
@@ -631,6 +808,42 @@ impl BatchSize {
         }
     }
 }
+
+/// Why an entry of a memory was dropped, as a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DropCause {
+    Erased,
+    Expired,
+}
+
+names!(DropCause, "cause of a dropped entry", {
+    Erased => "erased",
+    Expired => "expired",
+});
+
+/// Whether an entry of a memory has a verdict, as a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EntryState {
+    Evidence,
+    Pending,
+}
+
+names!(EntryState, "state of an entry", {
+    Evidence => "evidence",
+    Pending => "pending",
+});
+
+/// What a memory keeps of a request, as a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Record {
+    Entry,
+    LogEntry,
+}
+
+names!(Record, "kind of record", {
+    Entry => "entry",
+    LogEntry => "log_entry",
+});
 
 /// The result of a reload, as a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,26 +2,28 @@
 
 use crate::candidates;
 use crate::catalogue::{
-    BatchSize, CANDIDATES_PROCESSED, CIRCUIT_BREAKER_TRANSITIONS, EMBEDDING_DURATION, EMBEDDING_ERRORS,
-    EMBEDDING_TOKENS, EMBEDDING_TRUNCATED, ERRORS, FEATURE_ENGINEERING_DURATION, MEMORY_SEARCH_CANDIDATES,
-    MEMORY_SEARCH_DURATION, MEMORY_SEARCH_ERRORS, MODEL_INFERENCE_DURATION, MODEL_RELOADS, ROUTING_LATENCY,
-    ROUTING_REQUESTS, ReloadResult,
+    BatchSize, CANDIDATES_PROCESSED, CIRCUIT_BREAKER_TRANSITIONS, DropCause, EMBEDDING_DURATION,
+    EMBEDDING_ERRORS, EMBEDDING_TOKENS, EMBEDDING_TRUNCATED, ERRORS, FEATURE_ENGINEERING_DURATION,
+    MEMORY_CHANGES_LOST, MEMORY_CHANGES_STORED, MEMORY_COMMIT_DURATION, MEMORY_DROPPED,
+    MEMORY_SEARCH_CANDIDATES, MEMORY_SEARCH_DURATION, MEMORY_SEARCH_ERRORS, MEMORY_VERDICTS,
+    MODEL_INFERENCE_DURATION, MODEL_RELOADS, ROUTING_LATENCY, ROUTING_REQUESTS, Record, ReloadResult,
+    draw_series, outcome_series,
 };
 use crate::config::MetricsConfig;
 use crate::error::{ExportError, RegisterError};
 use crate::exemplars::{Exemplar, Slots};
 use crate::exports::Exports;
 use crate::exposition::{self, Format};
-use crate::families::{Circuits, DECISIONS, Families, REPORTS};
+use crate::families::{Circuits, DECISIONS, DRAWN, Families, REPORTS};
 use crate::routers::RouterKey;
 use crate::shard::{Counters, Histograms, Shard, Writer};
 use prometheus::Registry;
 use std::sync::{Arc, Mutex, PoisonError};
 use tiny_dancer_core::observer::{
-    BreakerTransition, Decided, Detail, Failed, ModelReload, OutcomeReported, RequestEnd, RequestStart,
-    SpanIds, Stage, StageEnd, StageStart,
+    BreakerTransition, Decided, Detail, Failed, MemoryChange, MemoryEvent, ModelReload, OutcomeReported,
+    RequestEnd, RequestStart, SpanIds, Stage, StageEnd, StageStart,
 };
-use tiny_dancer_core::{CircuitState, Observer, OutcomeResult};
+use tiny_dancer_core::{CircuitState, Observer, Outcome};
 
 const REQUESTS: Counters = Counters::of(&ROUTING_REQUESTS);
 const CANDIDATES: Counters = Counters::of(&CANDIDATES_PROCESSED);
@@ -33,11 +35,16 @@ const TRUNCATED: Counters = Counters::of(&EMBEDDING_TRUNCATED);
 const EMBEDDING_FAILURES: Counters = Counters::of(&EMBEDDING_ERRORS);
 const FOUND: Counters = Counters::of(&MEMORY_SEARCH_CANDIDATES);
 const SEARCH_FAILURES: Counters = Counters::of(&MEMORY_SEARCH_ERRORS);
+const STORED: Counters = Counters::of(&MEMORY_CHANGES_STORED);
+const LOST: Counters = Counters::of(&MEMORY_CHANGES_LOST);
+const DROPPED: Counters = Counters::of(&MEMORY_DROPPED);
+const VERDICTS: Counters = Counters::of(&MEMORY_VERDICTS);
 const LATENCIES: Histograms = Histograms::of(&ROUTING_LATENCY);
 const FEATURE_DURATIONS: Histograms = Histograms::of(&FEATURE_ENGINEERING_DURATION);
 const INFERENCE_DURATIONS: Histograms = Histograms::of(&MODEL_INFERENCE_DURATION);
 const EMBEDDING_DURATIONS: Histograms = Histograms::of(&EMBEDDING_DURATION);
 const SEARCH_DURATIONS: Histograms = Histograms::of(&MEMORY_SEARCH_DURATION);
+const COMMIT_DURATIONS: Histograms = Histograms::of(&MEMORY_COMMIT_DURATION);
 
 /// The families that [`MetricsCollector::new`] registered in the default registry.
 static SHARED: Mutex<Option<Arc<Families>>> = Mutex::new(None);
@@ -258,6 +265,17 @@ impl MetricsCollector {
     }
 }
 
+/// Counts what a request's draws decided. Only a router that draws has some, so this is a call.
+#[cold]
+#[inline(never)]
+fn count_draws(shard: &Shard, event: &Decided<'_>) {
+    for (is_shadow, draw) in [(false, event.explore), (true, event.shadow)] {
+        if let Some(draw) = draw {
+            shard.increment(DRAWN, draw_series(is_shadow, draw.happened), 1);
+        }
+    }
+}
+
 /// Counts into the same families, and holds no circuit states yet.
 impl Clone for MetricsCollector {
     fn clone(&self) -> Self {
@@ -338,6 +356,9 @@ impl Observer for MetricsCollector {
         let (shard, candidates) = (&*request.writer, event.decisions.len());
         shard.increment(DECISIONS, event.reason as usize, 1);
         shard.increment(CANDIDATES, BatchSize::of(candidates) as usize, candidates as u64);
+        if event.explore.is_some() || event.shadow.is_some() {
+            count_draws(shard, event);
+        }
         let Families { arch, distributions, .. } = &*self.families;
         let columns = [event.confidences(), event.uncertainties()];
         let (blocks, threshold) = (&distributions.blocks, event.thresholds.confidence_threshold);
@@ -367,8 +388,8 @@ impl Observer for MetricsCollector {
     }
 
     fn on_outcome(&self, event: &OutcomeReported) {
-        let series = event.outcome.model as usize * OutcomeResult::ALL.len() + event.outcome.result as usize;
-        self.writer().increment(REPORTS, series, 1);
+        let Outcome { model, result, origin, .. } = event.outcome;
+        self.writer().increment(REPORTS, outcome_series(model, result, origin), 1);
         if let Some(promise) = event.promise {
             self.families.routers.report_promise(self.key, promise);
         }
@@ -393,6 +414,33 @@ impl Observer for MetricsCollector {
         if event.previous.is_some() {
             let result = if event.result.is_ok() { ReloadResult::Success } else { ReloadResult::Failure };
             self.writer().increment(RELOADS, result as usize, 1);
+        }
+    }
+
+    fn on_memory(&self, event: &MemoryEvent) {
+        self.families.routers.report_memory(self.key, event.state);
+        let writer = self.writer();
+        let count_dropped = |cause: DropCause, counts: [usize; Record::ALL.len()]| {
+            for (record, count) in Record::ALL.into_iter().zip(counts) {
+                let series = cause as usize * Record::ALL.len() + record as usize;
+                writer.increment(DROPPED, series, count as u64);
+            }
+        };
+        match event.change {
+            MemoryChange::Erased { entries, log_entries } => {
+                count_dropped(DropCause::Erased, [entries, log_entries]);
+            }
+            MemoryChange::Expired { entries, log_entries } => {
+                count_dropped(DropCause::Expired, [entries, log_entries]);
+            }
+            MemoryChange::Lost { changes, kind } => writer.increment(LOST, kind as usize, changes as u64),
+            MemoryChange::Stored { changes, duration } => {
+                writer.increment(STORED, 0, changes as u64);
+                self.families.distributions.memory_commit.observe(&writer, COMMIT_DURATIONS, 0, duration);
+            }
+            MemoryChange::Verdict { kind } => writer.increment(VERDICTS, kind as usize, 1),
+            // The duration of an opening is in the log. A change that this version does not know is not counted.
+            _ => {}
         }
     }
 }

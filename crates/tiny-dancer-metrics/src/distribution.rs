@@ -2,7 +2,8 @@
 
 use crate::catalogue::{
     CONFIDENCE_SCORES, EMBEDDING_DURATION, FEATURE_ENGINEERING_DURATION, Family, Kind,
-    MEMORY_SEARCH_DURATION, MODEL_INFERENCE_DURATION, ROUTING_LATENCY, UNCERTAINTY_ESTIMATES, Unit,
+    MEMORY_COMMIT_DURATION, MEMORY_SEARCH_DURATION, MODEL_INFERENCE_DURATION, ROUTING_LATENCY,
+    UNCERTAINTY_ESTIMATES, Unit,
 };
 use crate::error::RegisterError;
 use crate::grid::Grid;
@@ -18,6 +19,7 @@ pub(crate) struct Distributions {
     pub(crate) model_inference: Durations,
     pub(crate) embedding: Durations,
     pub(crate) memory_search: Durations,
+    pub(crate) memory_commit: Durations,
     confidence: Distribution,
     uncertainty: Distribution,
     /// The bounds of these two, in blocks: one pass records all candidates of a request.
@@ -36,6 +38,7 @@ impl Distributions {
             model_inference: Durations::new(new(&MODEL_INFERENCE_DURATION))?,
             embedding: Durations::new(new(&EMBEDDING_DURATION))?,
             memory_search: Durations::new(new(&MEMORY_SEARCH_DURATION))?,
+            memory_commit: Durations::new(new(&MEMORY_COMMIT_DURATION))?,
             blocks: Bounds::blocks([&confidence, &uncertainty]),
             confidence,
             uncertainty,
@@ -56,6 +59,7 @@ impl Distributions {
             &self.model_inference,
             &self.embedding,
             &self.memory_search,
+            &self.memory_commit,
         ];
         let all = durations.map(|it| &it.distribution).into_iter();
         all.chain([&self.confidence, &self.uncertainty]).find(|it| it.family.name == name)

@@ -1,10 +1,11 @@
 //! The families in a registry: made from the catalogue, registered all or none, read at each scrape.
 
 use crate::catalogue::{
-    BASELINE_COST, BUILD_INFO, CATALOGUE, CIRCUIT_BREAKER_STATE, COST, ExportResult, Family, Kind,
-    MODEL_INFO, MODEL_LAST_RELOAD_SUCCESSFUL, MODEL_LAST_RELOAD_TIMESTAMP, OUTCOMES, PROMISE_BROKEN,
-    PROMISE_EVIDENCE, PROMISE_INSUFFICIENT_RATIO, PROMISED_ALPHA, PROMISED_DELTA, Presence,
-    REQUESTS_IN_FLIGHT, ROUTING_DECISIONS, Unit,
+    BASELINE_COST, BUILD_INFO, CATALOGUE, CIRCUIT_BREAKER_STATE, COST, DRAWS, EntryState, ExportResult,
+    Family, Kind, MEMORY_ENTRIES, MEMORY_LOG_ENTRIES, MEMORY_QUEUE_CAPACITY, MEMORY_QUEUE_LENGTH,
+    MEMORY_SEGMENTS, MODEL_INFO, MODEL_LAST_RELOAD_SUCCESSFUL, MODEL_LAST_RELOAD_TIMESTAMP, OUTCOMES,
+    PROMISE_BROKEN, PROMISE_EVIDENCE, PROMISE_INSUFFICIENT_RATIO, PROMISED_ALPHA, PROMISED_DELTA, Presence,
+    REQUESTS_IN_FLIGHT, ROUTING_DECISIONS, Unit, draw_series, outcome_series,
 };
 use crate::config::{MetricsConfig, Prices};
 use crate::distribution::Distributions;
@@ -21,12 +22,15 @@ use pulp::Arch;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use tiny_dancer_core::observer::MemoryState;
 use tiny_dancer_core::promise::PromiseState;
-use tiny_dancer_core::{Circuit, CircuitState, Clock, Kernel, ModelType, OutcomeResult, Reason};
+use tiny_dancer_core::{Circuit, CircuitState, Clock, Kernel, ModelType, Origin, OutcomeResult, Reason};
 
 /// Decisions by their reason. The collector counts them, and costs are computed from them.
 pub(crate) const DECISIONS: Counters = Counters::of(&ROUTING_DECISIONS);
-/// Outcomes by model and result. The collector counts them, and costs are computed from them.
+/// Draws by purpose and result. The collector counts them, and costs are computed from them.
+pub(crate) const DRAWN: Counters = Counters::of(&DRAWS);
+/// Outcomes by model, result and origin. The collector counts them, and costs are computed from them.
 pub(crate) const REPORTS: Counters = Counters::of(&OUTCOMES);
 
 /// The git revision that was built. The variable is set by the build, since a package has no repository.
@@ -111,17 +115,27 @@ impl Families {
     fn cost(&self, prices: Prices, model: ModelType) -> f64 {
         let calls = self.decided(model);
         match model {
-            ModelType::Lightweight => calls as f64 * prices.lightweight,
+            ModelType::Lightweight => (calls + self.shadowed()) as f64 * prices.lightweight,
             ModelType::Powerful if prices.repeated => (calls + self.repeated()) as f64 * prices.powerful,
             ModelType::Powerful => calls as f64 * prices.powerful,
         }
     }
 
-    /// How many calls of the lightweight model failed or gave an insufficient answer.
+    /// How many requests the lightweight model answers for comparison only.
+    fn shadowed(&self) -> u64 {
+        self.shards.count(DRAWN, draw_series(true, true))
+    }
+
+    /// How many calls of the lightweight model failed or gave an insufficient answer, without those whose request has a
+    /// powerful answer already.
     fn repeated(&self) -> u64 {
-        let first = ModelType::Lightweight as usize * OutcomeResult::ALL.len();
         let bad = OutcomeResult::ALL.into_iter().filter(|&result| result != OutcomeResult::Sufficed);
-        bad.map(|result| self.shards.count(REPORTS, first + result as usize)).sum()
+        let answers = Origin::ALL.into_iter().filter(|&origin| origin != Origin::Shadowed);
+        let pairs = bad.flat_map(|result| answers.clone().map(move |origin| (result, origin)));
+        let count = |(result, origin)| {
+            self.shards.count(REPORTS, outcome_series(ModelType::Lightweight, result, origin))
+        };
+        pairs.map(count).sum()
     }
 
     fn baseline_cost(&self, prices: Prices) -> f64 {
@@ -232,6 +246,9 @@ impl OneFamily {
     }
 
     fn metrics(&self) -> Vec<Metric> {
+        if self.family.presence == Presence::WithMemory && !self.families.routers.has_memory() {
+            return Vec::new();
+        }
         match self.family.kind {
             Kind::Counter if self.family.unit == Unit::Currency => {
                 self.families.prices.map_or_else(Vec::new, |prices| self.costs(prices))
@@ -290,6 +307,9 @@ impl OneFamily {
 
     fn gauges(&self) -> Vec<Metric> {
         let is = |family: Family| self.family.name == family.name;
+        if self.family.presence == Presence::WithMemory {
+            return self.families.routers.memory().map_or_else(Vec::new, |memory| self.memory(memory));
+        }
         if is(REQUESTS_IN_FLIGHT) {
             return vec![gauge(self.labels(0), self.families.shards.in_flight() as f64)];
         }
@@ -335,6 +355,31 @@ impl OneFamily {
         };
         let promise = self.families.routers.worst_promise();
         promise.map(|promise| gauge(self.labels(0), value(promise))).into_iter().collect()
+    }
+
+    /// A gauge of the memories.
+    fn memory(&self, memory: MemoryState) -> Vec<Metric> {
+        let is = |family: Family| self.family.name == family.name;
+        let one = |value: usize| vec![gauge(self.labels(0), value as f64)];
+        if is(MEMORY_ENTRIES) {
+            let value = |state| match state {
+                EntryState::Evidence => memory.evidence,
+                EntryState::Pending => memory.entries.saturating_sub(memory.evidence),
+            };
+            let gauge = |state| gauge(self.labels(state as usize), value(state) as f64);
+            return EntryState::ALL.map(gauge).to_vec();
+        }
+        if is(MEMORY_LOG_ENTRIES) {
+            return memory.log_entries.map_or_else(Vec::new, one);
+        }
+        if is(MEMORY_SEGMENTS) {
+            one(memory.segments)
+        } else if is(MEMORY_QUEUE_LENGTH) {
+            one(memory.queue)
+        } else {
+            debug_assert!(is(MEMORY_QUEUE_CAPACITY), "{}", self.family.name);
+            one(memory.queue_capacity)
+        }
     }
 
     fn counter(&self, series: usize, count: f64) -> Metric {

@@ -43,7 +43,7 @@
 //!     r#"tiny_dancer_routing_requests_total{status="success"} 1"#,
 //!     r#"tiny_dancer_routing_requests_total{status="fallback"} 1"#,
 //!     r#"tiny_dancer_routing_decisions_total{model_type="lightweight",reason="confident"} 1"#,
-//!     r#"tiny_dancer_outcomes_total{model_type="lightweight",result="sufficed"} 1"#,
+//!     r#"tiny_dancer_outcomes_total{model_type="lightweight",origin="routed",result="sufficed"} 1"#,
 //!     "tiny_dancer_promised_alpha 0.15",
 //! ] {
 //!     assert!(text.contains(series), "{series}");

@@ -1,7 +1,9 @@
-//! What each router reported last: the state of its promise and its load of a model. Of several, the worst is shown.
+//! What each router reported last: the state of its promise, its load of a model, and the size of the memory beside it. Of
+//! several promises and loads, the worst is shown; memories add up.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+use tiny_dancer_core::observer::MemoryState;
 use tiny_dancer_core::promise::PromiseState;
 
 /// All routers that share the families.
@@ -16,6 +18,9 @@ pub(crate) struct Routers(Mutex<States>);
 struct States {
     promises: BTreeMap<RouterKey, PromiseState>,
     loads: BTreeMap<RouterKey, Load>,
+    memories: BTreeMap<RouterKey, MemoryState>,
+    /// Whether a memory has ever reported.
+    has_memory: bool,
     next: u64,
 }
 
@@ -54,10 +59,18 @@ impl Routers {
         });
     }
 
+    pub(crate) fn report_memory(&self, key: RouterKey, memory: MemoryState) {
+        self.states(|states| {
+            states.has_memory = true;
+            states.memories.insert(key, memory);
+        });
+    }
+
     pub(crate) fn forget(&self, key: RouterKey) {
         self.states(|states| {
             states.promises.remove(&key);
             states.loads.remove(&key);
+            states.memories.remove(&key);
         });
     }
 
@@ -76,6 +89,28 @@ impl Routers {
             last_success: a.last_success.min(b.last_success),
         };
         self.states(|states| states.loads.values().copied().reduce(worse))
+    }
+
+    /// Whether a memory has ever reported. Its counters are shown from then on.
+    pub(crate) fn has_memory(&self) -> bool {
+        self.states(|states| states.has_memory)
+    }
+
+    /// The sizes of all memories together. The decision logs add up where their sizes are known.
+    pub(crate) fn memory(&self) -> Option<MemoryState> {
+        let add = |mut sum: MemoryState, memory: MemoryState| {
+            sum.entries += memory.entries;
+            sum.evidence += memory.evidence;
+            sum.segments += memory.segments;
+            sum.queue += memory.queue;
+            sum.queue_capacity += memory.queue_capacity;
+            sum.log_entries = match (sum.log_entries, memory.log_entries) {
+                (Some(one), Some(other)) => Some(one + other),
+                (known, None) | (None, known) => known,
+            };
+            sum
+        };
+        self.states(|states| states.memories.values().copied().reduce(add))
     }
 
     fn states<T>(&self, with: impl FnOnce(&mut States) -> T) -> T {

@@ -52,7 +52,8 @@ macro_rules! fields {
 }
 
 fields! {
-    ERROR_TYPE: String = "error.type", "the kind of the error, a name of `ErrorKind`; on a scope's stage, of `StageErrorKind`";
+    ERROR_TYPE: String = "error.type", "the kind of the error, a name of `ErrorKind`; on a scope's stage, of `StageErrorKind`; \
+        of a memory, of `MemoryErrorKind`";
     CANDIDATE_ID: String = "tiny_dancer.candidate.id", "the candidate's own name; only in `TRACE` lines and on spans \
         that users open with `RoutingSpan::model_inference`";
     CANDIDATE_INDEX: Int = "tiny_dancer.candidate.index", "the candidate's index in the request, from 0";
@@ -75,22 +76,35 @@ fields! {
         where the configuration names it";
     DECISION_REASON: String = "tiny_dancer.decision.reason", "which test decided, a name of `Reason`";
     DIMENSIONS: Int = "tiny_dancer.dimensions", "the query embedding's dimension; 0 without a query";
-    DURATION: Double = "tiny_dancer.duration", "seconds that the request or the stage took";
+    DRAW_NUMBER: String = "tiny_dancer.draw.number", "the number of the request, from which its draws follow with the seed";
+    DURATION: Double = "tiny_dancer.duration", "seconds that the request or the stage took; of a memory, its opening or commit";
     ENDPOINT: String = "tiny_dancer.endpoint", "where spans go: addresses separated by commas, `standard output` or `none`";
     ERROR_MESSAGE: String = "tiny_dancer.error.message", "the message of the error";
     ERROR_STAGE: String = "tiny_dancer.error.stage", "the stage that failed";
+    EXPLORE_HAPPENED: Bool = "tiny_dancer.explore.happened", "whether the request was explored: the draw sent it to the \
+        lightweight model";
+    EXPLORE_PROBABILITY: Double = "tiny_dancer.explore.probability", "the probability with which it is explored";
     KERNEL: String = "tiny_dancer.kernel", "the vector instructions of the computation: `scalar`, `avx2`, ...";
     LOG_KIND: String = "tiny_dancer.log.kind", "the reason or the kind of error of lines that were left out";
     LOG_LEFT_OUT: Int = "tiny_dancer.log.left_out", "how many lines of this kind were left out";
     LOG_MESSAGE: String = "tiny_dancer.log.message", "the message of lines that were left out";
     LOG_RECORDS_LOST: Int = "tiny_dancer.log_records.lost", "how many log records did not arrive";
     MAX_UNCERTAINTY: Double = "tiny_dancer.max_uncertainty", "the uncertainty that the lightweight model may have at most";
+    MEMORY_CHANGES: Int = "tiny_dancer.memory.changes", "how many changes of a memory were stored or lost";
+    MEMORY_ENTRIES: Int = "tiny_dancer.memory.entries", "how many entries the memory has; in lines about dropped ones, how many \
+        it dropped";
+    MEMORY_EVIDENCE: Int = "tiny_dancer.memory.evidence", "how many entries of the memory have a verdict";
+    MEMORY_LOG_ENTRIES: Int = "tiny_dancer.memory.log_entries", "how many entries of its decision log the memory dropped";
+    MEMORY_QUEUE: Int = "tiny_dancer.memory.queue", "how many changes wait to be made durable";
+    MEMORY_VERDICT: String = "tiny_dancer.memory.verdict", "how a verdict relates to what is known of its request, a name of \
+        `VerdictKind`";
     METRIC_POINTS_FAILED: Int = "tiny_dancer.metric_points.failed", "how many points of metrics did not arrive; the next push \
         has their counts again";
     MODEL_PREVIOUS: String = "tiny_dancer.model.previous", "the version of the model that served before";
     MODEL_VERSION: String = "tiny_dancer.model.version", "the version of the model that serves";
     OPERATION: String = "tiny_dancer.operation", "the method of the router that was called";
     OUTCOME_MODEL: String = "tiny_dancer.outcome.model", "the model that was called";
+    OUTCOME_ORIGIN: String = "tiny_dancer.outcome.origin", "why the model was called, a name of `Origin`";
     OUTCOME_RESULT: String = "tiny_dancer.outcome.result", "the result of the call, a name of `OutcomeResult`";
     PROMISE_ALPHA: Double = "tiny_dancer.promise.alpha", "the promised upper bound of the share of insufficient answers";
     PROMISE_INSUFFICIENT: Int = "tiny_dancer.promise.insufficient", "answers that were reported as insufficient";
@@ -104,6 +118,9 @@ fields! {
     REPLAY_MAX_UNCERTAINTY: Double = "tiny_dancer.replay.max_uncertainty", "the largest allowed uncertainty, exact to the last bit";
     REPLAY_UNCERTAINTY: Double = "tiny_dancer.replay.uncertainty", "the uncertainty, exact to the last bit";
     SAMPLING_RATIO: Double = "tiny_dancer.sampling_ratio", "the recorded share of the traces that begin in this service";
+    SHADOW_HAPPENED: Bool = "tiny_dancer.shadow.happened", "whether the request was shadowed: the lightweight model is to be \
+        called too";
+    SHADOW_PROBABILITY: Double = "tiny_dancer.shadow.probability", "the probability with which it is shadowed";
     SPANS_LOST: Int = "tiny_dancer.spans.lost", "how many spans did not arrive";
     STATUS: String = "tiny_dancer.status", "`success`, `fallback` or `failure`";
     TOKENS: Int = "tiny_dancer.tokens", "how many tokens of the text the embedder read";
@@ -145,6 +162,8 @@ pub const SPANS: &[Span] = &[
             CONFIDENCE_THRESHOLD,
             UNCERTAINTY,
             MAX_UNCERTAINTY,
+            EXPLORE_HAPPENED,
+            SHADOW_HAPPENED,
             ERROR_TYPE,
             ERROR_STAGE,
         ],
@@ -187,7 +206,8 @@ pub const SPANS: &[Span] = &[
 pub const ROUTING_DECISION: Span = Span {
     name: "routing_decision",
     help: "On the request's span. `tiny-dancer replay` computes each decision except a fallback again from this \
-           event, and compares all bits. A double represents each `f32` exactly.",
+           event, and compares all bits. A double represents each `f32` exactly. The draws are in the event if there were \
+           any: what they replaced is computed, and the draw is read.",
     fields: &[
         DECISION_MODEL,
         DECISION_REASON,
@@ -200,6 +220,11 @@ pub const ROUTING_DECISION: Span = Span {
         REPLAY_CONFIDENCE_THRESHOLD,
         REPLAY_UNCERTAINTY,
         REPLAY_MAX_UNCERTAINTY,
+        DRAW_NUMBER,
+        EXPLORE_PROBABILITY,
+        EXPLORE_HAPPENED,
+        SHADOW_PROBABILITY,
+        SHADOW_HAPPENED,
     ],
 };
 
@@ -255,8 +280,8 @@ pub const LINES: &[Line] = &[
     line(
         Level::WARN,
         "lines left out",
-        "`fallback`, `request refused`, `inference failed`, `scope abandoned` and `stage failed` are written ten times \
-         per kind in ten seconds. This line precedes the first one after that.",
+        "`fallback`, `request refused`, `inference failed`, `scope abandoned`, `stage failed` and `memory changes lost` are \
+         written ten times per kind in ten seconds. This line precedes the first one after that.",
         &[LOG_LEFT_OUT, LOG_MESSAGE, LOG_KIND],
     ),
     line(
@@ -270,6 +295,12 @@ pub const LINES: &[Line] = &[
         "log records were lost",
         "Logged when the tracing system is dropped.",
         &[LOG_RECORDS_LOST],
+    ),
+    line(
+        Level::WARN,
+        "memory changes lost",
+        "Changes of the memory will not be durable. Routing goes on.",
+        &[ERROR_TYPE, MEMORY_CHANGES, MEMORY_QUEUE],
     ),
     line(
         Level::WARN,
@@ -328,6 +359,18 @@ pub const LINES: &[Line] = &[
     ),
     line(
         Level::INFO,
+        "memory data erased",
+        "Data of a tenant or a user were erased from the memory, by request.",
+        &[MEMORY_ENTRIES, MEMORY_LOG_ENTRIES],
+    ),
+    line(
+        Level::INFO,
+        "memory opened",
+        "The memory was read from its store.",
+        &[MEMORY_ENTRIES, MEMORY_EVIDENCE, DURATION],
+    ),
+    line(
+        Level::INFO,
         "metrics are exported again",
         "The collector accepts metrics again, with the counts of the pushes that failed.",
         &[METRIC_POINTS_FAILED],
@@ -354,6 +397,18 @@ pub const LINES: &[Line] = &[
     line(Level::INFO, "tracing started", "The tracing system is installed.", &[ENDPOINT, SAMPLING_RATIO]),
     line(
         Level::DEBUG,
+        "memory data expired",
+        "The memory dropped entries because of their age or their number.",
+        &[MEMORY_ENTRIES, MEMORY_LOG_ENTRIES],
+    ),
+    line(
+        Level::DEBUG,
+        "memory changes stored",
+        "One line per commit of the memory's store.",
+        &[MEMORY_CHANGES, MEMORY_QUEUE, DURATION],
+    ),
+    line(
+        Level::DEBUG,
         "memory searched",
         "The search of a scope succeeded.",
         &[CANDIDATES, TRUNCATED, DURATION],
@@ -362,7 +417,7 @@ pub const LINES: &[Line] = &[
         Level::DEBUG,
         "outcome reported",
         "The caller reported the result of the called model.",
-        &[OUTCOME_MODEL, OUTCOME_RESULT],
+        &[OUTCOME_MODEL, OUTCOME_RESULT, OUTCOME_ORIGIN],
     ),
     line(
         Level::DEBUG,
@@ -382,6 +437,7 @@ pub const LINES: &[Line] = &[
         "The embedding of a scope succeeded.",
         &[TOKENS, TRUNCATED, DURATION],
     ),
+    line(Level::DEBUG, "verdict recorded", "The memory received a verdict.", &[MEMORY_VERDICT]),
     line(
         Level::TRACE,
         "candidate",

@@ -16,9 +16,9 @@ use opentelemetry::{Array, Context, ContextGuard, KeyValue, Value};
 use std::sync::Arc;
 use tiny_dancer_core::fastgrnn::JOINT_CANDIDATES;
 use tiny_dancer_core::observer::{
-    BatchContext, BatchStart, BreakerTransition, Decided as Decision, Detail, Failed, ModelReload, Observer,
-    Operation, OutcomeReported, PromiseBroken, RequestEnd, RequestStart, SpanIds, Stage, StageEnd,
-    StageStart,
+    BatchContext, BatchStart, BreakerTransition, Decided as Decision, Detail, Failed, MemoryChange,
+    MemoryEvent, MemoryState, ModelReload, Observer, Operation, OutcomeReported, PromiseBroken, RequestEnd,
+    RequestStart, SpanIds, Stage, StageEnd, StageStart,
 };
 use tiny_dancer_core::{CircuitState, ErrorKind, Feature, ModelType, Reason};
 use tracing::Level;
@@ -108,6 +108,13 @@ impl TracingObserver {
             if let Some(name) = self.system().and_then(|system| system.model_name(event.model)) {
                 span.set_attribute(KeyValue::new(fields::DECISION_MODEL_NAME, name.to_owned()));
             }
+            for (key, draw) in
+                [(fields::EXPLORE_HAPPENED, event.explore), (fields::SHADOW_HAPPENED, event.shadow)]
+            {
+                if let Some(draw) = draw {
+                    span.set_attribute(KeyValue::new(key, draw.happened));
+                }
+            }
             span.add_event(fields::ROUTING_DECISION.name, replay(event));
         }
         let reason = event.reason;
@@ -163,7 +170,7 @@ impl TracingObserver {
         }
     }
 
-    /// Whether to write a line that every request might repeat. If lines were left out before, it first logs
+    /// Whether to write a line that every request, or every change of a memory, might repeat. If lines were left out before, it first logs
     /// how many.
     fn writes(&self, line: Repeated, message: &'static str, kind: &'static str) -> bool {
         let verdict = self.repeats.count(line);
@@ -365,6 +372,7 @@ impl Observer for TracingObserver {
             {
                 { fields::OUTCOME_MODEL } = event.outcome.model.name(),
                 { fields::OUTCOME_RESULT } = event.outcome.result.name(),
+                { fields::OUTCOME_ORIGIN } = event.outcome.origin.name(),
             },
             "outcome reported"
         );
@@ -435,6 +443,58 @@ impl Observer for TracingObserver {
                 },
                 "model reload failed"
             ),
+        }
+    }
+
+    fn on_memory(&self, event: &MemoryEvent) {
+        let MemoryState { entries, evidence, queue, .. } = event.state;
+        // A macro, since each line needs its own call site.
+        macro_rules! log {
+            ($level:ident, $message:literal, $($key:ident = $value:expr),+) => {
+                tracing::$level!(target: TARGET, { $({ fields::$key } = $value),+ }, $message)
+            };
+        }
+        match event.change {
+            MemoryChange::Erased { entries, log_entries } => log!(
+                info,
+                "memory data erased",
+                MEMORY_ENTRIES = entries as i64,
+                MEMORY_LOG_ENTRIES = log_entries as i64
+            ),
+            MemoryChange::Expired { entries, log_entries } => log!(
+                debug,
+                "memory data expired",
+                MEMORY_ENTRIES = entries as i64,
+                MEMORY_LOG_ENTRIES = log_entries as i64
+            ),
+            MemoryChange::Lost { changes, kind }
+                if self.writes(Repeated::Memory(kind), "memory changes lost", kind.name()) =>
+            {
+                log!(
+                    warn,
+                    "memory changes lost",
+                    ERROR_TYPE = kind.name(),
+                    MEMORY_CHANGES = changes as i64,
+                    MEMORY_QUEUE = queue as i64
+                );
+            }
+            MemoryChange::Opened { duration } => log!(
+                info,
+                "memory opened",
+                MEMORY_ENTRIES = entries as i64,
+                MEMORY_EVIDENCE = evidence as i64,
+                DURATION = duration.as_secs_f64()
+            ),
+            MemoryChange::Stored { changes, duration } => log!(
+                debug,
+                "memory changes stored",
+                MEMORY_CHANGES = changes as i64,
+                MEMORY_QUEUE = queue as i64,
+                DURATION = duration.as_secs_f64()
+            ),
+            MemoryChange::Verdict { kind } => log!(debug, "verdict recorded", MEMORY_VERDICT = kind.name()),
+            // Losses that would repeat a line, and changes that this version does not know, have none.
+            _ => {}
         }
     }
 }
@@ -524,7 +584,21 @@ fn replay(event: &Decision<'_>) -> Vec<KeyValue> {
         exact(fields::REPLAY_UNCERTAINTY, event.uncertainty),
         exact(fields::REPLAY_MAX_UNCERTAINTY, event.thresholds.max_uncertainty),
     ]);
-    if !event.reason.is_fallback() {
+    let draws = [
+        (event.explore, fields::EXPLORE_PROBABILITY, fields::EXPLORE_HAPPENED),
+        (event.shadow, fields::SHADOW_PROBABILITY, fields::SHADOW_HAPPENED),
+    ];
+    for (draw, probability, happened) in draws {
+        if let Some(draw) = draw {
+            attributes.push(KeyValue::new(probability, draw.probability));
+            attributes.push(KeyValue::new(happened, draw.happened));
+        }
+    }
+    if event.explore.is_some() || event.shadow.is_some() {
+        // As text, since an attribute has no unsigned integers.
+        attributes.push(KeyValue::new(fields::DRAW_NUMBER, event.number.to_string()));
+    }
+    if event.joint().len() > 0 {
         let rows = event.joint().map(|(_, row)| row);
         attributes.push(KeyValue::new(fields::REPLAY_FEATURES, rows::numbers(rows)));
         let indices = event.joint().map(|(candidate, _)| candidate as i64).collect();

@@ -1,11 +1,11 @@
-//! Log lines that every request would repeat: the first few of a kind are written, the rest are counted.
+//! Log lines that every request, or every change of a memory, would repeat: the first few of a kind are written, the rest are counted.
 //!
 //! During an outage each request falls back, and one line per request would hide the line with the cause. Of
 //! each kind, [`LINES`] lines are written in a window of [`SECONDS`]. The first line of a later window comes
 //! with the number of lines that were left out.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use tiny_dancer_core::observer::StageErrorKind;
+use tiny_dancer_core::observer::{MemoryErrorKind, StageErrorKind};
 use tiny_dancer_core::{Clock, ErrorKind, Reason, Tick};
 
 /// The length of a window in seconds.
@@ -18,18 +18,24 @@ const LINES: u64 = 10;
 pub(crate) enum Repeated {
     Error(ErrorKind),
     Fallback(Reason),
+    Memory(MemoryErrorKind),
     Stage(StageErrorKind),
 }
 
 /// How many kinds there are.
-const KINDS: usize = ErrorKind::ALL.len() + Reason::ALL.len() + StageErrorKind::ALL.len();
+const KINDS: usize = FIRST_MEMORY + MemoryErrorKind::ALL.len();
+/// The index of the first kind of each group.
+const FIRST_FALLBACK: usize = ErrorKind::ALL.len();
+const FIRST_STAGE: usize = FIRST_FALLBACK + Reason::ALL.len();
+const FIRST_MEMORY: usize = FIRST_STAGE + StageErrorKind::ALL.len();
 
 impl Repeated {
     fn index(self) -> usize {
         match self {
             Self::Error(kind) => kind as usize,
-            Self::Fallback(reason) => ErrorKind::ALL.len() + reason as usize,
-            Self::Stage(kind) => ErrorKind::ALL.len() + Reason::ALL.len() + kind as usize,
+            Self::Fallback(reason) => FIRST_FALLBACK + reason as usize,
+            Self::Memory(kind) => FIRST_MEMORY + kind as usize,
+            Self::Stage(kind) => FIRST_STAGE + kind as usize,
         }
     }
 }
@@ -113,7 +119,9 @@ mod tests {
         let errors = ErrorKind::ALL.into_iter().map(Repeated::Error);
         let fallbacks = Reason::ALL.into_iter().map(Repeated::Fallback);
         let stages = StageErrorKind::ALL.into_iter().map(Repeated::Stage);
-        let mut indices: Vec<_> = errors.chain(fallbacks).chain(stages).map(Repeated::index).collect();
+        let memory = MemoryErrorKind::ALL.into_iter().map(Repeated::Memory);
+        let all = errors.chain(fallbacks).chain(stages).chain(memory);
+        let mut indices: Vec<_> = all.map(Repeated::index).collect();
         indices.sort_unstable();
         assert!(indices.into_iter().eq(0..KINDS));
     }

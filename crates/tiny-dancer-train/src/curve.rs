@@ -94,13 +94,24 @@ impl Curve {
     /// `(score - lightweight's) / (powerful's - lightweight's)` against the share of powerful calls (Ong et al.,
     /// "`RouteLLM`", 2024). A random ranking has 0.5. `None` if the powerful model is no better.
     pub fn apgr(&self) -> Option<f64> {
+        let gap = self.gap();
+        (gap > 0.0).then(|| self.recovered() / gap)
+    }
+
+    /// How much better the mean score of the powerful model is.
+    pub fn gap(&self) -> f64 {
+        self.powerful() - self.lightweight
+    }
+
+    /// How much of the gap is recovered, on average over all shares of calls: the APGR times the gap. Over several sets of
+    /// rows, the sum of it divided by the sum of the gaps is their mean APGR, in which a set without a gap has no weight.
+    pub fn recovered(&self) -> f64 {
         let area: f64 = self
             .points
             .windows(2)
             .map(|ends| (ends[1].0 - ends[0].0) * f64::midpoint(ends[0].1, ends[1].1))
             .sum();
-        let gap = self.powerful() - self.lightweight;
-        (gap > 0.0).then(|| (area - self.lightweight) / gap)
+        area - self.lightweight
     }
 
     /// The smallest share of powerful calls that recovers the share `gap` of the performance gap. 0.5 gives CPT(50).

@@ -207,10 +207,23 @@ impl Fields {
     /// # Errors
     /// The field holds no score.
     pub fn score(&mut self, field: &str) -> Result<Option<f64>, FieldError> {
-        self.typed(field, SCORE, |value| match value {
-            Value::Bool(is) => Some(f64::from(u8::from(*is))),
-            number => number.as_f64().filter(|score| (0.0..=1.0).contains(score)),
-        })
+        self.typed(field, SCORE, score)
+    }
+
+    /// Takes an object of scores out, by their names.
+    ///
+    /// # Errors
+    /// The field holds no object, or a value in it is no score.
+    pub fn scores(&mut self, field: &str) -> Result<Option<BTreeMap<String, f64>>, FieldError> {
+        let Some(value) = self.any(field) else { return Ok(None) };
+        let Value::Object(pairs) = value else {
+            return Err(unexpected(field.to_owned(), &value, "an object of scores"));
+        };
+        let pair = |(name, value): (String, Value)| match score(&value) {
+            Some(score) => Ok((name, score)),
+            None => Err(unexpected(format!("{field}.{name}"), &value, SCORE)),
+        };
+        pairs.into_iter().map(pair).collect::<Result<_, _>>().map(Some)
     }
 
     /// Takes a required score out.
@@ -290,6 +303,14 @@ impl Fields {
     ) -> Result<Option<T>, FieldError> {
         let Some(value) = self.any(field) else { return Ok(None) };
         read(&value).map(Some).ok_or_else(|| unexpected(field.to_owned(), &value, expected))
+    }
+}
+
+/// A score, from 0 to 1; true is 1, false 0.
+fn score(value: &Value) -> Option<f64> {
+    match value {
+        Value::Bool(is) => Some(f64::from(u8::from(*is))),
+        number => number.as_f64().filter(|score| (0.0..=1.0).contains(score)),
     }
 }
 

@@ -11,6 +11,8 @@
 //!
 //! The same rows, configuration and machine give the same model file, byte for byte, on any number of threads.
 //!
+//! A [matrix] has the outcomes of more than two models, for simulations in which traffic or models change.
+//!
 //! Configurations implement serde's traits without a feature, since the crate depends on serde anyway.
 
 mod calibrate;
@@ -26,6 +28,7 @@ pub mod fit;
 pub mod judge;
 pub mod lines;
 mod logistic;
+pub mod matrix;
 mod memory;
 pub mod past;
 pub mod plots;

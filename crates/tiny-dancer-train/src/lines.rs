@@ -19,11 +19,12 @@ const MAX_UNREAD: usize = 8;
 
 /// The facts about a whole file.
 #[derive(Debug)]
-pub(crate) struct Whole {
+#[non_exhaustive]
+pub struct Whole {
     /// The first twelve hexadecimal digits of the SHA-256 of its bytes.
-    pub(crate) digest: String,
+    pub digest: String,
     /// The first few unknown keys, sorted.
-    pub(crate) unread: Vec<String>,
+    pub unread: Vec<String>,
 }
 
 /// Appends the next line with its end to `line`, but at most [`MAX_LINE_BYTES`] + 1 bytes. A result of that length
@@ -39,7 +40,10 @@ pub fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<us
 /// zstd.
 ///
 /// A file is read once, from its beginning to its end, so it may be a pipe.
-pub(crate) fn read(
+///
+/// # Errors
+/// The file cannot be read, a line is not a JSON object or is too long, there are too many lines, or `take` returns an error.
+pub fn read(
     path: &Path,
     known: &[&'static str],
     take: impl FnMut(Fields) -> Result<(), FieldError>,

@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use tiny_dancer_core::RiskBudget;
 use tiny_dancer_core::promise::{RiskStep, resolve};
 
+pub mod figure;
+
 /// Width and height in pixels.
 const SIZE: (u32, u32) = (1200, 800);
 const FONT: &str = "sans-serif";
@@ -61,9 +63,6 @@ pub fn plot(
     budget: RiskBudget,
     folder: &Path,
 ) -> Result<Vec<PathBuf>, PlotError> {
-    register_font(FONT, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT)
-        .map_err(|_| PlotError::Font)?;
-    create_dir_all(folder).map_err(|source| PlotError::Folder { path: folder.to_owned(), source })?;
     let charts = [
         ("cost-quality", Chart::CostQuality(evaluation)),
         ("reliability", Chart::Reliability(evaluation)),
@@ -71,15 +70,35 @@ pub fn plot(
     ];
     let mut written = vec![];
     for (name, chart) in charts {
-        let svg = folder.join(name).with_extension("svg");
-        let drawn = chart.draw(&SVGBackend::new(&svg, SIZE).into_drawing_area());
-        drawn.map_err(|source| PlotError::Draw { path: svg.clone(), source })?;
-        let png = folder.join(name).with_extension("png");
-        let drawn = chart.draw(&BitMapBackend::new(&png, SIZE).into_drawing_area());
-        drawn.map_err(|source| PlotError::Draw { path: png.clone(), source })?;
-        written.extend([svg, png]);
+        written.extend(write(&chart, name, SIZE, folder)?);
     }
     Ok(written)
+}
+
+/// Draws one picture as `.svg` and `.png` in a folder, which is made if it is absent. Returns the files' paths.
+fn write(
+    picture: &impl Draw,
+    name: &str,
+    size: (u32, u32),
+    folder: &Path,
+) -> Result<[PathBuf; 2], PlotError> {
+    register_font(FONT, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT)
+        .map_err(|_| PlotError::Font)?;
+    create_dir_all(folder).map_err(|source| PlotError::Folder { path: folder.to_owned(), source })?;
+    let svg = folder.join(name).with_extension("svg");
+    let drawn = picture.draw(&SVGBackend::new(&svg, size).into_drawing_area());
+    drawn.map_err(|source| PlotError::Draw { path: svg.clone(), source })?;
+    let png = folder.join(name).with_extension("png");
+    let drawn = picture.draw(&BitMapBackend::new(&png, size).into_drawing_area());
+    drawn.map_err(|source| PlotError::Draw { path: png.clone(), source })?;
+    Ok([svg, png])
+}
+
+/// A picture for any backend.
+trait Draw {
+    fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Drawn
+    where
+        B::ErrorType: 'static;
 }
 
 enum Chart<'a> {
@@ -90,7 +109,7 @@ enum Chart<'a> {
 
 type Drawn = Result<(), Box<dyn Error + Send + Sync>>;
 
-impl Chart<'_> {
+impl Draw for Chart<'_> {
     fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Drawn
     where
         B::ErrorType: 'static,
@@ -351,6 +370,7 @@ where
     legend(&mut chart, SeriesLabelPosition::LowerRight)
 }
 
+/// Draws the legend of a chart's series.
 fn legend<'a, B: DrawingBackend + 'a>(
     chart: &mut ChartContext<
         'a,

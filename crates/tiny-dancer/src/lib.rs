@@ -44,7 +44,7 @@
 //! #   {
 //!     let metrics = router.export_metrics()?;
 //!     println!("{metrics}");
-//! #   let series = r#"tiny_dancer_outcomes_total{model_type="lightweight",result="sufficed"} 1"#;
+//! #   let series = r#"tiny_dancer_outcomes_total{model_type="lightweight",origin="routed",result="sufficed"} 1"#;
 //! #   assert!(metrics.contains(series), "{metrics}");
 //! #   }
 //!     Ok(())
@@ -138,9 +138,9 @@ mod router;
 pub use router::{BuildError, Router, RouterBuilder, Scope};
 pub use tiny_dancer_core::{
     Candidate, CandidateSet, Circuit, CircuitBreakerConfig, CircuitState, Clock, ConfigError, ErrorKind,
-    Feature, LoadError, ManualClock, Metadata, Model, ModelType, Observer, OnOpen, Outcome, OutcomeResult,
-    QualityBudget, Query, Reason, RiskBudget, RouteError, RouterConfig, RoutingDecision, RoutingRequest,
-    RoutingResponse, Thresholds, UnknownName, observer,
+    Feature, LoadError, ManualClock, Metadata, Model, ModelType, Observer, OnOpen, Origin, Outcome,
+    OutcomeResult, QualityBudget, Query, Reason, RiskBudget, RouteError, RouterConfig, RoutingDecision,
+    RoutingRequest, RoutingResponse, Thresholds, UnknownName, observer,
 };
 #[cfg(feature = "otlp")]
 pub use tiny_dancer_metrics::otlp;

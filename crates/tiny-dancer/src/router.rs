@@ -324,7 +324,7 @@ impl<O: Observer> Router<O> {
         self.0.route_batch(requests)
     }
 
-    /// Records the outcome of the chosen model: once per request, at any time.
+    /// Records the outcome of a call to a model: once per call, at any time.
     ///
     /// ```
     /// use tiny_dancer::{ModelType, Outcome, OutcomeResult, Router, RouterConfig};
@@ -332,7 +332,7 @@ impl<O: Observer> Router<O> {
     /// let router = Router::new(RouterConfig::default())?;
     /// router.record_outcome(Outcome::new(ModelType::Lightweight, OutcomeResult::Insufficient));
     /// # #[cfg(feature = "metrics")] {
-    /// let series = r#"tiny_dancer_outcomes_total{model_type="lightweight",result="insufficient"} 1"#;
+    /// let series = r#"tiny_dancer_outcomes_total{model_type="lightweight",origin="routed",result="insufficient"} 1"#;
     /// assert!(router.export_metrics()?.contains(series));
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -424,6 +424,31 @@ impl<O: Observer> Router<O> {
     /// Restarts the test of the promise without any outcome: the promise counts as kept.
     pub fn reset_promise(&self) {
         self.0.reset_promise();
+    }
+
+    /// The router of core inside this one, with all of its observers. The parts that depend on core alone take it.
+    ///
+    /// A memory reports to these observers:
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use tiny_dancer::observer::{MemoryChange, MemoryEvent, MemoryState, VerdictKind};
+    /// use tiny_dancer::{Router, RouterConfig};
+    ///
+    /// let router = Arc::new(Router::new(RouterConfig::default())?);
+    /// let beside = Arc::clone(&router);
+    /// // The function for `memory.observed_by(...)`.
+    /// let observe = move |event: &MemoryEvent| beside.core().on_memory(event);
+    /// # let change = MemoryChange::Verdict { kind: VerdictKind::Accepted };
+    /// # observe(&MemoryEvent::new(MemoryState::default(), change));
+    /// # #[cfg(feature = "metrics")] {
+    /// # let series = r#"tiny_dancer_memory_verdicts_total{kind="accepted"} 1"#;
+    /// # assert!(router.export_metrics()?.contains(series));
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn core(&self) -> &tiny_dancer_core::Router<impl Observer + use<O>> {
+        &self.0
     }
 
     /// Your observer.

@@ -3,6 +3,8 @@
 
 mod languages;
 #[cfg(unix)]
+mod remember;
+#[cfg(unix)]
 mod service;
 
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -131,7 +133,8 @@ fn the_metrics_example_prints_what_it_routed() {
     assert_eq!(series(&text, "tiny_dancer_routing_requests_total{status=\"success\"}"), 150.0);
     assert_eq!(series(&text, "tiny_dancer_routing_latency_seconds_count{operation=\"route\"}"), 150.0);
     let outcomes = |model| {
-        series(&text, &format!("tiny_dancer_outcomes_total{{model_type=\"{model}\",result=\"sufficed\"}}"))
+        let labels = format!("model_type=\"{model}\",origin=\"routed\",result=\"sufficed\"");
+        series(&text, &format!("tiny_dancer_outcomes_total{{{labels}}}"))
     };
     assert_eq!(outcomes("lightweight") + outcomes("powerful"), 150.0);
     assert!(outcomes("lightweight") > 0.0 && outcomes("powerful") > 0.0, "both models are chosen");

@@ -48,12 +48,12 @@ fn the_guide_asks_for_the_versions_of_the_workspace() {
     assert!(compared >= 5, "{compared} lines of {:?}", blocks("toml").collect::<Vec<_>>());
 }
 
-fn post(address: &str, path: &str, header: &str, body: &str) -> String {
+pub(crate) fn post(address: &str, path: &str, header: &str, body: &str) -> String {
     request(address, &format!("POST {path}"), header, body)
 }
 
 /// Sends a request with a body of JSON, and returns the answer's head and body.
-fn request(address: &str, line: &str, header: &str, body: &str) -> String {
+pub(crate) fn request(address: &str, line: &str, header: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(
         stream,
@@ -94,7 +94,7 @@ fn the_service_of_the_guide_shows_a_metric_a_trace_and_a_line_of_the_same_trace(
     let text = get(address, "/metrics");
     let value = |name, labels| series(&text, &format!("tiny_dancer_{name}{{{labels}}}"));
     assert_eq!(value("routing_requests_total", r#"router="support",status="success""#), 1.0);
-    let outcomes = r#"model_type="lightweight",result="sufficed",router="support""#;
+    let outcomes = r#"model_type="lightweight",origin="routed",result="sufficed",router="support""#;
     assert_eq!(value("outcomes_total", outcomes), 1.0);
     assert!(series(&text, "process_open_fds") > 0.0);
 

@@ -71,6 +71,7 @@ fn number_of(kind: &str, number: &str) -> Option<Value> {
     match kind {
         "F64" => Some(json!({ "doubleValue": number.parse::<f64>().ok()? })),
         "I64" => Some(json!({ "intValue": number })),
+        "Bool" => Some(json!({ "boolValue": number.parse::<bool>().ok()? })),
         _ => None,
     }
 }

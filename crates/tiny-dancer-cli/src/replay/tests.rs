@@ -11,6 +11,11 @@ use tiny_dancer::{Candidate, RouterConfig, RoutingRequest, TracingConfig, Tracin
 
 /// Routes a request with this number of candidates, and exports its spans.
 fn route(candidates: u8, config: TracingConfig) {
+    route_by(RouterConfig::default(), candidates, config);
+}
+
+/// The same by a router with this configuration.
+fn route_by(router: RouterConfig, candidates: u8, config: TracingConfig) {
     let candidate = |i: u8| Candidate {
         embedding: vec![1.0, f32::from(i) / 10.0],
         success_rate: f32::from(i % 11) / 10.0,
@@ -19,17 +24,22 @@ fn route(candidates: u8, config: TracingConfig) {
     };
     let candidates: Vec<_> = (0..candidates).map(candidate).collect();
     let system = TracingSystem::new(TracingConfig { candidate_spans: 0, ..config });
-    let router = Router::with_observer(RouterConfig::default(), system.observer().unwrap()).unwrap();
+    let router = Router::with_observer(router, system.observer().unwrap()).unwrap();
     router.route(RoutingRequest::new(&[1.0, 0.3], &candidates)).unwrap();
     assert_eq!(system.shutdown().lost(), 0);
 }
 
 /// The export of a request with this number of candidates, as a collector would write it into a file.
 fn export(candidates: u8) -> Value {
+    export_by(RouterConfig::default(), candidates)
+}
+
+/// The same by a router with this configuration.
+fn export_by(router: RouterConfig, candidates: u8) -> Value {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let collector = std::thread::spawn(move || receive(&listener.accept().unwrap().0));
-    route(candidates, TracingConfig { otlp_endpoint: Some(endpoint), ..Default::default() });
+    route_by(router, candidates, TracingConfig { otlp_endpoint: Some(endpoint), ..Default::default() });
     serde_json::to_value(collector.join().unwrap()).unwrap()
 }
 
@@ -93,7 +103,8 @@ fn a_verdict_has_its_trace_and_span() {
     assert_eq!(named, format!("trace {} span {}", id("traceId"), id("spanId")));
 }
 
-/// The output of a program that routes a request with five candidates and one without, and prints other lines, too.
+/// The output of a program that routes a request with five candidates, one without and one that is explored, and
+/// prints other lines, too.
 fn printed() -> Option<String> {
     const MARK: &str = "TINY_DANCER_TEST_PRINTS";
     if std::env::var_os(MARK).is_some() {
@@ -101,7 +112,8 @@ fn printed() -> Option<String> {
         println!("Name : not a span");
         route(5, config.clone());
         println!("in between: {{}}");
-        route(0, config);
+        route(0, config.clone());
+        route_by(drawing(1.0, 0.0), 5, config);
         return None;
     }
     let mut itself = Command::new(std::env::current_exe().unwrap());
@@ -114,7 +126,7 @@ fn printed() -> Option<String> {
 #[test]
 fn the_output_of_enable_stdout_is_read_too() {
     let Some(printed) = printed() else { return };
-    assert_eq!(verdicts(&printed), [Verdict::Equal, Verdict::Fallback]);
+    assert_eq!(verdicts(&printed), [Verdict::Equal, Verdict::Fallback, Verdict::Equal]);
     let named = replay_all(&printed, &Model::embedded()).unwrap().remove(0).span;
     let root = printed.lines().skip_while(|line| !line.ends_with(": routing_request"));
     let id = |key: &str| {
@@ -155,6 +167,32 @@ fn a_changed_row_and_a_changed_reason_are_differences() {
     let threshold = |value: &mut Value| *value = otlp(0.0_f32);
     let verdict = changed(fields::REPLAY_CONFIDENCE_THRESHOLD, threshold);
     assert!(verdict.to_string().contains("reason was low_confidence"), "{verdict}");
+}
+
+/// Always explores or always shadows what goes to the powerful model.
+fn drawing(explore: f64, shadow_rate: f64) -> RouterConfig {
+    RouterConfig { explore, shadow_rate, confidence_threshold: 1.0, ..Default::default() }
+}
+
+#[test]
+fn the_decision_before_a_draw_is_computed_again_and_the_draw_is_read() {
+    for candidates in [0, 1, 64] {
+        let mut explored = export_by(drawing(1.0, 0.0), candidates);
+        assert_eq!(verdicts(&explored.to_string()), [Verdict::Equal], "{candidates}");
+        let attributes = request(&mut explored)["events"][0]["attributes"].as_array_mut().unwrap();
+        let happened = attributes.iter_mut().find(|it| it["key"] == fields::EXPLORE_HAPPENED).unwrap();
+        happened["value"] = json!({ "boolValue": false });
+        let verdict = verdicts(&explored.to_string()).remove(0).to_string();
+        let before = if candidates == 0 { "no_evidence" } else { "low_confidence" };
+        let reason = format!("reason was explored, is {before}; model was lightweight, is powerful");
+        assert_eq!(verdict, format!("different: {reason}"));
+        let attributes = request(&mut explored)["events"][0]["attributes"].as_array_mut().unwrap();
+        attributes.retain(|it| it["key"] != fields::EXPLORE_PROBABILITY);
+        let verdict = verdicts(&explored.to_string()).remove(0).to_string();
+        assert_eq!(verdict, "unreadable: tiny_dancer.explore.probability is missing");
+    }
+    let shadowed = export_by(drawing(0.0, 1.0), 20);
+    assert_eq!(verdicts(&shadowed.to_string()), [Verdict::Equal]);
 }
 
 #[test]

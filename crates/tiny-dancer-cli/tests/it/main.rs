@@ -8,8 +8,10 @@ use tiny_dancer::Model;
 
 use prompts::with_input;
 
+mod memory;
 mod prompts;
 mod real_rows;
+mod simulate;
 
 /// A folder with rows and embeddings: four directions, one of which is hard for the lightweight model.
 struct Folder(TempDir);

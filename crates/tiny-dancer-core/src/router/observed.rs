@@ -190,6 +190,11 @@ impl<'a, O: Observer> Observed<'a, O> {
         self.failed_in(stage, error);
     }
 
+    /// Notifies the observer of the error of a scope's search and of the end.
+    pub(super) fn search_failed(self, error: &RouteError) {
+        self.failed_in(Some(Stage::MemorySearch), error);
+    }
+
     /// Notifies the observer that the scope was dropped, and of the end.
     pub(super) fn abandoned(self) {
         self.failed_in(None, &RouteError::Abandoned);

@@ -139,6 +139,13 @@ impl<'a, O: Observer> Scope<'a, O> {
         self.serving.model.version()
     }
 
+    /// Ends the scope with the error of a search that refuses the query, for example because its embedding has another
+    /// dimension than those in a memory. Observers receive it as an error of the stage `memory_search`. Returns the error.
+    pub fn fail(mut self, error: RouteError) -> RouteError {
+        self.take_observed().search_failed(&error);
+        error
+    }
+
     fn stage<T>(&mut self, stage: Stage, run: impl FnOnce(&mut StageReport) -> T) -> T {
         // If `run` panics, the context is dropped here.
         let mut observed = self.take_observed();

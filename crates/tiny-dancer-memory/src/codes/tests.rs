@@ -3,8 +3,7 @@ use crate::snapshot::unit;
 use crate::testing::{Drawn, entries};
 
 fn coded(kernel: Kernel, rotation: &Rotation, vectors: &[Vec<f32>]) -> Codes {
-    let dimensions = vectors[0].len();
-    let centre = Arc::new(Centre::of(vectors.iter().map(Vec::as_slice), dimensions));
+    let centre = Arc::new(Centre::of(rotation, vectors.iter().map(Vec::as_slice)));
     let entries: Vec<_> = entries(vectors.to_vec()).into_iter().map(Arc::new).collect();
     Codes::of(kernel, rotation, &centre, &entries)
 }
@@ -17,14 +16,20 @@ fn units(n: usize, dimensions: usize) -> Vec<Vec<f32>> {
 struct All<'a>(&'a Codes, &'a Table);
 
 impl Work for All<'_> {
-    type Output = (Vec<f32>, Vec<f32>);
+    type Output = Vec<f32>;
 
     #[inline(always)]
-    fn run<I: Instructions>(self, instructions: I) -> Self::Output {
-        let blocks = (0..SEGMENT / BLOCK).map(|block| self.0.estimates(instructions, block, self.1));
-        let (upper, margins): (Vec<_>, Vec<_>) = blocks.unzip();
-        (upper.concat(), margins.concat())
+    fn run<I: Instructions>(self, instructions: I) -> Vec<f32> {
+        self.0.blocks().flat_map(|block| self.1.upper(instructions, block)).collect()
     }
+}
+
+/// The estimates of all vectors, with a margin of so many standard errors.
+fn estimates(kernel: Kernel, rotation: &Rotation, codes: &Codes, query: &[f32], allowed: f32) -> Vec<f32> {
+    let mut rotated = vec![0.0; rotation.dimensions()];
+    rotated[..query.len()].copy_from_slice(query);
+    rotation.rotate(&mut rotated);
+    kernel.dispatch(All(codes, &Table::new(query, &rotated, &codes.centre, allowed)))
 }
 
 /// The errors of the estimates of many queries, in standard errors.
@@ -34,10 +39,9 @@ fn errors(dimensions: usize) -> Vec<f32> {
     let codes = coded(Kernel::detect(), &rotation, &vectors[..SEGMENT]);
     let mut errors = Vec::new();
     for query in &vectors[SEGMENT..] {
-        let table = Table::new(query, &rotation, &codes.centre, 1.0);
-        let (upper, margins) = Kernel::detect().dispatch(All(&codes, &table));
-        for (row, vector) in vectors[..SEGMENT].iter().enumerate() {
-            errors.push((upper[row] - margins[row] - product(query, vector)) / margins[row]);
+        let of = |allowed| estimates(Kernel::detect(), &rotation, &codes, query, allowed);
+        for ((estimate, upper), vector) in of(0.0).into_iter().zip(of(1.0)).zip(&vectors[..SEGMENT]) {
+            errors.push((estimate - product(query, vector)) / (upper - estimate));
         }
     }
     errors
@@ -75,9 +79,8 @@ fn all_kernels_give_the_same_codes_and_estimates() {
         let rotation = Rotation::new(dimensions);
         let results = Kernel::available().into_iter().map(|kernel| {
             let codes = coded(kernel, &rotation, &vectors);
-            let table = Table::new(&vectors[0], &rotation, &codes.centre, 1.0);
-            let estimates = kernel.dispatch(All(&codes, &table));
-            (codes.bits, codes.offsets, codes.factors, codes.bytes, codes.scales, estimates)
+            let estimates = estimates(kernel, &rotation, &codes, &vectors[0], 1.0);
+            (codes.blocks, codes.bytes, codes.scale, estimates)
         });
         let results: Vec<_> = results.collect();
         assert!(results.iter().all(|result| *result == results[0]), "{dimensions}");
@@ -89,9 +92,8 @@ fn equal_vectors_are_estimated_exactly() {
     let vectors = vec![vec![0.6, 0.8]; SEGMENT];
     let rotation = Rotation::new(2);
     let codes = coded(Kernel::detect(), &rotation, &vectors);
-    let table = Table::new(&[1.0, 0.0], &rotation, &codes.centre, 1.0);
-    let (upper, _) = Kernel::detect().dispatch(All(&codes, &table));
-    assert!(upper.iter().all(|estimate| (estimate - 0.6).abs() < 1e-4), "{:?}", &upper[..4]);
+    let estimates = estimates(Kernel::detect(), &rotation, &codes, &[1.0, 0.0], 0.0);
+    assert!(estimates.iter().all(|estimate| (estimate - 0.6).abs() < 1e-4), "{:?}", &estimates[..4]);
 }
 
 #[test]
@@ -99,6 +101,6 @@ fn integer_products_of_the_largest_vectors_do_not_overflow() {
     // The product is largest where all elements are equal.
     let n = 1 << 15;
     let element = (n as f32).sqrt().recip();
-    let product = integer_product(&integers(&vec![element; n]), &vec![127; n]);
+    let product = integer_product(&integers(&vec![element; n]), &vec![Line([127; 64]); n / 64]);
     assert!((product as f32 * (element / LARGEST / UNIT) - 1.0).abs() < 0.01, "{product}");
 }

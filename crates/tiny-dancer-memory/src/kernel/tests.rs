@@ -10,7 +10,7 @@ fn drawn(n: usize) -> impl Iterator<Item = u32> {
     .take(n)
 }
 
-struct Sums<'a>(&'a [u8], &'a [u8]);
+struct Sums<'a>(&'a [Line], &'a [Line]);
 
 impl Work for Sums<'_> {
     type Output = [u16; BLOCK];
@@ -21,18 +21,24 @@ impl Work for Sums<'_> {
     }
 }
 
+fn lines(bytes: &[u8]) -> Vec<Line> {
+    bytes.as_chunks::<64>().0.iter().map(|bytes| Line(*bytes)).collect()
+}
+
 #[test]
 fn all_kernels_give_the_same_sums_up_to_the_largest() {
-    for groups in [4, 64, 256] {
+    for groups in [4, 28, 64, 100, 2000] {
         let codes: Vec<u8> = drawn(16 * groups).map(|x| x as u8).collect();
-        for table in [drawn(16 * groups).map(|x| x as u8).collect(), vec![255; 16 * groups]] {
+        let table = drawn(16 * groups).map(|x| x as u8 % (LARGEST_STEP + 1)).collect();
+        for table in [table, vec![LARGEST_STEP; 16 * groups]] {
             let expected: [u16; BLOCK] = std::array::from_fn(|i| {
                 let byte = VECTORS.iter().position(|&vector| vector == i % 16).unwrap();
                 let bits = |group: usize| codes[16 * group + byte] >> (i / 16 * 4) & 15;
                 (0..groups).map(|group| u16::from(table[16 * group + usize::from(bits(group))])).sum()
             });
             for kernel in Kernel::available() {
-                assert_eq!(kernel.dispatch(Sums(&codes, &table)), expected, "{kernel:?}");
+                let sums = kernel.dispatch(Sums(&lines(&codes), &lines(&table)));
+                assert_eq!(sums, expected, "{kernel:?}");
             }
         }
     }

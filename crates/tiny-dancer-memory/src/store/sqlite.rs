@@ -1,6 +1,6 @@
 //! A store in a file of SQLite.
 //!
-//! The file is in WAL mode with `synchronous=FULL`: a commit is durable once its part of the write-ahead log is synchronized,
+//! The file is in WAL mode with `synchronous=EXTRA`, which has all of `FULL`: a commit is durable once its part of the write-ahead log is synchronized,
 //! and readers see the last commit and never wait. The tables are described in `sqlite/schema_1.sql`; rows are read and written
 //! in `sqlite/rows.rs`.
 //!
@@ -293,11 +293,13 @@ fn connect(path: &Path, flags: OpenFlags, vfs: Option<&str>) -> Result<Connectio
 /// Prepares a connection for writing, once it is clear that the file is a memory.
 fn prepare(connection: &mut Connection, path: &Path, migrations: &[&str]) -> Result<(), Cause> {
     let version = version(connection, path, migrations)?;
+    // As FULL, and the removal of the journal that leads to WAL mode is durable, too: if a loss of power brings it back, it undoes
+    // all that came later.
+    connection.pragma_update(None, "synchronous", "extra")?;
     let mode: String = connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
     if mode != "wal" {
         return Err(StoreError::ReadOnly { path: path.to_owned() }.into());
     }
-    connection.pragma_update(None, "synchronous", "full")?;
     // On macOS, where `fsync` does not reach the disk.
     connection.pragma_update(None, "fullfsync", true)?;
     connection.pragma_update(None, "checkpoint_fullfsync", true)?;

@@ -275,7 +275,7 @@ fn an_entry_of_other_dimensions_is_refused_and_nothing_of_its_commit_is_made() {
         store.commit(&[remember(entry(1))]).unwrap();
         let short = Entry { embedding: vec![1.0], ..entry(3) };
         let error = store.commit(&[remember(entry(2)), log(decision(2)), remember(short)]).unwrap_err();
-        assert_eq!(error.kind(), "embedder_mismatch");
+        assert_eq!(error.kind(), MemoryErrorKind::EmbedderMismatch);
         assert_eq!((entries(store).len(), logged(store).len()), (1, 0));
     });
 }

@@ -114,7 +114,9 @@ const TAIL: &str = r#"
 
 - Every request is in `tiny_dancer_routing_requests_total` and in `tiny_dancer_routing_latency_seconds`. Successful
   requests and fallbacks are in `tiny_dancer_routing_decisions_total`, failed ones in `tiny_dancer_errors_total`.
-- In `tiny_dancer_routing_decisions_total` the `reason` determines the `model_type`: only `confident` is `lightweight`.
+- In `tiny_dancer_routing_decisions_total` the `reason` determines the `model_type`: `confident` and `explored` are `lightweight`.
+- `tiny_dancer_draws_total` has the draws of `RouterConfig::explore` and `shadow_rate`. Each draw of `explore` that happened is a
+  decision with the reason `explored`; each of `shadow` that happened asks for an outcome with the origin `shadowed`.
 - `tiny_dancer_confidence_scores` and `tiny_dancer_uncertainty_estimates` have one observation for each candidate in
   `tiny_dancer_candidates_processed_total`, from the per-candidate pass. `decision_type` is the model that the candidate
   alone selects.
@@ -127,7 +129,10 @@ const TAIL: &str = r#"
   `tiny_dancer_promise_broken` is 1 once it is. Of several routers' promises these four show the worst: a broken one, or else
   the one with the most evidence.
 - `tiny_dancer_cost_total` and `tiny_dancer_baseline_cost_total` are the decisions times the configured prices
-  (`MetricsConfig::prices`); with `Prices::repeated`, outcomes count too.
+  (`MetricsConfig::prices`); with `Prices::repeated`, outcomes count too. A shadowed request costs a call of the lightweight model
+  besides, and its insufficient answer is not repeated.
+- The families of a memory, but for those of its search, are what `tiny-dancer-memory` reports. Gauges are those of its last report.
+  A change is stored or lost, or it waits in the queue; the memory in process has it in any case.
 - `tiny_dancer_spans_total` counts a span once for each exporter, when its result is known. A span that waits or is being
   sent is in none of its series yet.
 - The rest of a request's time, beside `tiny_dancer_feature_engineering_duration_seconds` and
@@ -216,8 +221,50 @@ sum by (circuit) (increase(tiny_dancer_circuit_breaker_transitions_total{to="ope
 Of the requests that went to the lightweight model and were reported on, what share was insufficient?
 
 ```promql
-sum(rate(tiny_dancer_outcomes_total{model_type="lightweight", result="insufficient"}[1h]))
-  / sum(rate(tiny_dancer_outcomes_total{model_type="lightweight"}[1h]))
+sum(rate(tiny_dancer_outcomes_total{model_type="lightweight", origin="routed", result="insufficient"}[1h]))
+  / sum(rate(tiny_dancer_outcomes_total{model_type="lightweight", origin="routed"}[1h]))
+```
+
+How often would the lightweight model have sufficed where the powerful one was chosen?
+
+```promql
+sum(rate(tiny_dancer_outcomes_total{origin=~"explored|shadowed", result="sufficed"}[1d]))
+  / sum(rate(tiny_dancer_outcomes_total{origin=~"explored|shadowed"}[1d]))
+```
+
+How many requests are explored and shadowed a second?
+
+```promql
+sum by (purpose) (rate(tiny_dancer_draws_total{happened="yes"}[5m]))
+```
+
+How long does a commit of the memory take, how many changes does it store, and how full is the queue before it?
+
+```promql
+histogram_quantile(0.95, sum by (le) (rate(tiny_dancer_memory_commit_duration_seconds_bucket[5m])))
+```
+
+```promql
+sum(rate(tiny_dancer_memory_changes_stored_total[5m]))
+  / sum(rate(tiny_dancer_memory_commit_duration_seconds_count[5m]))
+```
+
+```promql
+max by (instance) (tiny_dancer_memory_queue_length / tiny_dancer_memory_queue_capacity)
+```
+
+How fast does the memory learn, how many of its requests have a verdict, and is anything lost?
+
+```promql
+sum(rate(tiny_dancer_memory_verdicts_total{kind="accepted"}[1h]))
+```
+
+```promql
+sum(tiny_dancer_memory_entries{state="evidence"}) / sum(tiny_dancer_memory_entries)
+```
+
+```promql
+sum by (error_type) (increase(tiny_dancer_memory_changes_lost_total[1h])) > 0
 ```
 
 What share of candidates is unlike all calibration data?

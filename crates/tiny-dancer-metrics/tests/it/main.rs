@@ -13,6 +13,7 @@ mod documentation;
 mod exposition;
 #[cfg(feature = "http")]
 mod http;
+mod memory;
 mod promise;
 mod queries;
 mod registration;

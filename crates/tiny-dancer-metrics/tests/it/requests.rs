@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tiny_dancer_core::breaker::CircuitBreakerConfig;
 use tiny_dancer_core::observer::{
-    Decided, Detail, ModelReload, Observer, RequestStart, Stage, StageEnd, StageStart,
+    Decided, Detail, MemoryChange, MemoryEvent, ModelReload, Observer, RequestStart, Stage, StageEnd,
+    StageStart,
 };
 use tiny_dancer_core::{
-    CandidateSet, Clock, Kernel, ManualClock, ModelType, Outcome, OutcomeResult, Query, Router, RouterConfig,
-    RoutingDecision, RoutingRequest, RoutingResponse, testing,
+    CandidateSet, Clock, Kernel, ManualClock, ModelType, Origin, Outcome, OutcomeResult, Query, Router,
+    RouterConfig, RoutingDecision, RoutingRequest, RoutingResponse, testing,
 };
 use tiny_dancer_metrics::MetricsCollector;
 use tiny_dancer_metrics::catalogue::{CATALOGUE, Kind, Presence};
@@ -24,7 +25,14 @@ struct Tally {
     truncated: AtomicU64,
     stage_errors: [AtomicU64; Stage::ALL.len()],
     candidates: AtomicU64,
+    draws: AtomicU64,
     routers: AtomicU64,
+    /// Changes of a memory that were stored.
+    changes: AtomicU64,
+    /// Changes of a memory that were lost.
+    lost: AtomicU64,
+    /// Events of a memory that are neither a commit nor a verdict.
+    other_memory: AtomicU64,
 }
 
 impl Observer for Tally {
@@ -47,10 +55,25 @@ impl Observer for Tally {
 
     fn on_decision(&self, (): &mut (), event: &Decided<'_>) {
         self.candidates.fetch_add(event.decisions.len() as u64, Ordering::Relaxed);
+        let draws = event.explore.iter().chain(&event.shadow).count();
+        self.draws.fetch_add(draws as u64, Ordering::Relaxed);
     }
 
     fn on_model_reload(&self, event: &ModelReload<'_>) {
         self.routers.fetch_add(event.previous.is_none().into(), Ordering::Relaxed);
+    }
+
+    fn on_memory(&self, event: &MemoryEvent) {
+        let add = |count: &AtomicU64, number: usize| count.fetch_add(number as u64, Ordering::Relaxed);
+        match event.change {
+            MemoryChange::Stored { changes, .. } => add(&self.changes, changes),
+            MemoryChange::Verdict { .. } => 0,
+            MemoryChange::Lost { changes, .. } => {
+                add(&self.other_memory, 1);
+                add(&self.lost, changes)
+            }
+            _ => add(&self.other_memory, 1),
+        };
     }
 }
 
@@ -67,6 +90,13 @@ fn every_family_shows_the_events_of_a_tour() {
     assert_eq!(count("routing_latency_seconds_count"), events.requests as f64);
     assert_eq!(count("routing_decisions_total"), events.decisions as f64);
     assert_eq!(count("errors_total"), events.errors as f64);
+    assert_eq!(count("draws_total"), tallied(&tally.draws));
+    let [changes, lost] = [&tally.changes, &tally.lost].map(tallied);
+    assert_eq!(count("memory_changes_stored_total"), changes);
+    assert_eq!(count("memory_changes_lost_total"), lost);
+    let commits = count("memory_commit_duration_seconds_count");
+    let by_change = [commits, count("memory_verdicts_total"), tallied(&tally.other_memory)];
+    assert_eq!(by_change.iter().sum::<f64>(), events.memory as f64);
     assert_eq!(count("outcomes_total"), events.outcomes as f64);
     assert_eq!(count("circuit_breaker_transitions_total"), events.transitions as f64);
     assert_eq!(count("model_reloads_total"), events.reloads as f64 - tallied(&tally.routers));
@@ -92,11 +122,25 @@ fn every_family_shows_the_events_of_a_tour() {
     assert_eq!(count("circuit_breaker_state"), 0.0, "all routers are dropped");
 }
 
+fn every_outcome() -> impl Iterator<Item = (ModelType, OutcomeResult, Origin)> {
+    let origins = |model, result| Origin::ALL.map(|origin| (model, result, origin));
+    let results = move |model| OutcomeResult::ALL.into_iter().flat_map(move |result| origins(model, result));
+    ModelType::ALL.into_iter().flat_map(results)
+}
+
 /// A series that stays at zero is not wired, or its label never occurs.
 #[test]
 fn a_tour_of_all_events_moves_every_series() {
     let metrics = collector();
     testing::exercise(metrics.clone());
+    // The outcomes of the tour are those of the lightweight model, but for one of each kind.
+    let reporting = router(metrics.clone());
+    for (model, result, origin) in every_outcome() {
+        reporting.record_outcome(Outcome::new(model, result).with_origin(origin));
+    }
+    // The tour draws at the rates 1 and 0.
+    let rare = RouterConfig { explore: 1e-300, shadow_rate: 1e-300, ..Default::default() };
+    route(&Router::with_observer(rare, metrics.clone()).unwrap(), &[]);
     // The tour has no more than two candidates a request.
     for count in [20, 70, 101] {
         route(&router(metrics.clone()), &vec![near(); count]);

@@ -6,7 +6,7 @@ use opentelemetry::trace::{SpanId, SpanKind, TraceId};
 use opentelemetry_sdk::trace::SpanData;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use tiny_dancer_core::observer::{StageErrorKind, StageReport};
+use tiny_dancer_core::observer::{MemoryErrorKind, StageErrorKind, StageReport};
 use tiny_dancer_core::testing::{ContractChecker, broken_model, candidate, exercise, router, toy_model};
 use tiny_dancer_core::{
     Candidate, CircuitBreakerConfig, Query, Router, RouterConfig, RoutingRequest, Thresholds,
@@ -80,6 +80,15 @@ fn each_event_of_the_contract_has_its_span_or_its_line() {
     assert_eq!(lines_of(&["outcome reported"]), counts.outcomes);
     assert_eq!(lines_of(&["circuit closed", "circuit half-open", "circuit opened"]), counts.transitions);
     assert_eq!(lines_of(&["promise broken"]), counts.broken_promises);
+    let memory = [
+        "memory changes lost",
+        "memory changes stored",
+        "memory data erased",
+        "memory data expired",
+        "memory opened",
+        "verdict recorded",
+    ];
+    assert_eq!(lines_of(&memory), counts.memory);
     assert_eq!(lines_of(&["router started", "model reloaded", "model reload failed"]), counts.reloads);
 }
 
@@ -504,12 +513,68 @@ fn a_decision_can_be_replayed_from_its_event() {
                 confidence_threshold: one(fields::REPLAY_CONFIDENCE_THRESHOLD),
                 max_uncertainty: one(fields::REPLAY_MAX_UNCERTAINTY),
             },
+            explore: None,
         };
         let replayed = recorded.replay(&toy_model(), Kernel::detect()).unwrap();
         assert_eq!(replayed.confidence, one(fields::REPLAY_CONFIDENCE));
         assert_eq!(replayed.uncertainty, one(fields::REPLAY_UNCERTAINTY));
         assert_eq!(replayed.reason, Reason::Confident);
     }
+}
+
+#[test]
+fn the_draws_of_a_request_are_on_its_span_and_in_its_event() {
+    for (explore, shadow_rate) in [(1.0, 0.0), (0.0, 1.0), (1e-300, 1.0), (0.0, 0.0)] {
+        let recorder = recorder(1.0, 0);
+        let config = RouterConfig { explore, shadow_rate, ..Default::default() };
+        let router = Router::with_observer(config, recorder.observer()).unwrap();
+        let response = router.route(RoutingRequest::new(&[1.0, 0.0], &[])).unwrap();
+        let spans = recorder.finish();
+        let span = request(&spans);
+        let event = &span.events[0].attributes;
+        let in_event = |key: &str| event.iter().find(|it| it.key.as_str() == key).map(|it| it.value.clone());
+        for (draw, happened, probability) in [
+            (response.explore, fields::EXPLORE_HAPPENED, fields::EXPLORE_PROBABILITY),
+            (response.shadow, fields::SHADOW_HAPPENED, fields::SHADOW_PROBABILITY),
+        ] {
+            assert_eq!(attribute(span, happened).cloned(), draw.map(|draw| Value::Bool(draw.happened)));
+            assert_eq!(in_event(happened), draw.map(|draw| Value::Bool(draw.happened)));
+            assert_eq!(in_event(probability), draw.map(|draw| Value::F64(draw.probability)));
+        }
+        let number = (response.number != 0).then(|| response.number.to_string().into());
+        assert_eq!(in_event(fields::DRAW_NUMBER), number, "{explore}, {shadow_rate}");
+    }
+}
+
+#[test]
+fn losses_of_a_memory_are_logged_ten_times_and_then_counted() {
+    let (clock, manual) = tiny_dancer_core::Clock::manual(0);
+    let observer = TracingObserver { repeats: Arc::new(Repeats::new(clock)), ..Default::default() };
+    let lose = |changes, kind| {
+        let mut state = MemoryState::default();
+        state.queue = 7;
+        observer.on_memory(&MemoryEvent::new(state, MemoryChange::Lost { changes, kind }));
+    };
+    let ((), lines) = lines(|| {
+        (0..50).for_each(|_| lose(3, MemoryErrorKind::QueueFull));
+        lose(1, MemoryErrorKind::Full);
+        manual.advance(std::time::Duration::from_secs(10));
+        lose(2, MemoryErrorKind::QueueFull);
+    });
+    let written: Vec<_> = lines.iter().filter(|line| line.message == "memory changes lost").collect();
+    assert_eq!(written.len(), 12);
+    let [first, last] = [written[0], written[11]].map(|line| {
+        let field = |key: &str| line.fields[key].clone();
+        assert_eq!(line.level, Level::WARN);
+        [fields::ERROR_TYPE, fields::MEMORY_CHANGES, fields::MEMORY_QUEUE].map(field)
+    });
+    assert_eq!(
+        (first, last),
+        (["queue_full", "3", "7"].map(str::to_owned), ["queue_full", "2", "7"].map(str::to_owned))
+    );
+    let left_out = lines.iter().find(|line| line.message == "lines left out").unwrap();
+    assert_eq!(left_out.fields[fields::LOG_LEFT_OUT], "40");
+    assert_eq!(left_out.fields[fields::LOG_KIND], "queue_full");
 }
 
 #[test]

@@ -76,3 +76,12 @@ fn scores_equal_those_of_the_training_report() {
     assert!((ranking.auroc(&outcomes, &ones).unwrap() - score::auroc(&scored).unwrap()).abs() < 1e-9);
     assert!((ece(&reliability(&confidences, &outcomes, &ones)) - score::ece(&scored)).abs() < 1e-9);
 }
+
+#[test]
+fn the_mean_apgr_of_two_sets_gives_one_without_a_gap_no_weight() {
+    let with_gap = Ranking::new(&[0.5, 0.2, 0.9, 0.1, 0.5, 0.5]).curve(&six(), &[1.0; 6]);
+    let without = Ranking::new(&[0.5, 0.2]).curve(&[outcome(1.0, 1.0), outcome(0.0, 0.0)], &[1.0; 2]);
+    assert_eq!((without.gap(), without.recovered()), (0.0, 0.0));
+    let mean = (with_gap.recovered() + without.recovered()) / (with_gap.gap() + without.gap());
+    assert!((mean - with_gap.apgr().unwrap()).abs() < 1e-12);
+}

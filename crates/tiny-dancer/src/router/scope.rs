@@ -2,7 +2,9 @@
 
 use super::{Metrics, Router, Tracing};
 use tiny_dancer_core::observer::StageReport;
-use tiny_dancer_core::{CandidateSet, Observer, Query, RouteError, RoutingRequest, RoutingResponse};
+use tiny_dancer_core::{
+    Candidate, CandidateSet, Observer, Query, RouteError, RoutingRequest, RoutingResponse, Thresholds,
+};
 
 /// A request that has begun and is not yet routed: [`Router::begin`] opens it.
 ///
@@ -99,12 +101,34 @@ impl<O: Observer> Scope<'_, O> {
         self.0.route_set(query, set, top_k)
     }
 
+    /// Ends the scope: routes a query by candidates that stay where they are, such as in a memory. Nothing of them is copied.
+    ///
+    /// # Errors
+    /// As [`Router::route`].
+    pub fn route_nearest(
+        self,
+        query: Query<'_>,
+        candidates: &[&Candidate],
+    ) -> Result<RoutingResponse, RouteError> {
+        self.0.route_nearest(query, candidates)
+    }
+
     /// Ends the scope without a query, for example because the embedder is down: no evidence, so the powerful model.
     ///
     /// # Errors
     /// If a circuit is open, with `OnOpen::Reject`.
     pub fn route_without_evidence(self) -> Result<RoutingResponse, RouteError> {
         self.0.route_without_evidence()
+    }
+
+    /// The thresholds by which the request is decided: those of the model with which the scope began.
+    pub fn thresholds(&self) -> Thresholds {
+        self.0.thresholds()
+    }
+
+    /// The version of the model with which the scope began.
+    pub fn model_version(&self) -> &str {
+        self.0.model_version()
     }
 }
 

@@ -231,6 +231,18 @@ fn a_scope_that_is_dropped_is_abandoned() {
 }
 
 #[test]
+fn a_scope_that_fails_in_a_search_ends_with_that_error() {
+    let (router, _) = observed(Detail::Request, &[]);
+    let mut scope = router.begin();
+    scope.memory_search(|_| ());
+    let error = scope.fail(RouteError::ZeroNorm { candidate: None });
+    assert_eq!(error, RouteError::ZeroNorm { candidate: None });
+    let expected =
+        ["start of scope", "zero_norm in memory_search: 0 of 0", "end: failure, 0, 0 s", "dropped"];
+    assert_eq!(lines(&router), expected);
+}
+
+#[test]
 fn an_abandoned_scope_is_not_observed_at_the_detail_off() {
     let (router, _) = observed(Detail::Off, &[]);
     drop(router.begin());

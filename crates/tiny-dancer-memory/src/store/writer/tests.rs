@@ -3,6 +3,7 @@ use crate::store::Reader;
 use crate::store::in_process::InProcessStore;
 use crate::store::tests::{decision, entries, entry, log, remember};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use tiny_dancer_core::observer::MemoryErrorKind;
 
 fn full() -> StoreError {
     StoreError::Full { path: "memory.db".into() }
@@ -16,8 +17,8 @@ fn corrupt() -> StoreError {
 #[derive(Debug, PartialEq)]
 enum Said {
     Stored(usize),
-    Failed(usize, &'static str),
-    Lost(usize, &'static str),
+    Failed(usize, MemoryErrorKind),
+    Lost(usize, MemoryErrorKind),
 }
 
 /// A writer that commits again only when it is called.
@@ -134,7 +135,7 @@ fn sending_does_not_wait_for_a_commit_and_a_full_queue_refuses() {
 fn changes_that_do_not_fit_together_are_all_refused() {
     let store = InProcessStore::default();
     let (writer, _) = writer(store.clone(), 3);
-    assert_eq!(writer.send(entries_of(0..4)).unwrap_err().kind(), "queue_full");
+    assert_eq!(writer.send(entries_of(0..4)).unwrap_err().kind(), MemoryErrorKind::QueueFull);
     assert_eq!(writer.flush().unwrap(), 0);
 }
 
@@ -147,7 +148,7 @@ fn after_a_full_disk_the_changes_are_kept_and_committed_later_in_their_order() {
     let flush = writer.begin_flush();
     opens.send(()).unwrap();
     let error = writer.wait(&flush).unwrap_err();
-    assert_eq!((error.kind(), error.is_temporary(), writer.queued()), ("full", true, 2));
+    assert_eq!((error.kind(), error.is_temporary(), writer.queued()), (MemoryErrorKind::Full, true, 2));
     writer.send([remember(crate::Entry { prompt: None, ..entry(1) })]).unwrap();
     drop(opens);
     assert_eq!(writer.flush().unwrap(), 3);
@@ -161,7 +162,10 @@ fn changes_are_committed_again_without_a_call() {
     store.kept().errors.push_back(full());
     let (writer, reports) = writer_with_pause(store, 100, Duration::ZERO);
     writer.send(entries_of(0..2)).unwrap();
-    assert_eq!(reports.iter().take(2).collect::<Vec<_>>(), [Said::Failed(2, "full"), Said::Stored(2)]);
+    assert_eq!(
+        reports.iter().take(2).collect::<Vec<_>>(),
+        [Said::Failed(2, MemoryErrorKind::Full), Said::Stored(2)]
+    );
     drop(writer);
 }
 
@@ -174,7 +178,7 @@ fn a_change_that_cannot_be_stored_is_lost_alone() {
     writer.send(entries_of(1..20).chain([remember(bad)]).chain(entries_of(20..40))).unwrap();
     drop(opens);
     let error = writer.flush().unwrap_err();
-    assert_eq!((error.kind(), error.is_temporary()), ("embedder_mismatch", false));
+    assert_eq!((error.kind(), error.is_temporary()), (MemoryErrorKind::EmbedderMismatch, false));
     assert_eq!(writer.flush().unwrap(), 40);
     assert_eq!(entries(&store).len(), 40);
 }
@@ -185,8 +189,8 @@ fn a_loss_is_returned_by_the_next_flush_and_by_no_later_one() {
     store.kept().errors.push_back(corrupt());
     let (writer, reports) = writer(store, 100);
     writer.send(entries_of(0..1)).unwrap();
-    assert_eq!(reports.recv().unwrap(), Said::Lost(1, "corrupt"));
-    assert_eq!(writer.flush().unwrap_err().kind(), "corrupt");
+    assert_eq!(reports.recv().unwrap(), Said::Lost(1, MemoryErrorKind::Corrupt));
+    assert_eq!(writer.flush().unwrap_err().kind(), MemoryErrorKind::Corrupt);
     assert_eq!(writer.flush().unwrap(), 0);
 }
 
@@ -199,7 +203,7 @@ fn all_flushes_that_wait_return_the_error() {
     let flushes = [(); 3].map(|()| writer.begin_flush());
     drop(opens);
     for flush in flushes {
-        assert_eq!(writer.wait(&flush).unwrap_err().kind(), "corrupt");
+        assert_eq!(writer.wait(&flush).unwrap_err().kind(), MemoryErrorKind::Corrupt);
     }
     assert_eq!(writer.flush().unwrap(), 0);
 }
@@ -221,9 +225,9 @@ fn what_a_dropped_writer_cannot_commit_is_reported_as_lost() {
     store.kept().errors.extend([full(), full()]);
     let (writer, reports) = writer(store, 100);
     writer.send(entries_of(0..5)).unwrap();
-    assert_eq!(reports.recv().unwrap(), Said::Failed(5, "full"));
+    assert_eq!(reports.recv().unwrap(), Said::Failed(5, MemoryErrorKind::Full));
     drop(writer);
-    assert_eq!(reports.iter().collect::<Vec<_>>(), [Said::Lost(5, "full")]);
+    assert_eq!(reports.iter().collect::<Vec<_>>(), [Said::Lost(5, MemoryErrorKind::Full)]);
 }
 
 #[test]

@@ -3,8 +3,11 @@ use crate::catalogue::{CATALOGUE, Kind};
 use crate::{Exports, MetricsCollector, MetricsConfig, Prices};
 use prometheus::TextEncoder;
 use std::collections::BTreeMap;
+use std::time::Duration;
 use tiny_dancer_core::breaker::CircuitBreakerConfig;
-use tiny_dancer_core::observer::{Detail, Observer, RequestStart, SpanIds};
+use tiny_dancer_core::observer::{
+    Detail, MemoryChange, MemoryEvent, MemoryState, Observer, RequestStart, SpanIds,
+};
 use tiny_dancer_core::testing::candidate;
 use tiny_dancer_core::{ModelType, Outcome, OutcomeResult, RiskBudget, Router, RouterConfig, RoutingRequest};
 
@@ -117,6 +120,10 @@ fn busy() -> (Registry, Router<(Recording, MetricsCollector)>) {
     router.route(RoutingRequest::new(&[], &[])).unwrap_err();
     router.record_outcome(Outcome::new(ModelType::Lightweight, OutcomeResult::Insufficient));
     router.reload_model().unwrap();
+    let mut memory = MemoryState::default();
+    (memory.entries, memory.log_entries) = (7, Some(9));
+    let change = MemoryChange::Stored { changes: 3, duration: Duration::from_millis(2) };
+    router.on_memory(&MemoryEvent::new(memory, change));
     (registry, router)
 }
 

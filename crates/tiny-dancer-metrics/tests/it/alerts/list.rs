@@ -9,15 +9,16 @@ const NO_EVIDENCE: &str =
     r#"tiny_dancer_routing_decisions_total{model_type="powerful",reason="no_evidence",@}"#;
 const CLOSINGS: &str =
     r#"tiny_dancer_circuit_breaker_transitions_total{circuit="lightweight",to="closed",@}"#;
-const SUFFICED: &str = r#"tiny_dancer_outcomes_total{model_type="lightweight",result="sufficed",@}"#;
+const SUFFICED: &str =
+    r#"tiny_dancer_outcomes_total{model_type="lightweight",origin="routed",result="sufficed",@}"#;
 const STATE: &str = r#"tiny_dancer_circuit_breaker_state{circuit="lightweight",@}"#;
 
 const INSTANCE: &[(&str, &str)] = &[("instance", "a:1"), ("job", "j")];
 const JOB: &[(&str, &str)] = &[("job", "j")];
 
-/// All alerts: first those on circuits and requests, then those on decisions, on the model, and on the program.
+/// All alerts: first those on circuits and requests, then those on decisions, on the model, on the memory, and on the program.
 pub(super) fn alerts() -> Vec<Alert> {
-    [REQUESTS, &objectives::alerts(), DECISIONS, MODEL, PROGRAM].concat()
+    [REQUESTS, &objectives::alerts(), DECISIONS, MODEL, MEMORY, PROGRAM].concat()
 }
 
 const REQUESTS: &[Alert] = &[
@@ -648,6 +649,119 @@ const MODEL: &[Alert] = &[
             series: &[("tiny_dancer_model_last_reload_successful{@}", "1+0x4 0+0x20 1+0x200")],
             at: "36m15s",
         }],
+    },
+];
+
+const MEMORY: &[Alert] = &[
+    Alert {
+        name: "TinyDancerMemoryBehind",
+        expr: "max by (job, instance, router) (tiny_dancer_memory_queue_length / tiny_dancer_memory_queue_capacity) > 0.8",
+        hold: "5m",
+        severity: "warning",
+        when: "the queue before the memory's store is over 80% full, for 5m",
+        summary: "The memory of {{ $labels.instance }} falls behind",
+        description: "Changes come faster than the store makes them durable. Once the queue is full, further changes are lost. \
+                Requests are not affected: they read the memory in process.",
+        runbook: "`tiny_dancer_memory_commit_duration_seconds` shows how long a commit takes. Long: the disk is slow, overloaded or \
+                shared, or a backup or a compaction runs. Short: there are more changes than one writer stores; compare \
+                `tiny_dancer_memory_changes_stored_total` with the requests, lower `shadow_rate`, or give the memory a longer \
+                queue, if the excess is a burst.",
+        labels: INSTANCE,
+        fires: &[Case {
+            story: "nine in ten slots are taken",
+            series: &[
+                ("tiny_dancer_memory_queue_length{@}", "0+0x4 900+0x60"),
+                ("tiny_dancer_memory_queue_capacity{@}", "1000+0x64"),
+            ],
+            at: "7m",
+        }],
+        silent: &[
+            Case {
+                story: "half of the slots are taken",
+                series: &[
+                    ("tiny_dancer_memory_queue_length{@}", "500+0x64"),
+                    ("tiny_dancer_memory_queue_capacity{@}", "1000+0x64"),
+                ],
+                at: "7m",
+            },
+            Case {
+                story: "full for three minutes",
+                series: &[
+                    ("tiny_dancer_memory_queue_length{@}", "0+0x4 1000+0x12 0+0x60"),
+                    ("tiny_dancer_memory_queue_capacity{@}", "1000+0x80"),
+                ],
+                at: "7m",
+            },
+        ],
+    },
+    Alert {
+        name: "TinyDancerMemoryChangesLost",
+        expr: "round(sum by (job, instance, router, error_type) \
+                (increase(tiny_dancer_memory_changes_lost_total[15m]))) > 0",
+        hold: "0m",
+        severity: "warning",
+        when: "changes of the memory were lost within 15m",
+        summary: "The memory of {{ $labels.instance }} loses changes: {{ $labels.error_type }}",
+        description: "Requests or verdicts are in the memory of the process and will be gone after a restart. Requests are not \
+                affected.",
+        runbook: "`queue_full`: the store falls behind, see [TinyDancerMemoryBehind](#tinydancermemorybehind). `full`: make room on \
+                the disk, or let entries expire earlier. `read_only`: mount the file system for writing, and check its owner. \
+                `locked`: another process writes to this file; give each its own. `unavailable`: the disk fails, see the kernel's \
+                log. `corrupt`: stop, and restore the last backup. `unsupported_version`: a newer version has written the file; \
+                deploy that one. Losses end by themselves once commits succeed; what was lost is reported by the line \
+                `memory changes lost`.",
+        labels: &[("error_type", "full"), ("instance", "a:1"), ("job", "j")],
+        fires: &[Case {
+            story: "the disk was full for a moment",
+            series: &[(r#"tiny_dancer_memory_changes_lost_total{error_type="full",@}"#, "0+0x8 12+0x60")],
+            at: "4m",
+        }],
+        silent: &[Case {
+            story: "lost half an hour ago",
+            series: &[(r#"tiny_dancer_memory_changes_lost_total{error_type="full",@}"#, "0+0x8 12+0x160")],
+            at: "32m",
+        }],
+    },
+    Alert {
+        name: "TinyDancerMemoryNotStoring",
+        expr: "min by (job, instance, router) (min_over_time(tiny_dancer_memory_queue_length[10m])) > 0\n\
+                and sum by (job, instance, router) (increase(tiny_dancer_memory_changes_stored_total[10m])) == 0",
+        hold: "1m",
+        severity: "critical",
+        when: "changes of the memory wait and none is stored, for over 10m",
+        summary: "The memory of {{ $labels.instance }} stores nothing",
+        description: "Changes wait for the store and no commit succeeds. All of them are lost if the process ends.",
+        runbook: "Look for lines `memory changes lost` first, they name the error. Without any: the writer waits for the disk, or \
+                for a lock on the file. Look at the state of the process' threads (`D` is a disk that does not answer) and \
+                at other processes that hold the file. A restart loses what waits, so copy the file by a backup first if the disk \
+                answers again.",
+        labels: INSTANCE,
+        fires: &[Case {
+            story: "the disk does not answer",
+            series: &[
+                ("tiny_dancer_memory_queue_length{@}", "0+0x8 1+1x80"),
+                ("tiny_dancer_memory_changes_stored_total{@}", "0+5x8 40+0x80"),
+            ],
+            at: "14m",
+        }],
+        silent: &[
+            Case {
+                story: "nothing waits",
+                series: &[
+                    ("tiny_dancer_memory_queue_length{@}", "0+0x90"),
+                    ("tiny_dancer_memory_changes_stored_total{@}", "40+0x90"),
+                ],
+                at: "14m",
+            },
+            Case {
+                story: "some wait, and others are stored",
+                series: &[
+                    ("tiny_dancer_memory_queue_length{@}", "5+0x90"),
+                    ("tiny_dancer_memory_changes_stored_total{@}", "0+3x90"),
+                ],
+                at: "14m",
+            },
+        ],
     },
 ];
 

@@ -15,6 +15,7 @@ const NO_RULES: &str = "No recording rules, or no requests";
 const NO_PRICES: &str = "No prices";
 const NO_PROMISE: &str = "No promise";
 const NO_SCOPES: &str = "No scopes";
+const NO_MEMORY: &str = "No memory";
 const NO_PROCESS: &str = "No ProcessCollector";
 
 pub(super) fn panels() -> Vec<Panel> {
@@ -28,6 +29,7 @@ pub(super) fn panels() -> Vec<Panel> {
         scores(),
         stages(),
         text_in(),
+        memory(),
         circuits(),
         promise(),
         cost(),
@@ -369,13 +371,39 @@ fn decisions() -> Vec<Panel> {
         .section("TinyDancerNoEvidence"),
         panel(
             "How the models did",
-            "Reported outcomes by model and result. Empty if the program does not call record_outcome.",
+            "Reported outcomes by model, result and why the model was called. Empty if the program does not call record_outcome.",
             Look::TimeSeries,
             "cps",
             8,
-            &[("sum by (model_type, result) (rate(tiny_dancer_outcomes_total{$}[@]))", "{{model_type}} {{result}}")],
+            &[(
+                "sum by (model_type, result, origin) (rate(tiny_dancer_outcomes_total{$}[@]))",
+                "{{model_type}} {{result}} {{origin}}",
+            )],
         )
         .section("TinyDancerOutcomesMissing"),
+        panel(
+            "Explored and shadowed",
+            "Requests a second that were explored or shadowed. Empty unless explore or shadow_rate is above 0.",
+            Look::TimeSeries,
+            "reqps",
+            12,
+            &[(r#"sum by (purpose) (rate(tiny_dancer_draws_total{happened="yes",$}[@]))"#, "{{purpose}}")],
+        )
+        .without_data("No draws")
+        .section("Explore and shadow"),
+        panel(
+            "Would the lightweight model have sufficed?",
+            "Of explored and shadowed requests, which the router would not have risked, the share with a sufficient lightweight answer.",
+            Look::TimeSeries,
+            "percentunit",
+            12,
+            &[(
+                r#"sum by (origin) (rate(tiny_dancer_outcomes_total{origin!="routed",result="sufficed",$}[@])) / sum by (origin) (rate(tiny_dancer_outcomes_total{origin!="routed",$}[@]))"#,
+                "{{origin}}",
+            )],
+        )
+        .without_data("No outcomes")
+        .section("Explore and shadow"),
     ]
 }
 
@@ -551,6 +579,103 @@ fn text_in() -> Vec<Panel> {
             &[(&per_embedding("embedding_truncated_total"), "truncated")],
         )
         .without_data(NO_SCOPES),
+    ]
+}
+
+fn memory() -> Vec<Panel> {
+    let of = |title, description, look, unit, queries| {
+        panel(title, description, look, unit, 6, queries).without_data(NO_MEMORY).section("A memory")
+    };
+    vec![
+        row("Memory: needs a memory that reports", "A memory"),
+        of(
+            "Entries",
+            "Remembered requests. Those with a verdict are evidence; the others are pending. The decision log is beside them.",
+            Look::TimeSeries,
+            "none",
+            &[
+                ("sum by (state) (tiny_dancer_memory_entries{$})", "{{state}}"),
+                ("sum(tiny_dancer_memory_log_entries{$})", "decision log"),
+            ],
+        ),
+        of(
+            "Verdicts by kind",
+            "Verdicts a second. Accepted: the first on its request. Unknown: its request is not in the memory.",
+            Look::TimeSeries,
+            "cps",
+            &[("sum by (kind) (rate(tiny_dancer_memory_verdicts_total{$}[@]))", "{{kind}}")],
+        )
+        .stacked("normal"),
+        of(
+            "Changes",
+            "Changes a second that became durable, and those that were lost, by error. Lost ones are in the process until it ends.",
+            Look::TimeSeries,
+            "cps",
+            &[
+                ("sum(rate(tiny_dancer_memory_changes_stored_total{$}[@]))", "stored"),
+                (
+                    "sum by (error_type) (rate(tiny_dancer_memory_changes_lost_total{$}[@]))",
+                    "lost, {{error_type}}",
+                ),
+            ],
+        )
+        .section("TinyDancerMemoryChangesLost")
+        .section("TinyDancerMemoryNotStoring"),
+        of(
+            "Queue",
+            "The share of the queue before the store that is taken. Above the line, at 80%, an alert fires; at 100% changes are lost.",
+            Look::TimeSeries,
+            "percentunit",
+            &[(
+                "max by (job, instance, router) (tiny_dancer_memory_queue_length{$} / tiny_dancer_memory_queue_capacity{$})",
+                ROUTER,
+            )],
+        )
+        .thresholds(&[(0.8, "red")])
+        .section("TinyDancerMemoryBehind"),
+        of(
+            "Commits",
+            "P50 and P95 of making changes durable. One commit stores all changes that wait.",
+            Look::TimeSeries,
+            "s",
+            &[
+                (
+                    "histogram_quantile(0.5, sum by (le) (rate(tiny_dancer_memory_commit_duration_seconds_bucket{$}[@])))",
+                    "P50",
+                ),
+                (
+                    "histogram_quantile(0.95, sum by (le) (rate(tiny_dancer_memory_commit_duration_seconds_bucket{$}[@])))",
+                    "P95",
+                ),
+            ],
+        ),
+        of(
+            "Changes a commit",
+            "How many changes one commit stores, on average. More of them under load are cheaper.",
+            Look::TimeSeries,
+            "none",
+            &[(
+                "sum(rate(tiny_dancer_memory_changes_stored_total{$}[@])) / sum(rate(tiny_dancer_memory_commit_duration_seconds_count{$}[@]))",
+                "changes",
+            )],
+        ),
+        of(
+            "Dropped entries",
+            "Entries of the memory and of its decision log that were erased by request, or expired by age or number.",
+            Look::TimeSeries,
+            "none",
+            &[(
+                "round(sum by (cause, record) (increase(tiny_dancer_memory_dropped_total{$}[@])))",
+                "{{cause}} {{record}}",
+            )],
+        ),
+        of(
+            "Segments",
+            "Segments of the index. A search reads all of them, so many small ones are slower than few large ones.",
+            Look::TimeSeries,
+            "none",
+            &[("sum by (job, instance, router) (tiny_dancer_memory_segments{$})", ROUTER)],
+        ),
     ]
 }
 
