@@ -459,6 +459,8 @@ pub struct ModelReload<'a> {
 pub struct BudgetEvent<'a> {
     /// What happened.
     pub change: BudgetChange,
+    /// The thresholds in use.
+    pub thresholds: Thresholds,
     pub(crate) account: &'a Account,
 }
 
@@ -477,6 +479,8 @@ pub enum BudgetChange {
     Answered,
     /// An admission was taken back.
     Cancelled,
+    /// The router has its account: at the start, and when a stored one was restored.
+    Opened,
     /// A request was admitted after the budget was spent.
     Recovered,
     /// A judge gave a verdict.
