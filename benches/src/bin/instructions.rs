@@ -10,6 +10,7 @@
 use anyhow::Result;
 use serde_json::json;
 use std::hint::black_box;
+use tiny_dancer::parts::core::budget::{JudgeRate, QualityBudget};
 use tiny_dancer::parts::core::{Kernel, Model, Observer, Router};
 use tiny_dancer::parts::metrics::MetricsCollector;
 use tiny_dancer::parts::metrics::prometheus::Registry;
@@ -56,6 +57,7 @@ fn main() -> Result<()> {
     count("facade none", &mut observed(((), (), ()))?, &mut benchmarks);
     count("facade tracing", &mut observed((tracing(), (), ()))?, &mut benchmarks);
     count("facade both", &mut reusing(benches::facade()?), &mut benchmarks);
+    count("budget", &mut budgeted()?, &mut benchmarks);
     count_cases("exact", &mut observed(())?, &mut benchmarks, Case::out_of_range);
     println!("{}", json!({ "kernel": Kernel::detect().name(), "turns": TURNS, "benchmarks": benchmarks }));
     system.shutdown();
@@ -88,6 +90,16 @@ fn by_hand() -> Result<Route> {
         router.route_baseline(case.request(), &mut response).expect("the request is valid");
         black_box(&response);
     }))
+}
+
+/// A router with a quality budget that admits every request, and judges nearly all of them: a rate below 1 has the whole bound,
+/// and one near 1 has about the same cost for each request.
+fn budgeted() -> Result<Route> {
+    let judge_rate = JudgeRate::Fixed(0.999);
+    let budget = Some(QualityBudget { judge_rate, burst: 1e9, ..Default::default() });
+    let config =
+        RouterConfig { confidence_threshold: 0.0, max_uncertainty: 1.0, budget, ..Default::default() };
+    Ok(reusing(Router::new(config)?))
 }
 
 /// Core's router with this observer.

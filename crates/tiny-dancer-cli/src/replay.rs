@@ -246,10 +246,12 @@ fn draw(event: &Value) -> anyhow::Result<Option<Draw>> {
     Ok(Some(Draw { probability, happened }))
 }
 
-/// The candidates from which a decision is computed. An explored request without candidates has none.
+/// The candidates from which a decision is computed, if it has some.
 fn joint(event: &Value, reason: &str) -> anyhow::Result<Vec<Candidate>> {
     let is_recorded = attribute(event, fields::REPLAY_FEATURES).is_ok();
-    if !is_recorded && reason == Reason::Explored.name() { Ok(Vec::new()) } else { candidates(event) }
+    // An explored request without candidates, which the budget may have refused.
+    let may_lack = [Reason::BudgetSpent, Reason::Explored].iter().any(|may| reason == may.name());
+    if !is_recorded && may_lack { Ok(Vec::new()) } else { candidates(event) }
 }
 
 /// The candidates of the joint pass, farthest first.

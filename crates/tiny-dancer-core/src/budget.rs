@@ -59,7 +59,6 @@ use crate::clock::{Clock, Tick};
 use crate::coin::Draw;
 use crate::config::{ConfigError, YEAR, require};
 use crate::names::names;
-use crate::observer::BudgetChange;
 use bound::Bound;
 use ledger::{Admitted, Kind, Ledger, Place, Snapshot, Terms};
 use pacing::{Funds, Pacer};
@@ -238,6 +237,45 @@ names!(Settlement, "settlement", {
     Unknown => "unknown",
     Withdrawn => "withdrawn",
 });
+
+/// What happened to an account.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct BudgetEvent<'a> {
+    /// What happened.
+    pub change: BudgetChange,
+    /// The thresholds in use.
+    pub thresholds: Thresholds,
+    pub(crate) account: &'a Account,
+}
+
+impl BudgetEvent<'_> {
+    /// The state of the account now. It is computed here, since it takes some microseconds.
+    pub fn state(&self) -> BudgetState {
+        self.account.state()
+    }
+}
+
+/// What happened to an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BudgetChange {
+    /// More answers were delivered: some hundred since the last event of this kind.
+    Answered,
+    /// An admission was taken back.
+    Cancelled,
+    /// The router has its account: at the start, and when a stored one was restored.
+    Opened,
+    /// A request was admitted after the budget was spent.
+    Recovered,
+    /// A judge gave a verdict.
+    Settled {
+        /// What it changed.
+        settlement: Settlement,
+    },
+    /// Fifty requests in a row were refused.
+    Spent,
+}
 
 /// Decides whether the lightweight model may answer, so that the promise of a [`QualityBudget`] holds.
 ///

@@ -4,7 +4,7 @@
 //! computes five features of each candidate ([`features`]). A small recurrent cell reads them and gives a confidence
 //! ([`fastgrnn`]). Conformal prediction gives the uncertainty of that confidence ([`conformal`]). The answer is a model,
 //! a confidence, an uncertainty and a reason. Thresholds can be set by hand, or resolved from a stated risk
-//! ([`promise`]). A [`Scope`] is a request that first embeds a text and searches a memory. A circuit breaker opens when inference or the lightweight model keeps failing ([`breaker`]). An
+//! ([`promise`]), and a quality budget bounds the worse answers for any traffic ([`budget`]). A [`Scope`] is a request that first embeds a text and searches a memory. A circuit breaker opens when inference or the lightweight model keeps failing ([`breaker`]). An
 //! [`observer`] is notified of each event; this crate has no telemetry of its own. At the rates [`RouterConfig::explore`] and
 //! [`RouterConfig::shadow_rate`] the router draws requests from which a memory learns.
 //!

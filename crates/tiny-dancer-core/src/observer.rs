@@ -76,12 +76,13 @@ mod batch;
 mod compose;
 mod event;
 
+pub use crate::budget::BudgetChange;
 pub use batch::BatchContext;
 pub use event::{
-    BatchStart, BreakerTransition, BudgetChange, BudgetEvent, CandidateStep, Decided, Detail, Failed,
-    MemoryChange, MemoryErrorKind, MemoryEvent, MemoryState, ModelReload, Operation, OutcomeReported,
-    PromiseBroken, RequestEnd, RequestStart, SpanIds, Stage, StageEnd, StageErrorKind, StageReport,
-    StageStart, Status, VerdictKind,
+    BatchStart, BreakerTransition, BudgetEvent, CandidateStep, Decided, Detail, Failed, MemoryChange,
+    MemoryErrorKind, MemoryEvent, MemoryState, ModelReload, Operation, OutcomeReported, PromiseBroken,
+    RequestEnd, RequestStart, SpanIds, Stage, StageEnd, StageErrorKind, StageReport, StageStart, Status,
+    VerdictKind,
 };
 
 /// Receives the events of a router. See the [module](self) for the contract.
@@ -189,9 +190,9 @@ pub trait Observer: Send + Sync + 'static {
         let _ = event;
     }
 
-    /// The quality budget has changed, or was found spent. The state is in each event; it is not notified of every admission.
+    /// The quality budget has changed, or was found spent. Each event has the state; there is none for each admission.
     #[inline]
-    fn on_budget(&self, event: &BudgetEvent) {
+    fn on_budget(&self, event: &BudgetEvent<'_>) {
         let _ = event;
     }
 

@@ -176,6 +176,7 @@ impl Router {
             lightweight,
         };
         router.notify_reload(Ok(()), None);
+        router.notify_opened();
         router
     }
 }
@@ -356,7 +357,7 @@ impl<O: Observer> Router<O> {
     pub fn settle(&self, ticket: &Ticket, worse: bool) -> Settlement {
         let Some(account) = &self.account else { return Settlement::Unknown };
         let settlement = account.settle(ticket, worse);
-        observed::budget(&self.observer, account, BudgetChange::Settled { settlement });
+        self.notify_budget(account, BudgetChange::Settled { settlement });
         settlement
     }
 
@@ -366,7 +367,7 @@ impl<O: Observer> Router<O> {
         let Some(account) = &self.account else { return false };
         let cancelled = account.cancel(ticket);
         if cancelled {
-            observed::budget(&self.observer, account, BudgetChange::Cancelled);
+            self.notify_budget(account, BudgetChange::Cancelled);
         }
         cancelled
     }
@@ -377,7 +378,7 @@ impl<O: Observer> Router<O> {
         if let Some(account) = &self.account
             && account.answered() % ANSWERS_PER_EVENT == 0
         {
-            observed::budget(&self.observer, account, BudgetChange::Answered);
+            self.notify_budget(account, BudgetChange::Answered);
         }
     }
 
@@ -399,7 +400,19 @@ impl<O: Observer> Router<O> {
     pub fn restore_account(&mut self, state: &AccountState) -> Result<(), RestoreError> {
         let budget = self.config.budget.as_ref().ok_or(RestoreError::NoBudget)?;
         self.account = Some(Box::new(Account::restored(budget, self.config.clock.clone(), state)?));
+        self.notify_opened();
         Ok(())
+    }
+
+    fn notify_opened(&self) {
+        if let Some(account) = &self.account {
+            self.notify_budget(account, BudgetChange::Opened);
+        }
+    }
+
+    #[cold]
+    fn notify_budget(&self, account: &Account, change: BudgetChange) {
+        observed::budget(&self.observer, account, self.thresholds(), change);
     }
 
     fn move_lightweight_circuit(&self, outcome: Outcome) -> Option<Transition> {
@@ -627,7 +640,7 @@ impl<O: Observer> Router<O> {
             && (response.ticket.is_some() || response.reason == Reason::BudgetSpent)
             && let Some(change) = account.admitted(response.ticket.is_some())
         {
-            observed::budget(&self.observer, account, change);
+            self.notify_budget(account, change);
         }
     }
 

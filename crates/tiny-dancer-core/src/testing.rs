@@ -510,10 +510,11 @@ impl<O: Observer> Observer for ContractChecker<O> {
         self.inner.on_model_reload(event);
     }
 
-    fn on_budget(&self, event: &BudgetEvent) {
+    fn on_budget(&self, event: &BudgetEvent<'_>) {
         self.count(10);
-        let BudgetState { allowed, bound, balance, judged, worse, .. } = event.state;
-        assert!((allowed - bound - balance).abs() < 1e-6, "{:?}", event.state);
+        let state = event.state();
+        let BudgetState { allowed, bound, balance, judged, worse, .. } = state;
+        assert!((allowed - bound - balance).abs() < 1e-6, "{state:?}");
         assert!(worse <= judged, "{worse} found worse of {judged} judged");
         self.inner.on_budget(event);
     }

@@ -6,6 +6,7 @@
 //! Label values come from closed enums, so the number of series is fixed at compile time. The exceptions are
 //! `tiny_dancer_model_info` and `tiny_dancer_build_info`, which have one series at a time.
 
+use tiny_dancer_core::budget::Settlement;
 use tiny_dancer_core::coin::Purpose;
 use tiny_dancer_core::observer::{MemoryErrorKind, Operation, StageErrorKind, Status, VerdictKind};
 use tiny_dancer_core::{Circuit, CircuitState, ErrorKind, ModelType, Origin, OutcomeResult, Reason, names};
@@ -45,6 +46,8 @@ impl Family {
 pub enum Presence {
     /// From the first scrape on.
     Always,
+    /// Once there is a router with a quality budget.
+    WithBudget,
     /// Once a router has a model.
     WithModel,
     /// If the collector is configured with [prices](crate::Prices).
@@ -63,6 +66,7 @@ pub enum Presence {
 
 names!(Presence, "presence", {
     Always => "always",
+    WithBudget => "once a router has a quality budget",
     WithModel => "once there is a router",
     WithPrices => "if prices are configured",
     WithPromise => "once a router promises a risk",
@@ -113,6 +117,8 @@ impl Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Unit {
+    /// Answers of a model.
+    Answers,
     /// Candidates.
     Candidates,
     /// Changes of a memory.
@@ -125,6 +131,8 @@ pub enum Unit {
     Entries,
     /// Evidence against a promise (an e-value): 1 is none.
     Evidence,
+    /// Judgements of answers.
+    Judgements,
     /// Log records.
     LogRecords,
     /// Points of metrics.
@@ -166,12 +174,14 @@ pub enum Unit {
 }
 
 names!(Unit, "unit", {
+    Answers => "answers",
     Candidates => "candidates",
     Changes => "changes",
     Currency => "your currency",
     Draws => "draws",
     Entries => "entries",
     Evidence => "1 is none, 1/delta refutes",
+    Judgements => "judgements",
     LogRecords => "log records",
     MetricPoints => "points",
     One => "always 1",
@@ -236,6 +246,16 @@ pub const CATALOGUE: &[Family] = &[
     PROMISE_INSUFFICIENT_RATIO,
     PROMISE_EVIDENCE,
     PROMISE_BROKEN,
+    BUDGET_ANSWERS,
+    BUDGET_ALLOWED,
+    BUDGET_BOUND,
+    BUDGET_BALANCE,
+    BUDGET_SPENT,
+    BUDGET_MISSING,
+    BUDGET_JUDGEMENTS,
+    BUDGET_JUDGE_PROBABILITY,
+    BUDGET_CONFIDENCE_THRESHOLD,
+    BUDGET_SETTLEMENTS,
     COST,
     BASELINE_COST,
     SPANS,
@@ -437,13 +457,13 @@ pub(crate) const fn outcome_series(model: ModelType, result: OutcomeResult, orig
 }
 
 /// The draws of a router. Others are made after it.
-const DRAWN: [Purpose; 2] = [Purpose::Explore, Purpose::Shadow];
+const DRAWN: [Purpose; 3] = [Purpose::Explore, Purpose::Judge, Purpose::Shadow];
 
 pub(crate) const DRAWS: Family = Family {
     name: "tiny_dancer_draws_total",
     kind: Kind::Counter,
     unit: Unit::Draws,
-    help: "Draws for powerful decisions, by what they decide and whether it happened: explored, or shadowed.",
+    help: "Draws, by what they decide and whether it happened: powerful decisions that are explored or shadowed, lightweight answers that are judged.",
     labels: &[
         Label { name: "happened", values: values!(DRAWN, [false, true], pair => yes_or_no(pair.1)) },
         Label { name: "purpose", values: values!(DRAWN, [false, true], pair => pair.0.name()) },
@@ -455,9 +475,10 @@ const fn yes_or_no(yes: bool) -> &'static str {
     if yes { "yes" } else { "no" }
 }
 
-/// The place of a draw among the series of [`DRAWS`].
-pub(crate) const fn draw_series(is_shadow: bool, happened: bool) -> usize {
-    is_shadow as usize * 2 + happened as usize
+/// The place of a draw among the series of [`DRAWS`]: the purpose is one of [`DRAWN`].
+pub(crate) fn draw_series(purpose: Purpose, happened: bool) -> usize {
+    let place = DRAWN.into_iter().position(|drawn| drawn == purpose).unwrap_or_default();
+    place * 2 + usize::from(happened)
 }
 
 pub(crate) const EMBEDDING_TOKENS: Family = Family {
@@ -701,11 +722,85 @@ pub(crate) const PROMISE_BROKEN: Family = Family {
     presence: Presence::WithPromise,
 };
 
+/// A gauge of a quality budget.
+const fn budget(name: &'static str, unit: Unit, help: &'static str) -> Family {
+    Family { name, kind: Kind::Gauge, unit, help, labels: &[], presence: Presence::WithBudget }
+}
+
+pub(crate) const BUDGET_ANSWERS: Family = budget(
+    "tiny_dancer_budget_answers",
+    Unit::Answers,
+    "Delivered answers of both models, which the quality budget grows by.",
+);
+
+pub(crate) const BUDGET_ALLOWED: Family = budget(
+    "tiny_dancer_budget_allowed_answers",
+    Unit::Answers,
+    "How many worse answers the quality budget allows so far.",
+);
+
+pub(crate) const BUDGET_BOUND: Family = budget(
+    "tiny_dancer_budget_bound_answers",
+    Unit::Answers,
+    "Upper bound on the worse answers so far, with each pending judgement as worse.",
+);
+
+pub(crate) const BUDGET_BALANCE: Family = budget(
+    "tiny_dancer_budget_balance_answers",
+    Unit::Answers,
+    "Allowed worse answers without the bound; of several routers, the smallest.",
+);
+
+pub(crate) const BUDGET_SPENT: Family = budget(
+    "tiny_dancer_budget_spent_answers",
+    Unit::Answers,
+    "Estimate of the worse answers so far: those found, each divided by the probability of its judgement.",
+);
+
+pub(crate) const BUDGET_MISSING: Family = budget(
+    "tiny_dancer_budget_missing_answers",
+    Unit::Answers,
+    "Delivered answers until the next lightweight one is allowed, if no judgement is settled before; of several routers, the most.",
+);
+
+pub(crate) const BUDGET_JUDGEMENTS: Family = Family {
+    name: "tiny_dancer_budget_judgements",
+    kind: Kind::Gauge,
+    unit: Unit::Judgements,
+    help: "Drawn judgements by what became of them; expired ones were not made in time and count as worse.",
+    labels: &[Label { name: "state", values: values!(JudgementState::ALL, state => state.name()) }],
+    presence: Presence::WithBudget,
+};
+
+pub(crate) const BUDGET_JUDGE_PROBABILITY: Family = budget(
+    "tiny_dancer_budget_judge_probability",
+    Unit::Probability,
+    "The probability with which the next lightweight answer is judged; of several routers, the largest.",
+);
+
+pub(crate) const BUDGET_CONFIDENCE_THRESHOLD: Family = budget(
+    "tiny_dancer_budget_confidence_threshold",
+    Unit::Probability,
+    "The confidence threshold to which pacing has moved; of several routers, the largest.",
+);
+
+pub(crate) const BUDGET_SETTLEMENTS: Family = Family {
+    name: "tiny_dancer_budget_settlements_total",
+    kind: Kind::Counter,
+    unit: Unit::Judgements,
+    help: "Verdicts of judges, by what they changed.",
+    labels: &[Label {
+        name: "settlement",
+        values: values!(Settlement::ALL, settlement => settlement.name()),
+    }],
+    presence: Presence::WithBudget,
+};
+
 pub(crate) const COST: Family = Family {
     name: "tiny_dancer_cost_total",
     kind: Kind::Counter,
     unit: Unit::Currency,
-    help: "What the decided requests cost, by the model that was paid; a shadowed request pays both.",
+    help: "What the decided requests cost, by the model that was paid; a shadowed request pays both, and so does a judged one.",
     labels: &[Label { name: "model_type", values: values!(ModelType::ALL, model => model.name()) }],
     presence: Presence::WithPrices,
 };
@@ -831,6 +926,22 @@ pub(crate) enum EntryState {
 names!(EntryState, "state of an entry", {
     Evidence => "evidence",
     Pending => "pending",
+});
+
+/// What became of a drawn judgement, as a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum JudgementState {
+    Expired,
+    Good,
+    Pending,
+    Worse,
+}
+
+names!(JudgementState, "state of a judgement", {
+    Expired => "expired",
+    Good => "good",
+    Pending => "pending",
+    Worse => "worse",
 });
 
 /// What a memory keeps of a request, as a label.

@@ -2,10 +2,10 @@
 
 use crate::candidates;
 use crate::catalogue::{
-    BatchSize, CANDIDATES_PROCESSED, CIRCUIT_BREAKER_TRANSITIONS, DropCause, EMBEDDING_DURATION,
-    EMBEDDING_ERRORS, EMBEDDING_TOKENS, EMBEDDING_TRUNCATED, ERRORS, FEATURE_ENGINEERING_DURATION,
-    MEMORY_CHANGES_LOST, MEMORY_CHANGES_STORED, MEMORY_COMMIT_DURATION, MEMORY_DROPPED,
-    MEMORY_SEARCH_CANDIDATES, MEMORY_SEARCH_DURATION, MEMORY_SEARCH_ERRORS, MEMORY_VERDICTS,
+    BUDGET_SETTLEMENTS, BatchSize, CANDIDATES_PROCESSED, CIRCUIT_BREAKER_TRANSITIONS, DropCause,
+    EMBEDDING_DURATION, EMBEDDING_ERRORS, EMBEDDING_TOKENS, EMBEDDING_TRUNCATED, ERRORS,
+    FEATURE_ENGINEERING_DURATION, MEMORY_CHANGES_LOST, MEMORY_CHANGES_STORED, MEMORY_COMMIT_DURATION,
+    MEMORY_DROPPED, MEMORY_SEARCH_CANDIDATES, MEMORY_SEARCH_DURATION, MEMORY_SEARCH_ERRORS, MEMORY_VERDICTS,
     MODEL_INFERENCE_DURATION, MODEL_RELOADS, ROUTING_LATENCY, ROUTING_REQUESTS, Record, ReloadResult,
     draw_series, outcome_series,
 };
@@ -15,13 +15,14 @@ use crate::exemplars::{Exemplar, Slots};
 use crate::exports::Exports;
 use crate::exposition::{self, Format};
 use crate::families::{Circuits, DECISIONS, DRAWN, Families, REPORTS};
-use crate::routers::RouterKey;
+use crate::routers::{Budget, RouterKey};
 use crate::shard::{Counters, Histograms, Shard, Writer};
 use prometheus::Registry;
 use std::sync::{Arc, Mutex, PoisonError};
+use tiny_dancer_core::coin::Purpose;
 use tiny_dancer_core::observer::{
-    BreakerTransition, Decided, Detail, Failed, MemoryChange, MemoryEvent, ModelReload, OutcomeReported,
-    RequestEnd, RequestStart, SpanIds, Stage, StageEnd, StageStart,
+    BreakerTransition, BudgetChange, BudgetEvent, Decided, Detail, Failed, MemoryChange, MemoryEvent,
+    ModelReload, OutcomeReported, RequestEnd, RequestStart, SpanIds, Stage, StageEnd, StageStart,
 };
 use tiny_dancer_core::{CircuitState, Observer, Outcome};
 
@@ -39,6 +40,7 @@ const STORED: Counters = Counters::of(&MEMORY_CHANGES_STORED);
 const LOST: Counters = Counters::of(&MEMORY_CHANGES_LOST);
 const DROPPED: Counters = Counters::of(&MEMORY_DROPPED);
 const VERDICTS: Counters = Counters::of(&MEMORY_VERDICTS);
+const SETTLEMENTS: Counters = Counters::of(&BUDGET_SETTLEMENTS);
 const LATENCIES: Histograms = Histograms::of(&ROUTING_LATENCY);
 const FEATURE_DURATIONS: Histograms = Histograms::of(&FEATURE_ENGINEERING_DURATION);
 const INFERENCE_DURATIONS: Histograms = Histograms::of(&MODEL_INFERENCE_DURATION);
@@ -269,8 +271,8 @@ impl MetricsCollector {
 /// memory then.
 #[cold]
 #[inline(never)]
-fn count_draw(shard: &Shard, is_shadow: bool, happened: bool) {
-    shard.increment(DRAWN, draw_series(is_shadow, happened), 1);
+fn count_draw(shard: &Shard, purpose: Purpose, happened: bool) {
+    shard.increment(DRAWN, draw_series(purpose, happened), 1);
 }
 
 /// Counts into the same families, and holds no circuit states yet.
@@ -354,10 +356,13 @@ impl Observer for MetricsCollector {
         shard.increment(DECISIONS, event.reason as usize, 1);
         shard.increment(CANDIDATES, BatchSize::of(candidates) as usize, candidates as u64);
         if let Some(draw) = event.explore {
-            count_draw(shard, false, draw.happened);
+            count_draw(shard, Purpose::Explore, draw.happened);
+        }
+        if let Some(ticket) = event.ticket {
+            count_draw(shard, Purpose::Judge, ticket.judge.happened);
         }
         if let Some(draw) = event.shadow {
-            count_draw(shard, true, draw.happened);
+            count_draw(shard, Purpose::Shadow, draw.happened);
         }
         let Families { arch, distributions, .. } = &*self.families;
         let columns = [event.confidences(), event.uncertainties()];
@@ -414,6 +419,14 @@ impl Observer for MetricsCollector {
         if event.previous.is_some() {
             let result = if event.result.is_ok() { ReloadResult::Success } else { ReloadResult::Failure };
             self.writer().increment(RELOADS, result as usize, 1);
+        }
+    }
+
+    fn on_budget(&self, event: &BudgetEvent<'_>) {
+        let confidence_threshold = event.thresholds.confidence_threshold;
+        self.families.routers.report_budget(self.key, Budget { state: event.state(), confidence_threshold });
+        if let BudgetChange::Settled { settlement } = event.change {
+            self.writer().increment(SETTLEMENTS, settlement as usize, 1);
         }
     }
 

@@ -1,10 +1,12 @@
 //! The families in a registry: made from the catalogue, registered all or none, read at each scrape.
 
 use crate::catalogue::{
-    BASELINE_COST, BUILD_INFO, CATALOGUE, CIRCUIT_BREAKER_STATE, COST, DRAWS, EntryState, ExportResult,
-    Family, Kind, MEMORY_ENTRIES, MEMORY_LOG_ENTRIES, MEMORY_QUEUE_CAPACITY, MEMORY_QUEUE_LENGTH,
-    MEMORY_SEGMENTS, MODEL_INFO, MODEL_LAST_RELOAD_SUCCESSFUL, MODEL_LAST_RELOAD_TIMESTAMP, OUTCOMES,
-    PROMISE_BROKEN, PROMISE_EVIDENCE, PROMISE_INSUFFICIENT_RATIO, PROMISED_ALPHA, PROMISED_DELTA, Presence,
+    BASELINE_COST, BUDGET_ALLOWED, BUDGET_ANSWERS, BUDGET_BALANCE, BUDGET_BOUND, BUDGET_CONFIDENCE_THRESHOLD,
+    BUDGET_JUDGE_PROBABILITY, BUDGET_JUDGEMENTS, BUDGET_MISSING, BUDGET_SPENT, BUILD_INFO, CATALOGUE,
+    CIRCUIT_BREAKER_STATE, COST, DRAWS, EntryState, ExportResult, Family, JudgementState, Kind,
+    MEMORY_ENTRIES, MEMORY_LOG_ENTRIES, MEMORY_QUEUE_CAPACITY, MEMORY_QUEUE_LENGTH, MEMORY_SEGMENTS,
+    MODEL_INFO, MODEL_LAST_RELOAD_SUCCESSFUL, MODEL_LAST_RELOAD_TIMESTAMP, OUTCOMES, PROMISE_BROKEN,
+    PROMISE_EVIDENCE, PROMISE_INSUFFICIENT_RATIO, PROMISED_ALPHA, PROMISED_DELTA, Presence,
     REQUESTS_IN_FLIGHT, ROUTING_DECISIONS, Unit, draw_series, outcome_series,
 };
 use crate::config::{MetricsConfig, Prices};
@@ -13,7 +15,7 @@ use crate::error::RegisterError;
 use crate::exemplars::Exemplars;
 use crate::exports::{Exports, Watched};
 use crate::exposition::{self, Details};
-use crate::routers::{Load, Routers};
+use crate::routers::{Budget, Load, Routers};
 use crate::shard::{Counters, Shards};
 use prometheus::Registry;
 use prometheus::core::{Collector, Desc};
@@ -22,6 +24,7 @@ use pulp::Arch;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use tiny_dancer_core::coin::Purpose;
 use tiny_dancer_core::observer::MemoryState;
 use tiny_dancer_core::promise::PromiseState;
 use tiny_dancer_core::{Circuit, CircuitState, Clock, Kernel, ModelType, Origin, OutcomeResult, Reason};
@@ -116,14 +119,21 @@ impl Families {
         let calls = self.decided(model);
         match model {
             ModelType::Lightweight => (calls + self.shadowed()) as f64 * prices.lightweight,
-            ModelType::Powerful if prices.repeated => (calls + self.repeated()) as f64 * prices.powerful,
-            ModelType::Powerful => calls as f64 * prices.powerful,
+            ModelType::Powerful if prices.repeated => {
+                (calls + self.judged() + self.repeated()) as f64 * prices.powerful
+            }
+            ModelType::Powerful => (calls + self.judged()) as f64 * prices.powerful,
         }
     }
 
     /// How many requests the lightweight model answers for comparison only.
     fn shadowed(&self) -> u64 {
-        self.shards.count(DRAWN, draw_series(true, true))
+        self.shards.count(DRAWN, draw_series(Purpose::Shadow, true))
+    }
+
+    /// How many lightweight answers the powerful model answers too, to be judged.
+    fn judged(&self) -> u64 {
+        self.shards.count(DRAWN, draw_series(Purpose::Judge, true))
     }
 
     /// How many calls of the lightweight model failed or gave an insufficient answer, without those whose request has a
@@ -249,6 +259,9 @@ impl OneFamily {
         if self.family.presence == Presence::WithMemory && !self.families.routers.has_memory() {
             return Vec::new();
         }
+        if self.family.presence == Presence::WithBudget && !self.families.routers.has_budget() {
+            return Vec::new();
+        }
         match self.family.kind {
             Kind::Counter if self.family.unit == Unit::Currency => {
                 self.families.prices.map_or_else(Vec::new, |prices| self.costs(prices))
@@ -310,6 +323,9 @@ impl OneFamily {
         if self.family.presence == Presence::WithMemory {
             return self.families.routers.memory().map_or_else(Vec::new, |memory| self.memory(memory));
         }
+        if self.family.presence == Presence::WithBudget {
+            return self.families.routers.budget().map_or_else(Vec::new, |budget| self.budget(budget));
+        }
         if is(REQUESTS_IN_FLIGHT) {
             return vec![gauge(self.labels(0), self.families.shards.in_flight() as f64)];
         }
@@ -355,6 +371,39 @@ impl OneFamily {
         };
         let promise = self.families.routers.worst_promise();
         promise.map(|promise| gauge(self.labels(0), value(promise))).into_iter().collect()
+    }
+
+    /// A gauge of the budgets.
+    fn budget(&self, Budget { state, confidence_threshold }: Budget) -> Vec<Metric> {
+        let is = |family: Family| self.family.name == family.name;
+        if is(BUDGET_JUDGEMENTS) {
+            let value = |of| match of {
+                JudgementState::Expired => state.expired,
+                JudgementState::Good => state.judged.saturating_sub(state.worse),
+                JudgementState::Pending => state.pending,
+                JudgementState::Worse => state.worse,
+            };
+            return JudgementState::ALL.map(|of| gauge(self.labels(of as usize), value(of) as f64)).to_vec();
+        }
+        let value = if is(BUDGET_ANSWERS) {
+            state.answered as f64
+        } else if is(BUDGET_ALLOWED) {
+            state.allowed
+        } else if is(BUDGET_BOUND) {
+            state.bound
+        } else if is(BUDGET_BALANCE) {
+            state.balance
+        } else if is(BUDGET_SPENT) {
+            state.spent
+        } else if is(BUDGET_MISSING) {
+            state.missing as f64
+        } else if is(BUDGET_JUDGE_PROBABILITY) {
+            state.judge_rate
+        } else {
+            debug_assert!(is(BUDGET_CONFIDENCE_THRESHOLD), "{}", self.family.name);
+            confidence_threshold.into()
+        };
+        vec![gauge(self.labels(0), value)]
     }
 
     /// A gauge of the memories.

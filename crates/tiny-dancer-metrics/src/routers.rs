@@ -1,8 +1,9 @@
-//! What each router reported last: the state of its promise, its load of a model, and the size of the memory beside it. Of
-//! several promises and loads, the worst is shown; memories add up.
+//! What each router reported last: the states of its promise and of its budget, its load of a model, and the size of the
+//! memory beside it. Of several promises and loads, the worst is shown; memories and budgets add up.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+use tiny_dancer_core::budget::BudgetState;
 use tiny_dancer_core::observer::MemoryState;
 use tiny_dancer_core::promise::PromiseState;
 
@@ -19,6 +20,9 @@ struct States {
     promises: BTreeMap<RouterKey, PromiseState>,
     loads: BTreeMap<RouterKey, Load>,
     memories: BTreeMap<RouterKey, MemoryState>,
+    budgets: BTreeMap<RouterKey, Budget>,
+    /// Whether a budget has ever reported.
+    has_budget: bool,
     /// Whether a memory has ever reported.
     has_memory: bool,
     next: u64,
@@ -27,6 +31,13 @@ struct States {
 /// Identifies a clone of the collector, and so its router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct RouterKey(u64);
+
+/// The state of a quality budget, and the confidence threshold in use.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Budget {
+    pub(crate) state: BudgetState,
+    pub(crate) confidence_threshold: f32,
+}
 
 /// The last load of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,11 +77,45 @@ impl Routers {
         });
     }
 
+    pub(crate) fn report_budget(&self, key: RouterKey, budget: Budget) {
+        self.states(|states| {
+            states.has_budget = true;
+            states.budgets.insert(key, budget);
+        });
+    }
+
+    /// Whether a budget has ever reported. Its counters are shown from then on.
+    pub(crate) fn has_budget(&self) -> bool {
+        self.states(|states| states.has_budget)
+    }
+
+    /// All budgets together: amounts add up, and of the rest the worst is shown.
+    pub(crate) fn budget(&self) -> Option<Budget> {
+        let add = |mut sum: Budget, budget: Budget| {
+            let (state, other) = (&mut sum.state, budget.state);
+            state.answered += other.answered;
+            state.allowed += other.allowed;
+            state.bound += other.bound;
+            state.spent += other.spent;
+            state.pending += other.pending;
+            state.judged += other.judged;
+            state.worse += other.worse;
+            state.expired += other.expired;
+            state.balance = state.balance.min(other.balance);
+            state.missing = state.missing.max(other.missing);
+            state.judge_rate = state.judge_rate.max(other.judge_rate);
+            sum.confidence_threshold = sum.confidence_threshold.max(budget.confidence_threshold);
+            sum
+        };
+        self.states(|states| states.budgets.values().copied().reduce(add))
+    }
+
     pub(crate) fn forget(&self, key: RouterKey) {
         self.states(|states| {
             states.promises.remove(&key);
             states.loads.remove(&key);
             states.memories.remove(&key);
+            states.budgets.remove(&key);
         });
     }
 

@@ -54,6 +54,10 @@ macro_rules! fields {
 fields! {
     ERROR_TYPE: String = "error.type", "the kind of the error, a name of `ErrorKind`; on a scope's stage, of `StageErrorKind`; \
         of a memory, of `MemoryErrorKind`";
+    BUDGET_ALLOWED: Double = "tiny_dancer.budget.allowed", "how many worse answers of the lightweight model the quality budget allows";
+    BUDGET_BOUND: Double = "tiny_dancer.budget.bound", "the upper bound on the worse answers, with each pending judgement as worse";
+    BUDGET_MISSING: Int = "tiny_dancer.budget.missing", "how many delivered answers are missing until the next lightweight one is allowed";
+    BUDGET_SETTLEMENT: String = "tiny_dancer.budget.settlement", "what a judge's verdict changed, a name of `Settlement`";
     CANDIDATE_ID: String = "tiny_dancer.candidate.id", "the candidate's own name; only in `TRACE` lines and on spans \
         that users open with `RoutingSpan::model_inference`";
     CANDIDATE_INDEX: Int = "tiny_dancer.candidate.index", "the candidate's index in the request, from 0";
@@ -84,6 +88,8 @@ fields! {
     EXPLORE_HAPPENED: Bool = "tiny_dancer.explore.happened", "whether the request was explored: the draw sent it to the \
         lightweight model";
     EXPLORE_PROBABILITY: Double = "tiny_dancer.explore.probability", "the probability with which it is explored";
+    JUDGE_HAPPENED: Bool = "tiny_dancer.judge.happened", "whether the lightweight answer is to be judged, under a quality budget";
+    JUDGE_PROBABILITY: Double = "tiny_dancer.judge.probability", "the probability with which it is judged";
     KERNEL: String = "tiny_dancer.kernel", "the vector instructions of the computation: `scalar`, `avx2`, ...";
     LOG_KIND: String = "tiny_dancer.log.kind", "the reason or the kind of error of lines that were left out";
     LOG_LEFT_OUT: Int = "tiny_dancer.log.left_out", "how many lines of this kind were left out";
@@ -163,6 +169,7 @@ pub const SPANS: &[Span] = &[
             UNCERTAINTY,
             MAX_UNCERTAINTY,
             EXPLORE_HAPPENED,
+            JUDGE_HAPPENED,
             SHADOW_HAPPENED,
             ERROR_TYPE,
             ERROR_STAGE,
@@ -207,7 +214,8 @@ pub const ROUTING_DECISION: Span = Span {
     name: "routing_decision",
     help: "On the request's span. `tiny-dancer replay` computes each decision except a fallback again from this \
            event, and compares all bits. A double represents each `f32` exactly. The draws are in the event if there were \
-           any: what they replaced is computed, and the draw is read.",
+           any: what they replaced is computed, and the draw is read. So is the refusal of a quality budget, which follows from all \
+           requests and verdicts before.",
     fields: &[
         DECISION_MODEL,
         DECISION_REASON,
@@ -223,6 +231,8 @@ pub const ROUTING_DECISION: Span = Span {
         DRAW_NUMBER,
         EXPLORE_PROBABILITY,
         EXPLORE_HAPPENED,
+        JUDGE_PROBABILITY,
+        JUDGE_HAPPENED,
         SHADOW_PROBABILITY,
         SHADOW_HAPPENED,
     ],
@@ -270,6 +280,12 @@ pub const LINES: &[Line] = &[
         "promise broken",
         "The outcomes refute the promised risk. Logged once, until a reset or a reload.",
         &[PROMISE_ALPHA, PROMISE_REPORTED, PROMISE_INSUFFICIENT],
+    ),
+    line(
+        Level::WARN,
+        "budget spent",
+        "The quality budget refused fifty requests in a row. They go to the powerful model.",
+        &[BUDGET_ALLOWED, BUDGET_BOUND, BUDGET_MISSING],
     ),
     line(
         Level::WARN,
@@ -341,6 +357,18 @@ pub const LINES: &[Line] = &[
     line(Level::WARN, "spans were lost", "Logged when the tracing system is dropped.", &[SPANS_LOST]),
     line(
         Level::INFO,
+        "budget opened",
+        "The router has the account of its quality budget, a new one or a stored one.",
+        &[BUDGET_ALLOWED, BUDGET_BOUND, BUDGET_MISSING],
+    ),
+    line(
+        Level::INFO,
+        "budget recovered",
+        "The quality budget admits requests again.",
+        &[BUDGET_ALLOWED, BUDGET_BOUND, BUDGET_MISSING],
+    ),
+    line(
+        Level::INFO,
         "circuit closed",
         "Requests pass again.",
         &[CIRCUIT_NAME, CIRCUIT_PREVIOUS, CIRCUIT_CAUSE],
@@ -395,6 +423,18 @@ pub const LINES: &[Line] = &[
         &[SPANS_LOST],
     ),
     line(Level::INFO, "tracing started", "The tracing system is installed.", &[ENDPOINT, SAMPLING_RATIO]),
+    line(
+        Level::DEBUG,
+        "admission cancelled",
+        "A lightweight answer of which nothing was delivered is no longer charged to the quality budget.",
+        &[],
+    ),
+    line(
+        Level::DEBUG,
+        "judgement settled",
+        "A judge gave a verdict on a lightweight answer.",
+        &[BUDGET_SETTLEMENT],
+    ),
     line(
         Level::DEBUG,
         "memory data expired",

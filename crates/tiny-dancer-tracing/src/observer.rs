@@ -14,11 +14,12 @@ use crate::stages::Stages;
 use opentelemetry::trace::{Status as SpanStatus, TraceContextExt};
 use opentelemetry::{Array, Context, ContextGuard, KeyValue, Value};
 use std::sync::Arc;
+use tiny_dancer_core::coin::Draw;
 use tiny_dancer_core::fastgrnn::JOINT_CANDIDATES;
 use tiny_dancer_core::observer::{
-    BatchContext, BatchStart, BreakerTransition, Decided as Decision, Detail, Failed, MemoryChange,
-    MemoryEvent, MemoryState, ModelReload, Observer, Operation, OutcomeReported, PromiseBroken, RequestEnd,
-    RequestStart, SpanIds, Stage, StageEnd, StageStart,
+    BatchContext, BatchStart, BreakerTransition, BudgetChange, BudgetEvent, Decided as Decision, Detail,
+    Failed, MemoryChange, MemoryEvent, MemoryState, ModelReload, Observer, Operation, OutcomeReported,
+    PromiseBroken, RequestEnd, RequestStart, SpanIds, Stage, StageEnd, StageStart,
 };
 use tiny_dancer_core::{CircuitState, ErrorKind, Feature, ModelType, Reason};
 use tracing::Level;
@@ -108,9 +109,11 @@ impl TracingObserver {
             if let Some(name) = self.system().and_then(|system| system.model_name(event.model)) {
                 span.set_attribute(KeyValue::new(fields::DECISION_MODEL_NAME, name.to_owned()));
             }
-            for (key, draw) in
-                [(fields::EXPLORE_HAPPENED, event.explore), (fields::SHADOW_HAPPENED, event.shadow)]
-            {
+            for (key, draw) in [
+                (fields::EXPLORE_HAPPENED, event.explore),
+                (fields::JUDGE_HAPPENED, judge(event)),
+                (fields::SHADOW_HAPPENED, event.shadow),
+            ] {
                 if let Some(draw) = draw {
                     span.set_attribute(KeyValue::new(key, draw.happened));
                 }
@@ -446,6 +449,37 @@ impl Observer for TracingObserver {
         }
     }
 
+    fn on_budget(&self, event: &BudgetEvent<'_>) {
+        // A macro, since each line needs its own call site.
+        macro_rules! log {
+            ($level:ident, $message:literal) => {{
+                let state = event.state();
+                tracing::$level!(
+                    target: TARGET,
+                    {
+                        { fields::BUDGET_ALLOWED } = state.allowed,
+                        { fields::BUDGET_BOUND } = state.bound,
+                        { fields::BUDGET_MISSING } = state.missing as i64,
+                    },
+                    $message
+                );
+            }};
+        }
+        match event.change {
+            BudgetChange::Cancelled => tracing::debug!(target: TARGET, "admission cancelled"),
+            BudgetChange::Opened => log!(info, "budget opened"),
+            BudgetChange::Recovered => log!(info, "budget recovered"),
+            BudgetChange::Settled { settlement } => tracing::debug!(
+                target: TARGET,
+                { { fields::BUDGET_SETTLEMENT } = settlement.name() },
+                "judgement settled"
+            ),
+            BudgetChange::Spent => log!(warn, "budget spent"),
+            // Delivered answers have no line of their own.
+            _ => {}
+        }
+    }
+
     fn on_memory(&self, event: &MemoryEvent) {
         let MemoryState { entries, evidence, queue, .. } = event.state;
         // A macro, since each line needs its own call site.
@@ -497,6 +531,11 @@ impl Observer for TracingObserver {
             _ => {}
         }
     }
+}
+
+/// The draw that decides whether a lightweight answer is judged.
+fn judge(event: &Decision<'_>) -> Option<Draw> {
+    event.ticket.map(|ticket| ticket.judge)
 }
 
 /// Records in a request's span how it ended, and writes its line.
@@ -586,6 +625,7 @@ fn replay(event: &Decision<'_>) -> Vec<KeyValue> {
     ]);
     let draws = [
         (event.explore, fields::EXPLORE_PROBABILITY, fields::EXPLORE_HAPPENED),
+        (judge(event), fields::JUDGE_PROBABILITY, fields::JUDGE_HAPPENED),
         (event.shadow, fields::SHADOW_PROBABILITY, fields::SHADOW_HAPPENED),
     ];
     for (draw, probability, happened) in draws {
@@ -594,7 +634,7 @@ fn replay(event: &Decision<'_>) -> Vec<KeyValue> {
             attributes.push(KeyValue::new(happened, draw.happened));
         }
     }
-    if event.explore.is_some() || event.shadow.is_some() {
+    if event.explore.is_some() || event.shadow.is_some() || event.ticket.is_some() {
         // As text, since an attribute has no unsigned integers.
         attributes.push(KeyValue::new(fields::DRAW_NUMBER, event.number.to_string()));
     }

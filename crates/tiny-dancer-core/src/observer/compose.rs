@@ -103,7 +103,7 @@ impl<O: Observer> Observer for Arc<O> {
     }
 
     #[inline]
-    fn on_budget(&self, event: &BudgetEvent) {
+    fn on_budget(&self, event: &BudgetEvent<'_>) {
         O::on_budget(self, event);
     }
 
@@ -212,7 +212,7 @@ impl<O: Observer> Observer for Option<O> {
     }
 
     #[inline]
-    fn on_budget(&self, event: &BudgetEvent) {
+    fn on_budget(&self, event: &BudgetEvent<'_>) {
         if let Some(observer) = self {
             observer.on_budget(event);
         }
@@ -383,7 +383,7 @@ macro_rules! tuple {
             }
 
             #[inline]
-            fn on_budget(&self, event: &BudgetEvent) {
+            fn on_budget(&self, event: &BudgetEvent<'_>) {
                 $(self.$index.on_budget(event);)+
             }
 

@@ -1,7 +1,7 @@
 //! The events, and their closed vocabularies.
 
 use crate::breaker::{Cause, Circuit, CircuitState};
-use crate::budget::{BudgetState, Settlement, Ticket};
+use crate::budget::{Account, BudgetChange, BudgetState, Ticket};
 use crate::coin::Draw;
 use crate::features::{Columns, Feature, Features};
 use crate::kernel::Kernel;
@@ -451,35 +451,6 @@ pub struct ModelReload<'a> {
     pub unix_seconds: i64,
     /// The state of the promise; `None` where no risk is promised.
     pub promise: Option<PromiseState>,
-}
-
-/// What happened to the quality budget, and its state right after.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct BudgetEvent {
-    /// The state of the account.
-    pub state: BudgetState,
-    /// What happened.
-    pub change: BudgetChange,
-}
-
-/// What happened to the quality budget.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum BudgetChange {
-    /// More answers were delivered: some hundred since the last event of this kind.
-    Answered,
-    /// An admission was taken back.
-    Cancelled,
-    /// A request was admitted after the budget was spent.
-    Recovered,
-    /// A judge gave a verdict.
-    Settled {
-        /// What it changed.
-        settlement: Settlement,
-    },
-    /// Fifty requests in a row were refused.
-    Spent,
 }
 
 /// What happened in a memory, and its size right after.

@@ -11,7 +11,7 @@ use crate::observer::{
     SpanIds, Stage, StageEnd, StageReport, StageStart, Status,
 };
 use crate::promise::PromiseState;
-use crate::{Outcome, RouteError, RoutingResponse};
+use crate::{Outcome, RouteError, RoutingResponse, Thresholds};
 
 /// Levels of [`Detail`] as constant parameters.
 pub(super) const STAGES: u8 = Detail::Stages as u8;
@@ -248,8 +248,13 @@ pub(super) fn model_reload<O: Observer>(observer: &O, event: &ModelReload<'_>) {
     observer.on_model_reload(event);
 }
 
-pub(super) fn budget<O: Observer>(observer: &O, account: &Account, change: BudgetChange) {
-    observer.on_budget(&BudgetEvent { state: account.state(), change });
+pub(super) fn budget<O: Observer>(
+    observer: &O,
+    account: &Account,
+    thresholds: Thresholds,
+    change: BudgetChange,
+) {
+    observer.on_budget(&BudgetEvent { change, thresholds, account });
 }
 
 pub(super) fn memory<O: Observer>(observer: &O, event: &MemoryEvent) {

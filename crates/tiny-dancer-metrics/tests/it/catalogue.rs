@@ -1,6 +1,6 @@
 //! The catalogue compared with the design, which is written here a second time.
 
-use crate::{collector, near, outcome, promising, route, router, scrape};
+use crate::{budgeted, collector, near, outcome, promising, route, router, scrape};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tiny_dancer_core::observer::{MemoryChange, MemoryEvent, MemoryState};
@@ -67,6 +67,7 @@ const DESIGN: &[Designed] = &[
                     "circuit_open",
                     "no_evidence",
                     "explored",
+                    "budget_spent",
                 ],
             ),
         ],
@@ -107,7 +108,7 @@ const DESIGN: &[Designed] = &[
             ("result", &["sufficed", "insufficient", "call_failed"]),
         ],
     ),
-    ("draws_total", "counter", &[("happened", &["yes", "no"]), ("purpose", &["explore", "shadow"])]),
+    ("draws_total", "counter", &[("happened", &["yes", "no"]), ("purpose", &["explore", "judge", "shadow"])]),
     ("embedding_tokens_total", "counter", &[]),
     ("embedding_truncated_total", "counter", &[]),
     ("embedding_errors_total", "counter", &[("error_type", STAGE_ERRORS)]),
@@ -142,6 +143,20 @@ const DESIGN: &[Designed] = &[
     ("promise_insufficient_ratio", "gauge", &[]),
     ("promise_evidence", "gauge", &[]),
     ("promise_broken", "gauge", &[]),
+    ("budget_answers", "gauge", &[]),
+    ("budget_allowed_answers", "gauge", &[]),
+    ("budget_bound_answers", "gauge", &[]),
+    ("budget_balance_answers", "gauge", &[]),
+    ("budget_spent_answers", "gauge", &[]),
+    ("budget_missing_answers", "gauge", &[]),
+    ("budget_judgements", "gauge", &[("state", &["expired", "good", "pending", "worse"])]),
+    ("budget_judge_probability", "gauge", &[]),
+    ("budget_confidence_threshold", "gauge", &[]),
+    (
+        "budget_settlements_total",
+        "counter",
+        &[("settlement", &["confirmed", "restored", "settled", "undrawn", "unknown", "withdrawn"])],
+    ),
     ("cost_total", "counter", &[("model_type", MODELS)]),
     ("baseline_cost_total", "counter", &[]),
     ("spans_total", "counter", &[("result", &["dropped", "failed", "flushed"])]),
@@ -174,7 +189,7 @@ fn the_catalogue_is_the_design() {
 #[test]
 fn a_decision_counts_only_for_the_model_that_its_reason_determines() {
     let decisions = CATALOGUE.iter().find(|family| family.name.ends_with("routing_decisions_total")).unwrap();
-    assert_eq!(decisions.series(), 6);
+    assert_eq!(decisions.series(), 7);
     for (model, reason) in decisions.labels[0].values.iter().zip(decisions.labels[1].values) {
         let is_lightweight = ["confident", "explored"].contains(reason);
         assert_eq!(*model == "lightweight", is_lightweight, "{model} {reason}");
@@ -197,7 +212,7 @@ fn samples(family: &Family) -> usize {
     }
 }
 
-/// All but the families that need a router, a memory, a promise, prices or a tracing system.
+/// All but the families that need a router, a memory, a promise, a budget, prices or a tracing system.
 #[test]
 fn every_closed_series_is_shown_from_the_start_at_zero() {
     let scrape = scrape(&collector());
@@ -269,17 +284,20 @@ fn every_family_is_shown_once_its_condition_is_met() {
             Presence::WithModel,
             Presence::WithMemory,
             Presence::WithPromise,
+            Presence::WithBudget,
         ];
         conditions.map(shown)
     };
     assert!([Presence::WithLogs, Presence::WithPush, Presence::WithTraces].into_iter().all(shown));
-    assert_eq!(all(), [true, true, false, false, false]);
+    assert_eq!(all(), [true, true, false, false, false, false]);
     let watched = router(collector.clone());
-    assert_eq!(all(), [true, true, true, false, false]);
+    assert_eq!(all(), [true, true, true, false, false, false]);
     remember(&watched);
-    assert_eq!(all(), [true, true, true, true, false]);
+    assert_eq!(all(), [true, true, true, true, false, false]);
     let _promising = promising(collector.clone());
-    assert_eq!(all(), [true, true, true, true, true]);
+    assert_eq!(all(), [true, true, true, true, true, false]);
+    let _budgeted = budgeted(collector.clone(), 1.0);
+    assert_eq!(all(), [true; 6]);
     assert_eq!(scrape(&collector).families.len(), CATALOGUE.len());
 }
 
@@ -288,6 +306,7 @@ fn every_family_is_shown_once_its_condition_is_met() {
 fn the_number_of_series_is_what_the_catalogue_predicts() {
     let (collector, _) = with_prices_and_exports();
     let router = promising(collector.clone());
+    let _budgeted = budgeted(collector.clone(), 1.0);
     remember(&router);
     for request in 0..10_000_u32 {
         let count =
@@ -302,5 +321,5 @@ fn the_number_of_series_is_what_the_catalogue_predicts() {
     let open = CATALOGUE.iter().filter(|family| family.series() == 0).count();
     let predicted = CATALOGUE.iter().map(samples).sum::<usize>() + open;
     assert_eq!(scrape(&collector).len(), predicted);
-    assert!(predicted <= 530, "{predicted}");
+    assert!(predicted <= 560, "{predicted}");
 }

@@ -6,6 +6,7 @@
 )]
 
 mod alerts;
+mod budget;
 mod catalogue;
 mod configuration;
 mod dashboard;
@@ -26,10 +27,11 @@ use exposition::Scrape;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use tiny_dancer_core::breaker::CircuitBreakerConfig;
+use tiny_dancer_core::budget::{JudgeRate, QualityBudget};
 use tiny_dancer_core::promise::RiskStep;
 use tiny_dancer_core::{
-    Candidate, ModelType, Observer, Outcome, OutcomeResult, RiskBudget, Router, RouterConfig, RoutingRequest,
-    testing,
+    Candidate, Model, ModelType, Observer, Outcome, OutcomeResult, RiskBudget, Router, RouterConfig,
+    RoutingRequest, testing,
 };
 use tiny_dancer_metrics::MetricsCollector;
 use tiny_dancer_metrics::prometheus::Registry;
@@ -61,13 +63,23 @@ fn route<O: Observer>(router: &Router<O>, candidates: &[Candidate]) {
 fn promising<O: Observer>(observer: O) -> Router<O> {
     let step = RiskStep { confidence_threshold: 0.9, max_uncertainty: 0.2, n: 100, failures: 1 };
     let model = testing::toy_model().with_risk_path(vec![step]).unwrap();
+    let risk = Some(RiskBudget { alpha: 0.1, delta: 0.05 });
+    configured(observer, &model, RouterConfig { risk, ..Default::default() })
+}
+
+/// A router on the toy model with a quality budget of which each answer is judged.
+fn budgeted<O: Observer>(observer: O, burst: f64) -> Router<O> {
+    let budget = QualityBudget { judge_rate: JudgeRate::Fixed(1.0), burst, ..Default::default() };
+    let config = RouterConfig { budget: Some(budget), ..Default::default() };
+    configured(observer, &testing::toy_model(), config)
+}
+
+fn configured<O: Observer>(observer: O, model: &Model, config: RouterConfig) -> Router<O> {
     // Each test has a file of its own, since another test's file may be half-written.
     let thread = format!("{:?}.safetensors", std::thread::current().id());
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(thread);
     std::fs::write(&path, model.to_bytes()).unwrap();
-    let risk = Some(RiskBudget { alpha: 0.1, delta: 0.05 });
-    let config = RouterConfig { model_path: Some(path), risk, ..Default::default() };
-    Router::with_observer(config, observer).unwrap()
+    Router::with_observer(RouterConfig { model_path: Some(path), ..config }, observer).unwrap()
 }
 
 /// Reports an outcome of the lightweight model.

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tiny_dancer_core::breaker::CircuitBreakerConfig;
+use tiny_dancer_core::budget::{JudgeRate, QualityBudget};
 use tiny_dancer_core::observer::{
     Decided, Detail, MemoryChange, MemoryEvent, ModelReload, Observer, RequestStart, Stage, StageEnd,
     StageStart,
@@ -55,7 +56,8 @@ impl Observer for Tally {
 
     fn on_decision(&self, (): &mut (), event: &Decided<'_>) {
         self.candidates.fetch_add(event.decisions.len() as u64, Ordering::Relaxed);
-        let draws = event.explore.iter().chain(&event.shadow).count();
+        let judge = event.ticket.map(|ticket| ticket.judge);
+        let draws = event.explore.iter().chain(&judge).chain(&event.shadow).count();
         self.draws.fetch_add(draws as u64, Ordering::Relaxed);
     }
 
@@ -128,6 +130,16 @@ fn every_outcome() -> impl Iterator<Item = (ModelType, OutcomeResult, Origin)> {
     ModelType::ALL.into_iter().flat_map(results)
 }
 
+/// Routes a request whose answer is judged or not, one as often as the other.
+fn judged_by_chance(metrics: &MetricsCollector) -> bool {
+    let budget = QualityBudget { judge_rate: JudgeRate::Fixed(0.5), burst: 100.0, ..Default::default() };
+    let config = RouterConfig { confidence_threshold: 0.0, max_uncertainty: 1.0, ..Default::default() };
+    let config = RouterConfig { budget: Some(budget), ..config };
+    let router = Router::with_observer(config, metrics.clone()).unwrap();
+    let response = router.route(RoutingRequest::new(&[1.0, 0.0], &[near()])).unwrap();
+    response.ticket.unwrap().judge.happened
+}
+
 /// A series that stays at zero is not wired, or its label never occurs.
 #[test]
 fn a_tour_of_all_events_moves_every_series() {
@@ -141,6 +153,8 @@ fn a_tour_of_all_events_moves_every_series() {
     // The tour draws at the rates 1 and 0.
     let rare = RouterConfig { explore: 1e-300, shadow_rate: 1e-300, ..Default::default() };
     route(&Router::with_observer(rare, metrics.clone()).unwrap(), &[]);
+    // The tour judges every answer.
+    while judged_by_chance(&metrics) {}
     // The tour has no more than two candidates a request.
     for count in [20, 70, 101] {
         route(&router(metrics.clone()), &vec![near(); count]);

@@ -89,6 +89,9 @@ fn each_event_of_the_contract_has_its_span_or_its_line() {
         "verdict recorded",
     ];
     assert_eq!(lines_of(&memory), counts.memory);
+    let budget =
+        ["admission cancelled", "budget opened", "budget recovered", "budget spent", "judgement settled"];
+    assert_eq!(lines_of(&budget), counts.budget - 1, "delivered answers have no line");
     assert_eq!(lines_of(&["router started", "model reloaded", "model reload failed"]), counts.reloads);
 }
 
@@ -514,6 +517,7 @@ fn a_decision_can_be_replayed_from_its_event() {
                 max_uncertainty: one(fields::REPLAY_MAX_UNCERTAINTY),
             },
             explore: None,
+            budget_spent: false,
         };
         let replayed = recorded.replay(&toy_model(), Kernel::detect()).unwrap();
         assert_eq!(replayed.confidence, one(fields::REPLAY_CONFIDENCE));

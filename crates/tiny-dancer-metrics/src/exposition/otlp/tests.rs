@@ -9,7 +9,9 @@ use tiny_dancer_core::observer::{
     Detail, MemoryChange, MemoryEvent, MemoryState, Observer, RequestStart, SpanIds,
 };
 use tiny_dancer_core::testing::candidate;
-use tiny_dancer_core::{ModelType, Outcome, OutcomeResult, RiskBudget, Router, RouterConfig, RoutingRequest};
+use tiny_dancer_core::{
+    ModelType, Outcome, OutcomeResult, QualityBudget, RiskBudget, Router, RouterConfig, RoutingRequest,
+};
 
 /// The value of each series, by its name and labels as in the text format.
 type Values = BTreeMap<String, f64>;
@@ -97,7 +99,7 @@ impl Observer for Recording {
 }
 
 /// A registry in which every family of the catalogue has series, after a few requests.
-fn busy() -> (Registry, Router<(Recording, MetricsCollector)>) {
+fn busy() -> (Registry, [Router<(Recording, MetricsCollector)>; 2]) {
     let registry = Registry::new();
     let prices = Some(Prices { lightweight: 0.25, powerful: 3.0, repeated: true });
     let const_labels = vec![("router".to_owned(), "support".to_owned())];
@@ -111,7 +113,10 @@ fn busy() -> (Registry, Router<(Recording, MetricsCollector)>) {
         circuit_breaker: CircuitBreakerConfig::default(),
         ..Default::default()
     };
-    let router = Router::with_observer(config, (Recording, metrics)).unwrap();
+    let router = Router::with_observer(config, (Recording, metrics.clone())).unwrap();
+    // A budget takes the place of the test of a promise.
+    let config = RouterConfig { budget: Some(QualityBudget::default()), ..Default::default() };
+    let budgeted = Router::with_observer(config, (Recording, metrics)).unwrap();
     let candidates = [candidate("near", 0.9, 1.0), candidate("far", 0.1, 0.5)];
     for _ in 0..3 {
         router.route(RoutingRequest::new(&[1.0, 0.0], &candidates)).unwrap();
@@ -124,14 +129,14 @@ fn busy() -> (Registry, Router<(Recording, MetricsCollector)>) {
     (memory.entries, memory.log_entries) = (7, Some(9));
     let change = MemoryChange::Stored { changes: 3, duration: Duration::from_millis(2) };
     router.on_memory(&MemoryEvent::new(memory, change));
-    (registry, router)
+    (registry, [router, budgeted])
 }
 
 const NOW: i64 = 1_800_000_000_123;
 
 #[test]
 fn one_snapshot_has_the_same_values_in_each_encoding_for_every_family_of_the_catalogue() {
-    let (registry, _router) = busy();
+    let (registry, _routers) = busy();
     let snapshot = Snapshot::of(&registry);
     let pushed = flattened(&snapshot.otlp(NOW).unwrap());
     let (open, _) = read(&snapshot.open_metrics(false).unwrap());
@@ -148,7 +153,7 @@ fn one_snapshot_has_the_same_values_in_each_encoding_for_every_family_of_the_cat
 
 #[test]
 fn each_family_keeps_its_name_kind_help_and_unit() {
-    let (registry, _router) = busy();
+    let (registry, _routers) = busy();
     let metrics = metrics(&registry).unwrap();
     assert_eq!(metrics.len(), CATALOGUE.len());
     for family in CATALOGUE {
@@ -173,7 +178,7 @@ fn each_family_keeps_its_name_kind_help_and_unit() {
 
 #[test]
 fn counters_and_histograms_have_a_start_time_and_every_point_has_the_time_of_the_snapshot() {
-    let (registry, _router) = busy();
+    let (registry, _routers) = busy();
     let snapshot = Snapshot::of(&registry);
     let created = nanoseconds(snapshot.details["tiny_dancer_errors_total"][0].created);
     for metric in snapshot.otlp(NOW).unwrap() {
@@ -198,7 +203,7 @@ fn counters_and_histograms_have_a_start_time_and_every_point_has_the_time_of_the
 
 #[test]
 fn exemplars_are_those_of_openmetrics() {
-    let (registry, _router) = busy();
+    let (registry, _routers) = busy();
     let snapshot = Snapshot::of(&registry);
     let (_, expected) = read(&snapshot.open_metrics(false).unwrap());
     let mut found = Vec::new();

@@ -16,9 +16,10 @@ const STATE: &str = r#"tiny_dancer_circuit_breaker_state{circuit="lightweight",@
 const INSTANCE: &[(&str, &str)] = &[("instance", "a:1"), ("job", "j")];
 const JOB: &[(&str, &str)] = &[("job", "j")];
 
-/// All alerts: first those on circuits and requests, then those on decisions, on the model, on the memory, and on the program.
+/// All alerts: first those on circuits and requests, then those on decisions, on the quality budget, on the model, on the memory, and
+/// on the program.
 pub(super) fn alerts() -> Vec<Alert> {
-    [REQUESTS, &objectives::alerts(), DECISIONS, MODEL, MEMORY, PROGRAM].concat()
+    [REQUESTS, &objectives::alerts(), DECISIONS, BUDGET, MODEL, MEMORY, PROGRAM].concat()
 }
 
 const REQUESTS: &[Alert] = &[
@@ -503,6 +504,186 @@ const DECISIONS: &[Alert] = &[
                     ("tiny_dancer_baseline_cost_total{@}", "0+1x500"),
                 ],
                 at: "100m",
+            },
+        ],
+    },
+];
+
+const BUDGET: &[Alert] = &[
+    Alert {
+        name: "TinyDancerBudgetBurnFast",
+        // The bound rises with each judgement that is drawn, and falls when it is good, so few answers say nothing.
+        expr: "max by (job, instance, router) (delta(tiny_dancer_budget_bound_answers[1h])\n  \
+                > 2 * delta(tiny_dancer_budget_allowed_answers[1h])\n  \
+                and delta(tiny_dancer_budget_bound_answers[5m]) > 2 * delta(tiny_dancer_budget_allowed_answers[5m])\n  \
+                and delta(tiny_dancer_budget_bound_answers[1h]) > 20)",
+        hold: "2m",
+        severity: "critical",
+        when: "within 1h and within 5m, worse answers use the quality budget over twice as fast as it grows",
+        summary: "{{ $labels.instance }} spends its quality budget at twice the rate at which it grows",
+        description: "So many answers of the lightweight model are worse that savings of the budget are used up. When they are, \
+                requests go to the powerful model. The promise holds in any case.",
+        runbook: "Has the lightweight model, its prompt or the judge changed? `tiny_dancer_budget_judgements` shows whether \
+                judgements are worse or expired. Expired ones: see \
+                [TinyDancerJudgementsExpired](#tinydancerjudgementsexpired). Worse ones of a changed model: force the \
+                `lightweight` circuit open until it is back. A change of the traffic needs nothing: the thresholds follow \
+                within some hundred requests.",
+        labels: INSTANCE,
+        fires: &[Case {
+            story: "four times as fast",
+            series: &[
+                ("tiny_dancer_budget_bound_answers{@}", "30+1x450"),
+                ("tiny_dancer_budget_allowed_answers{@}", "200+0.25x450"),
+            ],
+            at: "90m",
+        }],
+        silent: &[
+            Case {
+                story: "as fast as it grows",
+                series: &[
+                    ("tiny_dancer_budget_bound_answers{@}", "30+1x450"),
+                    ("tiny_dancer_budget_allowed_answers{@}", "200+1x450"),
+                ],
+                at: "90m",
+            },
+            Case {
+                story: "four times as fast, until ten minutes ago",
+                series: &[
+                    ("tiny_dancer_budget_bound_answers{@}", "30+1x320 350+0x200"),
+                    ("tiny_dancer_budget_allowed_answers{@}", "200+0.25x450"),
+                ],
+                at: "90m",
+            },
+            Case {
+                story: "a few pending judgements",
+                series: &[
+                    ("tiny_dancer_budget_bound_answers{@}", "30+0x345 36+3x60"),
+                    ("tiny_dancer_budget_allowed_answers{@}", "200+0.01x450"),
+                ],
+                at: "87m",
+            },
+        ],
+    },
+    Alert {
+        name: "TinyDancerBudgetBurnSlow",
+        expr: "max by (job, instance, router) (delta(tiny_dancer_budget_bound_answers[6h])\n  \
+                > 1.2 * delta(tiny_dancer_budget_allowed_answers[6h])\n  \
+                and delta(tiny_dancer_budget_bound_answers[30m]) > 1.2 * delta(tiny_dancer_budget_allowed_answers[30m])\n  \
+                and delta(tiny_dancer_budget_bound_answers[6h]) > 50)",
+        hold: "15m",
+        severity: "warning",
+        when: "within 6h and within 30m, worse answers use the quality budget over 1.2 times as fast as it grows, for 15m",
+        summary: "{{ $labels.instance }} spends more of its quality budget than it grows by",
+        description: "The budget has savings, and worse answers use them up. The thresholds become more careful as it shrinks.",
+        runbook: "It may be intended: pacing spends what has been saved over some hundred requests, such as after a start with a \
+                large `burst`. If it recurs, look at `tiny_dancer_budget_confidence_threshold`: if it rises, the traffic has \
+                become harder, or the lightweight model worse.",
+        labels: INSTANCE,
+        fires: &[Case {
+            story: "half as fast again",
+            series: &[
+                ("tiny_dancer_budget_bound_answers{@}", "30+1.5x2000"),
+                ("tiny_dancer_budget_allowed_answers{@}", "300+1x2000"),
+            ],
+            at: "450m",
+        }],
+        silent: &[Case {
+            story: "as fast as it grows",
+            series: &[
+                ("tiny_dancer_budget_bound_answers{@}", "30+1x2000"),
+                ("tiny_dancer_budget_allowed_answers{@}", "300+1x2000"),
+            ],
+            at: "450m",
+        }],
+    },
+    Alert {
+        name: "TinyDancerBudgetSpent",
+        expr: "sum by (job, router) (rate(tiny_dancer_routing_decisions_total{reason=\"budget_spent\"}[1h]))\n  \
+                > 0.5 * sum by (job, router) \
+                (rate(tiny_dancer_routing_decisions_total{reason=~\"budget_spent|confident|explored\"}[1h]))\n\
+                and sum by (job, router) (rate(tiny_dancer_routing_decisions_total{reason=\"budget_spent\"}[5m]))\n  \
+                > 0.5 * sum by (job, router) \
+                (rate(tiny_dancer_routing_decisions_total{reason=~\"budget_spent|confident|explored\"}[5m]))",
+        hold: "15m",
+        severity: "warning",
+        when: "the quality budget refuses over half of the lightweight decisions, within 1h and within 5m, for 15m",
+        summary: "The quality budget of {{ $labels.job }} is spent",
+        description: "Most requests that the router would send to the lightweight model go to the powerful one, which costs more. \
+                The quality is as promised.",
+        runbook: "`tiny_dancer_budget_missing_answers` says how many answers are missing. At the start of a budget that judges by \
+                chance that is ordinary: it opens once it can afford its logarithm, some hundred answers later. Does it grow at \
+                all? `tiny_dancer_budget_answers` must rise, which is `answered()` in your program. Are judgements made? \
+                Pending and expired ones count as worse. Is there room for them? A judge without money or queue closes the \
+                account. Otherwise the lightweight model is worse than the budget allows.",
+        labels: JOB,
+        fires: &[Case {
+            story: "three of four are refused",
+            series: &[
+                (LIGHTWEIGHT, "0+10x450"),
+                (
+                    r#"tiny_dancer_routing_decisions_total{model_type="powerful",reason="budget_spent",@}"#,
+                    "0+30x450",
+                ),
+            ],
+            at: "100m",
+        }],
+        silent: &[
+            Case {
+                story: "one of ten is refused",
+                series: &[
+                    (LIGHTWEIGHT, "0+90x450"),
+                    (
+                        r#"tiny_dancer_routing_decisions_total{model_type="powerful",reason="budget_spent",@}"#,
+                        "0+10x450",
+                    ),
+                ],
+                at: "100m",
+            },
+            Case { story: "there is no budget", series: &[(LIGHTWEIGHT, "0+90x450")], at: "100m" },
+        ],
+    },
+    Alert {
+        name: "TinyDancerJudgementsExpired",
+        expr: "sum by (job, instance, router) (delta(tiny_dancer_budget_judgements{state=\"expired\"}[1h])) > 3\n\
+                and sum by (job, instance, router) (delta(tiny_dancer_budget_judgements{state=\"expired\"}[1h]))\n  \
+                > 0.1 * sum by (job, instance, router) \
+                (delta(tiny_dancer_budget_judgements{state!=\"pending\"}[1h]))",
+        hold: "5m",
+        severity: "warning",
+        when: "over a tenth of the judgements are not made in time, within 1h, for 5m",
+        summary: "The judge of {{ $labels.instance }} does not keep up",
+        description: "A judgement that is not made within `judgement_timeout` counts as worse, so the quality budget pays for \
+                answers that may be good.",
+        runbook: "Is the judge reachable, and how long is its queue? Limit what may be drawn to what it has room for \
+                (`limit_judgements`), lower the judging rate for a new budget, or lengthen `judgement_timeout`. Verdicts that \
+                arrive within as long again restore what was charged: `tiny_dancer_budget_settlements_total` counts them as \
+                `restored`.",
+        labels: INSTANCE,
+        fires: &[Case {
+            story: "a third expires",
+            series: &[
+                (r#"tiny_dancer_budget_judgements{state="expired",@}"#, "0+1x450"),
+                (r#"tiny_dancer_budget_judgements{state="good",@}"#, "0+2x450"),
+                (r#"tiny_dancer_budget_judgements{state="pending",@}"#, "5+0x450"),
+            ],
+            at: "90m",
+        }],
+        silent: &[
+            Case {
+                story: "one in a hundred expires",
+                series: &[
+                    (r#"tiny_dancer_budget_judgements{state="expired",@}"#, "0+0.1x450"),
+                    (r#"tiny_dancer_budget_judgements{state="good",@}"#, "0+10x450"),
+                ],
+                at: "90m",
+            },
+            Case {
+                story: "two judgements, and both expire",
+                series: &[
+                    (r#"tiny_dancer_budget_judgements{state="expired",@}"#, "0+0x240 2+0x300"),
+                    (r#"tiny_dancer_budget_judgements{state="good",@}"#, "7+0x450"),
+                ],
+                at: "90m",
             },
         ],
     },

@@ -14,6 +14,7 @@ const ROUTER: &str = "{{job}} {{instance}} {{router}}";
 const NO_RULES: &str = "No recording rules, or no requests";
 const NO_PRICES: &str = "No prices";
 const NO_PROMISE: &str = "No promise";
+const NO_BUDGET: &str = "No budget";
 const NO_SCOPES: &str = "No scopes";
 const NO_MEMORY: &str = "No memory";
 const NO_PROCESS: &str = "No ProcessCollector";
@@ -32,6 +33,7 @@ pub(super) fn panels() -> Vec<Panel> {
         memory(),
         circuits(),
         promise(),
+        budget(),
         cost(),
         targets(),
         process(),
@@ -809,6 +811,76 @@ fn promise() -> Vec<Panel> {
         .states(PROMISE)
         .thresholds(&[(1.0, "red")])
         .section("TinyDancerPromiseWasBroken"),
+    ]
+}
+
+fn budget() -> Vec<Panel> {
+    let of = |title, description, unit, queries| {
+        panel(title, description, Look::TimeSeries, unit, 8, queries)
+            .without_data(NO_BUDGET)
+            .section("A quality budget")
+    };
+    vec![
+        row("Quality budget: needs a budget", "A quality budget"),
+        of(
+            "Allowed, bound and spent",
+            "Worse answers of the lightweight model: how many are allowed, their upper bound, and their estimate. The promise is that the truth stays below what is allowed.",
+            "none",
+            &[
+                ("sum(tiny_dancer_budget_allowed_answers{$})", "allowed"),
+                ("sum(tiny_dancer_budget_bound_answers{$})", "bound"),
+                ("sum(tiny_dancer_budget_spent_answers{$})", "spent"),
+            ],
+        )
+        .section("TinyDancerBudgetBurnSlow"),
+        of(
+            "Balance",
+            "What is allowed without the bound. Pacing keeps it near zero. Below zero the account is closed until the missing answers are delivered, or judgements are good.",
+            "none",
+            &[
+                ("min by (job, instance, router) (tiny_dancer_budget_balance_answers{$})", ROUTER),
+                ("max(tiny_dancer_budget_missing_answers{$})", "missing answers"),
+            ],
+        )
+        .section("TinyDancerBudgetSpent"),
+        of(
+            "Projected exhaustion",
+            "How long the balance lasts at the rate of the last hour, at most a day.",
+            "s",
+            &[(
+                "clamp_max(min by (job, instance, router) (clamp_min(tiny_dancer_budget_balance_answers{$}, 0) / clamp_min(-deriv(tiny_dancer_budget_balance_answers{$}[1h]), 1e-9)), 86400)",
+                ROUTER,
+            )],
+        )
+        .section("TinyDancerBudgetBurnFast"),
+        of(
+            "Judgements",
+            "Drawn judgements by what became of them. Expired ones were not made in time, and count as worse.",
+            "none",
+            &[("sum by (state) (tiny_dancer_budget_judgements{$})", "{{state}}")],
+        )
+        .section("TinyDancerJudgementsExpired"),
+        of(
+            "Answers and verdicts of judges",
+            "Delivered answers a second, and verdicts by what they changed. Settled is the first one, restored a late good one, withdrawn a worse one after a good one.",
+            "cps",
+            &[
+                ("sum(clamp_min(deriv(tiny_dancer_budget_answers{$}[@]), 0))", "answers"),
+                (
+                    "sum by (settlement) (rate(tiny_dancer_budget_settlements_total{$}[@]))",
+                    "{{settlement}}",
+                ),
+            ],
+        ),
+        of(
+            "Threshold and judging rate",
+            "The confidence threshold to which pacing has moved, and the probability with which a lightweight answer is judged.",
+            "percentunit",
+            &[
+                ("max(tiny_dancer_budget_confidence_threshold{$})", "confidence threshold"),
+                ("max(tiny_dancer_budget_judge_probability{$})", "judging rate"),
+            ],
+        ),
     ]
 }
 
