@@ -27,15 +27,14 @@ impl Drop for Running {
 
 /// Sends a request, and returns the answer's head and body.
 fn request(address: &str, line: &str, body: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
+    let mut stream = TcpStream::connect(address).expect("the program listens");
     let length = body.len();
-    write!(
-        stream,
-        "{line} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
-    )
-    .unwrap();
+    let head = format!(
+        "{line} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+    );
+    stream.write_all((head + body).as_bytes()).expect("the program reads");
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+    stream.read_to_string(&mut answer).expect("the program answers");
     answer
 }
 
