@@ -53,7 +53,7 @@ async fn main() -> anyhow::Result<()> {
         .route("/metrics", http::metrics(registry));
 
     let mut terminate = signal(SignalKind::terminate())?;
-    let stop = async move { drop(terminate.recv().await) };
+    let stop = async move { _ = terminate.recv().await };
     let address = std::env::var("LISTEN").unwrap_or_else(|_| "127.0.0.1:8080".to_string());
     let listener = tokio::net::TcpListener::bind(address).await?;
     tracing::info!(address = %listener.local_addr()?, "serving");

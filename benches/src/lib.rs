@@ -26,6 +26,7 @@ use tiny_dancer::{Router, RouterConfig, RoutingRequest, RoutingResponse};
 pub mod bridge;
 mod case;
 pub mod naive;
+pub mod nearest;
 mod preemptions;
 pub mod repeated;
 pub mod set;

@@ -234,8 +234,31 @@ pub(crate) struct Setting<'a> {
     pub(crate) now: i64,
 }
 
-/// Computes the features of all candidates, owned or borrowed, or returns the error of the first bad one.
-pub(crate) fn engineer<C: Borrow<Candidate> + Sync>(
+/// Computes the features of all candidates, or returns the error of the first bad one.
+///
+/// It is not generic, as the router is, so that it is compiled within this crate and its parts are inlined.
+#[inline(never)]
+pub(crate) fn engineer(
+    setting: Setting<'_>,
+    query: &Query<'_>,
+    candidates: &[Candidate],
+    columns: &mut Columns,
+) -> Result<(), RouteError> {
+    engineer_each(setting, query, candidates, columns)
+}
+
+/// The same for borrowed candidates.
+#[inline(never)]
+pub(crate) fn engineer_borrowed(
+    setting: Setting<'_>,
+    query: &Query<'_>,
+    candidates: &[&Candidate],
+    columns: &mut Columns,
+) -> Result<(), RouteError> {
+    engineer_each(setting, query, candidates, columns)
+}
+
+fn engineer_each<C: Borrow<Candidate> + Sync>(
     setting: Setting<'_>,
     query: &Query<'_>,
     candidates: &[C],

@@ -654,7 +654,9 @@ impl<O: Observer> Router<O> {
         let Scratch { columns, nearest, .. } = scratch;
         match source {
             Source::Request(candidates) => features::engineer(setting, query, candidates, columns)?,
-            Source::Nearest(candidates) => features::engineer(setting, query, candidates, columns)?,
+            Source::Nearest(candidates) => {
+                features::engineer_borrowed(setting, query, candidates, columns)?;
+            }
             Source::Set(set, top_k) => {
                 engineer_nearest(setting, query, set, top_k, nearest, columns)?;
             }

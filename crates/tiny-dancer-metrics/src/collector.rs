@@ -265,15 +265,12 @@ impl MetricsCollector {
     }
 }
 
-/// Counts what a request's draws decided. Only a router that draws has some, so this is a call.
+/// Counts a draw. Only a router that draws has some, so this is a call. It takes no event: the other events need no place in
+/// memory then.
 #[cold]
 #[inline(never)]
-fn count_draws(shard: &Shard, event: &Decided<'_>) {
-    for (is_shadow, draw) in [(false, event.explore), (true, event.shadow)] {
-        if let Some(draw) = draw {
-            shard.increment(DRAWN, draw_series(is_shadow, draw.happened), 1);
-        }
-    }
+fn count_draw(shard: &Shard, is_shadow: bool, happened: bool) {
+    shard.increment(DRAWN, draw_series(is_shadow, happened), 1);
 }
 
 /// Counts into the same families, and holds no circuit states yet.
@@ -356,8 +353,11 @@ impl Observer for MetricsCollector {
         let (shard, candidates) = (&*request.writer, event.decisions.len());
         shard.increment(DECISIONS, event.reason as usize, 1);
         shard.increment(CANDIDATES, BatchSize::of(candidates) as usize, candidates as u64);
-        if event.explore.is_some() || event.shadow.is_some() {
-            count_draws(shard, event);
+        if let Some(draw) = event.explore {
+            count_draw(shard, false, draw.happened);
+        }
+        if let Some(draw) = event.shadow {
+            count_draw(shard, true, draw.happened);
         }
         let Families { arch, distributions, .. } = &*self.families;
         let columns = [event.confidences(), event.uncertainties()];

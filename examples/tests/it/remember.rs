@@ -61,7 +61,7 @@ fn the_service_that_learns_remembers_a_verdict_over_a_restart() {
     let value = |name: &str| series(&text, &format!("tiny_dancer_{name}"));
     assert_eq!(value("memory_verdicts_total{kind=\"accepted\"}"), 1.0);
     assert_eq!(value("memory_verdicts_total{kind=\"unknown\"}"), 1.0);
-    assert_eq!(value("memory_entries{kind=\"evidence\"}"), 1.0);
+    assert_eq!(value("memory_entries{state=\"evidence\"}"), 1.0);
     assert_eq!(value("embedding_errors_total{error_type=\"no_tokens\"}"), 1.0);
     ended_by("TERM", running, std::iter::empty());
 

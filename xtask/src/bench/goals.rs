@@ -67,7 +67,7 @@ const fn differing(what: &'static str, id: &'static str, goal: Goal, avx512: f64
     Row { what, proof: Proof::Measured { id, goal, avx512: Some(avx512), unit: "x" } }
 }
 
-/// A row with a time instead of a ratio.
+/// A row with a time or a number instead of a ratio.
 const fn time(what: &'static str, id: &'static str, most: f64, unit: &'static str) -> Row {
     Row { what, proof: Proof::Measured { id, goal: Goal::AtMost(most), avx512: None, unit } }
 }
@@ -109,6 +109,13 @@ const ROWS: &[Row] = &[
         Goal::AtLeast(1.3),
         3.0,
     ),
+    measured("exact scan / nearest 64 of 10,000 x 256", "nearest/10000", Goal::AtLeast(6.67)),
+    measured("exact scan / nearest 64 of 100,000 x 256", "nearest/100000", Goal::AtLeast(25.0)),
+    measured("exact scan / nearest 64 of 1,000,000 x 256", "nearest/1000000", Goal::AtLeast(20.0)),
+    time("neighbours missed, of 10,000", "nearest/10000/missed", 1.0, "of 1,000"),
+    time("neighbours missed, of 100,000", "nearest/100000/missed", 1.0, "of 1,000"),
+    time("neighbours missed, of 1,000,000", "nearest/1000000/missed", 1.0, "of 1,000"),
+    measured("exact scan / prompt to decision, 100,000 remembered", "decision/100000", Goal::AtLeast(20.0)),
     measured("squares outside of f32's range / plain, 10 candidates, 384 dims", "exact/10x384", EXACT),
     measured("squares outside of f32's range / plain, 100 candidates, 384 dims", "exact/100x384", EXACT),
     measured("metrics on / off, 10 candidates, 384 dims", "metrics/10x384", Goal::AtMost(1.15)),

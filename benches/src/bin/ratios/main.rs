@@ -7,6 +7,7 @@
 
 mod kernels;
 mod naive;
+mod nearest;
 mod observers;
 mod scrape;
 mod search;
@@ -35,6 +36,7 @@ fn main() -> Result<()> {
     kernels::measure(&run)?;
     search::measure(&run)?;
     text::measure(&run)?;
+    nearest::measure(&run)?;
     threads::measure(&run)?;
     scrape::measure(&run)?;
     observers::measure(&run)

@@ -200,7 +200,9 @@ impl Rows {
                 {
                     ranks.entry(row.subject.as_deref()).or_default();
                 }
-                ranks.values_mut().for_each(|rank| *rank = rng.random());
+                for rank in ranks.values_mut() {
+                    *rank = rng.random();
+                }
                 stream.sort_by_key(|request| ranks[&facts(request.row).subject.as_deref()]);
             }
             Order::ByFile => stream.sort_by_key(|request| self.places[request.row].0),

@@ -13,7 +13,7 @@ fn rows(n: usize) -> String {
             "created_at": 1_700_000_000 + i,
             "subject": "arithmetic",
         });
-        if i % 3 > 0 {
+        if !i.is_multiple_of(3) {
             row["lightweight_correct"] = json!(i % 2);
         }
         if i % 3 > 1 {

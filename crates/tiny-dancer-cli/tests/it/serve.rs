@@ -29,12 +29,13 @@ impl Drop for Running {
 fn request(address: &str, line: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("the program listens");
     let length = body.len();
-    let head = format!(
-        "{line} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
-    );
-    stream.write_all((head + body).as_bytes()).expect("the program reads");
+    write!(
+        stream,
+        "{line} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+    .expect("the program reads");
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("the program answers");
+    stream.read_to_string(&mut answer).expect("an answer is text");
     answer
 }
 

@@ -32,6 +32,10 @@ impl Draws {
     /// it. The draws after admission change no decision.
     ///
     /// While a circuit is open, nothing is drawn: the lightweight model may be down, and so its answer says nothing.
+    ///
+    /// Most routers draw nothing, so this is a call, and their path stays short.
+    #[cold]
+    #[inline(never)]
     pub(super) fn draw(&self, account: Option<&Account>, response: &mut RoutingResponse) {
         response.number = self.next.fetch_add(1, Ordering::Relaxed);
         let draw = |purpose, rate, applies: bool| {

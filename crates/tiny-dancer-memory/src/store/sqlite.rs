@@ -23,11 +23,17 @@ const APPLICATION: i32 = 0x5444_6d01;
 /// The steps that make a schema from the one before. The version of a file is the number of steps that it has made.
 const MIGRATIONS: &[&str] = &[include_str!("sqlite/schema_1.sql")];
 
+/// The next step of an erasure, as it is stored: the file is rewritten, or the write-ahead log is cut.
+const REWRITE: i64 = 1;
+const CUT: i64 = 2;
+
 /// A memory's file, opened to be written.
 #[derive(Debug)]
 pub struct SqliteStore {
     connection: Connection,
     path: PathBuf,
+    /// What was removed by commits that returned an error later.
+    removed: Committed,
     /// Closed after the connection.
     _lock: File,
 }
@@ -62,21 +68,33 @@ impl SqliteStore {
             Ok(connection)
         });
         let connection = prepared.map_err(|cause| cause.at(&path))?;
-        let mut store = Self { connection, path, _lock: lock };
-        store.finish_erasing()?;
+        let store = Self { connection, path, removed: Committed::default(), _lock: lock };
+        store.finish_erasing().map_err(|cause| cause.at(&store.path))?;
         Ok(store)
     }
 
-    /// Rewrites the file, if erased bytes may still be in it: pages keep bytes of rows that were moved.
-    fn finish_erasing(&mut self) -> Result<(), StoreError> {
-        let erasing = rows::meta::<i64>(&self.connection, "erasing")
-            .map_err(|cause| Cause::from(cause).at(&self.path))?;
-        if erasing.is_some() {
-            self.compact()?;
-            let forget = self.connection.execute("DELETE FROM meta WHERE name = 'erasing'", []);
-            forget.map_err(|cause| Cause::from(cause).at(&self.path))?;
+    /// Rewrites the file and cuts its write-ahead log, if erased bytes may still be in them: pages keep bytes of rows that were
+    /// moved. The steps that are made are stored, so a reader that prevents the second one causes no second rewrite.
+    fn finish_erasing(&self) -> Result<(), Cause> {
+        match rows::meta(&self.connection, "erasing")? {
+            None => return Ok(()),
+            Some(REWRITE) => {
+                self.connection.execute_batch("VACUUM")?;
+                self.connection.execute("UPDATE meta SET value = ?1 WHERE name = 'erasing'", [CUT])?;
+            }
+            Some(_) => {}
         }
+        self.cut_log()?;
+        self.connection.execute("DELETE FROM meta WHERE name = 'erasing'", [])?;
         Ok(())
+    }
+
+    /// Copies the write-ahead log, with the pages that a rewrite has made, into the file, which has the old ones until then.
+    fn cut_log(&self) -> Result<(), Cause> {
+        if checkpoint(&self.connection)? {
+            return Ok(());
+        }
+        Err(StoreError::Locked { path: self.path.clone(), process: None }.into())
     }
 
     fn make(&mut self, changes: &[Change]) -> Result<Committed, Cause> {
@@ -117,27 +135,21 @@ impl SqliteStore {
 
 impl Store for SqliteStore {
     fn commit(&mut self, changes: &[Change]) -> Result<Committed, StoreError> {
-        let committed = self.make(changes).map_err(|cause| cause.at(&self.path))?;
-        if changes.iter().any(|change| matches!(change, Change::Erase(_))) {
-            self.finish_erasing()?;
-        }
-        Ok(committed)
+        let mut commit = || {
+            let Committed { erased, expired } = self.make(changes)?;
+            add(&mut self.removed.erased, erased);
+            add(&mut self.removed.expired, expired);
+            if changes.iter().any(|change| matches!(change, Change::Erase(_))) {
+                self.finish_erasing()?;
+            }
+            Ok(std::mem::take(&mut self.removed))
+        };
+        commit().map_err(|cause: Cause| cause.at(&self.path))
     }
 
     fn compact(&mut self) -> Result<(), StoreError> {
-        let compact = || {
-            self.connection.execute_batch("VACUUM")?;
-            // The rewritten pages are in the write-ahead log, and the old ones in the file, until the log is copied and cut.
-            let busy = self
-                .connection
-                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0))?;
-            if busy {
-                Err(StoreError::Locked { path: self.path.clone(), process: None }.into())
-            } else {
-                Ok(())
-            }
-        };
-        compact().map_err(|cause: Cause| cause.at(&self.path))
+        let rewritten = self.connection.execute_batch("VACUUM").map_err(Cause::from);
+        rewritten.and_then(|()| self.cut_log()).map_err(|cause| cause.at(&self.path))
     }
 
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
@@ -251,7 +263,7 @@ fn erase(connection: &Connection, erasure: &Erasure) -> rusqlite::Result<Removed
     let removed = Removed { entries: delete("entries")? as u64, log_entries: delete("log")? as u64 };
     if removed != Removed::default() {
         // A crash before the file is rewritten is made up for when it is opened.
-        connection.execute("INSERT OR REPLACE INTO meta VALUES ('erasing', 1)", [])?;
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('erasing', ?1)", [REWRITE])?;
     }
     Ok(removed)
 }

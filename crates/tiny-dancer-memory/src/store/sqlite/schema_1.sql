@@ -1,4 +1,4 @@
--- What made the vectors ('embedder', 'dimensions'), and whether erased bytes may still be in the file ('erasing').
+-- What made the vectors ('embedder', 'dimensions'), and the next step of an erasure that is not finished ('erasing').
 CREATE TABLE meta (
     name TEXT PRIMARY KEY,
     value ANY

@@ -391,7 +391,10 @@ fn an_erasure_that_a_reader_prevents_is_an_error_until_it_is_finished() {
     let transaction = reader.connection.unchecked_transaction().unwrap();
     rows::vectors(&transaction).unwrap();
     assert_eq!(store.commit(&erase).unwrap_err().kind(), MemoryErrorKind::Locked);
+    assert_eq!(rows::meta(&store.connection, "erasing").unwrap(), Some(CUT));
     drop(transaction);
+    // What the first call removed is returned by the one that succeeds.
+    assert_ne!(store.commit(&erase).unwrap().erased, Removed::default());
     assert_eq!(store.commit(&erase).unwrap().erased, Removed::default());
     assert_eq!(traces.left_in(&folder), Vec::<String>::new());
 }

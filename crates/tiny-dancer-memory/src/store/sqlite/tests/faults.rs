@@ -152,19 +152,42 @@ fn what_flush_acknowledged_survives_a_loss_of_power_at_any_operation() {
     }
 }
 
+/// How a disk fails, and what is returned.
+const CODES: [(i32, MemoryErrorKind); 4] = [
+    (ffi::SQLITE_FULL, MemoryErrorKind::Full),
+    (ffi::SQLITE_IOERR_WRITE, MemoryErrorKind::Unavailable),
+    (ffi::SQLITE_IOERR_FSYNC, MemoryErrorKind::Unavailable),
+    (ffi::SQLITE_READONLY, MemoryErrorKind::ReadOnly),
+];
+
+#[test]
+fn a_file_that_cannot_be_made_completely_is_completed_later() {
+    for (code, kind) in CODES {
+        for place in 0.. {
+            let disk = Disk::new();
+            disk.recorded().fault = Some((place, code));
+            let opened = SqliteStore::open_by(&disk.path(), Some(VFS), MIGRATIONS);
+            disk.recorded().fault = None;
+            if !disk.recorded().has_failed {
+                break;
+            }
+            if let Err(error) = opened {
+                assert_eq!(error.kind(), kind, "{place}: {error}");
+            }
+            let mut store = open(&disk);
+            store.commit(&[remember(entry(1))]).unwrap();
+            assert_eq!(entries(&store).len(), 1);
+        }
+    }
+}
+
 #[test]
 fn a_disk_that_fails_at_any_operation_gives_a_typed_error_and_the_same_changes_are_made_later() {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
     let commits = commits(&mut rng);
     let (commits, last) = (&commits[..11], 11);
     let expected = &contents(commits)[last];
-    let codes = [
-        (ffi::SQLITE_FULL, MemoryErrorKind::Full),
-        (ffi::SQLITE_IOERR_WRITE, MemoryErrorKind::Unavailable),
-        (ffi::SQLITE_IOERR_FSYNC, MemoryErrorKind::Unavailable),
-        (ffi::SQLITE_READONLY, MemoryErrorKind::ReadOnly),
-    ];
-    for (code, kind) in codes {
+    for (code, kind) in CODES {
         for place in 0.. {
             let disk = Disk::new();
             let mut store = open(&disk);
