@@ -104,9 +104,9 @@ impl Graph {
                 anyhow::Ok(())
             };
             let threads: Vec<_> = (0..threads).map(|first| scope.spawn(move || add(first))).collect();
-            threads.into_iter().try_for_each(|thread| {
-                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            })
+            threads
+                .into_iter()
+                .try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         })?;
         Ok(Self(index))
     }
