@@ -283,7 +283,7 @@ pub struct Timeouts {
     pub first_byte: Duration,
     /// From a call to the first byte of an answer that is not streamed. By default 600 s, as in the providers' own libraries.
     pub answer: Duration,
-    /// Between two chunks of an answer. By default 60 s.
+    /// Between two chunks of an answer, and until a client that does not read is disconnected. By default 60 s.
     pub idle: Duration,
     /// From SIGTERM until open requests are aborted. By default 30 s.
     pub drain: Duration,

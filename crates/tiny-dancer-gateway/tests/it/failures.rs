@@ -153,6 +153,18 @@ async fn a_client_that_hangs_up_before_the_first_byte_ends_the_call_too() {
     running.until("requests_in_flight", 0.0).await;
 }
 
+#[tokio::test]
+async fn a_client_that_does_not_read_is_disconnected_and_its_place_is_free_again() {
+    let (running, _powerful, mut lightweight) = live("[timeouts]\nidle = 0.05").await;
+    let events = "data: {}\n\n".repeat(100);
+    lightweight
+        .acts(vec![send(STREAM), Step::Endless(format!("{:x}\r\n{events}\r\n", events.len()).into_bytes())]);
+    let _stream = raw(&running, &chat(EASY, STREAMED)).await;
+    lightweight.hung_up.recv().await.unwrap();
+    running.until(r#"requests_total{result="cancelled"}"#, 1.0).await;
+    running.until("requests_in_flight", 0.0).await;
+}
+
 /// Sends a request over a connection of its own.
 async fn raw(running: &Running, body: &str) -> TcpStream {
     let address = running.url.strip_prefix("http://").unwrap();
