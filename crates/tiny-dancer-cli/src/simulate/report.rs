@@ -134,6 +134,11 @@ fn percent(share: f64) -> String {
     format!("{:.1}%", 100.0 * share)
 }
 
+/// A share in percent with at most one digit after the point.
+fn rounded(share: f64) -> f64 {
+    (1000.0 * share).round() / 10.0
+}
+
 fn or_dash<T>(value: Option<T>, text: impl FnOnce(T) -> String) -> String {
     value.map_or_else(|| "-".to_owned(), text)
 }
@@ -320,12 +325,12 @@ impl Report {
             title: format!("A memory that learns: requests {}", spoken(ordered.order)),
             explanation: vec![
                 format!(
-                    "Each point is measured on the next {window} requests, over {streams} streams of {requests}. The learning memory begins empty; {} of the requests",
-                    percent(shadow_rate)
+                    "Each point is measured on the next {window} requests, over {streams} streams of {requests}. The learning memory begins empty; {}% of the requests",
+                    rounded(shadow_rate)
                 ),
                 format!(
-                    "of the powerful model are shadowed, {} are explored. One memory knows everything from the start, one is frozen after {window} requests.",
-                    percent(explore)
+                    "of the powerful model are shadowed, {}% are explored. One memory knows everything from the start, one is frozen after {window} requests.",
+                    rounded(explore)
                 ),
             ],
             panels: vec![

@@ -97,7 +97,7 @@ where
         area.draw(&PathElement::new([(left + 18 + gap / 2, HEIGHT), (left + 36, HEIGHT)], style))?;
         let font = (FONT, 20).into_font();
         let (width, _) = area.estimate_text_size(&line.label, &font.clone().into())?;
-        area.draw(&Text::new(line.label.clone(), (left + 46, HEIGHT - 11), font.color(&INK)))?;
+        area.draw(&Text::new(line.label.clone(), (left + 46, HEIGHT - 5), font.color(&INK)))?;
         left += 46 + width as i32 + 40;
     }
     Ok(())
@@ -150,9 +150,9 @@ impl Panel {
             }
             let colour = line.style().color;
             for (at, text) in points().zip(line.dots.iter().flatten()) {
-                // The text of the last points stays inside of the panel.
-                let aside = if at.0 > 0.9 * right { -34 } else { 8 };
-                let beside = Text::new(text.clone(), (aside, -24), (FONT, 18).into_font().color(&colour));
+                // Below the line, and inside of the panel for the last points.
+                let beside = if at.0 > 0.9 * right { (-14, 12) } else { (10, 4) };
+                let beside = Text::new(text.clone(), beside, (FONT, 18).into_font().color(&colour));
                 let dot = EmptyElement::at(at) + Circle::new((0, 0), 5, colour.filled()) + beside;
                 chart.draw_series([dot])?;
             }
