@@ -767,7 +767,7 @@ pub(crate) const BUDGET_JUDGEMENTS: Family = Family {
     name: "tiny_dancer_budget_judgements",
     kind: Kind::Gauge,
     unit: Unit::Judgements,
-    help: "Drawn judgements by what became of them; expired ones were not made in time and count as worse.",
+    help: "Drawn judgements by their result; expired ones were not made in time and count as worse.",
     labels: &[Label { name: "state", values: values!(JudgementState::ALL, state => state.name()) }],
     presence: Presence::WithBudget,
 };
@@ -928,7 +928,7 @@ names!(EntryState, "state of an entry", {
     Pending => "pending",
 });
 
-/// What became of a drawn judgement, as a label.
+/// The result of a drawn judgement, as a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum JudgementState {
     Expired,

@@ -453,6 +453,24 @@ pub struct ModelReload<'a> {
     pub promise: Option<PromiseState>,
 }
 
+/// What happened to the quality budget.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct BudgetEvent<'a> {
+    /// What happened.
+    pub change: BudgetChange,
+    /// The thresholds in use.
+    pub thresholds: Thresholds,
+    pub(crate) account: &'a Account,
+}
+
+impl BudgetEvent<'_> {
+    /// The state of the account now. It is computed here, since it takes some microseconds.
+    pub fn state(&self) -> BudgetState {
+        self.account.state()
+    }
+}
+
 /// What happened in a memory, and its size right after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -218,7 +218,7 @@ max by (circuit) (tiny_dancer_circuit_breaker_state) == 2
 sum by (circuit) (increase(tiny_dancer_circuit_breaker_transitions_total{to="open"}[1h]))
 ```
 
-How close are the worse answers to what the quality budget allows, and what became of the judgements?
+How close are the worse answers to what the quality budget allows, and what were the results of the judgements?
 
 ```promql
 sum(tiny_dancer_budget_bound_answers) / sum(tiny_dancer_budget_allowed_answers)

@@ -114,7 +114,7 @@ fn busy() -> (Registry, [Router<(Recording, MetricsCollector)>; 2]) {
         ..Default::default()
     };
     let router = Router::with_observer(config, (Recording, metrics.clone())).unwrap();
-    // A budget takes the place of the test of a promise.
+    // A budget replaces the test of a promise.
     let config = RouterConfig { budget: Some(QualityBudget::default()), ..Default::default() };
     let budgeted = Router::with_observer(config, (Recording, metrics)).unwrap();
     let candidates = [candidate("near", 0.9, 1.0), candidate("far", 0.1, 0.5)];

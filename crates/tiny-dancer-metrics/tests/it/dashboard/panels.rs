@@ -855,7 +855,7 @@ fn budget() -> Vec<Panel> {
         .section("TinyDancerBudgetBurnFast"),
         of(
             "Judgements",
-            "Drawn judgements by what became of them. Expired ones were not made in time, and count as worse.",
+            "Drawn judgements by their result. Expired ones were not made in time, and count as worse.",
             "none",
             &[("sum by (state) (tiny_dancer_budget_judgements{$})", "{{state}}")],
         )
