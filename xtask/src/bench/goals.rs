@@ -72,6 +72,11 @@ const fn time(what: &'static str, id: &'static str, most: f64, unit: &'static st
     Row { what, proof: Proof::Measured { id, goal: Goal::AtMost(most), avx512: None, unit } }
 }
 
+/// A row with a number that is good if it is large.
+const fn counted(what: &'static str, id: &'static str, least: f64, unit: &'static str) -> Row {
+    Row { what, proof: Proof::Measured { id, goal: Goal::AtLeast(least), avx512: None, unit } }
+}
+
 const fn proved(what: &'static str, goal: &'static str, by: &'static str) -> Row {
     Row { what, proof: Proof::Proved { goal, by } }
 }
@@ -116,6 +121,13 @@ const ROWS: &[Row] = &[
     time("neighbours missed, of 100,000", "nearest/100000/missed", 1.0, "of 1,000"),
     time("neighbours missed, of 1,000,000", "nearest/1000000/missed", 1.0, "of 1,000"),
     measured("exact scan / prompt to decision, 100,000 remembered", "decision/100000", Goal::AtLeast(20.0)),
+    time("prompt to decision, 10,000 remembered, median", "decision/10000/p50", 25.0, "us"),
+    time("prompt to decision, 100,000 remembered, median", "decision/100000/p50", 110.0, "us"),
+    time("prompt to decision, 1,000,000 remembered, median", "decision/1000000/p50", 1300.0, "us"),
+    time("the same with caches emptied, 10,000", "decision/10000/p50/cold", 75.0, "us"),
+    time("the same with caches emptied, 100,000", "decision/100000/p50/cold", 250.0, "us"),
+    counted("requests a commit of a memory's file, under load", "remember/commit", 1000.0, "requests"),
+    time("opening a memory of 100,000 x 256", "remember/open", 1.0, "s"),
     measured("squares outside of f32's range / plain, 10 candidates, 384 dims", "exact/10x384", EXACT),
     measured("squares outside of f32's range / plain, 100 candidates, 384 dims", "exact/100x384", EXACT),
     measured("metrics on / off, 10 candidates, 384 dims", "metrics/10x384", Goal::AtMost(1.15)),

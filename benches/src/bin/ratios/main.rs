@@ -9,6 +9,7 @@ mod kernels;
 mod naive;
 mod nearest;
 mod observers;
+mod remember;
 mod scrape;
 mod search;
 mod stages;
@@ -37,6 +38,7 @@ fn main() -> Result<()> {
     search::measure(&run)?;
     text::measure(&run)?;
     nearest::measure(&run)?;
+    remember::measure(&run)?;
     threads::measure(&run)?;
     scrape::measure(&run)?;
     observers::measure(&run)
