@@ -188,8 +188,12 @@ fn route_rounds(
 fn outcome(response: &RoutingResponse, chance: &mut impl Rng) -> Outcome {
     let sufficed = response.model == ModelType::Powerful || chance.random::<f32>() < response.confidence;
     let result = if sufficed { OutcomeResult::Sufficed } else { OutcomeResult::Insufficient };
-    let origin = if response.reason == Reason::Explored { Origin::Explored } else { Origin::Routed };
-    Outcome::new(response.model, result).with_origin(origin)
+    Outcome::new(response.model, result).with_origin(origin(response))
+}
+
+/// Why the model of a response is called.
+fn origin(response: &RoutingResponse) -> Origin {
+    if response.reason == Reason::Explored { Origin::Explored } else { Origin::Routed }
 }
 
 /// The outcome of the lightweight model's call for comparison, if the request is shadowed.
@@ -342,12 +346,15 @@ fn simulate_an_outage(router: &Router, prompts: &[Prompt]) -> anyhow::Result<Out
         );
         let before = router.circuit_state(Circuit::Lightweight);
         let response = router.route(prompt.request())?;
-        if response.model == ModelType::Lightweight {
+        // A shadowed request calls the lightweight model too, so it may be a probe.
+        let is_shadowed = response.shadow.is_some_and(|draw| draw.happened);
+        if response.model == ModelType::Lightweight || is_shadowed {
             match router.circuit_state(Circuit::Lightweight) {
                 CircuitState::HalfOpen => outage.probes += 1,
                 _ => outage.failed_calls += 1,
             }
-            router.record_outcome(Outcome::new(ModelType::Lightweight, answers));
+            let origin = if is_shadowed { Origin::Shadowed } else { origin(&response) };
+            router.record_outcome(Outcome::new(ModelType::Lightweight, answers).with_origin(origin));
         }
         outage.fallbacks += u32::from(response.reason == Reason::CircuitOpen);
 

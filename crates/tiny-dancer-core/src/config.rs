@@ -56,8 +56,9 @@ pub struct RouterConfig {
     /// while a circuit is open. Default 0: an explored answer may be worse.
     pub explore: f64,
     /// The probability, 0 to 1, with which the caller of a powerful answer is asked to call the lightweight model too, after
-    /// the answer: [`RoutingResponse::shadow`](crate::RoutingResponse::shadow). Never while a circuit is open. Default 0: it
-    /// costs a second call.
+    /// the answer: [`RoutingResponse::shadow`](crate::RoutingResponse::shadow). Never while a circuit is open; while the
+    /// `lightweight` circuit is half-open, the call is a probe, whose outcome returns the permit. Default 0: it costs a second
+    /// call.
     pub shadow_rate: f64,
     /// The secret of the draws of `explore`, `shadow_rate` and the budget's judgements: with it and a request's number they can be computed again.
     /// Default none: the operating system's random numbers, and none where nothing is drawn. It is not written with the
