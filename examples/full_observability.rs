@@ -11,8 +11,8 @@
 //!
 //! No language model is called. Whether an answer suffices is random, with the router's confidence as its probability;
 //! prices are invented; and an outage of the lightweight model is simulated, so that a circuit opens and closes again. While it
-//! serves, a few requests are explored or shadowed, and a store of some memory is simulated: it falls behind now and then, so that
-//! each of its metrics moves.
+//! serves, a few requests are explored or shadowed, a second router has a quality budget, and a store of some memory is
+//! simulated: it falls behind now and then, so that each of its metrics moves.
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
@@ -28,11 +28,12 @@ use std::time::Duration;
 use tiny_dancer::observer::{
     MemoryChange, MemoryErrorKind, MemoryEvent, MemoryState, RequestStart, Stage, StageErrorKind, VerdictKind,
 };
+use tiny_dancer::parts::core::budget::JudgeRate;
 use tiny_dancer::{
     Candidate, Circuit, CircuitBreakerConfig, CircuitState, Clock, LogFormat, MetricsCollector,
-    MetricsConfig, MetricsServer, ModelType, Origin, Outcome, OutcomeResult, Prices, ProcessCollector, Query,
-    Reason, RouteError, Router, RouterConfig, RoutingRequest, RoutingResponse, Thresholds, TracingConfig,
-    TracingSystem, otlp,
+    MetricsConfig, MetricsServer, ModelType, Origin, Outcome, OutcomeResult, Prices, ProcessCollector,
+    QualityBudget, Query, Reason, RouteError, Router, RouterConfig, RoutingRequest, RoutingResponse,
+    Thresholds, TracingConfig, TracingSystem, otlp,
 };
 use tiny_dancer_embed::{EmbedError, Embedder};
 use tiny_dancer_examples::collector::{Collector, tree};
@@ -126,7 +127,10 @@ fn main() -> anyhow::Result<()> {
     some_metrics(&router.export_metrics()?);
 
     if let Some(address) = arguments.serve {
-        serve(address, arguments.outages, &router, &prompts)?;
+        // Every lightweight answer is judged, so that the budget opens at once.
+        let budget = QualityBudget { judge_rate: JudgeRate::Fixed(1.0), ..Default::default() };
+        let budgeted = Router::new(RouterConfig { budget: Some(budget), ..memory.config() })?;
+        serve(address, arguments.outages, &router, budgeted, &prompts)?;
         some_metrics(&router.export_metrics()?);
     }
     let report = tracing_system.shutdown();
@@ -448,6 +452,7 @@ fn serve(
     address: SocketAddr,
     outages: Option<u64>,
     router: &Arc<Router>,
+    budgeted: Router,
     prompts: &Arc<Vec<Prompt>>,
 ) -> anyhow::Result<()> {
     let server = MetricsServer::bind(address)?;
@@ -457,7 +462,7 @@ fn serve(
         let address = server.address();
         heading(&format!("Serving http://{address}/metrics, /healthz and /readyz until Ctrl-C or SIGTERM"));
         tokio::select! {
-            ended = keep_routing(Arc::clone(router), Arc::clone(prompts), outages) => ended,
+            ended = keep_routing(Arc::clone(router), budgeted, Arc::clone(prompts), outages) => ended,
             () = stop => Ok(()),
         }
     })
@@ -532,10 +537,21 @@ fn report_memory(router: &Router, number: usize) {
     }
 }
 
+/// Routes a request by a router with a quality budget, and settles its judgement: one lightweight answer in fifty is worse.
+fn route_under_a_budget(router: &Router, prompt: &Prompt, chance: &mut impl Rng) -> Result<(), RouteError> {
+    let response = router.route(prompt.request())?;
+    router.answered();
+    if let Some(ticket) = response.ticket.filter(|ticket| ticket.judge.happened) {
+        router.settle(&ticket, chance.random::<f32>() < 0.02);
+    }
+    Ok(())
+}
+
 /// Some two hundred requests a second of several sizes, every other one a text, some of them without candidates or bad, and
 /// reloads from time to time.
 async fn keep_routing(
     router: Arc<Router>,
+    budgeted: Router,
     prompts: Arc<Vec<Prompt>>,
     outages: Option<u64>,
 ) -> anyhow::Result<()> {
@@ -570,6 +586,9 @@ async fn keep_routing(
             }
         }
         report_memory(&router, number);
+        if number.is_multiple_of(4) {
+            route_under_a_budget(&budgeted, prompt, &mut chance)?;
+        }
         if number % 4000 == 2000 {
             // After an error the old model serves. A WARN line and a metric show the error.
             let _ = router.reload_model();
