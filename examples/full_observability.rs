@@ -531,6 +531,7 @@ fn report_memory(router: &Router, number: usize) {
         report(MemoryChange::Stored { changes: 10, duration });
     }
     if number % 500 == 250 {
+        report(MemoryChange::Failed { changes: 3, kind: MemoryErrorKind::Full });
         report(MemoryChange::Lost { changes: 3, kind: MemoryErrorKind::QueueFull });
         report(MemoryChange::Expired { entries: 20, log_entries: 30 });
         report(MemoryChange::Erased { entries: 1, log_entries: 2 });

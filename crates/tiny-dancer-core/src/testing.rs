@@ -750,7 +750,8 @@ fn change_a_memory<O: Observer>(observer: O) {
     ];
     let verdicts = VerdictKind::ALL.map(|kind| MemoryChange::Verdict { kind });
     let losses = MemoryErrorKind::ALL.map(|kind| MemoryChange::Lost { changes: 2, kind });
-    for change in changes.into_iter().chain(verdicts).chain(losses) {
+    let failures = MemoryErrorKind::ALL.map(|kind| MemoryChange::Failed { changes: 2, kind });
+    for change in changes.into_iter().chain(verdicts).chain(failures).chain(losses) {
         router.on_memory(&MemoryEvent::new(state, change));
     }
 }

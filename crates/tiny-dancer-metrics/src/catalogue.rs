@@ -123,6 +123,8 @@ pub enum Unit {
     Candidates,
     /// Changes of a memory.
     Changes,
+    /// Commits of a memory.
+    Commits,
     /// Money, in the currency of the configured prices.
     Currency,
     /// Random draws.
@@ -177,6 +179,7 @@ names!(Unit, "unit", {
     Answers => "answers",
     Candidates => "candidates",
     Changes => "changes",
+    Commits => "commits",
     Currency => "your currency",
     Draws => "draws",
     Entries => "entries",
@@ -232,6 +235,7 @@ pub const CATALOGUE: &[Family] = &[
     MEMORY_QUEUE_CAPACITY,
     MEMORY_CHANGES_STORED,
     MEMORY_CHANGES_LOST,
+    MEMORY_COMMITS_FAILED,
     MEMORY_COMMIT_DURATION,
     MEMORY_DROPPED,
     MEMORY_VERDICTS,
@@ -585,6 +589,15 @@ pub(crate) const MEMORY_CHANGES_LOST: Family = Family {
     kind: Kind::Counter,
     unit: Unit::Changes,
     help: "Changes of the memory that will not be durable, by the kind of error.",
+    labels: &[Label { name: "error_type", values: values!(MemoryErrorKind::ALL, kind => kind.name()) }],
+    presence: Presence::WithMemory,
+};
+
+pub(crate) const MEMORY_COMMITS_FAILED: Family = Family {
+    name: "tiny_dancer_memory_commits_failed_total",
+    kind: Kind::Counter,
+    unit: Unit::Commits,
+    help: "Commits of the memory that failed, by the kind of error; their changes wait and are committed again.",
     labels: &[Label { name: "error_type", values: values!(MemoryErrorKind::ALL, kind => kind.name()) }],
     presence: Presence::WithMemory,
 };

@@ -5,9 +5,9 @@ use crate::catalogue::{
     BUDGET_SETTLEMENTS, BatchSize, CANDIDATES_PROCESSED, CIRCUIT_BREAKER_TRANSITIONS, DropCause,
     EMBEDDING_DURATION, EMBEDDING_ERRORS, EMBEDDING_TOKENS, EMBEDDING_TRUNCATED, ERRORS,
     FEATURE_ENGINEERING_DURATION, MEMORY_CHANGES_LOST, MEMORY_CHANGES_STORED, MEMORY_COMMIT_DURATION,
-    MEMORY_DROPPED, MEMORY_SEARCH_CANDIDATES, MEMORY_SEARCH_DURATION, MEMORY_SEARCH_ERRORS, MEMORY_VERDICTS,
-    MODEL_INFERENCE_DURATION, MODEL_RELOADS, ROUTING_LATENCY, ROUTING_REQUESTS, Record, ReloadResult,
-    draw_series, outcome_series,
+    MEMORY_COMMITS_FAILED, MEMORY_DROPPED, MEMORY_SEARCH_CANDIDATES, MEMORY_SEARCH_DURATION,
+    MEMORY_SEARCH_ERRORS, MEMORY_VERDICTS, MODEL_INFERENCE_DURATION, MODEL_RELOADS, ROUTING_LATENCY,
+    ROUTING_REQUESTS, Record, ReloadResult, draw_series, outcome_series,
 };
 use crate::config::MetricsConfig;
 use crate::error::{ExportError, RegisterError};
@@ -37,6 +37,7 @@ const EMBEDDING_FAILURES: Counters = Counters::of(&EMBEDDING_ERRORS);
 const FOUND: Counters = Counters::of(&MEMORY_SEARCH_CANDIDATES);
 const SEARCH_FAILURES: Counters = Counters::of(&MEMORY_SEARCH_ERRORS);
 const STORED: Counters = Counters::of(&MEMORY_CHANGES_STORED);
+const COMMITS_FAILED: Counters = Counters::of(&MEMORY_COMMITS_FAILED);
 const LOST: Counters = Counters::of(&MEMORY_CHANGES_LOST);
 const DROPPED: Counters = Counters::of(&MEMORY_DROPPED);
 const VERDICTS: Counters = Counters::of(&MEMORY_VERDICTS);
@@ -446,6 +447,7 @@ impl Observer for MetricsCollector {
             MemoryChange::Expired { entries, log_entries } => {
                 count_dropped(DropCause::Expired, [entries, log_entries]);
             }
+            MemoryChange::Failed { kind, .. } => writer.increment(COMMITS_FAILED, kind as usize, 1),
             MemoryChange::Lost { changes, kind } => writer.increment(LOST, kind as usize, changes as u64),
             MemoryChange::Stored { changes, duration } => {
                 writer.increment(STORED, 0, changes as u64);

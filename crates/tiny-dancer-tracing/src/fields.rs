@@ -296,8 +296,8 @@ pub const LINES: &[Line] = &[
     line(
         Level::WARN,
         "lines left out",
-        "`fallback`, `request refused`, `inference failed`, `scope abandoned`, `stage failed` and `memory changes lost` are \
-         written ten times per kind in ten seconds. This line precedes the first one after that.",
+        "`fallback`, `request refused`, `inference failed`, `scope abandoned`, `stage failed`, `memory commit failed` and \
+         `memory changes lost` are written ten times per kind in ten seconds. This line precedes the first one after that.",
         &[LOG_LEFT_OUT, LOG_MESSAGE, LOG_KIND],
     ),
     line(
@@ -316,6 +316,12 @@ pub const LINES: &[Line] = &[
         Level::WARN,
         "memory changes lost",
         "Changes of the memory will not be durable. Routing goes on.",
+        &[ERROR_TYPE, MEMORY_CHANGES, MEMORY_QUEUE],
+    ),
+    line(
+        Level::WARN,
+        "memory commit failed",
+        "A commit of the memory failed. Its changes wait, and will be committed again. Routing goes on.",
         &[ERROR_TYPE, MEMORY_CHANGES, MEMORY_QUEUE],
     ),
     line(

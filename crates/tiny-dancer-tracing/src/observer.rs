@@ -501,6 +501,17 @@ impl Observer for TracingObserver {
                 MEMORY_ENTRIES = entries as i64,
                 MEMORY_LOG_ENTRIES = log_entries as i64
             ),
+            MemoryChange::Failed { changes, kind }
+                if self.writes(Repeated::Memory(kind), "memory commit failed", kind.name()) =>
+            {
+                log!(
+                    warn,
+                    "memory commit failed",
+                    ERROR_TYPE = kind.name(),
+                    MEMORY_CHANGES = changes as i64,
+                    MEMORY_QUEUE = queue as i64
+                );
+            }
             MemoryChange::Lost { changes, kind }
                 if self.writes(Repeated::Memory(kind), "memory changes lost", kind.name()) =>
             {
@@ -527,7 +538,7 @@ impl Observer for TracingObserver {
                 DURATION = duration.as_secs_f64()
             ),
             MemoryChange::Verdict { kind } => log!(debug, "verdict recorded", MEMORY_VERDICT = kind.name()),
-            // Losses that would repeat a line, and changes that this version does not know, have none.
+            // Failures and losses that would repeat a line, and changes that this version does not know, have none.
             _ => {}
         }
     }

@@ -48,18 +48,19 @@ fn size(run: &Run, prompts: &Prompts, n: usize) -> Result<()> {
         queries.push(query);
     }
     let entries = prompts.entries(n);
-    let graph =
-        if n <= GRAPH && run.selects(&format!("nearest/{n}")) { Some(Graph::of(&entries)?) } else { None };
+    // The index before the graph, whose freed memory it would use.
     let before = resident();
     let index = Index::new(queries[0].len());
     for entries in entries.chunks(10_000) {
         index.insert(entries.to_vec())?;
     }
     let bytes = (resident() - before) / n as f64;
+    let graph =
+        if n <= GRAPH && run.selects(&format!("nearest/{n}")) { Some(Graph::of(&entries)?) } else { None };
     let set = CandidateSet::new(entries)?;
 
     // What both miss of the nearest, at equal recall.
-    let some = &queries[..queries.len().min(if n > GRAPH { 32 } else { 256 })];
+    let some = &queries[..queries.len().min(256)];
     let mut exact = Vec::new();
     for query in some {
         exact.push(

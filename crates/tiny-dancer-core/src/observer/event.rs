@@ -532,6 +532,13 @@ pub enum MemoryChange {
         /// How many entries of the decision log.
         log_entries: usize,
     },
+    /// A commit failed. Its changes wait, and will be committed again.
+    Failed {
+        /// How many.
+        changes: usize,
+        /// The reason.
+        kind: MemoryErrorKind,
+    },
     /// Changes will not be durable. Routing goes on with those in memory.
     Lost {
         /// How many.

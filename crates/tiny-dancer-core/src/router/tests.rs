@@ -906,7 +906,7 @@ fn the_contract_holds_at_every_detail() {
         assert_eq!(counts.broken_promises, 1);
         assert_eq!((counts.requests, counts.outcomes, counts.reloads), (104, 118, 11));
         assert_eq!(counts.budget, 11, "six verdicts, a cancellation, answers, opened, spent and recovered");
-        assert_eq!(counts.memory, 18, "four changes, five verdicts and nine losses");
+        assert_eq!(counts.memory, 27, "four changes, five verdicts, nine failures and nine losses");
     }
 }
 

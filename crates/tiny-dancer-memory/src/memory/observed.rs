@@ -76,7 +76,9 @@ impl Shared {
                 self.lost(*changes, error);
             }
             // The changes are still in the queue.
-            Report::Failed { .. } => {}
+            Report::Failed { changes, error } => {
+                self.notify(MemoryChange::Failed { changes: *changes, kind: error.kind() });
+            }
         }
     }
 

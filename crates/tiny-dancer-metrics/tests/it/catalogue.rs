@@ -121,6 +121,7 @@ const DESIGN: &[Designed] = &[
     ("memory_queue_capacity", "gauge", &[]),
     ("memory_changes_stored_total", "counter", &[]),
     ("memory_changes_lost_total", "counter", &[("error_type", MEMORY_ERRORS)]),
+    ("memory_commits_failed_total", "counter", &[("error_type", MEMORY_ERRORS)]),
     ("memory_commit_duration_seconds", "histogram", &[]),
     (
         "memory_dropped_total",

@@ -38,6 +38,7 @@ fn a_memory_is_shown_with_its_size_and_its_changes() {
     }
     report(&router, MemoryChange::Stored { changes: 7, duration: Duration::from_millis(2) });
     report(&router, MemoryChange::Stored { changes: 3, duration: Duration::from_millis(4) });
+    report(&router, MemoryChange::Failed { changes: 9, kind: MemoryErrorKind::Full });
     report(&router, MemoryChange::Lost { changes: 9, kind: MemoryErrorKind::QueueFull });
     report(&router, MemoryChange::Erased { entries: 1, log_entries: 2 });
     report(&router, MemoryChange::Expired { entries: 3, log_entries: 4 });
@@ -53,6 +54,8 @@ fn a_memory_is_shown_with_its_size_and_its_changes() {
         ("memory_changes_stored_total", 10.0),
         (r#"memory_changes_lost_total{error_type="queue_full"}"#, 9.0),
         (r#"memory_changes_lost_total{error_type="full"}"#, 0.0),
+        (r#"memory_commits_failed_total{error_type="full"}"#, 1.0),
+        (r#"memory_commits_failed_total{error_type="queue_full"}"#, 0.0),
         ("memory_commit_duration_seconds_count", 2.0),
         ("memory_commit_duration_seconds_sum", 0.006),
         (r#"memory_commit_duration_seconds_bucket{le="0.0025"}"#, 1.0),

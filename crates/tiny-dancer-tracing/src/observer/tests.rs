@@ -83,6 +83,7 @@ fn each_event_of_the_contract_has_its_span_or_its_line() {
     let memory = [
         "memory changes lost",
         "memory changes stored",
+        "memory commit failed",
         "memory data erased",
         "memory data expired",
         "memory opened",

@@ -130,11 +130,14 @@ fn the_vectors_of_another_embedder_are_refused_by_name() {
 #[test]
 fn while_the_disk_is_full_requests_are_routed_from_memory_and_stored_later() {
     let (store, router) = (InProcessStore::default(), router());
-    let memory = over(&store, MemoryConfig::default());
+    let (memory, events) = Events::of(over(&store, MemoryConfig::default()));
     store.kept().errors.extend([full(), full(), full()]);
     let id = learn(&memory, &router, Metadata::new());
     assert_ne!(route(&memory, &router, Metadata::new()).response.reason, Reason::NoEvidence);
     assert_eq!(memory.flush().unwrap_err().kind().name(), "full");
+    let is_failure =
+        |change: &MemoryChange| matches!(change, MemoryChange::Failed { kind: MemoryErrorKind::Full, .. });
+    assert!(events.changes().iter().any(is_failure), "{:?}", events.changes());
     store.kept().errors.clear();
     memory.flush().unwrap();
     assert!(store.kept().entries[&id].verdict.is_some());

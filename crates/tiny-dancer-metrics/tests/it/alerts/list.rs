@@ -912,7 +912,7 @@ const MEMORY: &[Alert] = &[
         when: "changes of the memory wait and none is stored, for over 10m",
         summary: "The memory of {{ $labels.instance }} stores nothing",
         description: "Changes wait for the store and no commit succeeds. All of them are lost if the process ends.",
-        runbook: "Look for lines `memory changes lost` first, they name the error. Without any: the writer waits for the disk, or \
+        runbook: "Look for lines `memory commit failed` first, they name the error. Without any: the writer waits for the disk, or \
                 for a lock on the file. Look at the state of the process' threads (`D` is a disk that does not answer) and \
                 at other processes that hold the file. A restart loses what waits, so copy the file by a backup first if the disk \
                 answers again.",

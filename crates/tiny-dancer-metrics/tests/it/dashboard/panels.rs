@@ -610,7 +610,7 @@ fn memory() -> Vec<Panel> {
         .stacked("normal"),
         of(
             "Changes",
-            "Changes a second that became durable, and those that were lost, by error. Lost ones are in the process until it ends.",
+            "Changes a second that became durable, those that were lost, and failed commits, by error. Lost changes are in the process until it ends; those of a failed commit are committed again.",
             Look::TimeSeries,
             "cps",
             &[
@@ -618,6 +618,10 @@ fn memory() -> Vec<Panel> {
                 (
                     "sum by (error_type) (rate(tiny_dancer_memory_changes_lost_total{$}[@]))",
                     "lost, {{error_type}}",
+                ),
+                (
+                    "sum by (error_type) (rate(tiny_dancer_memory_commits_failed_total{$}[@]))",
+                    "failed commits, {{error_type}}",
                 ),
             ],
         )
