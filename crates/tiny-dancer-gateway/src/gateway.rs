@@ -5,6 +5,7 @@ use crate::body::{Body, BodyError, Conversation, quoted};
 use crate::config::{ClientConfig, Config, JudgeConfig, Provider};
 use crate::decide::{Decider, Decision, Why};
 use crate::delivery::{Delivery, Reading};
+use crate::fields;
 use crate::headers;
 use crate::id::Signer;
 use crate::metrics::{CallResult, FeedbackResult, Metrics, OTHER, RequestResult};
@@ -165,15 +166,15 @@ impl Gateway {
                 "request",
                 otel.name = format!("{} {}", request.method(), endpoint.route(self.config.provider())),
                 otel.kind = "server",
-                otel.status_code = Empty,
+                { fields::OTEL_STATUS_CODE } = Empty,
                 http.request.method = %request.method(),
-                http.response.status_code = Empty,
+                { fields::HTTP_RESPONSE_STATUS_CODE } = Empty,
                 url.path = request.uri().path(),
-                tiny_dancer.gateway.client = Empty,
-                tiny_dancer.gateway.decided = Empty,
-                tiny_dancer.gateway.served = Empty,
-                tiny_dancer.gateway.reason = Empty,
-                tiny_dancer.gateway.result = Empty,
+                { fields::CLIENT } = Empty,
+                { fields::DECIDED } = Empty,
+                { fields::SERVED } = Empty,
+                { fields::REASON } = Empty,
+                { fields::RESULT } = Empty,
             )
         };
         let provider = self.config.provider();
@@ -194,9 +195,9 @@ impl Gateway {
             }
         };
         let status = response.status();
-        span.record("http.response.status_code", i64::from(status.as_u16()));
+        span.record(fields::HTTP_RESPONSE_STATUS_CODE, i64::from(status.as_u16()));
         if status.is_server_error() {
-            span.record("otel.status_code", "ERROR");
+            span.record(fields::OTEL_STATUS_CODE, "ERROR");
         }
         response
     }
@@ -330,7 +331,7 @@ impl Visit {
         let client = gateway.admission.client(request.headers())?;
         let client = client.map(|index| (index, &gateway.config.clients[index]));
         if let Some((_, ClientConfig { name, .. })) = client {
-            self.span.record("tiny_dancer.gateway.client", name.as_str());
+            self.span.record(fields::CLIENT, name.as_str());
         }
         match endpoint {
             Endpoint::Models => return Ok(Dispatched::Response(gateway.models())),
@@ -420,9 +421,9 @@ impl Visit {
             None => self.call(&gateway.powerful, with(ModelType::Powerful)).await,
         };
         gateway.context.metrics.served(decision.model, served, why);
-        self.span.record("tiny_dancer.gateway.decided", decision.model.name());
-        self.span.record("tiny_dancer.gateway.served", served.name());
-        self.span.record("tiny_dancer.gateway.reason", why.name());
+        self.span.record(fields::DECIDED, decision.model.name());
+        self.span.record(fields::SERVED, served.name());
+        self.span.record(fields::REASON, why.name());
         let answer = answer?;
         let is_events = answer
             .response
@@ -630,7 +631,7 @@ impl Visit {
     pub(crate) fn end(&mut self, result: RequestResult) {
         if std::mem::replace(&mut self.is_open, false) {
             self.gateway.context.metrics.request(result);
-            self.span.record("tiny_dancer.gateway.result", result.name());
+            self.span.record(fields::RESULT, result.name());
         }
     }
 }

@@ -35,6 +35,7 @@ mod config;
 mod decide;
 mod delivery;
 pub mod demo;
+mod fields;
 mod gateway;
 mod headers;
 mod id;

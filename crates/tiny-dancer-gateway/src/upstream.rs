@@ -2,6 +2,7 @@
 
 use crate::circuit::Circuit;
 use crate::config::{ModelConfig, Prices, Provider, Timeouts};
+use crate::fields;
 use crate::headers;
 use crate::metrics::{CallResult, Metrics};
 use crate::usage::Usage;
@@ -197,7 +198,7 @@ impl Upstream {
             Ok(Ok(answered)) => answered,
         };
         attempt.first_byte();
-        attempt.span.record("http.response.status_code", i64::from(response.status().as_u16()));
+        attempt.span.record(fields::HTTP_RESPONSE_STATUS_CODE, i64::from(response.status().as_u16()));
         Ok((response, first))
     }
 }
@@ -287,18 +288,18 @@ impl Attempt {
             "upstream",
             otel.name = name,
             otel.kind = "client",
-            otel.status_code = Empty,
-            error.type = Empty,
+            { fields::OTEL_STATUS_CODE } = Empty,
+            { fields::ERROR_TYPE } = Empty,
             gen_ai.operation.name = call.operation,
             gen_ai.provider.name = upstream.config.provider.name(),
             gen_ai.request.model = call.model.as_deref(),
             gen_ai.request.stream = call.is_streamed,
-            gen_ai.response.model = Empty,
-            gen_ai.response.time_to_first_chunk = Empty,
-            gen_ai.usage.input_tokens = Empty,
-            gen_ai.usage.output_tokens = Empty,
-            gen_ai.usage.cache_read.input_tokens = Empty,
-            http.response.status_code = Empty,
+            { fields::RESPONSE_MODEL } = Empty,
+            { fields::TIME_TO_FIRST_CHUNK } = Empty,
+            { fields::USAGE_INPUT_TOKENS } = Empty,
+            { fields::USAGE_OUTPUT_TOKENS } = Empty,
+            { fields::USAGE_CACHED_INPUT_TOKENS } = Empty,
+            { fields::HTTP_RESPONSE_STATUS_CODE } = Empty,
             server.address = url.host_str(),
             server.port = url.port_or_known_default().map(i64::from),
         );
@@ -315,7 +316,7 @@ impl Attempt {
     fn first_byte(&self) {
         let seconds = self.context.clock.since(self.start).as_secs_f64();
         self.context.metrics.first_chunk(&self.label, seconds);
-        self.span.record("gen_ai.response.time_to_first_chunk", seconds);
+        self.span.record(fields::TIME_TO_FIRST_CHUNK, seconds);
     }
 
     /// Counts the call. Only the first end counts.
@@ -325,21 +326,21 @@ impl Attempt {
         }
         self.context.metrics.call(&self.label, result);
         if result != CallResult::Success {
-            self.span.record("error.type", result.name());
-            self.span.record("otel.status_code", "ERROR");
+            self.span.record(fields::ERROR_TYPE, result.name());
+            self.span.record(fields::OTEL_STATUS_CODE, "ERROR");
         }
         let Some(usage) = usage else { return };
         if let Some(model) = &usage.model {
-            self.span.record("gen_ai.response.model", model.as_str());
+            self.span.record(fields::RESPONSE_MODEL, model.as_str());
         }
         if let Some(tokens) = usage.tokens {
             self.context.metrics.tokens(&self.label, tokens);
             if let Some(prices) = self.prices {
                 self.context.metrics.cost(&self.label, prices.of(tokens));
             }
-            self.span.record("gen_ai.usage.input_tokens", (tokens.input + tokens.cached_input) as i64);
-            self.span.record("gen_ai.usage.output_tokens", tokens.output as i64);
-            self.span.record("gen_ai.usage.cache_read.input_tokens", tokens.cached_input as i64);
+            self.span.record(fields::USAGE_INPUT_TOKENS, (tokens.input + tokens.cached_input) as i64);
+            self.span.record(fields::USAGE_OUTPUT_TOKENS, tokens.output as i64);
+            self.span.record(fields::USAGE_CACHED_INPUT_TOKENS, tokens.cached_input as i64);
         }
         if !usage.finish_reasons.is_empty() {
             let reasons =

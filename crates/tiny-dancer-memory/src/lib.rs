@@ -35,8 +35,7 @@
 //!
 //! # The index
 //!
-//! An [`Index`] holds them as
-//! [`Candidate`](tiny_dancer_core::Candidate)s and finds the nearest, also without a memory:
+//! An [`Index`] holds evidence as [`Candidate`](tiny_dancer_core::Candidate)s and finds the nearest, also without a memory:
 //!
 //! ```
 //! use tiny_dancer_core::{Candidate, Metadata, Router, RouterConfig, RoutingRequest};
@@ -109,8 +108,9 @@
 //!
 //! # What it lacks
 //!
-//! The index is in memory alone, and it does not know which embedder made its vectors. A search reads codes of all
-//! segments: there is no graph or tree, so its time grows with the number of entries.
+//! An index is in memory alone, and it does not know which embedder made its vectors; a [`Memory`] does. A search reads codes
+//! of all segments: there is no graph or tree, so its time grows with the number of entries. Several processes cannot share
+//! the evidence of one file while it changes.
 
 mod codes;
 mod config;
