@@ -23,7 +23,7 @@ use record::Measurement;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Runs all benchmarks, ten times as long, instead of a selection that takes about six minutes
+    /// Runs all benchmarks, ten times as long, instead of a selection that takes about eight minutes
     #[arg(long)]
     full: bool,
     /// Counts instructions instead, by callgrind, and fails where a count exceeds the record

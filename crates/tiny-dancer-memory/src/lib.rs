@@ -96,8 +96,9 @@
 //! A row is dropped where its estimate is more than two and a half standard errors below the `k`-th best that is known. The
 //! second pass compares what is left by bytes, whose error is a hundred times smaller, and about as many rows as are searched
 //! for are compared at full precision. So each similarity is exact, and what can be missed is a neighbour whose estimate is
-//! off by more than two and a half standard errors. The mean recall of the 64 nearest is at least 0.999, which a test holds on
-//! drawn vectors. Up to 512 matching entries, or eight times as many as are searched for, are all compared at full precision,
+//! off by more than two and a half standard errors. The mean recall of the 64 nearest is at least 0.999 on the drawn vectors of a
+//! test. It is lower where very many vectors lie near very few points: docs/performance.md has that of a million copies of 120
+//! prompts. Up to 512 matching entries, or eight times as many as are searched for, are all compared at full precision,
 //! and so are embeddings of fewer than 64 dimensions.
 //!
 //! The example `search_time` prints the time of a search beside that of an exact scan, the recall, and the bytes of an
