@@ -443,7 +443,8 @@ impl Account {
     /// Takes an admission back, before the first byte of the answer is delivered. Returns whether a judgement was pending.
     /// A call that fails after that is a worse answer: [`settle`](Self::settle) it.
     pub fn cancel(&self, ticket: &Ticket) -> bool {
-        ticket.judge.happened && self.ledger.cancel(ticket.place(), self.now(), self.timeout)
+        let leased = self.leased.load(Ordering::SeqCst);
+        ticket.judge.happened && self.ledger.cancel(ticket.place(), self.now(), self.timeout, leased)
     }
 
     /// Records that an answer was delivered, of either model. Errors, and requests that the router did not decide, deposit

@@ -300,13 +300,18 @@ impl Ledger {
     }
 
     /// Takes a pending judgement back, of an answer of which no byte was delivered. Returns whether it was pending.
-    pub(super) fn cancel(&self, place: Place, now: u64, timeout: u64) -> bool {
+    ///
+    /// Room that comes from a lease is not given back: the stored account may have this ticket as pending, so what is drawn
+    /// in its room would not be in it.
+    pub(super) fn cancel(&self, place: Place, now: u64, timeout: u64, leased: bool) -> bool {
         let cancelled = self.change(place, now, timeout, |word| {
             ((word.state == State::Pending).then_some(Word::FREE), word.state == State::Pending)
         });
         let Some((word, true)) = cancelled else { return false };
         self.count(word.kind).fetch_sub(1, Ordering::SeqCst);
-        self.give_back_room();
+        if !leased {
+            self.give_back_room();
+        }
         true
     }
 

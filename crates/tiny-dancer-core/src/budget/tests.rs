@@ -225,6 +225,23 @@ fn a_lease_that_was_not_used_is_forfeited_by_a_crash_and_no_charge_is_lost() {
 }
 
 #[test]
+fn the_room_of_a_cancelled_judgement_is_not_used_again_before_the_next_lease() {
+    let judge_rate = JudgeRate::Fixed(1.0);
+    let (account, _) = account(judge_rate);
+    account.limit_judgements(Some(0));
+    account.grant(account.lease(1));
+    let cancelled = admit(&account);
+    let stored = account.lease(0).state().clone();
+    assert!(account.cancel(&cancelled));
+    assert_eq!(account.admit(0.9, drawn(true)), None, "the stored account has only the cancelled one");
+    let crashed = Account::restored(&budget(judge_rate), Clock::manual(1_700_000_000).0, &stored).unwrap();
+    assert_eq!(crashed.settle(&cancelled, false), Settlement::Settled);
+    assert_eq!(bound(&crashed), 0.0);
+    account.grant(account.lease(1));
+    admit(&account);
+}
+
+#[test]
 fn the_logarithm_is_stored_before_an_answer_is_judged_by_chance() {
     let (account, _) = account(JudgeRate::Adaptive { floor: 0.2 });
     account.limit_judgements(Some(0));

@@ -145,7 +145,7 @@ fn a_ticket_that_is_settled_and_cancelled_at_once_is_refunded_once() {
         let cancel = {
             let (checked, refunds) = (Arc::clone(&checked), Arc::clone(&refunds));
             move || {
-                if checked.ledger.cancel(place, 0, TIMEOUT) {
+                if checked.ledger.cancel(place, 0, TIMEOUT, false) {
                     checked.leave(place, Kind::Certain);
                     refunds.fetch_add(1, SeqCst);
                 }
@@ -186,7 +186,7 @@ fn two_requests_never_get_one_slot() {
                     && place.generation % 2 == 0
                 {
                     checked.leave(place, Kind::Certain);
-                    assert!(checked.ledger.cancel(place, 0, TIMEOUT));
+                    assert!(checked.ledger.cancel(place, 0, TIMEOUT, false));
                 }
                 checked.admit(Kind::Certain, true);
             }) as Box<dyn FnOnce() + Send>
