@@ -6,7 +6,7 @@
 
 use crate::report::Report;
 use crate::workspace::{Workspace, cargo, output};
-use crate::{embedders, instructions};
+use crate::{embedders, instructions, load};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -17,7 +17,7 @@ use std::process::Command;
 pub(crate) mod document;
 pub(crate) mod goals;
 mod picture;
-mod record;
+pub(crate) mod record;
 
 use record::Measurement;
 
@@ -32,7 +32,11 @@ pub(crate) struct Arguments {
     /// Writes the counts as the new record
     #[arg(long, requires = "ir", conflicts_with = "filter")]
     bless: bool,
+    /// Measures the gateway under load instead, beside nginx and LiteLLM; takes about four minutes and two cores
+    #[arg(long, conflicts_with_all = ["full", "ir"])]
+    gateway: bool,
     /// Runs only benchmarks with this in their names, and writes no record
+    #[arg(conflicts_with = "gateway")]
     filter: Option<String>,
 }
 
@@ -42,6 +46,9 @@ const SELECTION: &str = "route_into/(1|10|100)x384/";
 pub(crate) fn run(workspace: &Workspace, report: &mut Report, arguments: &Arguments) {
     if arguments.ir {
         return instructions::run(workspace, report, arguments.bless, arguments.filter.as_deref());
+    }
+    if arguments.gateway {
+        return load::run(workspace, report);
     }
     let filter = arguments.filter.as_deref();
     let command = if arguments.full { "cargo xtask bench --full" } else { "cargo xtask bench" };

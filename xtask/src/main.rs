@@ -13,6 +13,7 @@ mod codegen;
 mod embedders;
 mod instructions;
 mod lint;
+mod load;
 mod miri;
 mod receivers;
 mod report;

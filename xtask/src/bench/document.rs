@@ -3,6 +3,7 @@
 use super::goals::{self, PROVED};
 use super::picture;
 use super::record::{self, Measurement};
+use crate::load;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -22,6 +23,7 @@ pub(crate) fn write(root: &Path) -> Result<()> {
 /// The document and the picture of the record.
 fn made(root: &Path) -> Result<(String, String)> {
     let (record, measurements) = record::read_ratios(root)?;
+    let (gateway, of_gateway) = record::read(root, load::RECORD)?;
     let mut document = fs::read_to_string(root.join(DOCUMENT)).context(DOCUMENT)?;
     for (name, text) in [
         ("machine", machine(&record, &measurements)?),
@@ -29,6 +31,8 @@ fn made(root: &Path) -> Result<(String, String)> {
         ("goals", goals(&measurements)),
         ("kernels", kernels()),
         ("beside", beside(&measurements)),
+        ("gateway's machine", machine(&gateway, &of_gateway)?),
+        ("gateway", load::table(&of_gateway)),
     ] {
         document = replace(&document, name, &text)?;
     }
@@ -44,14 +48,15 @@ fn replace(document: &str, name: &str, text: &str) -> Result<String> {
 }
 
 fn machine(record: &Value, measurements: &[Measurement]) -> Result<String> {
-    let kernel = measurements.first().map_or("unknown", |it| it.kernel.as_str());
+    let kernel = measurements.first().map_or("", |it| it.kernel.as_str());
+    let kernel = if kernel.is_empty() { String::new() } else { format!(", kernel `{kernel}`") };
     let machine = &record["machine"];
     let field = |name: &str| machine[name].as_str().with_context(|| format!("the record has no {name}"));
     let (cpu, commit) = (field("cpu")?, field("commit")?);
     let commit = commit.get(..12).unwrap_or(commit);
     let changed = if machine["uncommitted_changes"] == false { "" } else { " with changes" };
     Ok(format!(
-        "Measured on {} cores of an {cpu} (family {}, kernel `{kernel}`), {}, at commit {commit}{changed}, by `{}`.\n",
+        "Measured on {} cores of an {cpu} (family {}{kernel}), {}, at commit {commit}{changed}, by `{}`.\n",
         machine["cores"],
         field("family_and_model")?,
         field("rustc")?,

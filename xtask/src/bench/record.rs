@@ -42,15 +42,30 @@ pub(crate) fn write_times(root: &Path, command: &str, times: &[Value]) -> Result
     write(root, TIMES, &json!({ "benchmarks": times, "command": command, "machine": machine(root)? }))
 }
 
+/// Writes measurements without goals of [`goals`].
+pub(crate) fn write_measurements(
+    root: &Path,
+    file: &str,
+    command: &str,
+    measurements: &[Measurement],
+) -> Result<()> {
+    write(root, file, &json!({ "command": command, "machine": machine(root)?, "measurements": measurements }))
+}
+
 fn write(root: &Path, file: &str, record: &Value) -> Result<()> {
     fs::write(root.join(file), serde_json::to_string_pretty(record)? + "\n").context(file.to_owned())
 }
 
 /// The record of the ratios, and its measurements.
 pub(crate) fn read_ratios(root: &Path) -> Result<(Value, Vec<Measurement>)> {
-    let text = fs::read_to_string(root.join(RATIOS)).context(RATIOS)?;
-    let record: Value = serde_json::from_str(&text).context(RATIOS)?;
-    let measurements = Vec::deserialize(&record["measurements"]).context(RATIOS)?;
+    read(root, RATIOS)
+}
+
+/// A record, and its measurements.
+pub(crate) fn read(root: &Path, file: &'static str) -> Result<(Value, Vec<Measurement>)> {
+    let text = fs::read_to_string(root.join(file)).context(file)?;
+    let record: Value = serde_json::from_str(&text).context(file)?;
+    let measurements = Vec::deserialize(&record["measurements"]).context(file)?;
     Ok((record, measurements))
 }
 

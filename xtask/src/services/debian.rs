@@ -22,6 +22,16 @@ pub(crate) fn program(package: &str, program: &str, folder: &Path) -> Result<Pat
     Ok(unpacked)
 }
 
+/// The folder of an unpacked package, which is fetched once. For programs and libraries that are not under `PATH`, or print no
+/// version.
+pub(crate) fn unpacked(package: &str, folder: &Path) -> Result<PathBuf> {
+    let unpacked = folder.join(package);
+    if !unpacked.exists() {
+        fetch(package, folder)?;
+    }
+    Ok(unpacked)
+}
+
 /// Whether a program prints its version.
 fn runs(program: &Path) -> bool {
     let status = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();

@@ -32,6 +32,16 @@ impl Running {
         fs::read_to_string(&self.log).with_context(|| self.log.display().to_string())
     }
 
+    /// The memory that it has in use.
+    pub(crate) fn resident_megabytes(&self) -> Result<f64> {
+        let file = format!("/proc/{}/status", self.child.id());
+        let status = fs::read_to_string(&file).context(file)?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes: f64 =
+            line.and_then(|line| line.split_whitespace().next()?.parse().ok()).context("no VmRSS")?;
+        Ok(kilobytes * 1024.0 / 1e6)
+    }
+
     /// Retries until an attempt succeeds, the patience ends or the program ends. `what` completes "after 60s it ...".
     pub(crate) fn wait<T>(
         &mut self,
