@@ -34,6 +34,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 use tiny_dancer::RiskBudget;
+use tiny_dancer::parts::core::budget::{JudgeRate, QualityBudget};
 use tiny_dancer_memory::Tokens;
 use toml::Table;
 
@@ -65,6 +66,8 @@ pub struct Config {
     pub routed: Vec<String>,
     /// The promise of the router, instead of its default thresholds.
     pub risk: Option<RiskBudget>,
+    /// How many answers of the lightweight model may be worse.
+    pub budget: Option<QualityBudget>,
     /// The model for requests that need it.
     pub powerful: ModelConfig,
     /// The model for requests that it suffices for.
@@ -77,8 +80,9 @@ pub struct Config {
     pub id_key: Option<Secret>,
     /// Where what is known is kept.
     pub memory: MemoryFile,
-    /// Which requests both models answer, for comparison.
-    pub shadow: ShadowConfig,
+    /// The share of the requests that the powerful model answers, 0 to 1, which the lightweight one answers too, for
+    /// comparison. By default 0.
+    pub shadow_rate: f64,
     /// What compares their answers.
     pub judge: Option<JudgeConfig>,
     /// How much is accepted.
@@ -220,22 +224,25 @@ pub struct MemoryFile {
     pub store_prompts: bool,
 }
 
-/// Which requests the lightweight model answers, too, for comparison with the powerful one.
+/// What compares two answers, and how many.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct ShadowConfig {
-    /// The share of the requests that the powerful model answers, 0 to 1. By default 0.
-    pub rate: f64,
-    /// How many are compared at the same time; others are dropped. By default 8.
+pub struct JudgeConfig {
+    /// What compares them.
+    pub kind: JudgeKind,
+    /// How many comparisons are made at the same time. Shadows without a place are dropped, judgements wait. By default 8.
     pub concurrent: usize,
-    /// What shadows and the judge may cost on a day (UTC), by the prices of the models. By default there is no limit.
+    /// How many judgements of the budget are open at the same time, from the admission of a request to the verdict. Without
+    /// room in it a request goes to the powerful model. By default 256.
+    pub queue: u64,
+    /// What comparisons may cost on a day (UTC), by the prices of the models. By default there is no limit.
     pub daily_cost: Option<f64>,
 }
 
 /// What compares two answers.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum JudgeConfig {
+pub enum JudgeKind {
     /// The texts: the same, or the same number at the end. For questions with one short answer.
     Exact,
     /// A language model.
@@ -438,6 +445,11 @@ impl Config {
     pub fn provider(&self) -> Provider {
         self.powerful.provider
     }
+
+    /// How far the score of a lightweight answer may be below that of the powerful one.
+    pub(crate) fn margin(&self) -> f32 {
+        self.budget.as_ref().map_or(0.0, |budget| budget.margin as f32)
+    }
 }
 
 /// The configuration, or `None` if there is none because of the mistakes.
@@ -486,21 +498,27 @@ fn read(table: Table, environment: Environment<'_>, mistakes: &mut Vec<Mistake>)
         let mut table = root.table_or_empty("memory");
         MemoryFile { path: table.optional("path"), store_prompts: table.or("store_prompts", false) }
     };
-    let judge = root.table("judge").and_then(|mut table| judge(&mut table, environment));
-    let shadow = shadow(&mut root.table_or_empty("shadow"));
-    if shadow.rate > 0.0 && judge.is_none() {
+    let judge = root.table("judge").map(|mut table| judge(&mut table, environment));
+    let (has_judge, judge) = (judge.is_some(), judge.flatten());
+    let shadow_rate = {
+        let mut table = root.table_or_empty("shadow");
+        let rate = table.or("rate", 0.0);
+        table.check("rate", rate, "0 to 1", |rate| (0.0..=1.0).contains(rate));
+        rate
+    };
+    let budget = root.table("budget").map(|mut table| budget(&mut table));
+    if (shadow_rate > 0.0 || budget.is_some()) && !has_judge {
         root.mistake(Mistake::Missing { key: "judge".to_owned() });
     }
-    if shadow.daily_cost.is_some() {
-        let judge_prices = match &judge {
-            Some(JudgeConfig::Model { model, .. }) => model.prices,
-            _ => Some(Prices { input: 0.0, cached_input: None, output: 0.0 }),
-        };
-        let prices = lightweight.as_ref().map(|model| ("lightweight", model.prices));
-        for (key, prices) in prices.into_iter().chain([("judge", judge_prices)]) {
-            if prices.is_none() {
-                root.mistake(Mistake::Missing { key: format!("{key}.prices") });
-            }
+    if let Some(JudgeConfig { kind, daily_cost: Some(_), .. }) = &judge {
+        let of = |key, model: Option<&ModelConfig>| model.map(|model| (key, model.prices));
+        let called = [
+            of("lightweight", lightweight.as_ref().filter(|_| shadow_rate > 0.0)),
+            of("powerful", powerful.as_ref().filter(|_| budget.is_some())),
+            of("judge", if let JudgeKind::Model { model, .. } = kind { Some(model) } else { None }),
+        ];
+        for (key, _) in called.into_iter().flatten().filter(|(_, prices)| prices.is_none()) {
+            root.mistake(Mistake::Missing { key: format!("{key}.prices") });
         }
     }
     let limits = limits(&mut root.table_or_empty("limits"));
@@ -517,13 +535,14 @@ fn read(table: Table, environment: Environment<'_>, mistakes: &mut Vec<Mistake>)
         min_evidence,
         routed,
         risk,
+        budget,
         powerful: powerful?,
         lightweight: lightweight?,
         clients,
         shared_memory,
         id_key,
         memory,
-        shadow,
+        shadow_rate,
         judge,
         limits,
         timeouts,
@@ -575,19 +594,77 @@ fn model(
     Some(ModelConfig { provider, model: model?, base_url, key, accepts, max_text_bytes, prices })
 }
 
-fn shadow(table: &mut Reader<'_>) -> ShadowConfig {
-    let rate = table.or("rate", 0.0);
-    table.check("rate", rate, "0 to 1", |rate| (0.0..=1.0).contains(rate));
+/// The places for judgements, each of which is held for two judgement timeouts: some 14 a second with the default timeout.
+/// They take 256 kB.
+const MAX_JUDGEMENTS: u32 = 16_384;
+
+/// A probability, or `adaptive`.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(untagged, expecting = "expected 0.001 to 1, or \"adaptive\"")]
+enum Rate {
+    Fixed(f64),
+    Named(Adaptive),
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Adaptive {
+    Adaptive,
+}
+
+/// The ranges are those of the router, which names one mistake only.
+fn budget(table: &mut Reader<'_>) -> QualityBudget {
+    let default = QualityBudget::default();
+    let mut number = |key, default, expected, holds: fn(f64) -> bool| {
+        let value = table.or(key, default);
+        table.check(key, value, expected, |value| holds(*value));
+        value
+    };
+    let is_share = |value: f64| value > 0.0 && value < 1.0;
+    let loss_rate = number("loss_rate", default.loss_rate, "between 0 and 1", is_share);
+    let delta = number("delta", default.delta, "between 0 and 1", is_share);
+    let burst = number("burst", default.burst, "0 to 1e9", |value| (0.0..=1e9).contains(&value));
+    let margin = number("margin", default.margin, "0 to 1", |value| (0.0..=1.0).contains(&value));
+    let seconds = default.judgement_timeout.as_secs_f64();
+    let is_time = |value| (1.0..=86_400.0).contains(&value);
+    let seconds = number("judgement_timeout", seconds, "1 to 86400 seconds", is_time);
+    let judgement_timeout = Duration::from_secs_f64(if is_time(seconds) { seconds } else { 1.0 });
+
+    let rate = table.or("judge_rate", Rate::Named(Adaptive::Adaptive));
+    let floor = table.optional::<f64>("judge_floor");
+    let judge_rate = match rate {
+        Rate::Named(Adaptive::Adaptive) => {
+            let floor = floor.unwrap_or(0.2);
+            table.check("judge_floor", floor, "0.001 to less than 1", |floor| (0.001..1.0).contains(floor));
+            JudgeRate::Adaptive { floor }
+        }
+        Rate::Fixed(rate) => {
+            let expected = "0.001 to 1, or \"adaptive\"";
+            table.check("judge_rate", rate, expected, |rate| (0.001..=1.0).contains(rate));
+            if let Some(floor) = floor {
+                table.check("judge_floor", floor, "none, since judge_rate is not adaptive", |_| false);
+            }
+            JudgeRate::Fixed(rate)
+        }
+    };
+    let max_judgements = MAX_JUDGEMENTS;
+    QualityBudget { loss_rate, delta, burst, margin, judge_rate, judgement_timeout, max_judgements }
+}
+
+fn judge(table: &mut Reader<'_>, environment: Environment<'_>) -> Option<JudgeConfig> {
     let concurrent = table.or("concurrent", 8);
     table.check("concurrent", concurrent, "1 to 1000", |concurrent| (1..=1000).contains(concurrent));
+    let queue = table.or("queue", 256);
+    table.check("queue", queue, "1 to 16384", |queue| (1..=MAX_JUDGEMENTS.into()).contains(queue));
     let daily_cost = table.optional::<f64>("daily_cost");
     if let Some(cost) = daily_cost {
         table.check("daily_cost", cost, "0 or more", |cost| *cost >= 0.0 && cost.is_finite());
     }
-    ShadowConfig { rate, concurrent: concurrent.clamp(1, 1000), daily_cost }
+    let kind = judge_kind(table, environment)?;
+    Some(JudgeConfig { kind, concurrent: concurrent.clamp(1, 1000), queue, daily_cost })
 }
 
-fn judge(table: &mut Reader<'_>, environment: Environment<'_>) -> Option<JudgeConfig> {
+fn judge_kind(table: &mut Reader<'_>, environment: Environment<'_>) -> Option<JudgeKind> {
     #[derive(Deserialize)]
     #[serde(rename_all = "snake_case")]
     enum Kind {
@@ -596,7 +673,7 @@ fn judge(table: &mut Reader<'_>, environment: Environment<'_>) -> Option<JudgeCo
         Webhook,
     }
     match table.required("kind")? {
-        Kind::Exact => Some(JudgeConfig::Exact),
+        Kind::Exact => Some(JudgeKind::Exact),
         Kind::Model => {
             let prompt = match table.optional::<PathBuf>("prompt_file") {
                 Some(path) => table.file("prompt_file", path)?,
@@ -608,7 +685,7 @@ fn judge(table: &mut Reader<'_>, environment: Environment<'_>) -> Option<JudgeCo
                 }
             }
             let model = Box::new(model(table, environment, Vec::new(), usize::MAX)?);
-            Some(JudgeConfig::Model { model, prompt })
+            Some(JudgeKind::Model { model, prompt })
         }
         Kind::Webhook => {
             let url = table.required::<String>("url")?;
@@ -617,7 +694,7 @@ fn judge(table: &mut Reader<'_>, environment: Environment<'_>) -> Option<JudgeCo
                 return None;
             };
             let key = table.optional::<PathBuf>("key_file").and_then(|path| table.secret("key_file", path));
-            Some(JudgeConfig::Webhook(Box::new(ModelConfig {
+            Some(JudgeKind::Webhook(Box::new(ModelConfig {
                 provider: Provider::Openai,
                 model: "webhook".to_owned(),
                 base_url,

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::Arc;
 use tiny_dancer::observer::{StageErrorKind, VerdictKind};
+use tiny_dancer::parts::core::budget::Ticket;
 use tiny_dancer::parts::core::coin::Draw;
 use tiny_dancer::{Clock, ModelType, Reason, RouteError, Router, RouterConfig};
 use tiny_dancer_embed::{Embedder, StaticEmbedder};
@@ -33,6 +34,8 @@ pub(crate) struct Decision {
     pub(crate) uncertainty: f32,
     /// The router's draw of a shadow; it draws where it chose the powerful model.
     shadow: Option<Draw>,
+    /// The router's admission of a lightweight answer, where there is a quality budget.
+    pub(crate) ticket: Option<Ticket>,
 }
 
 /// Why a request is served by its model.
@@ -56,11 +59,13 @@ pub(crate) enum Why {
     LongText,
     /// The mode is observe.
     Observe,
+    /// There is a quality budget, and the gateway does not get the answer, so no judge could compare it.
+    Unjudged,
 }
 
 impl Why {
     /// All reasons but those of the router.
-    const OWN: [Self; 8] = [
+    const OWN: [Self; 9] = [
         Self::Canary,
         Self::Capability,
         Self::Error,
@@ -69,6 +74,7 @@ impl Why {
         Self::LittleEvidence,
         Self::LongText,
         Self::Observe,
+        Self::Unjudged,
     ];
 
     /// The names of all reasons.
@@ -87,6 +93,7 @@ impl Why {
             Self::LittleEvidence => "little_evidence",
             Self::LongText => "long_text",
             Self::Observe => "observe",
+            Self::Unjudged => "unjudged",
         }
     }
 }
@@ -108,7 +115,8 @@ impl Decider {
         let router = RouterConfig {
             embedder: id.clone(),
             risk: config.risk,
-            shadow_rate: config.shadow.rate,
+            budget: config.budget.clone(),
+            shadow_rate: config.shadow_rate,
             clock: clock.clone(),
             ..RouterConfig::default()
         };
@@ -116,6 +124,7 @@ impl Decider {
         let memory = MemoryConfig {
             embedder: id,
             mode: Some(config.mode.name().to_owned()),
+            margin: config.margin(),
             store_prompts: config.memory.store_prompts,
             clock,
             ..MemoryConfig::default()
@@ -163,11 +172,20 @@ impl Decider {
                 confidence: response.confidence,
                 uncertainty: response.uncertainty,
                 shadow: response.shadow,
+                ticket: response.ticket,
             },
             Err(error) => {
                 log(&error);
                 let (id, model) = (RequestId::now(), ModelType::Powerful);
-                Decision { id, model, reason: None, confidence: 0.0, uncertainty: 1.0, shadow: None }
+                Decision {
+                    id,
+                    model,
+                    reason: None,
+                    confidence: 0.0,
+                    uncertainty: 1.0,
+                    shadow: None,
+                    ticket: None,
+                }
             }
         }
     }
@@ -191,22 +209,36 @@ impl Decision {
         evidence: usize,
     ) -> (ModelType, Why) {
         let powerful = |why| (ModelType::Powerful, why);
+        match (self.bar(config, conversation, evidence), self.reason) {
+            (Some(Why::Capability | Why::LongText) | None, Some(reason))
+                if self.model == ModelType::Powerful =>
+            {
+                powerful(Why::Decided(reason))
+            }
+            (None, Some(reason)) => (self.model, Why::Decided(reason)),
+            (Some(why), _) => powerful(why),
+            (None, None) => powerful(Why::Error),
+        }
+    }
+
+    /// Why the lightweight model would not have been given the request, whatever the router had decided. A quality budget grows
+    /// by the answers to all others.
+    pub(crate) fn bar(&self, config: &Config, conversation: &Conversation, evidence: usize) -> Option<Why> {
         let lightweight = &config.lightweight;
-        let Some(reason) = self.reason else { return powerful(Why::Error) };
-        if config.mode == Mode::Observe {
-            powerful(Why::Observe)
+        if self.reason.is_none() {
+            Some(Why::Error)
+        } else if config.mode == Mode::Observe {
+            Some(Why::Observe)
         } else if config.mode == Mode::Canary && !self.is_in_share(config.canary_share) {
-            powerful(Why::Canary)
+            Some(Why::Canary)
         } else if evidence < config.min_evidence {
-            powerful(Why::LittleEvidence)
-        } else if self.model == ModelType::Powerful {
-            powerful(Why::Decided(reason))
+            Some(Why::LittleEvidence)
         } else if conversation.needs.iter().any(|need| !lightweight.accepts.contains(need)) {
-            powerful(Why::Capability)
+            Some(Why::Capability)
         } else if conversation.bytes > lightweight.max_text_bytes {
-            powerful(Why::LongText)
+            Some(Why::LongText)
         } else {
-            (self.model, Why::Decided(reason))
+            None
         }
     }
 
@@ -216,7 +248,7 @@ impl Decision {
         let lightweight = &config.lightweight;
         let is_drawn = match (self.model, self.shadow) {
             (ModelType::Powerful, draw) => draw.is_some_and(|draw| draw.happened),
-            (ModelType::Lightweight, _) => self.is_in(b"shadow", config.shadow.rate),
+            (ModelType::Lightweight, _) => self.is_in(b"shadow", config.shadow_rate),
         };
         is_drawn
             && conversation.needs.iter().all(|need| lightweight.accepts.contains(need))

@@ -135,6 +135,8 @@ impl Delivery {
         self.attempt.end(result, Some(&self.usage));
         if result == CallResult::Success {
             self.visit.delivered(&self.upstream.config.model, self.usage.tokens, self.usage.text.take());
+        } else {
+            self.visit.broke_off();
         }
         self.visit.settle(&self.upstream, result, None);
         self.visit.end(match result {

@@ -2,15 +2,16 @@
 
 use crate::admission::{Admission, Place};
 use crate::body::{Body, BodyError, Conversation, quoted};
-use crate::config::{ClientConfig, Config, JudgeConfig, Provider};
+use crate::comparison::{Comparison, Comparisons, Parts};
+use crate::config::{ClientConfig, Config, JudgeConfig, JudgeKind, Provider};
 use crate::decide::{Decider, Decision, Why};
 use crate::delivery::{Delivery, Reading};
 use crate::fields;
 use crate::headers;
 use crate::id::Signer;
-use crate::metrics::{CallResult, FeedbackResult, Metrics, OTHER, RequestResult};
+use crate::judgement::Judgement;
+use crate::metrics::{CallResult, ComparisonResult, FeedbackResult, Metrics, OTHER, RequestResult};
 use crate::refusal::{self, Refusal};
-use crate::shadow::{Parts, Shadow, Shadows};
 use crate::sse::Events;
 use crate::upstream::{Answer, Call, Context, Failure, Upstream, UpstreamError};
 use axum::extract::{Request, State};
@@ -71,7 +72,7 @@ pub enum GatewayError {
 pub struct Gateway {
     pub(crate) config: Config,
     decider: Arc<Decider>,
-    shadows: Option<Arc<Shadows>>,
+    comparisons: Option<Arc<Comparisons>>,
     powerful: Arc<Upstream>,
     lightweight: Arc<Upstream>,
     signer: Signer,
@@ -91,11 +92,11 @@ impl Gateway {
         if config.lightweight.model != config.powerful.model {
             models.push(&config.lightweight.model);
         }
-        match &config.judge {
-            Some(JudgeConfig::Model { model, .. }) if !models.contains(&model.model.as_str()) => {
+        match config.judge.as_ref().map(|JudgeConfig { kind, .. }| kind) {
+            Some(JudgeKind::Model { model, .. }) if !models.contains(&model.model.as_str()) => {
                 models.push(&model.model);
             }
-            Some(JudgeConfig::Webhook(_)) => models.push("webhook"),
+            Some(JudgeKind::Webhook(_)) => models.push("webhook"),
             _ => {}
         }
         let metrics = Metrics::new(registry, &models)?;
@@ -105,7 +106,7 @@ impl Gateway {
         };
         Ok(Self {
             decider: Arc::new(decider),
-            shadows: Shadows::new(&config, clock.clone())?,
+            comparisons: Comparisons::new(&config, clock.clone())?,
             powerful: upstream(&config.powerful)?,
             lightweight: upstream(&config.lightweight)?,
             signer: Signer::new(config.id_key.as_ref())?,
@@ -120,6 +121,14 @@ impl Gateway {
     pub fn flush(&self) {
         if let Err(error) = self.decider.memory.flush() {
             tracing::warn!(%error, "the memory is not durable");
+        }
+    }
+
+    /// Waits until the comparisons have ended that have begun, judgements of the quality budget among them. A judgement that is
+    /// not waited for counts as worse.
+    pub async fn finish_comparisons(&self) {
+        if let Some(comparisons) = &self.comparisons {
+            comparisons.finish().await;
         }
     }
 
@@ -185,7 +194,8 @@ impl Gateway {
             place: None,
             is_open: counts,
             routed: None,
-            shadow: None,
+            judgement: None,
+            comparison: None,
         };
         let response = match visit.answer(endpoint, request).instrument(span.clone()).await {
             Ok(response) => response,
@@ -279,10 +289,21 @@ pub(crate) struct Visit {
     place: Option<Place>,
     /// Whether its result is still to be counted.
     is_open: bool,
-    /// The id, and the model whose answer is delivered, once they are known.
-    routed: Option<(RequestId, ModelType)>,
+    /// What the answer is of, once it is known.
+    routed: Option<Routed>,
+    /// The admission of an answer of the lightweight model.
+    judgement: Option<Judgement>,
     /// What is compared once the answer is delivered.
-    shadow: Option<Box<Shadow>>,
+    comparison: Option<Box<Comparison>>,
+}
+
+/// A routed request whose answer is delivered.
+#[derive(Clone, Copy, Debug)]
+struct Routed {
+    id: RequestId,
+    served: ModelType,
+    /// Whether the quality budget grows by its answer.
+    deposits: bool,
 }
 
 /// The body of `/v1/feedback`.
@@ -390,8 +411,11 @@ impl Visit {
             return self.call_named(call).await;
         }
         let conversation = body.conversation(provider)?;
-        let decision = gateway.decider.decide(&conversation, self.origin(client, talk));
+        let decision = self.route(&conversation, client, talk);
         let (mut served, mut why) = self.serve(&decision, &conversation);
+        if served == ModelType::Powerful {
+            self.cancel_judgement();
+        }
         // The tokens of a stream of Anthropic's are in its events anyway.
         let take_usage = call.is_streamed && provider == Provider::Openai && body.request_usage()?;
         // Its answers are read.
@@ -412,6 +436,7 @@ impl Visit {
                         first.attempt.end(result, None);
                         self.settle(&gateway.lightweight, result, wait);
                     }
+                    self.cancel_judgement();
                     (served, why) = (ModelType::Powerful, Why::LightweightFailed);
                 }
             }
@@ -435,14 +460,21 @@ impl Visit {
             (false, CallResult::Success) => Reading::Whole(Vec::new()),
             _ => Reading::Nothing,
         };
-        self.routed = Some((decision.id, served));
-        let is_shadowed = served == ModelType::Powerful
-            && why != Why::LightweightFailed
-            && gateway.shadows.is_some()
-            && gateway.lightweight.circuit.wait().is_none()
-            && decision.is_shadowed(&gateway.config, &conversation);
-        if is_shadowed {
-            let mut call = with(ModelType::Lightweight);
+        let deposits = decision.bar(&gateway.config, &conversation, gateway.decider.evidence()).is_none();
+        self.routed = Some(Routed { id: decision.id, served, deposits });
+        let is_shadowed = || {
+            why != Why::LightweightFailed
+                && gateway.comparisons.is_some()
+                && gateway.lightweight.circuit.wait().is_none()
+                && decision.is_shadowed(&gateway.config, &conversation)
+        };
+        // Whether a lightweight answer is to be judged is not looked at before it is delivered.
+        let compared = match served {
+            ModelType::Lightweight => self.judgement.is_some().then_some(ModelType::Powerful),
+            ModelType::Powerful => is_shadowed().then_some(ModelType::Lightweight),
+        };
+        if let Some(other) = compared {
+            let mut call = with(other);
             if call.is_streamed {
                 let mut body = Body::read(&call.body)?;
                 body.set("stream", "false");
@@ -451,7 +483,7 @@ impl Visit {
                 call.is_streamed = false;
             }
             let question = conversation.text;
-            self.shadow = Some(Box::new(Shadow { id: decision.id, question, call }));
+            self.comparison = Some(Box::new(Comparison { id: decision.id, question, call }));
         }
         let id = gateway.signer.sign(decision.id, served, client);
         let headers = vec![
@@ -512,7 +544,7 @@ impl Visit {
         })
     }
 
-    fn deliver(self, begun: Begun) -> Response {
+    fn deliver(mut self, begun: Begun) -> Response {
         let Begun { answer, reading, headers: own, upstream } = begun;
         let mut headers = headers::returned(answer.response.headers());
         if let Reading::Events { take_usage: true, .. } = reading {
@@ -523,6 +555,9 @@ impl Visit {
         if answer.result() != CallResult::Success {
             self.settle(&upstream, answer.result(), answer.retry_after());
         }
+        if let Some(judgement) = &mut self.judgement {
+            judgement.begin();
+        }
         let idle = self.gateway.config.timeouts.idle;
         let mut response =
             Response::new(axum::body::Body::new(Delivery::new(answer, reading, idle, self, upstream)));
@@ -532,11 +567,20 @@ impl Visit {
     }
 
     /// Decides for a client that calls the model itself.
-    fn decide(&self, bytes: &[u8], client: Option<&str>, talk: Option<String>) -> Result<Response, Refusal> {
-        let gateway = &self.gateway;
+    fn decide(
+        &mut self,
+        bytes: &[u8],
+        client: Option<&str>,
+        talk: Option<String>,
+    ) -> Result<Response, Refusal> {
+        let gateway = Arc::clone(&self.gateway);
         let conversation = Body::read(bytes)?.conversation(gateway.config.provider())?;
-        let decision = gateway.decider.decide(&conversation, self.origin(client, talk));
-        let (served, why) = self.serve(&decision, &conversation);
+        let decision = self.route(&conversation, client, talk);
+        self.cancel_judgement();
+        let (mut served, mut why) = self.serve(&decision, &conversation);
+        if served == ModelType::Lightweight && decision.ticket.is_some() {
+            (served, why) = (ModelType::Powerful, Why::Unjudged);
+        }
         gateway.context.metrics.served(decision.model, served, why);
         let answer = DecisionAnswer {
             id: gateway.signer.sign(decision.id, served, client),
@@ -577,6 +621,26 @@ impl Visit {
         Ok(Json(FeedbackAnswer { result: result.name() }).into_response())
     }
 
+    /// Decides a request. Under a quality budget, what the queue of judgements and the money of the day have room for is what may be
+    /// drawn.
+    fn route(&mut self, conversation: &Conversation, client: Option<&str>, talk: Option<String>) -> Decision {
+        let Gateway { decider, comparisons, context, .. } = &*self.gateway;
+        if let (Some(account), Some(comparisons)) = (decider.router.core().account(), comparisons) {
+            account.limit_judgements(Some(comparisons.allowance()));
+        }
+        let decision = decider.decide(conversation, self.origin(client, talk));
+        if let (Some(ticket), Some(comparisons)) = (decision.ticket, comparisons) {
+            let (decider, comparisons) = (Arc::clone(decider), Arc::clone(comparisons));
+            self.judgement = Some(Judgement::new(ticket, decider, comparisons, context.metrics.clone()));
+        }
+        decision
+    }
+
+    /// Cancels the admission of an answer that the lightweight model does not give. No byte was delivered.
+    fn cancel_judgement(&mut self) {
+        self.judgement = None;
+    }
+
     fn serve(&self, decision: &Decision, conversation: &Conversation) -> (ModelType, Why) {
         let gateway = &self.gateway;
         let evidence = gateway.decider.evidence();
@@ -595,25 +659,36 @@ impl Visit {
 
     /// Whether the answer's text is compared with another one.
     pub(crate) fn is_compared(&self) -> bool {
-        self.shadow.is_some()
+        self.comparison.is_some()
+    }
+
+    /// An answer that broke off after its delivery had begun, or whose client hung up, is worse.
+    pub(crate) fn broke_off(&mut self) {
+        if let Some(judgement) = self.judgement.take() {
+            judgement.settle(ComparisonResult::Broken);
+        }
     }
 
     /// Logs what followed the decision, once the answer is delivered, and starts the comparison, if there is one.
     pub(crate) fn delivered(&mut self, model: &str, tokens: Option<Tokens>, text: Option<String>) {
-        let Some((id, served)) = self.routed else { return };
+        let Some(Routed { id, served, deposits }) = self.routed else { return };
         let gateway = &self.gateway;
         let used = tokens.map(|tokens| Used { model: model.to_owned(), tokens });
         let usage = used.iter().cloned().collect();
-        let draws = Draws::default();
+        let draws = Draws { judge: self.judgement.as_ref().map(Judgement::draw), ..Draws::default() };
         let served = Served { model: served, usage, price_version: None, judge: None, draws };
         gateway.decider.memory.served(id, served);
-        if let (Some(shadow), Some(shadows)) = (self.shadow.take(), &gateway.shadows) {
+        if deposits {
+            gateway.decider.router.core().answered();
+        }
+        if let (Some(comparison), Some(comparisons)) = (self.comparison.take(), &gateway.comparisons) {
             let parts = Parts {
                 decider: Arc::clone(&gateway.decider),
+                powerful: Arc::clone(&gateway.powerful),
                 lightweight: Arc::clone(&gateway.lightweight),
                 context: gateway.context.clone(),
             };
-            Arc::clone(shadows).start(*shadow, text, used, parts);
+            comparisons.start(*comparison, self.judgement.take(), text, used, parts);
         }
     }
 

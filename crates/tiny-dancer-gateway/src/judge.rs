@@ -1,7 +1,7 @@
 //! Judges: how good the lightweight answer is beside the powerful one.
 
 use crate::body::quoted;
-use crate::config::{JudgeConfig, Provider, Timeouts};
+use crate::config::{JudgeKind, Provider, Timeouts};
 use crate::refusal::path;
 use crate::upstream::{Call, Context, Upstream, UpstreamError};
 use crate::usage::Usage;
@@ -40,18 +40,14 @@ struct Scores {
 }
 
 impl Judge {
-    pub(crate) fn new(
-        config: &JudgeConfig,
-        timeouts: &Timeouts,
-        clock: Clock,
-    ) -> Result<Self, UpstreamError> {
+    pub(crate) fn new(config: &JudgeKind, timeouts: &Timeouts, clock: Clock) -> Result<Self, UpstreamError> {
         Ok(match config {
-            JudgeConfig::Exact => Self::Exact,
-            JudgeConfig::Model { model, prompt } => Self::Model {
+            JudgeKind::Exact => Self::Exact,
+            JudgeKind::Model { model, prompt } => Self::Model {
                 upstream: Box::new(Upstream::new(model.as_ref().clone(), timeouts, clock)?),
                 prompt: prompt.clone(),
             },
-            JudgeConfig::Webhook(service) => {
+            JudgeKind::Webhook(service) => {
                 Self::Webhook(Box::new(Upstream::new(service.as_ref().clone(), timeouts, clock)?))
             }
         })

@@ -31,6 +31,7 @@
 mod admission;
 mod body;
 mod circuit;
+mod comparison;
 mod config;
 mod decide;
 mod delivery;
@@ -40,18 +41,18 @@ mod gateway;
 mod headers;
 mod id;
 mod judge;
+mod judgement;
 mod metrics;
 mod refusal;
 mod secret;
 mod server;
-mod shadow;
 mod sse;
 mod upstream;
 mod usage;
 
 pub use config::{
-    Capability, ClientConfig, Config, ConfigError, Environment, JudgeConfig, Limits, MemoryFile, Mistake,
-    Mode, ModelConfig, Prices, Provider, ShadowConfig, Timeouts,
+    Capability, ClientConfig, Config, ConfigError, Environment, JudgeConfig, JudgeKind, Limits, MemoryFile,
+    Mistake, Mode, ModelConfig, Prices, Provider, Timeouts,
 };
 pub use gateway::{CONFIDENCE, CONVERSATION, DECIDED, Gateway, GatewayError, ID, MODEL, REASON};
 pub use secret::Secret;

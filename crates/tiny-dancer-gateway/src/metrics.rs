@@ -125,33 +125,42 @@ impl FeedbackResult {
     }
 }
 
-/// How a shadow ended.
+/// How a comparison ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ShadowResult {
+pub(crate) enum ComparisonResult {
+    /// The answer broke off, or the client hung up, after its delivery had begun.
+    Broken,
     /// There was no room for it.
     Dropped,
-    /// The lightweight model gave no answer.
+    /// The other model gave no answer, or not all was done in time.
     Failed,
     /// The lightweight answer was no worse.
     NoWorse,
     /// The money of the day was spent.
     OverLimit,
+    /// The program stopped before its end.
+    Stopped,
     /// There was no text to compare, or the judge gave no verdict.
     Undecided,
     /// The lightweight answer was worse.
     Worse,
 }
 
-impl ShadowResult {
-    const ALL: [Self; 6] =
+impl ComparisonResult {
+    /// The results of a judgement, which is never dropped.
+    const OF_JUDGEMENTS: [Self; 6] =
+        [Self::Broken, Self::Failed, Self::NoWorse, Self::Stopped, Self::Undecided, Self::Worse];
+    const OF_SHADOWS: [Self; 6] =
         [Self::Dropped, Self::Failed, Self::NoWorse, Self::OverLimit, Self::Undecided, Self::Worse];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::Broken => "broken",
             Self::Dropped => "dropped",
             Self::Failed => "failed",
             Self::NoWorse => "no_worse",
             Self::OverLimit => "over_limit",
+            Self::Stopped => "stopped",
             Self::Undecided => "undecided",
             Self::Worse => "worse",
         }
@@ -172,6 +181,7 @@ pub(crate) struct Metrics {
     first_chunk: HistogramVec,
     pub(crate) overhead: Histogram,
     feedback: IntCounterVec,
+    judgements: IntCounterVec,
     shadows: IntCounterVec,
     open: GaugeVec,
     pub(crate) in_flight: Gauge,
@@ -209,6 +219,11 @@ impl Metrics {
                 .buckets(OVERHEAD.to_vec()),
             )?)?,
             feedback: families.counters("feedback_total", "Clients' verdicts, by result.", &["result"])?,
+            judgements: families.counters(
+                "judgements_total",
+                "Lightweight answers that were drawn to be judged, by result; all but no_worse count as worse.",
+                &["result"],
+            )?,
             shadows: families.counters("shadows_total", "Requests that both models answered, by result.", &["result"])?,
             open: families.register(GaugeVec::new(
                 opts("upstream_circuit_open", "1 while a model is not called, because it failed or named a wait."),
@@ -223,7 +238,10 @@ impl Metrics {
         for result in FeedbackResult::ALL {
             metrics.feedback.with_label_values(&[result.name()]);
         }
-        for result in ShadowResult::ALL {
+        for result in ComparisonResult::OF_JUDGEMENTS {
+            metrics.judgements.with_label_values(&[result.name()]);
+        }
+        for result in ComparisonResult::OF_SHADOWS {
             metrics.shadows.with_label_values(&[result.name()]);
         }
         for model in &models {
@@ -277,7 +295,11 @@ impl Metrics {
         self.feedback.with_label_values(&[result.name()]).inc();
     }
 
-    pub(crate) fn shadow(&self, result: ShadowResult) {
+    pub(crate) fn judgement(&self, result: ComparisonResult) {
+        self.judgements.with_label_values(&[result.name()]).inc();
+    }
+
+    pub(crate) fn shadow(&self, result: ComparisonResult) {
         self.shadows.with_label_values(&[result.name()]).inc();
     }
 

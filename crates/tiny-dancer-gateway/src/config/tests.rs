@@ -121,12 +121,16 @@ fn another_address_needs_no_key_and_may_have_one() {
 
 #[test]
 fn a_shadow_needs_a_judge_and_a_limit_needs_prices() {
-    let error = parse("", "[shadow]\nrate = 0.1\ndaily_cost = 1.0").unwrap_err().to_string();
-    assert!(error.contains("judge is missing") && error.contains("lightweight.prices is missing"), "{error}");
-    let judge = |lines: &str| parse("", &format!("[judge]\n{lines}")).map(|config| config.judge.unwrap());
-    assert!(matches!(judge("kind = \"exact\""), Ok(JudgeConfig::Exact)));
+    let error = parse("", "[shadow]\nrate = 0.1").unwrap_err().to_string();
+    assert!(error.ends_with("judge is missing"), "{error}");
+    let tables = "[shadow]\nrate = 0.1\n[judge]\nkind = \"exact\"\ndaily_cost = 1.0";
+    let error = parse("", tables).unwrap_err().to_string();
+    assert!(error.ends_with("lightweight.prices is missing"), "{error}");
+    let judge =
+        |lines: &str| parse("", &format!("[judge]\n{lines}")).map(|config| config.judge.unwrap().kind);
+    assert!(matches!(judge("kind = \"exact\""), Ok(JudgeKind::Exact)));
     let model = judge("kind = \"model\"\nprovider = \"anthropic\"\nmodel = \"claude\"");
-    assert!(matches!(model, Ok(JudgeConfig::Model { prompt, .. }) if prompt.contains("{question}")));
+    assert!(matches!(model, Ok(JudgeKind::Model { prompt, .. }) if prompt.contains("{question}")));
     let error = judge("kind = \"webhook\"\nurl = \"http://user:secret@a\"").unwrap_err().to_string();
     assert!(error.contains("judge.url is another text") && !error.contains("secret"), "{error}");
 
@@ -142,4 +146,68 @@ fn a_shadow_needs_a_judge_and_a_limit_needs_prices() {
 #[test]
 fn the_debug_of_a_configuration_shows_no_key() {
     assert!(!format!("{:?}", parse("", "").unwrap()).contains("secret of"));
+}
+
+#[test]
+fn a_budget_has_the_defaults_of_the_router_and_may_judge_a_fixed_share() {
+    let budget = |lines: &str| {
+        let config = parse("", &format!("[judge]\nkind = \"exact\"\n[budget]\n{lines}"));
+        config.map(|config| config.budget.unwrap())
+    };
+    let max_judgements = MAX_JUDGEMENTS;
+    assert_eq!(budget("").unwrap(), QualityBudget { max_judgements, ..QualityBudget::default() });
+    let lines =
+        "loss_rate = 0.1\ndelta = 0.01\nburst = 3\nmargin = 0.25\njudge_rate = 1\njudgement_timeout = 60";
+    let expected = QualityBudget {
+        loss_rate: 0.1,
+        delta: 0.01,
+        burst: 3.0,
+        margin: 0.25,
+        judge_rate: JudgeRate::Fixed(1.0),
+        judgement_timeout: Duration::from_secs(60),
+        max_judgements,
+    };
+    assert_eq!(budget(lines).unwrap(), expected);
+    let adaptive = budget("judge_rate = \"adaptive\"\njudge_floor = 0.5").unwrap().judge_rate;
+    assert_eq!(adaptive, JudgeRate::Adaptive { floor: 0.5 });
+    let error = budget("judge_rate = \"often\"").unwrap_err().to_string();
+    assert!(error.contains(r#"budget.judge_rate: expected 0.001 to 1, or "adaptive""#), "{error}");
+}
+
+#[test]
+fn every_mistake_of_a_budget_is_named_at_once() {
+    let text = format!(
+        "version = 1\n{MODELS}
+        [budget]
+        loss_rate = 1.0
+        delta = 0
+        burst = -1.0
+        margin = 2.0
+        judge_rate = 0.0001
+        judge_floor = 0.2
+        judgement_timeout = 0.5
+        rate = 1
+        [judge]
+        concurrent = 0
+        queue = 20000
+        daily_cost = -1
+        kind = \"exact\""
+    );
+    let expected = [
+        "judge.concurrent is 0, expected 1 to 1000",
+        "judge.queue is 20000, expected 1 to 16384",
+        "judge.daily_cost is -1, expected 0 or more",
+        "budget.loss_rate is 1, expected between 0 and 1",
+        "budget.delta is 0, expected between 0 and 1",
+        "budget.burst is -1, expected 0 to 1e9",
+        "budget.margin is 2, expected 0 to 1",
+        "budget.judgement_timeout is 0.5, expected 1 to 86400 seconds",
+        "budget.judge_rate is 0.0001, expected 0.001 to 1, or \"adaptive\"",
+        "budget.judge_floor is 0.2, expected none, since judge_rate is not adaptive",
+        "budget.rate is unknown",
+        "powerful.prices is missing",
+    ];
+    assert_eq!(mistakes(&text, &keys), expected);
+    let error = parse("", "[budget]").unwrap_err().to_string();
+    assert!(error.ends_with("judge is missing"), "{error}");
 }

@@ -24,7 +24,15 @@ fn conversation(text: &str) -> Conversation {
 }
 
 fn decision(model: ModelType, reason: Option<Reason>) -> Decision {
-    Decision { id: RequestId::now(), model, reason, confidence: 0.9, uncertainty: 0.1, shadow: None }
+    Decision {
+        id: RequestId::now(),
+        model,
+        reason,
+        confidence: 0.9,
+        uncertainty: 0.1,
+        shadow: None,
+        ticket: None,
+    }
 }
 
 #[test]

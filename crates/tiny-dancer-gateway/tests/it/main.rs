@@ -1,6 +1,7 @@
 //! The gateway between plain HTTP clients and models that act.
 #![expect(clippy::unwrap_used, reason = "tests and their helper functions fail by panicking")]
 
+mod budget;
 mod clients;
 mod documentation;
 mod failures;

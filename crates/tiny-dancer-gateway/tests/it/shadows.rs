@@ -54,7 +54,7 @@ async fn a_language_model_judges_after_the_client_has_its_answer() {
     script.extend(says("They are the same.\nTIE"));
     judge.acts(script);
     let tables = format!(
-        "[shadow]\nrate = 1.0\nconcurrent = 1\n[judge]\nkind = \"model\"\nprovider = \"openai\"\nmodel = \"judge\"\n\
+        "[shadow]\nrate = 1.0\n[judge]\nconcurrent = 1\nkind = \"model\"\nprovider = \"openai\"\nmodel = \"judge\"\n\
          base_url = \"http://127.0.0.1:{}/v1\"\nprices = {{ input = 5.0, output = 10.0 }}\n",
         judge.port
     );
@@ -102,7 +102,7 @@ fn json_of(body: &str) -> Vec<Step> {
 
 #[tokio::test]
 async fn money_that_is_spent_and_models_that_fail_do_not_touch_the_client() {
-    let tables = EXACT.replace("rate = 1.0", "rate = 1.0\ndaily_cost = 0.000001");
+    let tables = format!("{EXACT}daily_cost = 0.000001\n");
     let (running, _powerful, lightweight) = observe(&tables).await;
     assert_eq!(running.ask(HARD, "").await.status(), 200);
     running.until(r#"shadows_total{result="worse"}"#, 1.0).await;
