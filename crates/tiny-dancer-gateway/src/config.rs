@@ -438,6 +438,21 @@ impl Config {
     pub fn provider(&self) -> Provider {
         self.powerful.provider
     }
+
+    /// The names by which metrics distinguish models.
+    pub(crate) fn labels(&self) -> Vec<&str> {
+        let judge = match &self.judge {
+            Some(JudgeConfig::Model { model, .. } | JudgeConfig::Webhook(model)) => Some(&*model.model),
+            Some(JudgeConfig::Exact) | None => None,
+        };
+        let mut labels = vec![&*self.powerful.model];
+        for label in [&*self.lightweight.model].into_iter().chain(judge) {
+            if !labels.contains(&label) {
+                labels.push(label);
+            }
+        }
+        labels
+    }
 }
 
 /// The configuration, or `None` if there is none because of the mistakes.

@@ -48,11 +48,11 @@ impl Judge {
         Ok(match config {
             JudgeConfig::Exact => Self::Exact,
             JudgeConfig::Model { model, prompt } => Self::Model {
-                upstream: Box::new(Upstream::new(model.as_ref().clone(), timeouts, clock)?),
+                upstream: Box::new(Upstream::new(model.as_ref().clone(), timeouts, clock, None)?),
                 prompt: prompt.clone(),
             },
             JudgeConfig::Webhook(service) => {
-                Self::Webhook(Box::new(Upstream::new(service.as_ref().clone(), timeouts, clock)?))
+                Self::Webhook(Box::new(Upstream::new(service.as_ref().clone(), timeouts, clock, None)?))
             }
         })
     }

@@ -42,6 +42,7 @@ mod id;
 mod judge;
 mod metrics;
 mod refusal;
+mod reload;
 mod secret;
 mod server;
 mod shadow;
@@ -54,6 +55,7 @@ pub use config::{
     Mode, ModelConfig, Prices, Provider, ShadowConfig, Timeouts,
 };
 pub use gateway::{CONFIDENCE, CONVERSATION, DECIDED, Gateway, GatewayError, ID, MODEL, REASON};
+pub use reload::{Change, ReloadError, Reloads};
 pub use secret::Secret;
 pub use server::serve;
 pub use upstream::UpstreamError;

@@ -22,7 +22,7 @@ pub(crate) struct Shadows {
     judge: Judge,
     config: ShadowConfig,
     places: Arc<Semaphore>,
-    spent: Mutex<Spent>,
+    spent: Arc<Mutex<Spent>>,
 }
 
 /// What was spent on a day.
@@ -50,12 +50,21 @@ pub(crate) struct Parts {
 }
 
 impl Shadows {
-    /// `None` where none is configured.
-    pub(crate) fn new(config: &Config, clock: Clock) -> Result<Option<Arc<Self>>, UpstreamError> {
+    /// `None` where none is configured. What was spent today under the configuration before counts on, and so do its places, if
+    /// there are as many.
+    pub(crate) fn new(
+        config: &Config,
+        clock: Clock,
+        before: Option<&Self>,
+    ) -> Result<Option<Arc<Self>>, UpstreamError> {
         let Some(judge) = &config.judge else { return Ok(None) };
         let judge = Judge::new(judge, &config.timeouts, clock)?;
-        let places = Arc::new(Semaphore::new(config.shadow.concurrent));
-        let shadows = Self { judge, config: config.shadow.clone(), places, spent: Mutex::default() };
+        let shadow = config.shadow.clone();
+        let as_many = before.filter(|before| before.config.concurrent == shadow.concurrent);
+        let places = as_many
+            .map_or_else(|| Arc::new(Semaphore::new(shadow.concurrent)), |before| Arc::clone(&before.places));
+        let spent = before.map_or_else(Arc::default, |before| Arc::clone(&before.spent));
+        let shadows = Self { judge, config: shadow, places, spent };
         Ok((config.shadow.rate > 0.0).then(|| Arc::new(shadows)))
     }
 

@@ -7,5 +7,6 @@ mod failures;
 mod memory;
 mod models;
 mod proxy;
+mod reload;
 mod running;
 mod shadows;
