@@ -15,7 +15,7 @@ use std::error::Error as _;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 use tiny_dancer::parts::core::Tick;
 use tiny_dancer::{Clock, TraceContext};
 use tracing::field::Empty;
@@ -286,7 +286,9 @@ impl Answer {
     }
 
     pub(crate) fn retry_after(&self) -> Option<Duration> {
-        headers::retry_after(self.response.headers())
+        let now = self.attempt.context.clock.unix_milliseconds();
+        let now = UNIX_EPOCH + Duration::from_millis(now.unsigned_abs());
+        headers::retry_after(self.response.headers(), now)
     }
 }
 
