@@ -9,11 +9,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tiny_dancer::{ProcessCollector, TracingConfig, TracingSystem, otlp};
-use tiny_dancer_gateway::{Config, Gateway, demo};
+use tiny_dancer_gateway::{Config, Gateway, Reloads, demo};
 use tokio::net::TcpListener;
 use toml::Table;
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct ServeArgs {
     /// The configuration, see docs/gateway.md. The other options take precedence over it.
     #[arg(long, value_name = "FILE")]
@@ -85,6 +85,10 @@ impl ServeArgs {
         }
         Ok(table)
     }
+
+    fn configuration(&self, models: Option<SocketAddr>) -> anyhow::Result<Config> {
+        Ok(Config::from_table(self.table(models)?, &|variable| std::env::var(variable).ok())?)
+    }
 }
 
 pub(crate) fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
@@ -92,14 +96,16 @@ pub(crate) fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let models =
         args.demo.then(|| runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))).transpose()?;
     let address = models.as_ref().map(TcpListener::local_addr).transpose()?;
-    let config = Config::from_table(args.table(address)?, &|variable| std::env::var(variable).ok())?;
+    let reloads = {
+        let _within = runtime.enter();
+        Reloads::new(args.config.clone())?
+    };
+    let config = args.configuration(address)?;
 
     // Tracing comes first, so that it logs the start of the router.
     let tracing_system = TracingSystem::new(TracingConfig {
         service_name: "tiny-dancer".to_owned(),
         service_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-        lightweight_model: Some(config.lightweight.model.clone()),
-        powerful_model: Some(config.powerful.model.clone()),
         ..Default::default()
     });
     tracing_system.init()?;
@@ -113,22 +119,19 @@ pub(crate) fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         let listener = TcpListener::bind(config.listen)
             .await
             .with_context(|| format!("cannot listen at {}", config.listen))?;
-        let address = listener.local_addr()?;
+        let listening = listener.local_addr()?;
         if let Some(models) = models {
             for entry in demo::entries() {
                 gateway.memory().remember(entry)?;
             }
-            tokio::spawn(tiny_dancer_gateway::serve(
-                models,
-                demo::models(),
-                config.clone(),
-                std::future::pending(),
-            ));
-            tokio::spawn(demo::send_prompts(address));
+            tokio::spawn(demo::serve_models(models));
+            tokio::spawn(demo::send_prompts(listening));
         }
-        tracing::info!(%address, mode = config.mode.name(), "serving");
-        print(introduction(&config, address))?;
-        anyhow::Ok(tiny_dancer_gateway::serve(listener, gateway.service(), config, stop).await)
+        let again = args.clone();
+        tokio::spawn(reloads.run(Arc::clone(&gateway), move || again.configuration(address)));
+        tracing::info!(address = %listening, mode = config.mode.name(), "serving");
+        print(introduction(&config, listening))?;
+        anyhow::Ok(tiny_dancer_gateway::serve(listener, Arc::clone(&gateway), stop).await)
     })?;
     // What is left of the demonstration, or of requests that took too long, is aborted.
     runtime.shutdown_background();

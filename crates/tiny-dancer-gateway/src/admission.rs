@@ -1,6 +1,6 @@
 //! Who may send a request, and how many are open at the same time.
 
-use crate::config::Config;
+use crate::config::{ClientConfig, Config, Limits};
 use crate::headers;
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
@@ -24,11 +24,9 @@ pub(crate) struct Admission {
     open: Arc<Semaphore>,
     /// The places of each client.
     per_client: Vec<Arc<Semaphore>>,
-    per_client_limit: usize,
+    limits: Limits,
     waiting: AtomicUsize,
-    queue: usize,
     patience: Duration,
-    body_bytes: usize,
     body_time: Duration,
     in_flight: Gauge,
     queued: Gauge,
@@ -49,20 +47,30 @@ impl Drop for Place {
 }
 
 impl Admission {
-    pub(crate) fn new(config: &Config, metrics: &Metrics) -> Self {
+    /// Places that were taken under the configuration before stay taken, if their number is the same.
+    pub(crate) fn new(config: &Config, metrics: &Metrics, before: Option<(&Config, &Self)>) -> Self {
         let limits = &config.limits;
         // No semaphore has more; and so many requests are never open.
         let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
         let clients = config.clients.iter().enumerate();
+        let same = before.filter(|(before, _)| before.limits.concurrent == limits.concurrent);
+        let open = same.map_or_else(|| semaphore(limits.concurrent), |(_, before)| Arc::clone(&before.open));
+        let per_client = |client: &ClientConfig| {
+            let limit = limits.concurrent_per_client;
+            let same = before.filter(|(before, _)| before.limits.concurrent_per_client == limit);
+            let known = same.and_then(|(config, before)| {
+                let index = config.clients.iter().position(|known| known.name == client.name)?;
+                before.per_client.get(index).map(Arc::clone)
+            });
+            known.unwrap_or_else(|| semaphore(limit))
+        };
         Self {
             clients: clients.map(|(index, client)| (client.key_sha256, index)).collect(),
-            open: semaphore(limits.concurrent),
-            per_client: config.clients.iter().map(|_| semaphore(limits.concurrent_per_client)).collect(),
-            per_client_limit: limits.concurrent_per_client,
+            open,
+            per_client: config.clients.iter().map(per_client).collect(),
+            limits: limits.clone(),
             waiting: AtomicUsize::new(0),
-            queue: limits.queue,
             patience: config.timeouts.queue,
-            body_bytes: limits.body_bytes,
             body_time: config.timeouts.body,
             in_flight: metrics.in_flight.clone(),
             queued: metrics.queued.clone(),
@@ -84,7 +92,7 @@ impl Admission {
     pub(crate) async fn place(&self, client: Option<usize>) -> Result<Place, Refusal> {
         let of_client = client.and_then(|client| self.per_client.get(client)).map(|places| {
             let place = Arc::clone(places).try_acquire_owned();
-            place.map_err(|_| Refusal::ClientBusy { limit: self.per_client_limit })
+            place.map_err(|_| Refusal::ClientBusy { limit: self.limits.concurrent_per_client })
         });
         let of_client = of_client.transpose()?;
         let open = match Arc::clone(&self.open).try_acquire_owned() {
@@ -105,7 +113,7 @@ impl Admission {
 
     /// Receives a body.
     pub(crate) async fn body(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
-        let limit = self.body_bytes;
+        let limit = self.limits.body_bytes;
         let too_large = || Refusal::BodyTooLarge { limit };
         let length =
             headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
@@ -130,7 +138,7 @@ impl<'a> Waiting<'a> {
         // Dropped, it gives its number back.
         let waiting = Self(admission);
         admission.queued.inc();
-        (before < admission.queue).then_some(waiting)
+        (before < admission.limits.queue).then_some(waiting)
     }
 }
 

@@ -29,12 +29,13 @@ const DAY: i64 = 24 * 3600;
 #[derive(Debug)]
 pub(crate) struct Comparisons {
     judge: Judge,
+    concurrent: usize,
     places: Arc<Semaphore>,
     /// How many judgements may be open.
     queue: u64,
-    open: AtomicU64,
+    open: Arc<AtomicU64>,
     daily_cost: Option<f64>,
-    spent: Mutex<Spent>,
+    spent: Arc<Mutex<Spent>>,
     margin: f32,
     judgement_timeout: Duration,
     tasks: TaskTracker,
@@ -72,8 +73,12 @@ pub(crate) struct Parts {
 }
 
 impl Comparisons {
-    /// `None` where nothing is compared.
-    pub(crate) fn new(config: &Config, clock: Clock) -> Result<Option<Arc<Self>>, GatewayError> {
+    /// `None` where nothing is compared. What was begun and spent under the configuration before counts on.
+    pub(crate) fn new(
+        config: &Config,
+        clock: Clock,
+        before: Option<&Self>,
+    ) -> Result<Option<Arc<Self>>, GatewayError> {
         let Some(JudgeConfig { kind, concurrent, queue, daily_cost }) = &config.judge else {
             return Ok(None);
         };
@@ -81,16 +86,19 @@ impl Comparisons {
             return Ok(None);
         }
         let budget = config.budget.clone().unwrap_or_default();
+        let as_many = before.filter(|before| before.concurrent == *concurrent);
         Ok(Some(Arc::new(Self {
             judge: Judge::new(kind, &config.timeouts, clock.clone())?,
-            places: Arc::new(Semaphore::new(*concurrent)),
+            concurrent: *concurrent,
+            places: as_many
+                .map_or_else(|| Arc::new(Semaphore::new(*concurrent)), |before| Arc::clone(&before.places)),
             queue: *queue,
-            open: AtomicU64::new(0),
+            open: before.map_or_else(Arc::default, |before| Arc::clone(&before.open)),
             daily_cost: *daily_cost,
-            spent: Mutex::default(),
+            spent: before.map_or_else(Arc::default, |before| Arc::clone(&before.spent)),
             margin: config.margin(),
             judgement_timeout: budget.judgement_timeout,
-            tasks: TaskTracker::new(),
+            tasks: before.map_or_else(TaskTracker::new, |before| before.tasks.clone()),
             clock,
         })))
     }
@@ -294,7 +302,7 @@ mod tests {
             "version = 1\n[powerful]\n{model}[lightweight]\n{model}[budget]\n[judge]\nkind = \"exact\"\n{judge}"
         );
         let config = Config::parse(&text, &|_| Some("sk".to_owned())).unwrap();
-        Comparisons::new(&config, clock).unwrap().unwrap()
+        Comparisons::new(&config, clock, None).unwrap().unwrap()
     }
 
     #[test]

@@ -450,6 +450,21 @@ impl Config {
     pub(crate) fn margin(&self) -> f32 {
         self.budget.as_ref().map_or(0.0, |budget| budget.margin as f32)
     }
+
+    /// The names by which metrics distinguish models.
+    pub(crate) fn labels(&self) -> Vec<&str> {
+        let judge = match self.judge.as_ref().map(|judge| &judge.kind) {
+            Some(JudgeKind::Model { model, .. } | JudgeKind::Webhook(model)) => Some(&*model.model),
+            Some(JudgeKind::Exact) | None => None,
+        };
+        let mut labels = vec![&*self.powerful.model];
+        for label in [&*self.lightweight.model].into_iter().chain(judge) {
+            if !labels.contains(&label) {
+                labels.push(label);
+            }
+        }
+        labels
+    }
 }
 
 /// The configuration, or `None` if there is none because of the mistakes.

@@ -123,7 +123,6 @@ impl Decider {
         let router = Arc::new(Router::builder(router).registry(registry).build()?);
         let memory = MemoryConfig {
             embedder: id,
-            mode: Some(config.mode.name().to_owned()),
             margin: config.margin(),
             store_prompts: config.memory.store_prompts,
             clock,

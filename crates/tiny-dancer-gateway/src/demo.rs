@@ -22,6 +22,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tiny_dancer::{Clock, Metadata};
 use tiny_dancer_memory::{Entry, RequestId, Verdict};
+use tokio::net::TcpListener;
 use tokio::time::{Instant, Sleep};
 
 const PROMPTS: &str = include_str!("../../../examples/data/prompts.jsonl");
@@ -57,9 +58,12 @@ pub fn configuration(models: SocketAddr) -> toml::Table {
     table
 }
 
-/// Both models, as a service.
-pub fn models() -> Web {
-    Web::new().route("/v1/chat/completions", post(answer))
+/// Answers as both models.
+///
+/// # Errors
+/// None, as it does not end.
+pub async fn serve_models(listener: TcpListener) -> std::io::Result<()> {
+    axum::serve(listener, Web::new().route("/v1/chat/completions", post(answer))).await
 }
 
 /// How many requests stand for a profile. They have its rates, rounded.

@@ -3,7 +3,7 @@
 use crate::admission::{Admission, Place};
 use crate::body::{Body, BodyError, Conversation, quoted};
 use crate::comparison::{Comparison, Comparisons, Parts};
-use crate::config::{ClientConfig, Config, JudgeConfig, JudgeKind, Provider};
+use crate::config::{ClientConfig, Config, ModelConfig, Provider};
 use crate::decide::{Decider, Decision, Why};
 use crate::delivery::{Delivery, Reading};
 use crate::fields;
@@ -14,6 +14,7 @@ use crate::metrics::{CallResult, ComparisonResult, FeedbackResult, Metrics, OTHE
 use crate::refusal::{self, Refusal};
 use crate::sse::Events;
 use crate::upstream::{Answer, Call, Context, Failure, Upstream, UpstreamError};
+use arc_swap::ArcSwap;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
@@ -70,6 +71,15 @@ pub enum GatewayError {
 /// Answers the requests of clients by one of two models.
 #[derive(Debug)]
 pub struct Gateway {
+    /// What new requests begin with.
+    pub(crate) serving: ArcSwap<Serving>,
+    decider: Arc<Decider>,
+    registry: Registry,
+}
+
+/// All that follows from a configuration. A request keeps the one that it began with.
+#[derive(Debug)]
+pub(crate) struct Serving {
     pub(crate) config: Config,
     decider: Arc<Decider>,
     comparisons: Option<Arc<Comparisons>>,
@@ -77,8 +87,7 @@ pub struct Gateway {
     lightweight: Arc<Upstream>,
     signer: Signer,
     admission: Admission,
-    context: Context,
-    registry: Registry,
+    pub(crate) context: Context,
 }
 
 impl Gateway {
@@ -88,33 +97,31 @@ impl Gateway {
     /// If the registry has such families, a key cannot be a header, or the system has no random numbers.
     pub fn new(config: Config, registry: &Registry) -> Result<Self, GatewayError> {
         let clock = Clock::system();
-        let mut models = vec![config.powerful.model.as_str()];
-        if config.lightweight.model != config.powerful.model {
-            models.push(&config.lightweight.model);
-        }
-        match config.judge.as_ref().map(|JudgeConfig { kind, .. }| kind) {
-            Some(JudgeKind::Model { model, .. }) if !models.contains(&model.model.as_str()) => {
-                models.push(&model.model);
-            }
-            Some(JudgeKind::Webhook(_)) => models.push("webhook"),
-            _ => {}
-        }
-        let metrics = Metrics::new(registry, &models)?;
-        let decider = Decider::new(&config, registry, clock.clone())?;
-        let upstream = |model: &crate::config::ModelConfig| {
-            Upstream::new(model.clone(), &config.timeouts, clock.clone()).map(Arc::new)
-        };
-        Ok(Self {
-            decider: Arc::new(decider),
-            comparisons: Comparisons::new(&config, clock.clone())?,
-            powerful: upstream(&config.powerful)?,
-            lightweight: upstream(&config.lightweight)?,
+        let metrics = Metrics::new(registry)?;
+        let decider = Arc::new(Decider::new(&config, registry, clock.clone())?);
+        metrics.started(clock.unix_seconds());
+        let serving = Serving {
+            decider: Arc::clone(&decider),
+            comparisons: Comparisons::new(&config, clock.clone(), None)?,
+            powerful: Arc::new(Upstream::new(
+                config.powerful.clone(),
+                &config.timeouts,
+                clock.clone(),
+                None,
+            )?),
+            lightweight: Arc::new(Upstream::new(
+                config.lightweight.clone(),
+                &config.timeouts,
+                clock.clone(),
+                None,
+            )?),
             signer: Signer::new(config.id_key.as_ref())?,
-            admission: Admission::new(&config, &metrics),
+            admission: Admission::new(&config, &metrics, None),
             context: Context { clock, metrics, timeouts: config.timeouts.clone() },
-            registry: registry.clone(),
             config,
-        })
+        };
+        serving.context.metrics.models(&serving.config.labels(), &[]);
+        Ok(Self { serving: ArcSwap::from_pointee(serving), decider, registry: registry.clone() })
     }
 
     /// Waits until all that was remembered is durable, which a stop does not wait for. A failure is logged.
@@ -127,7 +134,7 @@ impl Gateway {
     /// Waits until the comparisons have ended that have begun, judgements of the quality budget among them. A judgement that is
     /// not waited for counts as worse.
     pub async fn finish_comparisons(&self) {
-        if let Some(comparisons) = &self.comparisons {
+        if let Some(comparisons) = &self.serving.load().comparisons {
             comparisons.finish().await;
         }
     }
@@ -139,7 +146,7 @@ impl Gateway {
 
     /// The service: all paths.
     pub fn service(self: &Arc<Self>) -> Web {
-        let ours = self.config.provider();
+        let ours = self.serving.load().config.provider();
         let (other, passed): (_, &[&str]) = match ours {
             Provider::Anthropic => (Provider::Openai, &["/v1/messages/count_tokens"]),
             Provider::Openai => {
@@ -147,7 +154,9 @@ impl Gateway {
             }
         };
         let entry = |endpoint: Endpoint| {
-            move |State(gateway): State<Arc<Self>>, request: Request| gateway.handle(endpoint, request)
+            move |State(gateway): State<Arc<Self>>, request: Request| {
+                gateway.serving.load_full().handle(endpoint, request)
+            }
         };
         let mut web = Web::new()
             .route(refusal::path(ours), post(entry(Endpoint::Chat)))
@@ -164,6 +173,28 @@ impl Gateway {
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", http::ready(self.registry.clone()))
             .route("/metrics", http::metrics(self.registry.clone()))
+    }
+}
+
+impl Serving {
+    /// What follows from another configuration. The memory, the router and the metrics stay, and so do circuits and
+    /// connections of models that stay.
+    pub(crate) fn with(&self, config: Config) -> Result<Self, GatewayError> {
+        let Context { clock, metrics, .. } = self.context.clone();
+        let upstream = |model: &ModelConfig, before: &Upstream| {
+            Upstream::new(model.clone(), &config.timeouts, clock.clone(), Some(before)).map(Arc::new)
+        };
+        let has_same_ids = config.id_key == self.config.id_key;
+        Ok(Self {
+            decider: Arc::clone(&self.decider),
+            comparisons: Comparisons::new(&config, clock.clone(), self.comparisons.as_deref())?,
+            powerful: upstream(&config.powerful, &self.powerful)?,
+            lightweight: upstream(&config.lightweight, &self.lightweight)?,
+            signer: if has_same_ids { self.signer.clone() } else { Signer::new(config.id_key.as_ref())? },
+            admission: Admission::new(&config, &metrics, Some((&self.config, &self.admission))),
+            context: Context { clock, metrics, timeouts: config.timeouts.clone() },
+            config,
+        })
     }
 
     /// Answers a request in a span of its own, below that of the client if it names one.
@@ -284,7 +315,7 @@ impl Endpoint {
 /// One request, from its headers to the end of its answer. If it is dropped before, the client hung up.
 #[derive(Debug)]
 pub(crate) struct Visit {
-    gateway: Arc<Gateway>,
+    gateway: Arc<Serving>,
     span: Span,
     place: Option<Place>,
     /// Whether its result is still to be counted.
@@ -624,7 +655,7 @@ impl Visit {
     /// Decides a request. Under a quality budget, what the queue of judgements and the money of the day have room for is what may be
     /// drawn.
     fn route(&mut self, conversation: &Conversation, client: Option<&str>, talk: Option<String>) -> Decision {
-        let Gateway { decider, comparisons, context, .. } = &*self.gateway;
+        let Serving { decider, comparisons, context, .. } = &*self.gateway;
         if let (Some(account), Some(comparisons)) = (decider.router.core().account(), comparisons) {
             account.limit_judgements(Some(comparisons.allowance()));
         }
@@ -654,7 +685,8 @@ impl Visit {
     /// Whose memory is read, and what is known about the request besides its text.
     fn origin(&self, client: Option<&str>, conversation: Option<String>) -> Origin {
         let tenant = client.filter(|_| !self.gateway.config.shared_memory).map(str::to_owned);
-        Origin { tenant, conversation, ..Origin::default() }
+        let mode = Some(self.gateway.config.mode.name().to_owned());
+        Origin { tenant, conversation, mode, ..Origin::default() }
     }
 
     /// Whether the answer's text is compared with another one.

@@ -1,7 +1,7 @@
 //! Which headers pass the gateway.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Headers of one connection (RFC 9110, section 7.6.1), in addition to those that `Connection` names.
 const HOP_BY_HOP: [&str; 9] = [
@@ -68,10 +68,17 @@ pub(crate) fn key(headers: &HeaderMap) -> Option<&[u8]> {
     bearer.or_else(|| headers.get("x-api-key").map(HeaderValue::as_bytes))
 }
 
-/// The wait that an answer names in seconds. Dates are not read: providers send seconds.
-pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: f64 = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Duration::try_from_secs_f64(seconds).ok()
+/// The wait that an answer names, in seconds or until a date (RFC 9110, section 10.2.3). A wait until a date begins at the date of
+/// the answer, so the clocks may differ; `now` is used without one. A date that has passed is no wait.
+pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
+    let date = |text| httpdate::parse_http_date(text).ok();
+    let value = text(header::RETRY_AFTER)?;
+    if let Ok(seconds) = value.parse() {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let from = text(header::DATE).and_then(date).unwrap_or(now);
+    Some(date(value)?.duration_since(from).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -111,9 +118,25 @@ mod tests {
 
     #[test]
     fn a_wait_is_read_in_seconds() {
-        let wait = |value| retry_after(&headers(&[("retry-after", value)]));
+        let wait = |value| retry_after(&headers(&[("retry-after", value)]), SystemTime::UNIX_EPOCH);
         assert_eq!(wait("20"), Some(Duration::from_secs(20)));
         assert_eq!(wait("0.5"), Some(Duration::from_millis(500)));
         assert_eq!((wait("-1"), wait("soon")), (None, None));
+    }
+
+    #[test]
+    fn a_wait_until_a_date_is_read_by_the_date_of_the_answer() {
+        // The example of RFC 9110, section 5.6.7, in its three formats.
+        let dates =
+            ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"];
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777 - 7);
+        for date in dates {
+            let wait = retry_after(&headers(&[("retry-after", date)]), now);
+            assert_eq!(wait, Some(Duration::from_secs(7)), "{date}");
+            let answer = [("retry-after", date), ("date", "Sun, 06 Nov 1994 08:49:07 GMT")];
+            assert_eq!(retry_after(&headers(&answer), now), Some(Duration::from_secs(30)), "{date}");
+        }
+        let past = [("retry-after", dates[0]), ("date", "Sun, 06 Nov 1994 08:50:00 GMT")];
+        assert_eq!(retry_after(&headers(&past), now), Some(Duration::ZERO));
     }
 }

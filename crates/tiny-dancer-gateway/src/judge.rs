@@ -44,11 +44,11 @@ impl Judge {
         Ok(match config {
             JudgeKind::Exact => Self::Exact,
             JudgeKind::Model { model, prompt } => Self::Model {
-                upstream: Box::new(Upstream::new(model.as_ref().clone(), timeouts, clock)?),
+                upstream: Box::new(Upstream::new(model.as_ref().clone(), timeouts, clock, None)?),
                 prompt: prompt.clone(),
             },
             JudgeKind::Webhook(service) => {
-                Self::Webhook(Box::new(Upstream::new(service.as_ref().clone(), timeouts, clock)?))
+                Self::Webhook(Box::new(Upstream::new(service.as_ref().clone(), timeouts, clock, None)?))
             }
         })
     }

@@ -44,6 +44,7 @@ mod judge;
 mod judgement;
 mod metrics;
 mod refusal;
+mod reload;
 mod secret;
 mod server;
 mod sse;
@@ -55,6 +56,7 @@ pub use config::{
     Mistake, Mode, ModelConfig, Prices, Provider, Timeouts,
 };
 pub use gateway::{CONFIDENCE, CONVERSATION, DECIDED, Gateway, GatewayError, ID, MODEL, REASON};
+pub use reload::{Change, ReloadError, Reloads};
 pub use secret::Secret;
 pub use server::serve;
 pub use upstream::UpstreamError;

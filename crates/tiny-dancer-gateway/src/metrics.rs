@@ -167,6 +167,29 @@ impl ComparisonResult {
     }
 }
 
+/// How a reload of the configuration ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReloadResult {
+    /// The new configuration has mistakes, or could not be read.
+    Invalid,
+    /// It changes what is fixed while the gateway runs.
+    RestartRequired,
+    /// Requests begin with it from now on.
+    Success,
+}
+
+impl ReloadResult {
+    const ALL: [Self; 3] = [Self::Invalid, Self::RestartRequired, Self::Success];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::RestartRequired => "restart_required",
+            Self::Success => "success",
+        }
+    }
+}
+
 /// The kinds of tokens, in the order of [`Tokens`].
 const TOKENS: [&str; 3] = ["input", "cached_input", "output"];
 
@@ -184,15 +207,17 @@ pub(crate) struct Metrics {
     judgements: IntCounterVec,
     shadows: IntCounterVec,
     open: GaugeVec,
+    reloads: IntCounterVec,
+    last_reload_successful: Gauge,
+    last_reload_timestamp: Gauge,
     pub(crate) in_flight: Gauge,
     pub(crate) queued: Gauge,
 }
 
 impl Metrics {
-    /// Registers the families. `models` are the configured names.
-    pub(crate) fn new(registry: &Registry, models: &[&str]) -> Result<Self, prometheus::Error> {
+    /// Registers the families.
+    pub(crate) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let families = Families { registry };
-        let models: Vec<_> = models.iter().copied().chain([OTHER]).collect();
         let metrics = Self {
             requests: families.counters("requests_total", "Requests to a model, by result.", &["result"])?,
             served: families.counters(
@@ -229,6 +254,19 @@ impl Metrics {
                 opts("upstream_circuit_open", "1 while a model is not called, because it failed or named a wait."),
                 &["model"],
             )?)?,
+            reloads: families.counters(
+                "config_reloads_total",
+                "Reloads of the configuration, by result.",
+                &["result"],
+            )?,
+            last_reload_successful: families.gauge(
+                "config_last_reload_successful",
+                "1 if the last reload of the configuration succeeded, the start included; 0 while an older one is used.",
+            )?,
+            last_reload_timestamp: families.gauge(
+                "config_last_reload_timestamp_seconds",
+                "When the configuration in use was read, in Unix seconds.",
+            )?,
             in_flight: families.gauge("requests_in_flight", "Requests that are being answered.")?,
             queued: families.gauge("requests_queued", "Requests that wait for their turn.")?,
         };
@@ -244,16 +282,8 @@ impl Metrics {
         for result in ComparisonResult::OF_SHADOWS {
             metrics.shadows.with_label_values(&[result.name()]);
         }
-        for model in &models {
-            for result in CallResult::ALL {
-                metrics.calls.with_label_values(&[*model, result.name()]);
-            }
-            for kind in TOKENS {
-                metrics.tokens.with_label_values(&[*model, kind]);
-            }
-            metrics.cost.with_label_values(&[*model]);
-            metrics.first_chunk.with_label_values(&[*model]);
-            metrics.open.with_label_values(&[*model]);
+        for result in ReloadResult::ALL {
+            metrics.reloads.with_label_values(&[result.name()]);
         }
         for decided in ModelType::ALL {
             for served in ModelType::ALL {
@@ -263,6 +293,41 @@ impl Metrics {
             }
         }
         Ok(metrics)
+    }
+
+    /// Begins the series of the configured models. Those of models that were configured before go on, but for their circuits,
+    /// which are of no use any more.
+    pub(crate) fn models(&self, names: &[&str], before: &[&str]) {
+        for model in names.iter().copied().chain([OTHER]) {
+            for result in CallResult::ALL {
+                self.calls.with_label_values(&[model, result.name()]);
+            }
+            for kind in TOKENS {
+                self.tokens.with_label_values(&[model, kind]);
+            }
+            self.cost.with_label_values(&[model]);
+            self.first_chunk.with_label_values(&[model]);
+            self.open.with_label_values(&[model]);
+        }
+        for model in before.iter().filter(|model| !names.contains(model)) {
+            // It fails if there is no such series.
+            let _ = self.open.remove_label_values(&[model]);
+        }
+    }
+
+    /// Counts a reload that ended at this time in Unix seconds.
+    pub(crate) fn reload(&self, result: ReloadResult, at: i64) {
+        self.reloads.with_label_values(&[result.name()]).inc();
+        self.last_reload_successful.set(f64::from(u8::from(result == ReloadResult::Success)));
+        if result == ReloadResult::Success {
+            self.last_reload_timestamp.set(at as f64);
+        }
+    }
+
+    /// Notes the configuration of the start.
+    pub(crate) fn started(&self, at: i64) {
+        self.last_reload_successful.set(1.0);
+        self.last_reload_timestamp.set(at as f64);
     }
 
     pub(crate) fn request(&self, result: RequestResult) {

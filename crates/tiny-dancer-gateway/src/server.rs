@@ -1,7 +1,6 @@
 //! The server: accepts connections until it is stopped, then lets open requests finish.
 
-use crate::config::Config;
-use axum::Router as Web;
+use crate::gateway::Gateway;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -9,25 +8,15 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use std::io::IoSlice;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Sleep;
 
 /// Serves until `stop` ends, and then at most `Timeouts::drain` longer. Returns whether all open requests were finished.
-pub async fn serve(
-    listener: TcpListener,
-    service: Web,
-    config: Config,
-    stop: impl Future<Output = ()>,
-) -> bool {
-    let (limits, timeouts) = (&config.limits, &config.timeouts);
-    let mut server = http1::Builder::new();
-    server
-        .timer(TokioTimer::new())
-        .header_read_timeout(timeouts.headers)
-        .max_headers(limits.headers)
-        .max_buf_size(limits.header_bytes);
+pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, stop: impl Future<Output = ()>) -> bool {
+    let service = gateway.service();
     let graceful = GracefulShutdown::new();
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -40,6 +29,15 @@ pub async fn serve(
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
+        // A connection has the limits of the configuration with which it begins.
+        let serving = gateway.serving.load();
+        let (limits, timeouts) = (&serving.config.limits, &serving.config.timeouts);
+        let mut server = http1::Builder::new();
+        server
+            .timer(TokioTimer::new())
+            .header_read_timeout(timeouts.headers)
+            .max_headers(limits.headers)
+            .max_buf_size(limits.header_bytes);
         // A chunk is sent when it comes.
         let _ = stream.set_nodelay(true);
         let stream = Guarded { stream: TokioIo::new(stream), stalled: None, limit: timeouts.idle };
@@ -51,7 +49,8 @@ pub async fn serve(
         });
     }
     drop(listener);
-    tokio::time::timeout(timeouts.drain, graceful.shutdown()).await.is_ok()
+    let drain = gateway.serving.load().config.timeouts.drain;
+    tokio::time::timeout(drain, graceful.shutdown()).await.is_ok()
 }
 
 /// A connection whose client must read: if nothing can be written for some time, it is closed.

@@ -14,7 +14,8 @@ use reqwest::Url;
 use std::error::Error as _;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 use tiny_dancer::parts::core::Tick;
 use tiny_dancer::{Clock, TraceContext};
 use tracing::field::Empty;
@@ -29,8 +30,9 @@ const LARGEST: usize = 4 << 20;
 pub(crate) struct Upstream {
     pub(crate) config: ModelConfig,
     client: reqwest::Client,
+    connect: Duration,
     key: Option<(HeaderName, HeaderValue)>,
-    pub(crate) circuit: Circuit,
+    pub(crate) circuit: Arc<Circuit>,
 }
 
 /// Why a model cannot be called.
@@ -68,36 +70,25 @@ pub(crate) struct Call {
 }
 
 impl Upstream {
-    pub(crate) fn new(config: ModelConfig, timeouts: &Timeouts, clock: Clock) -> Result<Self, UpstreamError> {
-        let model = || config.model.clone();
-        let mut client = reqwest::Client::builder()
-            // A redirect would send the prompt, and perhaps the key, to another host.
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(timeouts.connect)
-            .tcp_nodelay(true);
-        let is_loopback = match config.base_url.host_str() {
-            Some("localhost") => true,
-            Some(host) => {
-                host.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
-            }
-            None => false,
+    /// A model with this configuration. It keeps the circuit that it had under the configuration before, unless that was another
+    /// model, and the connections, unless they were to another address.
+    pub(crate) fn new(
+        config: ModelConfig,
+        timeouts: &Timeouts,
+        clock: Clock,
+        before: Option<&Self>,
+    ) -> Result<Self, UpstreamError> {
+        let key = key(&config)?;
+        let before = before.filter(|before| before.config.base_url == config.base_url);
+        let connect = timeouts.connect;
+        let client = match before.filter(|before| before.connect == connect) {
+            Some(before) => before.client.clone(),
+            None => client(&config, connect)?,
         };
-        if is_loopback {
-            client = client.no_proxy();
-        }
-        let client = client.build().map_err(|source| UpstreamError::Client { model: model(), source })?;
-        let key = config.key.as_ref().map(|key| {
-            let (name, text) = match config.provider {
-                Provider::Anthropic => (HeaderName::from_static("x-api-key"), key.expose().to_owned()),
-                Provider::Openai => (header::AUTHORIZATION, format!("Bearer {}", key.expose())),
-            };
-            let mut value =
-                HeaderValue::from_str(&text).map_err(|_| UpstreamError::Key { model: model() })?;
-            value.set_sensitive(true);
-            Ok((name, value))
-        });
-        let key = key.transpose()?;
-        Ok(Self { config, client, key, circuit: Circuit::new(clock) })
+        let circuit = before
+            .filter(|before| before.config.model == config.model)
+            .map_or_else(|| Arc::new(Circuit::new(clock)), |before| Arc::clone(&before.circuit));
+        Ok(Self { config, client, connect, key, circuit })
     }
 
     /// The address of a path below the base URL.
@@ -203,6 +194,39 @@ impl Upstream {
     }
 }
 
+/// A client for a model's address.
+fn client(config: &ModelConfig, connect: Duration) -> Result<reqwest::Client, UpstreamError> {
+    let mut client = reqwest::Client::builder()
+        // A redirect would send the prompt, and perhaps the key, to another host.
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(connect)
+        .tcp_nodelay(true);
+    let is_loopback = match config.base_url.host_str() {
+        Some("localhost") => true,
+        Some(host) => {
+            host.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+        }
+        None => false,
+    };
+    if is_loopback {
+        client = client.no_proxy();
+    }
+    client.build().map_err(|source| UpstreamError::Client { model: config.model.clone(), source })
+}
+
+/// The header with a model's key.
+fn key(config: &ModelConfig) -> Result<Option<(HeaderName, HeaderValue)>, UpstreamError> {
+    let Some(key) = &config.key else { return Ok(None) };
+    let (name, text) = match config.provider {
+        Provider::Anthropic => (HeaderName::from_static("x-api-key"), key.expose().to_owned()),
+        Provider::Openai => (header::AUTHORIZATION, format!("Bearer {}", key.expose())),
+    };
+    let value = HeaderValue::from_str(&text);
+    let mut value = value.map_err(|_| UpstreamError::Key { model: config.model.clone() })?;
+    value.set_sensitive(true);
+    Ok(Some((name, value)))
+}
+
 fn root_cause(error: &reqwest::Error) -> String {
     let mut cause: Option<&dyn std::error::Error> = error.source();
     while let Some(next) = cause.and_then(std::error::Error::source) {
@@ -262,7 +286,9 @@ impl Answer {
     }
 
     pub(crate) fn retry_after(&self) -> Option<Duration> {
-        headers::retry_after(self.response.headers())
+        let now = self.attempt.context.clock.unix_milliseconds();
+        let now = UNIX_EPOCH + Duration::from_millis(now.unsigned_abs());
+        headers::retry_after(self.response.headers(), now)
     }
 }
 

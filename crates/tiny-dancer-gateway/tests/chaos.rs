@@ -107,7 +107,8 @@ async fn play(mut stream: TcpStream, name: &str, act: Act) -> std::io::Result<()
             Ok(())
         }
         Act::Refuses => {
-            let head = b"HTTP/1.1 429 Busy\r\nretry-after: 0\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
+            let head =
+                b"HTTP/1.1 429 Busy\r\nretry-after: 0\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
             stream.write_all(head).await
         }
     }
@@ -149,7 +150,9 @@ async fn send(url: String, seed: u64, end: Arc<AtomicBool>, seen: Arc<Seen>) {
             // A client waits before it sends again.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        if status.is_success() && body.is_ok_and(|body| body.ends_with(b"}") || body.ends_with(b"data: [DONE]\n\n")) {
+        if status.is_success()
+            && body.is_ok_and(|body| body.ends_with(b"}") || body.ends_with(b"data: [DONE]\n\n"))
+        {
             seen.whole.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -186,7 +189,8 @@ async fn each_request_has_one_end_while_models_and_memory_fail_and_nothing_leaks
     let seconds = std::env::var("TINY_DANCER_CHAOS_SECONDS").map_or(8, |seconds| seconds.parse().unwrap());
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("memory.db");
-    let (powerful_down, lightweight_down) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (powerful_down, lightweight_down) =
+        (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let powerful = model("big", 1, Arc::clone(&powerful_down)).await;
     let lightweight = model("small", 2, Arc::clone(&lightweight_down)).await;
     let tables = format!(

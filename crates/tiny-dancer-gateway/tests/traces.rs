@@ -71,11 +71,11 @@ async fn a_trace_has_the_clients_span_the_decision_and_each_call_with_its_tokens
     };
     let text_of = format!("version = 1\n[powerful]\n{}\n[lightweight]\n{}", model("big"), model("small"));
     let config = Config::parse(&text_of, &|_| Some("sk-secret".to_owned())).unwrap();
-    let gateway = Arc::new(Gateway::new(config.clone(), &prometheus::Registry::new()).unwrap());
+    let gateway = Arc::new(Gateway::new(config, &prometheus::Registry::new()).unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = tokio::spawn(serve(listener, gateway.service(), config, async {
+    let serving = tokio::spawn(serve(listener, Arc::clone(&gateway), async {
         let _ = stopped.await;
     }));
     let client = reqwest::Client::builder().no_proxy().build().unwrap();

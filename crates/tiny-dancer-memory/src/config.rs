@@ -26,7 +26,7 @@ pub struct MemoryConfig {
     pub margin: f32,
     /// Whether the text of a request is stored. Default no. Only stored texts can be embedded again by another embedder.
     pub store_prompts: bool,
-    /// The mode of the service, such as `observe`, for the decision log. Default none.
+    /// The mode of the service, such as `observe`, for the decision log; that of a request takes precedence. Default none.
     pub mode: Option<String>,
     /// The age at which an entry is dropped, at least a second. Default 180 days: with the router's half-life of seven
     /// days, the recency of older entries is about 0, and traffic changes. `None` keeps entries of each age.

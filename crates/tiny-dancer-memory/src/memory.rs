@@ -295,7 +295,7 @@ impl Memory {
         (thresholds, model_version): (Thresholds, String),
     ) {
         let at = self.config.clock.unix_milliseconds();
-        let Context { tenant, user, conversation, prompt, metadata } = context;
+        let Context { tenant, user, conversation, prompt, metadata, mode } = context;
         let created_at = at.div_euclid(1000);
         let embedding = embedding.to_vec();
         let entry = Entry { id, created_at, tenant, user, metadata, embedding, prompt: None, verdict: None };
@@ -309,7 +309,7 @@ impl Memory {
                 conversation,
                 model_version,
                 embedder: self.config.embedder.clone(),
-                mode: self.config.mode.clone(),
+                mode: mode.or_else(|| self.config.mode.clone()),
                 confidence: response.confidence,
                 uncertainty: response.uncertainty,
                 thresholds,

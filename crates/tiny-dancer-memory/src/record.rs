@@ -61,6 +61,8 @@ pub struct Context {
     pub prompt: Option<String>,
     /// Key-value pairs that the router compares with those of the candidates.
     pub metadata: Metadata,
+    /// The mode of the service, for the decision log. Without it, that of the memory's configuration.
+    pub mode: Option<String>,
 }
 
 impl From<Metadata> for Context {

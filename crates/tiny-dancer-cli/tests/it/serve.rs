@@ -64,6 +64,53 @@ fn the_demonstration_answers_its_own_example_and_stops_cleanly() {
     assert_eq!(lines.next().unwrap(), "stopped; all requests were finished");
 }
 
+#[cfg(unix)]
+#[test]
+fn the_configuration_is_read_again_at_sighup_and_when_its_file_has_changed() {
+    use std::fs::File;
+    use std::time::{Duration, SystemTime};
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny-dancer.toml");
+    let write = |routed: &str, seconds: u64| {
+        let model = |name: &str| {
+            format!(
+                "[{name}]\nprovider = \"openai\"\nmodel = \"{name}\"\nbase_url = \"http://127.0.0.1:9\"\n"
+            )
+        };
+        let models = model("powerful") + &model("lightweight");
+        std::fs::write(&path, format!("version = 1\nrouted = [\"{routed}\"]\n{models}")).unwrap();
+        let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+    };
+    write("one", 1);
+    let mut command = serve(&["--listen", "127.0.0.1:0", "--config", path.to_str().unwrap()]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = Running(command.spawn().unwrap());
+    let mut log = BufReader::new(running.0.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut lines = BufReader::new(running.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let first = lines.next().unwrap();
+    let address = first.strip_prefix("Serving http://").unwrap().split(' ').next().unwrap().to_owned();
+    let mut until = |text: &str| log.by_ref().find(|line| line.contains(text)).expect("the line is logged");
+    let is_routed =
+        |name: &str| request(&address, "GET /v1/models", "").contains(&format!("{{\"id\":\"{name}\""));
+
+    // The same time and length, so that only the signal is a reason.
+    write("two", 1);
+    assert!(is_routed("one"));
+    let killed = Command::new("kill").args(["-HUP", &running.0.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    until("configuration reloaded");
+    assert!(is_routed("two") && !is_routed("one"));
+
+    write("three", 2);
+    until("configuration reloaded");
+    assert!(is_routed("three"));
+    write("", 3);
+    until("the previous one stays");
+    assert!(is_routed("three"));
+}
+
 #[test]
 fn every_mistake_of_the_command_line_and_the_file_is_named() {
     let folder = tempfile::tempdir().unwrap();

@@ -8,5 +8,6 @@ mod failures;
 mod memory;
 mod models;
 mod proxy;
+mod reload;
 mod running;
 mod shadows;

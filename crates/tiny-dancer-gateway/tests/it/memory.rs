@@ -3,6 +3,7 @@
 use crate::models::{Model, answer};
 use crate::running::{EASY, Running, chat, config, header, parsed};
 use serde_json::json;
+use tiny_dancer_gateway::Config;
 
 #[tokio::test]
 async fn a_verdict_after_a_restart_is_evidence_on_the_request_before_it() {
@@ -19,6 +20,10 @@ async fn a_verdict_after_a_restart_is_evidence_on_the_request_before_it() {
     let id = header(&response, "x-tiny-dancer-id").to_owned();
     assert_eq!(header(&response, "x-tiny-dancer-model"), "lightweight");
     drop(response.bytes().await.unwrap());
+    let observe = text.replace("live", "observe");
+    let observe = Config::parse(&observe, &|variable| Some(format!("sk-{variable}")));
+    before.gateway.reload(observe).unwrap();
+    drop(before.ask(EASY, "").await.bytes().await.unwrap());
     before.stop();
     before.task.await.unwrap();
     before.gateway.flush();
@@ -27,7 +32,9 @@ async fn a_verdict_after_a_restart_is_evidence_on_the_request_before_it() {
     before.gateway.memory().log(|entry| logged.push(entry)).unwrap();
     let served = logged[0].served.clone().unwrap();
     assert_eq!((served.usage[0].model.as_str(), served.usage[0].tokens.output), ("small", 4));
-    assert_eq!(logged[0].mode.as_deref(), Some("live"));
+    // Each decision with the mode of its time.
+    let modes: Vec<_> = logged.iter().map(|entry| entry.mode.as_deref()).collect();
+    assert_eq!(modes, [Some("live"), Some("observe")]);
     drop(before.gateway);
 
     let after = Running::start_empty(&text).await;

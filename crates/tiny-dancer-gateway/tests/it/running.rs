@@ -59,11 +59,11 @@ impl Running {
         let config = Config::parse(text, &|variable| Some(format!("sk-{variable}"))).unwrap();
         let listener = TcpListener::bind(config.listen).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let gateway = Arc::new(Gateway::new(config.clone(), &prometheus::Registry::new()).unwrap());
+        let gateway = Arc::new(Gateway::new(config, &prometheus::Registry::new()).unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
-        let service = gateway.service();
+        let serving = Arc::clone(&gateway);
         let task = tokio::spawn(async move {
-            serve(listener, service, config, async {
+            serve(listener, serving, async {
                 let _ = stopped.await;
             })
             .await

@@ -314,6 +314,7 @@ fn no_debug_output_and_no_event_has_content() {
         conversation: text(),
         prompt: text(),
         metadata: Metadata::from([pair]),
+        mode: None,
     };
     learn(&memory, &router(), context);
     memory.flush().unwrap();

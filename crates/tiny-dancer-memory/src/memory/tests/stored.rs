@@ -235,6 +235,7 @@ fn erased_names_are_in_no_file() {
         conversation: Some(format!("conversation of {tenant}")),
         prompt: Some(format!("prompt of {tenant}")),
         metadata: Metadata::from([("key".to_owned(), format!("metadata of {tenant}"))]),
+        mode: None,
     };
     for n in 0..100 {
         learn(&memory, &router, context("zebra"));
