@@ -6,7 +6,7 @@
 
 use crate::report::Report;
 use crate::workspace::{Workspace, cargo, output};
-use crate::{embedders, instructions, load};
+use crate::{embedders, instructions, load, week};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -35,8 +35,11 @@ pub(crate) struct Arguments {
     /// Measures the gateway under load instead, beside nginx and LiteLLM; takes about four minutes and two cores
     #[arg(long, conflicts_with_all = ["full", "ir"])]
     gateway: bool,
+    /// Runs a simulated week of the gateway instead, with the data in the folder of `TINY_DANCER_DATA`
+    #[arg(long, conflicts_with_all = ["full", "gateway", "ir"])]
+    week: bool,
     /// Runs only benchmarks with this in their names, and writes no record
-    #[arg(conflicts_with = "gateway")]
+    #[arg(conflicts_with_all = ["gateway", "week"])]
     filter: Option<String>,
 }
 
@@ -50,8 +53,14 @@ pub(crate) fn run(workspace: &Workspace, report: &mut Report, arguments: &Argume
     if arguments.gateway {
         return load::run(workspace, report);
     }
+    if arguments.week {
+        return week::run(workspace, report);
+    }
     let filter = arguments.filter.as_deref();
     let command = if arguments.full { "cargo xtask bench --full" } else { "cargo xtask bench" };
+    // Its prompts are then those of the searched memory.
+    let with_data = std::env::var_os("TINY_DANCER_DATA").map_or("", |_| "TINY_DANCER_DATA=... ");
+    let command = &format!("{with_data}{command}");
 
     let mut what = "cargo run --release --package tiny-dancer-benches --bin ratios --".to_owned();
     what.extend(arguments.full.then_some(" --full"));

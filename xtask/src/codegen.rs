@@ -4,12 +4,14 @@
 
 use crate::bench::document;
 use crate::report::Report;
+use crate::week;
 use crate::workspace::{Workspace, cargo};
 
 pub(crate) fn run(workspace: &Workspace, report: &mut Report) {
     report.check("tables and picture of docs/performance.md", document::DOCUMENT, || {
         document::write(&workspace.root)
     });
+    report.check("tables of docs/tour.md", week::DOCUMENT, || week::write(&workspace.root));
     let mut update = cargo("test --quiet --package tiny-dancer-metrics --package tiny-dancer-tracing");
     report.command("write the documents", update.env("BLESS", "1"));
     report.command(

@@ -21,6 +21,7 @@ mod screenshot;
 mod services;
 mod test;
 mod text;
+mod week;
 mod workspace;
 
 use anyhow::Result;

@@ -5,7 +5,6 @@ use super::picture;
 use super::record::{self, Measurement};
 use crate::load;
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -26,42 +25,25 @@ fn made(root: &Path) -> Result<(String, String)> {
     let (gateway, of_gateway) = record::read(root, load::RECORD)?;
     let mut document = fs::read_to_string(root.join(DOCUMENT)).context(DOCUMENT)?;
     for (name, text) in [
-        ("machine", machine(&record, &measurements)?),
+        ("machine", record::machine_of(&record)?),
         ("stages", stages(&measurements)?),
         ("goals", goals(&measurements)),
         ("kernels", kernels()),
         ("beside", beside(&measurements)),
-        ("gateway's machine", machine(&gateway, &of_gateway)?),
+        ("gateway's machine", record::machine_of(&gateway)?),
         ("gateway", load::table(&of_gateway)),
     ] {
-        document = replace(&document, name, &text)?;
+        document = replace(&document, DOCUMENT, name, &text)?;
     }
     Ok((document, picture::draw(&measurements)?))
 }
 
-/// Replaces the text between the marks of a name.
-fn replace(document: &str, name: &str, text: &str) -> Result<String> {
+/// Replaces the text between the marks of a name in the document of this file.
+pub(crate) fn replace(document: &str, file: &str, name: &str, text: &str) -> Result<String> {
     let (begin, end) = (format!("<!-- {name}, from the record -->\n"), format!("<!-- end of {name} -->\n"));
-    let Some((before, rest)) = document.split_once(&begin) else { bail!("{DOCUMENT} has no mark of {name}") };
-    let Some((_, after)) = rest.split_once(&end) else { bail!("{DOCUMENT} has no end of {name}") };
+    let Some((before, rest)) = document.split_once(&begin) else { bail!("{file} has no mark of {name}") };
+    let Some((_, after)) = rest.split_once(&end) else { bail!("{file} has no end of {name}") };
     Ok(format!("{before}{begin}{text}{end}{after}"))
-}
-
-fn machine(record: &Value, measurements: &[Measurement]) -> Result<String> {
-    let kernel = measurements.first().map_or("", |it| it.kernel.as_str());
-    let kernel = if kernel.is_empty() { String::new() } else { format!(", kernel `{kernel}`") };
-    let machine = &record["machine"];
-    let field = |name: &str| machine[name].as_str().with_context(|| format!("the record has no {name}"));
-    let (cpu, commit) = (field("cpu")?, field("commit")?);
-    let commit = commit.get(..12).unwrap_or(commit);
-    let changed = if machine["uncommitted_changes"] == false { "" } else { " with changes" };
-    Ok(format!(
-        "Measured on {} cores of an {cpu} (family {}{kernel}), {}, at commit {commit}{changed}, by `{}`.\n",
-        machine["cores"],
-        field("family_and_model")?,
-        field("rustc")?,
-        record["command"].as_str().context("the record has no command")?
-    ))
 }
 
 fn stages(measurements: &[Measurement]) -> Result<String> {
@@ -127,8 +109,8 @@ mod tests {
     #[test]
     fn a_document_without_the_marks_of_a_table_is_an_error() {
         let document = "<!-- goals, from the record -->\nold\n<!-- end of goals -->\nafter\n";
-        let new = replace(document, "goals", "new\n").unwrap();
+        let new = replace(document, "a.md", "goals", "new\n").unwrap();
         assert_eq!(new, "<!-- goals, from the record -->\nnew\n<!-- end of goals -->\nafter\n");
-        assert!(replace(document, "stages", "new\n").is_err());
+        assert!(replace(document, "a.md", "stages", "new\n").is_err());
     }
 }

@@ -52,6 +52,29 @@ pub(crate) fn write_measurements(
     write(root, file, &json!({ "command": command, "machine": machine(root)?, "measurements": measurements }))
 }
 
+/// Writes what another program measured.
+pub(crate) fn write_value(root: &Path, file: &str, command: &str, measured: Value) -> Result<()> {
+    write(root, file, &json!({ "command": command, "machine": machine(root)?, "measured": measured }))
+}
+
+/// On what a record was measured, as a sentence.
+pub(crate) fn machine_of(record: &Value) -> Result<String> {
+    let kernel = record["measurements"][0]["kernel"].as_str().unwrap_or_default();
+    let kernel = if kernel.is_empty() { String::new() } else { format!(", kernel `{kernel}`") };
+    let machine = &record["machine"];
+    let field = |name: &str| machine[name].as_str().with_context(|| format!("the record has no {name}"));
+    let (cpu, commit) = (field("cpu")?, field("commit")?);
+    let commit = commit.get(..12).unwrap_or(commit);
+    let changed = if machine["uncommitted_changes"] == false { "" } else { " with changes" };
+    Ok(format!(
+        "Measured on {} cores of an {cpu} (family {}{kernel}), {}, at commit {commit}{changed}, by `{}`.\n",
+        machine["cores"],
+        field("family_and_model")?,
+        field("rustc")?,
+        record["command"].as_str().context("the record has no command")?
+    ))
+}
+
 fn write(root: &Path, file: &str, record: &Value) -> Result<()> {
     fs::write(root.join(file), serde_json::to_string_pretty(record)? + "\n").context(file.to_owned())
 }
@@ -75,7 +98,7 @@ fn machine(root: &Path) -> Result<Value> {
         Ok(output(Command::new(program).args(arguments).current_dir(root))?.trim().to_owned())
     };
     // Each run changes the records and the documents made from them.
-    let not_made = [".", ":!benches/record", ":!docs/performance*"];
+    let not_made = [".", ":!benches/record", ":!docs/performance*", ":!docs/tour.md", ":!docs/pictures"];
     let status = [&["status", "--porcelain", "--untracked-files=no", "--"], &not_made[..]].concat();
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let cpu = |name: &str| {

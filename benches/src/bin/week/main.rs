@@ -1,0 +1,310 @@
+//! A simulated week of a gateway, from observing to live under a quality budget: `cargo xtask bench --week`.
+//!
+//! The prompts and the outcomes are measured ones, from the folder of `TINY_DANCER_DATA`: each model that acts gives an answer with
+//! the score that the real one had. All else is real: HTTP, embeddings, the memory in a file, the judge's calls, the budget. Since
+//! the scores are known, so is the truth: how many answers of the lightweight model were worse.
+#![expect(clippy::print_stdout, reason = "the record goes to standard output")]
+
+mod models;
+mod traffic;
+
+use anyhow::{Context, Result, ensure};
+use models::Models;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tiny_dancer::parts::metrics::prometheus::Registry;
+use tiny_dancer_gateway::{Config, Gateway, serve};
+use tiny_dancer_train::plots::figure::{Figure, Line, Panel};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use traffic::{DAYS, PER_DAY, Row};
+
+/// A point of the record has so many requests.
+const STEP: usize = 100;
+
+/// The promise.
+const LOSS_RATE: f64 = 0.05;
+const BURST: f64 = 10.0;
+
+/// The configuration of a day: what its operator has learnt to trust.
+fn settings(day: usize) -> &'static str {
+    match day {
+        0 | 1 => "mode = \"observe\"",
+        2 => "mode = \"canary\"\ncanary_share = 0.25",
+        _ => "mode = \"live\"",
+    }
+}
+
+fn configuration(day: usize, models: u16, folder: &Path) -> String {
+    let file = |name: &str| folder.join(name).display().to_string();
+    let model = |table: &str, [input, output]: [f64; 2]| {
+        format!(
+            "[{table}]\nprovider = \"openai\"\nmodel = \"{table}\"\nbase_url = \"http://127.0.0.1:{models}/v1\"\n\
+             prices = {{ input = {input:?}, output = {output:?} }}\n"
+        )
+    };
+    let judge = model("judge", models::JUDGE);
+    format!(
+        "version = 1\nlisten = \"127.0.0.1:0\"\n{}\nid_key_file = {:?}\n{}{}{judge}kind = \"model\"\n\
+         [memory]\npath = {:?}\n[shadow]\nrate = 0.2\n[budget]\nloss_rate = {LOSS_RATE}\nburst = {BURST:?}\n",
+        settings(day),
+        file("key"),
+        model("powerful", models::POWERFUL),
+        model("lightweight", models::LIGHTWEIGHT),
+        file("memory.db"),
+    )
+}
+
+/// A running gateway.
+struct Running {
+    gateway: Arc<Gateway>,
+    url: String,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<bool>,
+}
+
+impl Running {
+    async fn start(text: &str) -> Result<Self> {
+        let config = Config::parse(text, &|_| None)?;
+        let listener = TcpListener::bind(config.listen).await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let gateway = Arc::new(Gateway::new(config.clone(), &Registry::new())?);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let service = gateway.service();
+        let task = tokio::spawn(serve(listener, service, config, async {
+            // It ends also if the sender is dropped.
+            let _ = stopped.await;
+        }));
+        Ok(Self { gateway, url, stop, task })
+    }
+
+    async fn stop(self) -> Result<()> {
+        drop(self.stop);
+        ensure!(self.task.await?, "the gateway did not finish its requests");
+        self.gateway.flush();
+        Ok(())
+    }
+
+    /// The sums of families over their series.
+    async fn metrics(&self, client: &reqwest::Client) -> Result<BTreeMap<String, f64>> {
+        let text = client.get(format!("{}/metrics", self.url)).send().await?.text().await?;
+        let mut sums = BTreeMap::new();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let Some((series, value)) = line.rsplit_once(' ') else { continue };
+            let family = series.split('{').next().unwrap_or(series).to_owned();
+            *sums.entry(family).or_insert(0.0) += value.parse::<f64>()?;
+        }
+        Ok(sums)
+    }
+}
+
+/// What is known after some requests.
+#[derive(Clone, Debug, Default)]
+struct Point {
+    requests: usize,
+    /// Since the last point.
+    lightweight: usize,
+    /// Answers under the budget.
+    answers: u64,
+    /// Of the answers of the lightweight model under the budget, those that were worse. This is the truth.
+    worse: u64,
+    allowed: f64,
+    bound: f64,
+    threshold: f64,
+    cost: f64,
+    baseline: f64,
+    /// The mean score of the answers since the last point, and what the powerful model alone would have had.
+    score: f64,
+    powerful_score: f64,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let data = std::env::var_os("TINY_DANCER_DATA").context("TINY_DANCER_DATA is not set: the folder of the data")?;
+    let pictures = std::env::args_os().nth(1).map(PathBuf::from);
+    let week = traffic::week(data.as_ref())?;
+    let models = Models::start(&week).await?;
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("key"), "the week's secret")?;
+    let client = reqwest::Client::builder().no_proxy().build()?;
+
+    let mut points: Vec<Point> = Vec::new();
+    let (mut now, mut spent) = (Point::default(), 0.0);
+    let mut reasons: Vec<BTreeMap<String, usize>> = vec![BTreeMap::new(); DAYS];
+    // Each day begins with a restart, as a deployment does.
+    for day in 0..DAYS {
+        let running = Running::start(&configuration(day, models.port, folder.path())).await?;
+        for row in &week[day * PER_DAY..(day + 1) * PER_DAY] {
+            let reason = send(&client, &running.url, row, &mut now).await?;
+            *reasons[day].entry(reason).or_default() += 1;
+            ensure!(
+                now.worse as f64 <= LOSS_RATE * now.answers as f64 + BURST,
+                "the budget is overdrawn: {now:?}"
+            );
+            if now.requests.is_multiple_of(STEP) {
+                let metrics = running.metrics(&client).await?;
+                let of = |family: &str| metrics.get(family).copied().unwrap_or(0.0);
+                now.allowed = of("tiny_dancer_budget_allowed_answers");
+                now.bound = of("tiny_dancer_budget_bound_answers");
+                now.threshold = of("tiny_dancer_budget_confidence_threshold");
+                now.cost = spent + of("tiny_dancer_gateway_cost_total");
+                let point = now.clone();
+                (now.lightweight, now.score, now.powerful_score) = (0, 0.0, 0.0);
+                points.push(point);
+            }
+        }
+        running.stop().await?;
+        spent = points.last().map_or(0.0, |point| point.cost);
+    }
+    if let Some(folder) = pictures {
+        for (name, figure) in [("week-budget", budget(&points)), ("week-share", share(&points))] {
+            figure.write(name, &folder)?;
+        }
+    }
+    println!("{}", record(&points, &reasons));
+    Ok(())
+}
+
+/// Sends a request and counts what came. Returns the reason.
+async fn send(client: &reqwest::Client, url: &str, row: &Row, now: &mut Point) -> Result<String> {
+    let body = json!({ "model": "auto", "messages": [{ "role": "user", "content": row.prompt }] });
+    let request = client.post(format!("{url}/v1/chat/completions"));
+    let response = request.header("content-type", "application/json").body(body.to_string()).send().await?;
+    ensure!(response.status().is_success(), "{}", response.status());
+    let header = |name: &str| -> Result<String> {
+        Ok(response.headers().get(name).with_context(|| format!("no {name}"))?.to_str()?.to_owned())
+    };
+    let (served, reason) = (header("x-tiny-dancer-model")?, header("x-tiny-dancer-reason")?);
+    response.bytes().await?;
+    let is_lightweight = served == "lightweight";
+    now.requests += 1;
+    now.lightweight += usize::from(is_lightweight);
+    if reason != "observe" && reason != "canary" {
+        now.answers += 1;
+    }
+    now.worse += u64::from(is_lightweight && row.lightweight < row.powerful);
+    now.score += if is_lightweight { row.lightweight } else { row.powerful };
+    now.powerful_score += row.powerful;
+    now.baseline += models::cost(models::POWERFUL, &row.prompt);
+    Ok(reason)
+}
+
+fn record(points: &[Point], reasons: &[BTreeMap<String, usize>]) -> Value {
+    let per_day = PER_DAY / STEP;
+    let days = (0..DAYS).map(|day| {
+        let of_day = &points[day * per_day..(day + 1) * per_day];
+        let before = day.checked_sub(1).map(|day| &points[(day + 1) * per_day - 1]);
+        let last = &of_day[per_day - 1];
+        let sum = |of: fn(&Point) -> f64| of_day.iter().map(of).sum::<f64>();
+        let since = |of: fn(&Point) -> f64| of(last) - before.map_or(0.0, of);
+        json!({
+            "mode": settings(day).split('"').nth(1),
+            "traffic": traffic::name(day),
+            "lightweight_share": sum(|point| point.lightweight as f64) / PER_DAY as f64,
+            "score": sum(|point| point.score) / PER_DAY as f64,
+            "powerful_score": sum(|point| point.powerful_score) / PER_DAY as f64,
+            "worse": since(|point| point.worse as f64),
+            "cost": since(|point| point.cost),
+            "baseline": since(|point| point.baseline),
+            "reasons": reasons[day],
+        })
+    });
+    let points = points.iter().map(|point| {
+        let Point { requests, answers, worse, allowed, bound, threshold, cost, baseline, .. } = point;
+        json!([requests, answers, worse, allowed, bound, threshold, cost, baseline])
+    });
+    json!({
+        "loss_rate": LOSS_RATE, "burst": BURST, "requests_a_day": PER_DAY,
+        "days": days.collect::<Vec<_>>(),
+        "columns": ["requests", "answers", "worse", "allowed", "bound", "threshold", "cost", "baseline"],
+        "points": points.collect::<Vec<_>>(),
+    })
+}
+
+fn line(label: &str, colour: usize, dashed: bool, points: &[Point], of: impl Fn(&Point) -> f64) -> Line {
+    let day = |point: &Point| point.requests as f64 / PER_DAY as f64;
+    let points = points.iter().map(|point| (day(point), of(point))).collect();
+    Line { label: label.to_owned(), points, colour, dashed, dots: None }
+}
+
+fn explained() -> Vec<String> {
+    let mut days = "Traffic by day:".to_owned();
+    for day in 0..DAYS {
+        let _ = write!(days, " {} {};", day + 1, traffic::name(day));
+    }
+    days.pop();
+    vec![
+        "Two days of observing, one of a canary with a quarter of the requests, then live. The gateway restarts each night.".to_owned(),
+        days,
+    ]
+}
+
+fn budget(points: &[Point]) -> Figure {
+    Figure {
+        title: "A week under a quality budget".to_owned(),
+        explanation: explained(),
+        panels: vec![
+            Panel {
+                x: "days".to_owned(),
+                y: "worse answers of the lightweight model".to_owned(),
+                percent: false,
+                shows: (0.0, 100.0),
+                lines: vec![
+                    line("allowed", 0, true, points, |point| point.allowed),
+                    line("bound", 1, false, points, |point| point.bound),
+                    line("truth, which the gateway does not know", 3, false, points, |point| point.worse as f64),
+                ],
+            },
+            Panel {
+                x: "days".to_owned(),
+                y: "confidence threshold".to_owned(),
+                percent: false,
+                shows: (0.5, 1.0),
+                lines: vec![line("threshold", 4, false, points, |point| point.threshold)],
+            },
+        ],
+    }
+}
+
+fn share(points: &[Point]) -> Figure {
+    let smooth = |of: fn(&Point) -> f64| {
+        let means: Vec<f64> = (0..points.len())
+            .map(|at| {
+                let last = &points[at.saturating_sub(4)..=at];
+                last.iter().map(of).sum::<f64>() / (last.len() * STEP) as f64
+            })
+            .collect();
+        move |point: &Point| means[point.requests / STEP - 1]
+    };
+    Figure {
+        title: "A week: what went to the lightweight model, and what it cost".to_owned(),
+        explanation: explained(),
+        panels: vec![
+            Panel {
+                x: "days".to_owned(),
+                y: "share of the last 500 requests".to_owned(),
+                percent: true,
+                shows: (0.0, 1.0),
+                lines: vec![
+                    line("lightweight", 0, false, points, smooth(|point| point.lightweight as f64)),
+                    line("mean score", 2, false, points, smooth(|point| point.score)),
+                    line("mean score of the powerful model", 6, true, points, smooth(|point| point.powerful_score)),
+                ],
+            },
+            Panel {
+                x: "days".to_owned(),
+                y: "cost so far, judging and shadows included".to_owned(),
+                percent: false,
+                shows: (0.0, 1.0),
+                lines: vec![
+                    line("cost", 0, false, points, |point| point.cost),
+                    line("all by the powerful model", 6, true, points, |point| point.baseline),
+                ],
+            },
+        ],
+    }
+}
