@@ -59,6 +59,8 @@ fn changes(number: u64) -> [Change; 3] {
         decided: ModelType::Lightweight,
         number,
         draws: Draws::default(),
+        ticket: None,
+        found_worse: None,
         served: None,
         verdict: None,
     };
