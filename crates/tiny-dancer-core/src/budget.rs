@@ -62,6 +62,7 @@ use crate::names::names;
 use bound::Bound;
 use ledger::{Admitted, Kind, Ledger, Place, Snapshot, Terms};
 use pacing::{Funds, Pacer};
+use state::MOST_MILLIS;
 use std::time::Duration;
 use sync::{AtomicBool, AtomicU64, Ordering};
 
@@ -183,6 +184,10 @@ const MOST_JUDGEMENTS: u32 = 1 << 20;
 /// two stored states, so that a ticket that the state has missed is unknown for ever.
 const RESTART: u64 = 1 << 32;
 
+/// An account's generations begin with the millisecond of its birth, followed by this many bits: more tickets than are given
+/// in a millisecond. So those of two accounts differ, also where a stored ticket is older than the account.
+const GENERATIONS: u32 = 20;
+
 /// An admitted answer of the lightweight model: whether it is to be judged, and the place of its judgement.
 ///
 /// It is plain data, so that it can be stored with the request.
@@ -194,7 +199,7 @@ pub struct Ticket {
     pub judge: Draw,
     /// The place of the judgement; 0 where it is not to be judged.
     pub slot: u32,
-    /// Distinguishes the tickets of a slot, over restarts too; 0 where the answer is not to be judged.
+    /// Distinguishes the tickets of a slot, over restarts and over accounts too; 0 where the answer is not to be judged.
     pub generation: u64,
     /// The confidence of the request, with which the verdict is compared.
     pub confidence: f32,
@@ -287,7 +292,10 @@ impl Account {
     /// If a field of the budget is out of range.
     pub fn new(budget: &QualityBudget, clock: Clock) -> Result<Self, ConfigError> {
         budget.validate()?;
-        Ok(Self::open(budget, clock, 0, Snapshot::default(), PacingState::default()))
+        // A ticket of an earlier account is unknown to this one.
+        let born = (clock.unix_milliseconds().max(0) as u64).min(MOST_MILLIS);
+        let snapshot = Snapshot { next_generation: born << GENERATIONS, ..Snapshot::default() };
+        Ok(Self::open(budget, clock, 0, snapshot, PacingState::default()))
     }
 
     /// An account that continues from a saved state, after a restart. Then settle the verdicts again that were recorded since
@@ -312,6 +320,7 @@ impl Account {
             sampled: state.sampled,
             entered: state.entered,
             room: None,
+            undrawn: 0,
             next_generation: state.next_generation + RESTART,
             judged: state.judged,
             worse: state.worse,
@@ -475,6 +484,11 @@ impl Account {
         self.ledger.set_room(room);
     }
 
+    /// How many judgements may still be drawn; `None` is no limit. Those of requests whose coin has not fallen are not counted.
+    pub fn room(&self) -> Option<u64> {
+        self.ledger.room()
+    }
+
     /// Adds to the number of judgements that may still be drawn, if it is limited.
     pub fn add_judgements(&self, more: u64) {
         self.ledger.add_room(more);
@@ -514,11 +528,18 @@ impl Account {
     /// The state to store, so that an account continues from it after a restart.
     ///
     /// What happens later is missing in it. Deposits may be missing; judgements that are drawn later must not be, unless
-    /// the process stops in order and this is its last state. [`lease`](Self::lease) covers those.
+    /// the account was [closed](Self::close) before. [`lease`](Self::lease) covers those.
     pub fn save(&self) -> AccountState {
         let answered = self.answered.load(Ordering::SeqCst);
         let snapshot = self.ledger.snapshot(self.now(), self.timeout);
         self.state_of(answered, snapshot)
+    }
+
+    /// Closes the account, and returns its last state, for an orderly stop. Judgements that requests in flight draw are in
+    /// it. Later requests go to the powerful model, until the judgements are [limited](Self::limit_judgements) to another number.
+    pub fn close(&self) -> AccountState {
+        self.ledger.close();
+        self.save()
     }
 
     /// Prepares `judgements` for requests to come. The lease's state has them charged as worse, together with what is
@@ -529,7 +550,7 @@ impl Account {
         self.leased.store(true, Ordering::SeqCst);
         let answered = self.answered.load(Ordering::SeqCst);
         let mut snapshot = self.ledger.snapshot(self.now(), self.timeout);
-        let outstanding = snapshot.room.unwrap_or(0).saturating_add(judgements);
+        let outstanding = snapshot.undrawn.saturating_add(judgements);
         snapshot.entered |= self.judge_rate.least().is_some() && self.could_sample();
         // An answer that is judged by chance is charged more.
         let charges = if snapshot.entered { &mut snapshot.sampled } else { &mut snapshot.certain };
@@ -543,7 +564,7 @@ impl Account {
         if state.entered {
             self.ledger.enter();
         }
-        self.ledger.add_room(judgements);
+        self.ledger.grant(judgements);
     }
 
     fn state_of(&self, answered: u64, snapshot: Snapshot) -> AccountState {

@@ -42,8 +42,8 @@ pub struct Router<O: Observer = ()> {
     promise: Option<Mutex<PromiseMonitor>>,
     /// `None` where nothing is drawn.
     draws: Option<Box<Draws>>,
-    /// Decides whether the lightweight model may answer. Boxed, since requests write to it.
-    account: Option<Box<Account>>,
+    /// Decides whether the lightweight model may answer. It is shared with the thread that stores it.
+    account: Option<Arc<Account>>,
     inference: Breaker,
     lightweight: Breaker,
 }
@@ -125,7 +125,7 @@ impl Router {
             account: config
                 .budget
                 .as_ref()
-                .map(|budget| Account::new(budget, config.clock.clone()).map(Box::new))
+                .map(|budget| Account::new(budget, config.clock.clone()).map(Arc::new))
                 .transpose()?,
             config,
         })
@@ -389,8 +389,8 @@ impl<O: Observer> Router<O> {
 
     /// The account of the quality budget, to store it and to limit its judgements; `None` where there is no budget. Observers
     /// are notified of what is settled, cancelled and answered through the router.
-    pub fn account(&self) -> Option<&Account> {
-        self.account.as_deref()
+    pub fn account(&self) -> Option<&Arc<Account>> {
+        self.account.as_ref()
     }
 
     /// Continues the account of the quality budget from a stored state, before the first request.
@@ -399,7 +399,7 @@ impl<O: Observer> Router<O> {
     /// If there is no budget, or as [`Account::restored`].
     pub fn restore_account(&mut self, state: &AccountState) -> Result<(), RestoreError> {
         let budget = self.config.budget.as_ref().ok_or(RestoreError::NoBudget)?;
-        self.account = Some(Box::new(Account::restored(budget, self.config.clock.clone(), state)?));
+        self.account = Some(Arc::new(Account::restored(budget, self.config.clock.clone(), state)?));
         self.notify_opened();
         Ok(())
     }

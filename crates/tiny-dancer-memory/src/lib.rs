@@ -129,7 +129,10 @@ mod testing;
 
 pub use config::{ConfigError, MemoryConfig};
 pub use index::Index;
-pub use memory::{Memory, OpenError, ReEmbedError, ReEmbedded, RecordError, RememberError, Routed, re_embed};
+pub use memory::{
+    AccountKeeper, KeepError, Keeping, Memory, OpenError, ReEmbedError, ReEmbedded, RecordError,
+    RememberError, Routed, re_embed,
+};
 pub use record::{Context, Draws, Entry, LogEntry, RequestId, Served, Tokens, Usage, Verdict, VerdictSource};
 pub use snapshot::{Neighbour, Snapshot};
 pub use store::{

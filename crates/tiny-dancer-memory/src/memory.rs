@@ -1,9 +1,12 @@
 //! The memory: requests that are routed by what is remembered near them, and remembered.
 
 use crate::config::{ConfigError, MemoryConfig};
-use crate::record::{Context, Draws, Entry, LogEntry, RequestId, Served, Verdict};
+use crate::record::{Context, Draws, Entry, LogEntry, RequestId, Served, Verdict, VerdictSource};
 use crate::snapshot::Neighbour;
-use crate::store::{Change, Erasure, Expiry, Reader, SqliteStore, Store, StoreError, Vectors, Writer};
+use crate::store::{
+    Change, Erasure, Expiry, Reader, Receipt, SqliteStore, Store, StoreError, Vectors, Writer,
+};
+use account::{Tickets, Wake};
 use evidence::{Evidence, Known};
 use observed::Shared;
 use pending::{Decision, Pending, Waiting};
@@ -21,6 +24,7 @@ use tiny_dancer_core::{
     RoutingResponse, Scope, Thresholds,
 };
 
+mod account;
 mod evidence;
 mod observed;
 mod pending;
@@ -28,6 +32,7 @@ mod re_embed;
 mod tenants;
 mod verdict;
 
+pub use account::{AccountKeeper, KeepError, Keeping};
 pub use re_embed::{ReEmbedError, ReEmbedded, re_embed};
 
 /// Remembers requests, and routes others by the nearest of them.
@@ -40,7 +45,11 @@ pub struct Memory {
     /// Held while evidence changes. Routing does not take it.
     evidence: Mutex<Evidence>,
     shared: Arc<Shared>,
-    store: Option<Attached>,
+    store: Option<Arc<Attached>>,
+    /// The tickets of answers that are to be judged.
+    tickets: Mutex<Tickets>,
+    /// Notifies the thread that keeps the account.
+    wake: Arc<Wake>,
     /// When the store is next notified of what is too old, in Unix milliseconds.
     next_expiry: AtomicI64,
     /// When the oldest evidence was made, in Unix seconds, if there is as much as may be kept.
@@ -54,6 +63,17 @@ struct Attached {
     lookup: Mutex<Box<dyn Reader>>,
     /// Reads all of them, which may take long.
     reader: Mutex<Box<dyn Reader>>,
+}
+
+impl Attached {
+    /// Puts changes into the queue, and never waits. If it is full, they are lost.
+    fn send<const N: usize>(&self, shared: &Shared, changes: [Change; N]) -> Result<Receipt, StoreError> {
+        shared.queue.fetch_add(N, Ordering::Relaxed);
+        self.writer.send_for_receipt(changes).inspect_err(|error| {
+            shared.queue.fetch_sub(N, Ordering::Relaxed);
+            shared.lost(N, error);
+        })
+    }
 }
 
 /// How often the store drops what is too old, in milliseconds.
@@ -190,7 +210,8 @@ impl Memory {
         let shared = memory.shared.clone();
         let writer = Writer::new(store, queue, move |report| shared.reported(&report))
             .map_err(|source| OpenError::Thread { source })?;
-        memory.store = Some(Attached { writer, lookup: Mutex::new(lookup), reader: Mutex::new(reader) });
+        let (lookup, reader) = (Mutex::new(lookup), Mutex::new(reader));
+        memory.store = Some(Arc::new(Attached { writer, lookup, reader }));
         // Nothing has set it before.
         let _ = memory.shared.opened.set(memory.config.clock.since(start));
         Ok(memory)
@@ -203,6 +224,8 @@ impl Memory {
             evidence: Mutex::default(),
             shared: Arc::new(Shared::new(queue_capacity)),
             store: None,
+            tickets: Mutex::default(),
+            wake: Arc::default(),
             next_expiry: AtomicI64::new(config.clock.unix_milliseconds()),
             oldest: AtomicI64::new(i64::MIN),
             config,
@@ -316,13 +339,21 @@ impl Memory {
                 reason: response.reason,
                 decided: response.model,
                 number: response.number,
-                draws: Draws { explore: response.explore, shadow: response.shadow, ..Draws::default() },
+                draws: Draws {
+                    explore: response.explore,
+                    shadow: response.shadow,
+                    judge: response.ticket.map(|ticket| ticket.judge),
+                    audit: None,
+                },
+                ticket: response.ticket,
+                found_worse: None,
                 served: None,
                 verdict: None,
             };
             let entry = Entry { prompt, ..entry.clone() };
             [Change::Remember(Box::new(entry)), Change::Log(Box::new(log))]
         });
+        self.admitted(id, response.ticket);
         let decision = Some(Decision { reason: response.reason, served: None });
         self.wait_for_verdict(Waiting { entry, decision });
         if let Some(changes) = changes {
@@ -344,6 +375,9 @@ impl Memory {
     /// were routed to the lightweight model. Later verdicts on the same request change the evidence alone, so that each
     /// answer counts once.
     ///
+    /// A judge's verdict settles the judgement of an answer that was admitted by the router's quality budget; a client's verdict
+    /// is evidence alone.
+    ///
     /// It is durable after the next [`flush`](Self::flush).
     ///
     /// # Errors
@@ -361,6 +395,10 @@ impl Memory {
         })?;
         if let Some(outcome) = outcome {
             router.record_outcome(outcome);
+        }
+        if verdict.source == VerdictSource::Judge {
+            let (is_no_worse, _) = verdict::judge(&self.config, &verdict);
+            self.settle(router, id, !is_no_worse);
         }
         self.shared.notify(MemoryChange::Verdict { kind });
         Ok(kind)
@@ -633,11 +671,8 @@ impl Memory {
     /// Sends changes to the store, and never waits. If the queue is full, they are lost.
     fn send<const N: usize>(&self, changes: [Change; N]) {
         let Some(store) = &self.store else { return };
-        self.shared.queue.fetch_add(N, Ordering::Relaxed);
-        if let Err(error) = store.writer.send(changes) {
-            self.shared.queue.fetch_sub(N, Ordering::Relaxed);
+        if store.send(&self.shared, changes).is_err() {
             self.shared.refused.fetch_add(N, Ordering::Relaxed);
-            self.shared.lost(N, &error);
         }
     }
 

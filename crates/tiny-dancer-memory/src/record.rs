@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use tiny_dancer_core::budget::Ticket;
 use tiny_dancer_core::coin::Draw;
 use tiny_dancer_core::{Metadata, ModelType, Reason, Thresholds, names};
 use uuid::Uuid;
@@ -186,7 +187,7 @@ pub struct Served {
     pub price_version: Option<String>,
     /// The judge that is asked, if any.
     pub judge: Option<String>,
-    /// The draws after the decision, `judge` and `audit`. The others are ignored.
+    /// The draw after the decision, `audit`. The others are of the decision, and are ignored here.
     pub draws: Draws,
 }
 
@@ -221,8 +222,13 @@ pub struct LogEntry {
     pub decided: ModelType,
     /// The number by which the coin draws.
     pub number: u64,
-    /// The draws.
+    /// The draws. `judge` is that of the ticket, if there is one.
     pub draws: Draws,
+    /// The admission of a lightweight answer under a quality budget. Its confidence is the decision's.
+    pub ticket: Option<Ticket>,
+    /// Whether a judge has found the answer worse than the powerful one, once one has judged it. A later verdict that says good
+    /// changes nothing: the budget refunds no answer that was once found worse.
+    pub found_worse: Option<bool>,
     /// What followed, once it is known.
     pub served: Option<Served>,
     /// The verdict that counts, once there is one. Its time is known.
@@ -230,12 +236,17 @@ pub struct LogEntry {
 }
 
 impl LogEntry {
-    /// Sets what followed the decision, and its draws.
+    /// Sets what followed the decision, and its draw.
     pub fn serve(&mut self, mut served: Served) {
-        let Draws { judge, audit, .. } = served.draws;
-        served.draws = Draws { judge, audit, ..Draws::default() };
-        self.draws = Draws { judge, audit, ..self.draws };
+        let audit = served.draws.audit;
+        served.draws = Draws { audit, ..Draws::default() };
+        self.draws.audit = audit;
         self.served = Some(served);
+    }
+
+    /// Sets whether a judge has found the answer worse, unless one has before.
+    pub fn settle(&mut self, worse: bool) {
+        self.found_worse = Some(worse || self.found_worse == Some(true));
     }
 }
 

@@ -7,6 +7,7 @@ use crate::record::{Entry, LogEntry, RequestId, Served, Verdict};
 use std::error::Error;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use tiny_dancer_core::budget::AccountState;
 use tiny_dancer_core::observer::MemoryErrorKind;
 
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod tests;
 mod writer;
 
 pub use sqlite::{SqliteReader, SqliteStore};
+pub(crate) use writer::{Fate, Receipt};
 pub use writer::{Report, Writer};
 
 /// What made the vectors of a store. Vectors of two embedders cannot be compared.
@@ -67,6 +69,8 @@ pub struct Expiry {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Change {
+    /// Sets the account of the quality budget.
+    Account(Box<AccountState>),
     /// Sets what made the vectors. If that differs from what is stored, all entries are dropped; the log is not.
     Bind(Vectors),
     /// Remembers a request. It replaces the entry of the same id, with its verdict.
@@ -78,6 +82,8 @@ pub enum Change {
     /// Sets the verdict of an entry and in the log, where that request is stored and the verdict
     /// [supersedes](Verdict::supersedes) the stored one. Its time is known.
     Judge(RequestId, Verdict),
+    /// Sets whether a judge has found the answer to a logged request worse. One that was once found worse remains so.
+    Settle(RequestId, bool),
     /// Erases data so that no byte of it remains in the files.
     Erase(Erasure),
     /// Drops what is old.
@@ -181,6 +187,18 @@ pub trait Reader: Send + 'static {
     /// # Errors
     /// If the store cannot be read.
     fn logged(&self, id: RequestId) -> Result<Option<LogEntry>, StoreError>;
+
+    /// The log's entry whose ticket has this generation.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn ticketed(&self, generation: u64) -> Result<Option<LogEntry>, StoreError>;
+
+    /// The account of the quality budget; `None` if none was stored.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn account(&self) -> Result<Option<AccountState>, StoreError>;
 
     /// What it holds.
     ///

@@ -379,7 +379,7 @@ impl<O: Observer> Router<O> {
     }
 
     /// The account of the quality budget, to store it and to limit its judgements; `None` where there is no budget.
-    pub fn account(&self) -> Option<&Account> {
+    pub fn account(&self) -> Option<&Arc<Account>> {
         self.0.account()
     }
 

@@ -130,6 +130,8 @@ fn request() -> impl FnMut(u64) -> [Change; 4] {
             decided: ModelType::Lightweight,
             number,
             draws: Draws::default(),
+            ticket: None,
+            found_worse: None,
             served: None,
             verdict: None,
         };

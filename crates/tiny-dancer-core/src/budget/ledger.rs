@@ -31,6 +31,9 @@ const PROBES: usize = 64;
 /// The room of a ledger without a limit.
 const UNLIMITED: u64 = u64::MAX;
 
+/// The room of a ledger that is closed. What requests in flight give back does not open it.
+const CLOSED: u64 = u64::MAX - 1;
+
 /// How an answer is judged, which is the count to which it is charged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -66,6 +69,8 @@ pub(super) struct Snapshot {
     pub(super) sampled: u64,
     pub(super) entered: bool,
     pub(super) room: Option<u64>,
+    /// How many leased judgements may still be drawn.
+    pub(super) undrawn: u64,
     pub(super) next_generation: u64,
     pub(super) judged: u64,
     pub(super) worse: u64,
@@ -81,8 +86,10 @@ pub(super) struct Ledger {
     sampled: AtomicU64,
     /// Whether the logarithm is part of the bound for good.
     entered: AtomicBool,
-    /// How many judgements may still be drawn.
+    /// How many judgements may still be drawn, less those of requests whose coin has not fallen.
     room: AtomicU64,
+    /// The generation up to which judgements are leased; 0 without leases.
+    leased: AtomicU64,
     slots: Box<[Slot]>,
     /// Where the next free slot is looked for.
     cursor: AtomicUsize,
@@ -117,6 +124,7 @@ impl Ledger {
             sampled: AtomicU64::new(from.sampled),
             entered: AtomicBool::new(from.entered),
             room: AtomicU64::new(from.room.unwrap_or(UNLIMITED)),
+            leased: AtomicU64::new(0),
             slots,
             cursor: AtomicUsize::new(0),
             next_generation: AtomicU64::new(from.next_generation),
@@ -190,7 +198,7 @@ impl Ledger {
     fn take_room(&self) -> bool {
         let mut room = self.room.load(Ordering::SeqCst);
         while room != UNLIMITED {
-            let Some(less) = room.checked_sub(1) else { return false };
+            let Some(less) = room.checked_sub(1).filter(|_| room != CLOSED) else { return false };
             match self.room.compare_exchange_weak(room, less, Ordering::SeqCst, Ordering::SeqCst) {
                 Ok(_) => break,
                 Err(newer) => room = newer,
@@ -206,8 +214,8 @@ impl Ledger {
     /// Adds to the number of judgements that may still be drawn, if it is limited.
     pub(super) fn add_room(&self, more: u64) {
         let mut room = self.room.load(Ordering::SeqCst);
-        while room != UNLIMITED {
-            let sum = room.saturating_add(more).min(UNLIMITED - 1);
+        while room < CLOSED {
+            let sum = room.saturating_add(more).min(CLOSED - 1);
             match self.room.compare_exchange_weak(room, sum, Ordering::SeqCst, Ordering::SeqCst) {
                 Ok(_) => break,
                 Err(newer) => room = newer,
@@ -217,12 +225,30 @@ impl Ledger {
 
     /// Sets the number of judgements that may still be drawn; `None` is unlimited.
     pub(super) fn set_room(&self, room: Option<u64>) {
-        self.room.store(room.map_or(UNLIMITED, |room| room.min(UNLIMITED - 1)), Ordering::SeqCst);
+        self.room.store(room.map_or(UNLIMITED, |room| room.min(CLOSED - 1)), Ordering::SeqCst);
+    }
+
+    /// Adds judgements that are stored beforehand.
+    pub(super) fn grant(&self, judgements: u64) {
+        // They are leased first: a snapshot in between has them.
+        let given = self.next_generation.load(Ordering::SeqCst);
+        let leased = self.leased.load(Ordering::SeqCst).max(given);
+        self.leased.store(leased.saturating_add(judgements), Ordering::SeqCst);
+        self.add_room(judgements);
+    }
+
+    /// Lets no further judgement be drawn. Requests that have room by now are charged, so that a snapshot has what they draw.
+    pub(super) fn close(&self) {
+        self.room.store(CLOSED, Ordering::SeqCst);
+        self.leased.store(0, Ordering::SeqCst);
     }
 
     pub(super) fn room(&self) -> Option<u64> {
-        let room = self.room.load(Ordering::SeqCst);
-        (room != UNLIMITED).then_some(room)
+        match self.room.load(Ordering::SeqCst) {
+            UNLIMITED => None,
+            CLOSED => Some(0),
+            room => Some(room),
+        }
     }
 
     /// Finds a slot that is free, or whose ticket is no longer held, and reserves it.
@@ -386,13 +412,19 @@ impl Ledger {
 
     /// Reads the ledger while requests continue.
     ///
+    /// Leased judgements that are not drawn are counted by generations, which are read before the charges: a judgement that is
+    /// drawn in between is counted and charged. `room` does not count them, since a request in flight has taken some of it and
+    /// gives it back.
+    ///
     /// A ticket of a generation that was not yet given when the charges were read is charged again, since its charge may
     /// have been missed. All others that are pending were charged before, and still are.
     pub(super) fn snapshot(&self, now: u64, timeout: u64) -> Snapshot {
         let room = self.room();
+        let leased = self.leased.load(Ordering::SeqCst);
         let next_generation = self.next_generation.load(Ordering::SeqCst);
         let mut snapshot = Snapshot {
             room,
+            undrawn: room.unwrap_or(0).max(leased.saturating_sub(next_generation)),
             next_generation,
             entered: self.has_entered(),
             certain: self.certain.load(Ordering::SeqCst),

@@ -212,4 +212,4 @@ impl AccountState {
 /// Far more than an account counts in its life, and far from an overflow.
 const MOST: u64 = 1 << 62;
 /// What a slot can hold: 42 bits, less a year.
-const MOST_MILLIS: u64 = (1 << 42) - 31_536_000_000;
+pub(super) const MOST_MILLIS: u64 = (1 << 42) - 31_536_000_000;

@@ -225,6 +225,36 @@ fn a_lease_that_was_not_used_is_forfeited_by_a_crash_and_no_charge_is_lost() {
 }
 
 #[test]
+fn a_ticket_of_an_earlier_account_is_unknown() {
+    let (clock, manual) = Clock::manual(1_700_000_000);
+    let open = || Account::new(&budget(JudgeRate::Fixed(1.0)), clock.clone()).unwrap();
+    let ticket = admit(&open());
+    manual.advance(Duration::from_millis(1));
+    let account = open();
+    assert_eq!(admit(&account).slot, ticket.slot);
+    assert_eq!(account.settle(&ticket, false), Settlement::Unknown);
+    assert_eq!(bound(&account), 1.0);
+}
+
+#[test]
+fn a_closed_account_is_opened_by_the_next_lease_and_what_was_left_of_the_last_one_is_not_charged() {
+    let (account, _) = account(JudgeRate::Fixed(1.0));
+    account.limit_judgements(Some(0));
+    account.grant(account.lease(2));
+    let ticket = admit(&account);
+    assert_eq!((account.close().certain, account.room()), (1, Some(0)));
+    account.add_judgements(5);
+    assert_eq!(account.admit(0.9, drawn(true)), None);
+    account.limit_judgements(Some(0));
+    let lease = account.lease(1);
+    assert_eq!(lease.state().certain, 2);
+    account.grant(lease);
+    account.cancel(&ticket);
+    admit(&account);
+    assert_eq!(account.admit(0.9, drawn(true)), None);
+}
+
+#[test]
 fn the_room_of_a_cancelled_judgement_is_not_used_again_before_the_next_lease() {
     let judge_rate = JudgeRate::Fixed(1.0);
     let (account, _) = account(judge_rate);

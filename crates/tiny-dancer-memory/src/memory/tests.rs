@@ -4,6 +4,7 @@ use tiny_dancer_core::{
     Circuit, CircuitBreakerConfig, CircuitState, Clock, ManualClock, Metadata, RiskBudget, RouterConfig,
 };
 
+mod account;
 mod model;
 mod stored;
 

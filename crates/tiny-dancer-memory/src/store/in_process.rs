@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
+use tiny_dancer_core::budget::AccountState;
 
 /// Clones are the same store.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +17,7 @@ pub(crate) struct Kept {
     pub(crate) vectors: Option<Vectors>,
     pub(crate) entries: BTreeMap<RequestId, Entry>,
     pub(crate) log: BTreeMap<RequestId, LogEntry>,
+    pub(crate) account: Option<AccountState>,
     /// The number of changes of each commit.
     pub(crate) commits: Vec<usize>,
     /// The next commits fail with these errors.
@@ -38,14 +40,15 @@ impl Store for InProcessStore {
             vectors: kept.vectors.clone(),
             entries: kept.entries.clone(),
             log: kept.log.clone(),
+            account: kept.account.clone(),
             ..Kept::default()
         };
         let mut committed = Committed::default();
         for change in changes {
             new.make(change, &mut committed)?;
         }
-        let Kept { vectors, entries, log, .. } = new;
-        (kept.vectors, kept.entries, kept.log) = (vectors, entries, log);
+        let Kept { vectors, entries, log, account, .. } = new;
+        (kept.vectors, kept.entries, kept.log, kept.account) = (vectors, entries, log, account);
         kept.commits.push(changes.len());
         Ok(committed)
     }
@@ -62,6 +65,7 @@ impl Store for InProcessStore {
 impl Kept {
     fn make(&mut self, change: &Change, committed: &mut Committed) -> Result<(), StoreError> {
         match change {
+            Change::Account(state) => self.account = Some((**state).clone()),
             Change::Bind(new) => {
                 if self.vectors.as_ref() != Some(new) {
                     self.entries.clear();
@@ -95,6 +99,11 @@ impl Kept {
                     if known.is_none_or(|known| verdict.supersedes(&known)) {
                         *known = Some(*verdict);
                     }
+                }
+            }
+            Change::Settle(id, worse) => {
+                if let Some(entry) = self.log.get_mut(id) {
+                    entry.settle(*worse);
                 }
             }
             Change::Erase(erasure) => {
@@ -166,6 +175,15 @@ impl Reader for InProcessStore {
 
     fn logged(&self, id: RequestId) -> Result<Option<LogEntry>, StoreError> {
         Ok(self.kept().log.get(&id).cloned())
+    }
+
+    fn ticketed(&self, generation: u64) -> Result<Option<LogEntry>, StoreError> {
+        let has = |entry: &&LogEntry| entry.ticket.is_some_and(|ticket| ticket.generation == generation);
+        Ok(self.kept().log.values().find(has).cloned())
+    }
+
+    fn account(&self) -> Result<Option<AccountState>, StoreError> {
+        Ok(self.kept().account.clone())
     }
 
     fn stats(&self) -> Result<Stats, StoreError> {

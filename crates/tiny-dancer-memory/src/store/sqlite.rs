@@ -1,8 +1,8 @@
 //! A store in a file of SQLite.
 //!
 //! The file is in WAL mode with `synchronous=EXTRA`, which has all of `FULL`: a commit is durable once its part of the write-ahead log is synchronized,
-//! and readers see the last commit and never wait. The tables are described in `sqlite/schema_1.sql`; rows are read and written
-//! in `sqlite/rows.rs`.
+//! and readers see the last commit and never wait. The tables are described in `sqlite/schema_1.sql` and what changes it; rows are
+//! read and written in `sqlite/rows.rs`.
 //!
 //! Beside `memory.db` there are SQLite's own files `memory.db-wal` and `memory.db-shm`, and `memory.db-writer`: the store that
 //! writes holds a lock on it, and it has the id of that process. The lock ends with the process.
@@ -16,12 +16,13 @@ use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use tiny_dancer_core::budget::AccountState;
 
 /// Marks a file of SQLite as a memory: `TDm` and a byte that is not text.
 const APPLICATION: i32 = 0x5444_6d01;
 
 /// The steps that make a schema from the one before. The version of a file is the number of steps that it has made.
-const MIGRATIONS: &[&str] = &[include_str!("sqlite/schema_1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("sqlite/schema_1.sql"), include_str!("sqlite/schema_2.sql")];
 
 /// The next step of an erasure, as it is stored: the file is rewritten, or the write-ahead log is cut.
 const REWRITE: i64 = 1;
@@ -103,6 +104,7 @@ impl SqliteStore {
         let mut committed = Committed::default();
         for change in changes {
             match change {
+                Change::Account(state) => rows::set_account(&transaction, state)?,
                 Change::Bind(new) => {
                     if vectors.as_ref() != Some(new) {
                         transaction.prepare_cached("DELETE FROM entries")?.execute([])?;
@@ -124,6 +126,7 @@ impl SqliteStore {
                 Change::Log(entry) => rows::log(&transaction, entry)?,
                 Change::Serve(id, served) => rows::serve(&transaction, *id, served)?,
                 Change::Judge(id, verdict) => rows::judge(&transaction, *id, verdict)?,
+                Change::Settle(id, worse) => rows::settle(&transaction, *id, *worse)?,
                 Change::Erase(erasure) => add(&mut committed.erased, erase(&transaction, erasure)?),
                 Change::Expire(expiry) => add(&mut committed.expired, expire(&transaction, expiry)?),
             }
@@ -203,6 +206,14 @@ impl Reader for SqliteReader {
 
     fn logged(&self, id: RequestId) -> Result<Option<LogEntry>, StoreError> {
         self.read(|connection| Ok(rows::logged(connection, id)?))
+    }
+
+    fn ticketed(&self, generation: u64) -> Result<Option<LogEntry>, StoreError> {
+        self.read(|connection| Ok(rows::ticketed(connection, generation)?))
+    }
+
+    fn account(&self) -> Result<Option<AccountState>, StoreError> {
+        self.read(|connection| Ok(rows::account(connection)?))
     }
 
     fn stats(&self) -> Result<Stats, StoreError> {

@@ -5,6 +5,7 @@ use super::*;
 use crate::record::{Draws, Tokens, Usage, VerdictSource};
 use proptest::prelude::*;
 use tempfile::TempDir;
+use tiny_dancer_core::budget::{HeldTicket, PacingState, Ticket, TicketState};
 use tiny_dancer_core::coin::Draw;
 use tiny_dancer_core::{Metadata, ModelType, Reason, Thresholds};
 
@@ -47,6 +48,8 @@ pub(super) fn decision(number: u8) -> LogEntry {
         decided: ModelType::Lightweight,
         number: u64::MAX - u64::from(number),
         draws: Draws { explore: Some(Draw { probability: 0.02, happened: false }), ..Draws::default() },
+        ticket: None,
+        found_worse: None,
         served: None,
         verdict: None,
     }
@@ -61,7 +64,38 @@ pub(super) fn served() -> Served {
         ],
         price_version: Some("2026-11".into()),
         judge: Some("j".into()),
-        draws: Draws { judge: Some(Draw { probability: 0.25, happened: true }), ..Draws::default() },
+        draws: Draws { audit: Some(Draw { probability: 0.25, happened: true }), ..Draws::default() },
+    }
+}
+
+/// The ticket of an answer that is to be judged.
+pub(super) fn ticket(slot: u32, generation: u64) -> Ticket {
+    Ticket::new(Draw { probability: 0.2, happened: true }, slot, generation, decision(0).confidence)
+}
+
+/// An account with as many tickets.
+pub(super) fn account(number: u8) -> AccountState {
+    let ticket = |slot: u8| HeldTicket {
+        slot: slot.into(),
+        generation: (1 << 60) + u64::from(slot),
+        state: [TicketState::Good, TicketState::Pending, TicketState::Worse][usize::from(slot % 3)],
+        sampled: slot.is_multiple_of(2),
+        deadline: (1 << 41) + u64::from(slot),
+    };
+    AccountState {
+        // Neither is exact in a decimal notation of few digits.
+        delta: 0.1_f64.next_up(),
+        least_judge_rate: Some(0.2_f64.next_down()),
+        answered: 1 << 40,
+        certain: u64::from(number),
+        sampled: 2,
+        entered: true,
+        next_generation: 1 << 61,
+        judged: 3,
+        worse: 4,
+        expired: 5,
+        tickets: (0..number).map(ticket).collect(),
+        pacing: PacingState { boldness: 1.5, worse: 0.0, predicted: 0.1 },
     }
 }
 
@@ -131,14 +165,23 @@ fn a_decision_is_read_as_it_was_logged() {
     each(|store| {
         let mut full = decision(1);
         full.verdict = Some(verdict(0.5, 9));
+        full.draws.judge = Some(Draw { probability: 0.2, happened: true });
+        full.ticket = Some(ticket(7, 1 << 60));
+        full.found_worse = Some(true);
         full.serve(served());
         let mut bare = decision(2);
         (bare.tenant, bare.user, bare.conversation, bare.embedder, bare.mode) =
             (None, None, None, None, None);
         bare.draws = Draws::default();
-        store.commit(&[log(bare.clone()), log(full.clone())]).unwrap();
-        assert_eq!(logged(store), [full.clone(), bare]);
-        assert_eq!(store.reader().unwrap().logged(id(1)).unwrap(), Some(full));
+        let mut unjudged = decision(3);
+        let draw = Draw { probability: 0.2, happened: false };
+        unjudged.draws.judge = Some(draw);
+        unjudged.ticket = Some(Ticket::new(draw, 0, 0, unjudged.confidence));
+        store.commit(&[log(bare.clone()), log(full.clone()), log(unjudged.clone())]).unwrap();
+        assert_eq!(logged(store), [full.clone(), bare, unjudged]);
+        let reader = store.reader().unwrap();
+        assert_eq!(reader.logged(id(1)).unwrap(), Some(full.clone()));
+        assert_eq!((reader.ticketed(1 << 60).unwrap(), reader.ticketed(3).unwrap()), (Some(full), None));
     });
 }
 
@@ -192,6 +235,35 @@ fn the_latest_verdict_counts_in_the_memory_and_in_the_log() {
         assert_eq!(entries(store).iter().map(|entry| entry.verdict).collect::<Vec<_>>(), [latest, latest]);
         assert_eq!(logged(store).iter().map(|entry| entry.verdict).collect::<Vec<_>>(), [latest, latest]);
         assert_eq!(store.reader().unwrap().stats().unwrap().evidence, 2);
+    });
+}
+
+#[test]
+fn an_answer_that_a_judge_once_found_worse_remains_so_in_the_log() {
+    each(|store| {
+        store.commit(&[log(decision(1)), log(decision(2)), log(decision(3))]).unwrap();
+        for changes in [[(1, false), (2, false)], [(2, true), (4, true)], [(1, false), (2, false)]] {
+            store.commit(&changes.map(|(number, worse)| Change::Settle(id(number), worse))).unwrap();
+        }
+        let found: Vec<_> = logged(store).iter().map(|entry| entry.found_worse).collect();
+        assert_eq!(found, [Some(false), Some(true), None]);
+    });
+}
+
+#[test]
+fn the_account_is_read_as_it_was_stored_last() {
+    each(|store| {
+        assert_eq!(store.reader().unwrap().account().unwrap(), None);
+        let bare = AccountState { least_judge_rate: None, tickets: vec![], ..account(1) };
+        for state in [account(3), bare, account(2)] {
+            store.commit(&[Change::Account(state.clone().into())]).unwrap();
+            assert_eq!(store.reader().unwrap().account().unwrap(), Some(state));
+        }
+        let vectors = Vectors { embedder: Some("new".into()), dimensions: 2 };
+        let erasure = Change::Erase(Erasure::Tenant("acme".into()));
+        let expiry = Expiry { keep_entries: Some(0), log_before: Some(i64::MAX), ..Expiry::default() };
+        store.commit(&[log(decision(1)), Change::Bind(vectors), erasure, Change::Expire(expiry)]).unwrap();
+        assert_eq!(store.reader().unwrap().account().unwrap(), Some(account(2)));
     });
 }
 
@@ -324,7 +396,9 @@ fn change() -> impl Strategy<Value = Change> {
         4 => entry,
         4 => decision,
         3 => (number.clone(), verdict()).prop_map(|(number, verdict)| Change::Judge(id(number), verdict)),
-        2 => number.prop_map(|number| Change::Serve(id(number), served().into())),
+        2 => number.clone().prop_map(|number| Change::Serve(id(number), served().into())),
+        2 => (number.clone(), any::<bool>()).prop_map(|(number, worse)| Change::Settle(id(number), worse)),
+        1 => number.prop_map(|number| Change::Account(account(number).into())),
         1 => expiry,
         1 => tenant().prop_map(|tenant| Change::Erase(Erasure::Tenant(tenant.unwrap_or_default()))),
         1 => (tenant(), user()).prop_map(|(tenant, user)| Change::Erase(Erasure::User { tenant, user })),
@@ -343,6 +417,8 @@ proptest! {
             let (one, other) = (&*stores[0], &*stores[1]);
             prop_assert_eq!(entries(one), entries(other));
             prop_assert_eq!(logged(one), logged(other));
+            let account = |store: &dyn Store| store.reader().unwrap().account().unwrap();
+            prop_assert_eq!(account(one), account(other));
             let stats = |store: &dyn Store| Stats { bytes: 0, ..store.reader().unwrap().stats().unwrap() };
             prop_assert_eq!(stats(one), stats(other));
         }

@@ -130,6 +130,14 @@ impl Writer {
     /// # Errors
     /// If the queue has no room for them ([`StoreError::QueueFull`]). Then they are lost.
     pub fn send(&self, changes: impl IntoIterator<Item = Change>) -> Result<(), StoreError> {
+        self.send_for_receipt(changes).map(drop)
+    }
+
+    /// As [`send`](Self::send), and returns by what [`wait_for`](Self::wait_for) knows the changes.
+    pub(crate) fn send_for_receipt(
+        &self,
+        changes: impl IntoIterator<Item = Change>,
+    ) -> Result<Receipt, StoreError> {
         // The iterator runs before the lock is taken.
         let changes: Vec<Change> = changes.into_iter().collect();
         let mut state = self.shared.lock();
@@ -140,7 +148,29 @@ impl Writer {
         state.queue.extend(changes);
         state.paused = false;
         self.shared.work.notify_one();
-        Ok(())
+        Ok(Receipt { sent: state.sent, lost: state.lost })
+    }
+
+    /// Waits for the next commit that decides what happens to changes. What is lost is still returned by the next flush.
+    pub(crate) fn wait_for(&self, receipt: &Receipt) -> Fate {
+        let mut state = self.shared.lock();
+        state.paused = false;
+        self.shared.work.notify_one();
+        let failures = state.failures;
+        loop {
+            if let Some(error) = &state.error {
+                if state.lost > receipt.lost {
+                    return Fate::Lost(error.clone());
+                }
+                if state.failures > failures {
+                    return Fate::Waiting(error.clone());
+                }
+            }
+            if state.settled >= receipt.sent {
+                return Fate::Durable;
+            }
+            state = self.shared.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
     /// How many changes wait.
@@ -186,6 +216,26 @@ impl Writer {
             state = self.shared.done.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
+}
+
+/// The place of changes in the queue.
+#[derive(Debug)]
+pub(crate) struct Receipt {
+    /// How many changes were sent up to these.
+    sent: u64,
+    /// How many were lost before.
+    lost: u64,
+}
+
+/// What happened to changes that were sent.
+#[derive(Debug)]
+pub(crate) enum Fate {
+    /// They are durable.
+    Durable,
+    /// Changes were lost since these were sent, and these may be among them.
+    Lost(Arc<StoreError>),
+    /// A commit has failed, and they are still in the queue.
+    Waiting(Arc<StoreError>),
 }
 
 /// What was known when a flush began.

@@ -18,7 +18,7 @@ const FILE: &str = "TINY_DANCER_KILLED_FILE";
 
 const DIMENSIONS: usize = 256;
 
-fn kills() -> u64 {
+pub(crate) fn kills() -> u64 {
     std::env::var("TINY_DANCER_CRASHES").map_or(30, |count| count.parse().unwrap())
 }
 
@@ -59,6 +59,8 @@ fn changes(number: u64) -> [Change; 3] {
         decided: ModelType::Lightweight,
         number,
         draws: Draws::default(),
+        ticket: None,
+        found_worse: None,
         served: None,
         verdict: None,
     };
@@ -97,10 +99,10 @@ fn remembers_until_it_is_killed() {
     }
 }
 
-fn start(path: &Path) -> Child {
-    let test = "killed::remembers_until_it_is_killed";
+/// Starts a test of this program as a process, which knows its file by a variable.
+pub(crate) fn start(test: &str, variable: &str, path: &Path) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", test, "--nocapture"]).env(FILE, path);
+    command.args(["--exact", test, "--nocapture"]).env(variable, path);
     command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap()
 }
 
@@ -143,7 +145,7 @@ fn check(path: &Path, acknowledged: u64) -> u64 {
 fn the_process_that_writes_is_named_and_others_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("memory.db");
-    let mut child = start(&path);
+    let mut child = start("killed::remembers_until_it_is_killed", FILE, &path);
     // As long as this reads, the process goes on.
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let acknowledged = lines.find_map(|line| durable(&line.unwrap())).unwrap();
@@ -166,7 +168,7 @@ fn what_flush_acknowledged_survives_a_kill_at_any_moment() {
     let path = folder.path().join("memory.db");
     let mut rng = rng();
     for kill in 0..kills() {
-        let mut child = start(&path);
+        let mut child = start("killed::remembers_until_it_is_killed", FILE, &path);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut acknowledged = 0;
         // A new file is killed while it is made, too.

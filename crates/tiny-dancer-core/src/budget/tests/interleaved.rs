@@ -198,16 +198,17 @@ fn two_requests_never_get_one_slot() {
 }
 
 #[test]
-fn whenever_it_is_stored_a_ledger_and_its_room_cover_all_that_is_drawn() {
-    let store = || {
-        let checked = Checked::new(100.0, 8, Rule::Right);
-        checked.ledger.set_room(Some(3));
+fn whenever_it_is_stored_a_ledger_and_its_lease_cover_all_that_is_drawn() {
+    let store = |threads_settle: &[bool], slots: usize| {
+        let checked = Checked::new(100.0, slots, Rule::Right);
+        checked.ledger.set_room(Some(0));
+        checked.ledger.grant(3);
         let stored = Arc::new(Mutex::new(Snapshot::default()));
         let mut threads: Vec<Box<dyn FnOnce() + Send>> = vec![];
-        for settles in [true, false] {
+        for &settles in threads_settle {
             let checked = Arc::clone(&checked);
             threads.push(Box::new(move || {
-                for judge in [true, false, true] {
+                for judge in [true, false, true, true] {
                     if let Some(Admitted::Judged(place)) = checked.admit(Kind::Certain, judge)
                         && settles
                     {
@@ -220,11 +221,45 @@ fn whenever_it_is_stored_a_ledger_and_its_room_cover_all_that_is_drawn() {
         threads.push(Box::new(move || *result.lock().unwrap() = reader.ledger.snapshot(0, TIMEOUT)));
         run(threads);
         let stored = stored.lock().unwrap();
-        let covered = stored.certain + stored.room.unwrap();
+        let covered = stored.certain + stored.undrawn;
         assert!(covered >= checked.certain.load(SeqCst), "{stored:?}");
         let pending = stored.tickets.iter().filter(|ticket| ticket.state == TicketState::Pending).count();
         assert!(stored.certain >= pending as u64, "each refund that may come was charged: {stored:?}");
     };
-    shuttle::check_random(store, SCHEDULES);
-    shuttle::check_pct(store, SCHEDULES, 3);
+    // With one thread and few slots, more of the schedules store it while a coin falls.
+    for (threads_settle, slots) in [(&[true, false][..], 8), (&[false], 3)] {
+        shuttle::check_random(move || store(threads_settle, slots), SCHEDULES);
+        shuttle::check_pct(move || store(threads_settle, slots), 5 * SCHEDULES, 4);
+    }
+}
+
+#[test]
+fn what_is_drawn_by_requests_in_flight_is_in_the_last_state() {
+    let close = || {
+        let checked = Checked::new(100.0, 8, Rule::Right);
+        checked.ledger.set_room(Some(0));
+        checked.ledger.grant(4);
+        let stored = Arc::new(Mutex::new(Snapshot::default()));
+        let mut threads: Vec<Box<dyn FnOnce() + Send>> = vec![];
+        for _ in 0..2 {
+            let checked = Arc::clone(&checked);
+            threads.push(Box::new(move || {
+                for judge in [false, true] {
+                    checked.admit(Kind::Certain, judge);
+                }
+            }));
+        }
+        let (closer, result) = (Arc::clone(&checked), Arc::clone(&stored));
+        threads.push(Box::new(move || {
+            closer.ledger.close();
+            *result.lock().unwrap() = closer.ledger.snapshot(0, TIMEOUT);
+        }));
+        run(threads);
+        let stored = stored.lock().unwrap();
+        assert!(stored.certain >= checked.certain.load(SeqCst), "{stored:?}");
+        assert_eq!((stored.room, stored.undrawn), (Some(0), 0));
+        assert_eq!(checked.admit(Kind::Certain, true), None);
+    };
+    shuttle::check_random(close, SCHEDULES);
+    shuttle::check_pct(close, SCHEDULES, 3);
 }

@@ -89,6 +89,8 @@ fn the_decision_log_has_the_decision_what_was_served_and_the_verdict() {
         decided: ModelType::Powerful,
         number: response.number,
         draws: Draws { explore: response.explore, shadow: response.shadow, ..Draws::default() },
+        ticket: None,
+        found_worse: None,
         served: Some(served(ModelType::Lightweight)),
         verdict: Some(verdict),
     };

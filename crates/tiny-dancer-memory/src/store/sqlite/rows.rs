@@ -6,6 +6,7 @@ use rusqlite::types::{FromSql, Type, ValueRef};
 use rusqlite::{Connection, Error, OptionalExtension, Result, Row, params};
 use serde_json::{Value, json};
 use std::str::FromStr;
+use tiny_dancer_core::budget::{AccountState, HeldTicket, PacingState, Ticket, TicketState};
 use tiny_dancer_core::coin::Draw;
 use tiny_dancer_core::{Metadata, Thresholds};
 
@@ -95,7 +96,7 @@ pub(super) fn judge(connection: &Connection, id: RequestId, verdict: &Verdict) -
 }
 
 pub(super) fn log(connection: &Connection, entry: &LogEntry) -> Result<()> {
-    let LogEntry { draws, served, verdict, thresholds, .. } = entry;
+    let LogEntry { draws, served, verdict, thresholds, ticket, .. } = entry;
     let probability = |draw: Option<Draw>| draw.map(|draw| draw.probability);
     let happened = |draw: Option<Draw>| draw.map(|draw| draw.happened);
     connection
@@ -103,9 +104,9 @@ pub(super) fn log(connection: &Connection, entry: &LogEntry) -> Result<()> {
             "INSERT INTO log (id, at, tenant, user, conversation, model_version, embedder, mode, confidence, uncertainty,
                 confidence_threshold, max_uncertainty, reason, decided, number, explore_probability, explore,
                 shadow_probability, shadow, judge_probability, judge, audit_probability, audit, lightweight, powerful, source,
-                verdict_at)
+                verdict_at, slot, generation, found_worse)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23,
-                ?24, ?25, ?26, ?27)
+                ?24, ?25, ?26, ?27, ?28, ?29, ?30)
             ON CONFLICT (id) DO UPDATE SET at = excluded.at, tenant = excluded.tenant, user = excluded.user,
                 conversation = excluded.conversation, model_version = excluded.model_version, embedder = excluded.embedder,
                 mode = excluded.mode, confidence = excluded.confidence, uncertainty = excluded.uncertainty,
@@ -117,7 +118,8 @@ pub(super) fn log(connection: &Connection, entry: &LogEntry) -> Result<()> {
                 audit_probability = excluded.audit_probability, audit = excluded.audit,
                 served = NULL, usage = NULL, price_version = NULL, judge_name = NULL,
                 lightweight = excluded.lightweight, powerful = excluded.powerful, source = excluded.source,
-                verdict_at = excluded.verdict_at",
+                verdict_at = excluded.verdict_at, slot = excluded.slot, generation = excluded.generation,
+                found_worse = excluded.found_worse",
         )?
         .execute(params![
             entry.id.as_bytes(),
@@ -147,17 +149,20 @@ pub(super) fn log(connection: &Connection, entry: &LogEntry) -> Result<()> {
             verdict.and_then(|verdict| verdict.powerful),
             verdict.map(|verdict| verdict.source.name()),
             verdict.and_then(|verdict| verdict.at),
+            ticket.map(|ticket| ticket.slot),
+            ticket.map(|ticket| ticket.generation as i64),
+            entry.found_worse,
         ])?;
     served.as_ref().map_or(Ok(()), |served| serve(connection, entry.id, served))
 }
 
 pub(super) fn serve(connection: &Connection, id: RequestId, served: &Served) -> Result<()> {
     let usage = |Usage { model, tokens: Tokens { input, cached_input, output } }: &Usage| json!({ "model": model, "input": input, "cached_input": cached_input, "output": output });
-    let Draws { judge, audit, .. } = served.draws;
+    let audit = served.draws.audit;
     connection
         .prepare_cached(
-            "UPDATE log SET served = ?2, usage = ?3, price_version = ?4, judge_name = ?5, judge_probability = ?6, judge = ?7,
-                audit_probability = ?8, audit = ?9 WHERE id = ?1",
+            "UPDATE log SET served = ?2, usage = ?3, price_version = ?4, judge_name = ?5, audit_probability = ?6,
+                audit = ?7 WHERE id = ?1",
         )?
         .execute(params![
             id.as_bytes(),
@@ -165,8 +170,6 @@ pub(super) fn serve(connection: &Connection, id: RequestId, served: &Served) -> 
             served.usage.iter().map(usage).collect::<Value>().to_string(),
             served.price_version,
             served.judge,
-            judge.map(|draw| draw.probability),
-            judge.map(|draw| draw.happened),
             audit.map(|draw| draw.probability),
             audit.map(|draw| draw.happened),
         ])
@@ -210,7 +213,14 @@ fn read_entry(row: &Row<'_>, dimensions: usize) -> Result<Entry> {
 const LOG: &str = "SELECT id, at, tenant, user, conversation, model_version, embedder, mode, confidence, uncertainty,
     confidence_threshold, max_uncertainty, reason, decided, number, explore_probability, explore, shadow_probability, shadow,
     judge_probability, judge, audit_probability, audit, served, usage, price_version, judge_name, source, lightweight, powerful,
-    verdict_at FROM log";
+    verdict_at, slot, generation, found_worse FROM log";
+
+pub(super) fn settle(connection: &Connection, id: RequestId, worse: bool) -> Result<()> {
+    connection
+        .prepare_cached("UPDATE log SET found_worse = max(ifnull(found_worse, 0), ?2) WHERE id = ?1")?
+        .execute(params![id.as_bytes(), worse])
+        .map(drop)
+}
 
 pub(super) fn logs(connection: &Connection, each: &mut dyn FnMut(LogEntry)) -> Result<()> {
     let mut select = connection.prepare_cached(&format!("{LOG} ORDER BY at, id"))?;
@@ -225,6 +235,14 @@ pub(super) fn logged(connection: &Connection, id: RequestId) -> Result<Option<Lo
     connection
         .prepare_cached(&format!("{LOG} WHERE id = ?1"))?
         .query_row([id.as_bytes()], read_log)
+        .optional()
+}
+
+pub(super) fn ticketed(connection: &Connection, generation: u64) -> Result<Option<LogEntry>> {
+    // The second condition is that of the index.
+    connection
+        .prepare_cached(&format!("{LOG} WHERE generation = ?1 AND generation > 0"))?
+        .query_row([generation as i64], read_log)
         .optional()
 }
 
@@ -251,6 +269,8 @@ fn read_log(row: &Row<'_>) -> Result<LogEntry> {
             judge: columns.draw()?,
             audit: columns.draw()?,
         },
+        ticket: None,
+        found_worse: None,
         served: None,
         verdict: None,
     };
@@ -268,15 +288,96 @@ fn read_log(row: &Row<'_>) -> Result<LogEntry> {
         let Some(usage) = usage.collect() else {
             return Err(columns.invalid("usage without a model or a number of tokens".into()));
         };
-        let Draws { judge, audit, .. } = entry.draws;
-        let draws = Draws { judge, audit, ..Draws::default() };
+        let draws = Draws { audit: entry.draws.audit, ..Draws::default() };
         entry.served =
             Some(Served { model, usage, price_version: columns.next()?, judge: columns.next()?, draws });
     } else {
         columns.1 += 3;
     }
     entry.verdict = columns.verdict()?;
+    let (slot, generation) = (columns.next::<Option<u32>>()?, columns.next::<Option<i64>>()?);
+    entry.ticket = slot
+        .zip(generation)
+        .zip(entry.draws.judge)
+        .map(|((slot, generation), judge)| Ticket::new(judge, slot, generation as u64, entry.confidence));
+    entry.found_worse = columns.next()?;
     Ok(entry)
+}
+
+/// The bytes of a ticket in an account's row.
+const TICKET: usize = 21;
+
+/// Added to the state of a ticket that was drawn by chance.
+const SAMPLED: u8 = 4;
+
+pub(super) fn set_account(connection: &Connection, state: &AccountState) -> Result<()> {
+    let AccountState { delta, least_judge_rate, entered, pacing, tickets, .. } = state;
+    let PacingState { boldness, worse, predicted } = pacing;
+    let mut bytes = Vec::with_capacity(TICKET * tickets.len());
+    for HeldTicket { slot, generation, state, sampled, deadline } in tickets {
+        bytes.extend(slot.to_le_bytes());
+        bytes.extend(generation.to_le_bytes());
+        bytes.extend(deadline.to_le_bytes());
+        let state = match state {
+            TicketState::Pending => 0,
+            TicketState::Good => 1,
+            TicketState::Worse => 2,
+        };
+        bytes.push(state + if *sampled { SAMPLED } else { 0 });
+    }
+    let number = |value: u64| value as i64;
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO account VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+        )?
+        .execute(params![
+            delta,
+            least_judge_rate,
+            number(state.answered),
+            number(state.certain),
+            number(state.sampled),
+            entered,
+            number(state.next_generation),
+            number(state.judged),
+            number(state.worse),
+            number(state.expired),
+            boldness,
+            worse,
+            predicted,
+            bytes,
+        ])
+        .map(drop)
+}
+
+pub(super) fn account(connection: &Connection) -> Result<Option<AccountState>> {
+    let read = |row: &Row<'_>| {
+        let mut columns = Columns(row, 0);
+        Ok(AccountState {
+            delta: columns.next()?,
+            least_judge_rate: columns.next()?,
+            answered: columns.number()?,
+            certain: columns.number()?,
+            sampled: columns.number()?,
+            entered: columns.next()?,
+            next_generation: columns.number()?,
+            judged: columns.number()?,
+            worse: columns.number()?,
+            expired: columns.number()?,
+            pacing: PacingState {
+                boldness: columns.float()?,
+                worse: columns.float()?,
+                predicted: columns.float()?,
+            },
+            tickets: columns.tickets()?,
+        })
+    };
+    connection
+        .prepare_cached(
+            "SELECT delta, least_judge_rate, answered, certain, sampled, entered, next_generation, judged, worse, expired,
+                boldness, worse_losses, predicted_losses, tickets FROM account",
+        )?
+        .query_row([], read)
+        .optional()
 }
 
 /// The columns of a row, one after the other.
@@ -300,6 +401,11 @@ impl<'a> Columns<'a> {
 
     fn id(&mut self) -> Result<RequestId> {
         self.next().map(RequestId::from_bytes)
+    }
+
+    /// A number that was stored as a signed one.
+    fn number(&mut self) -> Result<u64> {
+        Ok(self.next::<i64>()? as u64)
     }
 
     /// A float that is not a number is stored as NULL.
@@ -334,6 +440,26 @@ impl<'a> Columns<'a> {
         Ok(source.map(|source| Verdict { lightweight, powerful, source, at }))
     }
 
+    fn tickets(&mut self) -> Result<Vec<HeldTicket>> {
+        let bytes = self.raw()?.as_blob().map_err(|cause| self.invalid(cause.into()))?;
+        let (tickets, rest) = bytes.as_chunks::<TICKET>();
+        let read = |ticket: &[u8; TICKET]| {
+            let number = |from: usize, to: usize| {
+                ticket[from..to].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+            };
+            let state = match ticket[20] & !SAMPLED {
+                0 => TicketState::Pending,
+                1 => TicketState::Good,
+                2 => TicketState::Worse,
+                _ => return None,
+            };
+            let (slot, sampled) = (number(0, 4) as u32, ticket[20] & SAMPLED != 0);
+            Some(HeldTicket { slot, generation: number(4, 12), state, sampled, deadline: number(12, 20) })
+        };
+        let read = tickets.iter().map(read).collect::<Option<_>>().filter(|_| rest.is_empty());
+        read.ok_or_else(|| self.invalid(format!("tickets of {} bytes that mean nothing", bytes.len()).into()))
+    }
+
     fn embedding(&mut self, dimensions: usize) -> Result<Vec<f32>> {
         let bytes = self.raw()?.as_blob().map_err(|cause| self.invalid(cause.into()))?;
         match bytes.as_chunks::<4>() {
@@ -365,6 +491,7 @@ pub(super) fn verify(connection: &Connection, found: &mut Vec<String>) -> Result
         }
     };
     report(orphans, "verdicts have no entry");
+    account(connection)?;
     let (mut scores, mut embeddings, mut probabilities) = (0, 0, 0);
     let in_range = |score: f32| (0.0..=1.0).contains(&score);
     let sound = |verdict: Option<Verdict>| {

@@ -2,7 +2,10 @@ mod disk;
 mod faults;
 
 use super::*;
-use crate::store::tests::{DIMENSIONS, decision, entries, entry, id, log, logged, remember, served, verdict};
+use crate::record::Draws;
+use crate::store::tests::{
+    DIMENSIONS, account, decision, entries, entry, id, log, logged, remember, served, ticket, verdict,
+};
 use std::collections::HashSet;
 use std::fs;
 use tempfile::{TempDir, tempdir};
@@ -20,7 +23,14 @@ fn file_of(count: u8) -> (TempDir, PathBuf) {
     let (folder, path, mut store) = new();
     let changes = (0..count).flat_map(|number| {
         let judge = Change::Judge(id(number), verdict(0.5, 1));
-        [remember(entry(number)), log(decision(number)), Change::Serve(id(number), served().into()), judge]
+        let account = Change::Account(account(number).into());
+        [
+            remember(entry(number)),
+            log(decision(number)),
+            Change::Serve(id(number), served().into()),
+            judge,
+            account,
+        ]
     });
     store.commit(&changes.collect::<Vec<_>>()).unwrap();
     (folder, path)
@@ -162,6 +172,31 @@ fn an_older_version_is_migrated_by_the_store_and_refused_by_a_reader() {
 }
 
 #[test]
+fn a_file_of_the_first_version_keeps_its_rows_and_gets_tickets_and_an_account() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("memory.db");
+    drop(SqliteStore::open_by(&path, None, &MIGRATIONS[..1]).unwrap());
+    let old = "INSERT INTO log (id, at, model_version, reason, decided, number, judge_probability, judge)
+        VALUES (unhex('00000000000000000000000000000001'), 7, '1.2', 'confident', 'lightweight', 3, 0.5, TRUE)";
+    execute(&path, old);
+    let mut store = SqliteStore::open(&path).unwrap();
+    let read = logged(&store).remove(0);
+    assert_eq!((read.id, read.at, read.ticket, read.found_worse), (id(1), 7, None, None));
+    assert_eq!(store.reader().unwrap().account().unwrap(), None);
+    let ticketed = LogEntry {
+        draws: Draws { judge: Some(ticket(2, 9).judge), ..Draws::default() },
+        ticket: Some(ticket(2, 9)),
+        ..decision(2)
+    };
+    store.commit(&[log(ticketed.clone()), Change::Account(account(2).into())]).unwrap();
+    drop(store);
+    let store = SqliteStore::open(&path).unwrap();
+    assert_eq!(store.reader().unwrap().ticketed(9).unwrap(), Some(ticketed));
+    assert_eq!(store.reader().unwrap().account().unwrap(), Some(account(2)));
+    assert_eq!(verify(&path), Vec::<String>::new());
+}
+
+#[test]
 fn a_migration_that_fails_leaves_the_older_version() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("memory.db");
@@ -222,7 +257,7 @@ fn verify_finds_values_that_mean_nothing() {
         ),
         ("UPDATE log SET powerful = -1", "3 entries of the log have a verdict with a score outside 0 to 1"),
         (
-            "UPDATE log SET judge_probability = 2",
+            "UPDATE log SET judge_probability = 2, judge = TRUE",
             "3 entries of the log have a draw with a probability outside 0 to 1",
         ),
         (
@@ -235,6 +270,11 @@ fn verify_finds_values_that_mean_nothing() {
         ("UPDATE log SET reason = 'mood'", "unknown reason \"mood\""),
         ("UPDATE log SET usage = '[{}]'", "usage without a model or a number of tokens"),
         ("UPDATE entries SET metadata = '{'", "EOF while parsing"),
+        ("UPDATE account SET tickets = x'00'", "tickets of 1 bytes that mean nothing"),
+        (
+            "UPDATE account SET tickets = unhex('000000000000000000000000000000000000000003')",
+            "tickets of 21 bytes that mean nothing",
+        ),
     ] {
         let (_folder, path) = file_of(3);
         execute(&path, sql);

@@ -33,7 +33,10 @@ fn commits(rng: &mut ChaCha8Rng) -> Vec<Vec<Change>> {
             changes.push(log(LogEntry { tenant, ..decision(number) }));
             changes.push(Change::Serve(id(rng.random_range(0..40)), served().into()));
             changes.push(Change::Judge(id(rng.random_range(0..40)), verdict(0.5, rng.random_range(0..9))));
+            changes.push(Change::Settle(id(rng.random_range(0..40)), rng.random()));
         }
+        // Of one page and of several.
+        changes.push(Change::Account(account(rng.random()).into()));
         match number {
             10 | 20 => changes.push(Change::Erase(Erasure::Tenant("a".into()))),
             15 => changes.push(Change::Expire(Expiry { keep_entries: Some(9), ..Expiry::default() })),
@@ -44,10 +47,10 @@ fn commits(rng: &mut ChaCha8Rng) -> Vec<Vec<Change>> {
     (0..25).map(&mut commit).collect()
 }
 
-type Content = (Vec<Entry>, Vec<LogEntry>);
+type Content = (Vec<Entry>, Vec<LogEntry>, Option<AccountState>);
 
 fn content(store: &dyn Store) -> Content {
-    (entries(store), logged(store))
+    (entries(store), logged(store), store.reader().unwrap().account().unwrap())
 }
 
 /// What a store holds before the first commit and after each.
