@@ -1,7 +1,7 @@
 //! The quality budget: what it admits, how its judgements are made, and what a judgement that is not made costs.
 
 use crate::models::{Model, STREAM, Step, answer, chunk, events, json, send, stream};
-use crate::running::{EASY, Running, chat, config, header, parsed};
+use crate::running::{EASY, HARD, Running, chat, config, header, parsed};
 use serde_json::json as value;
 
 /// Each lightweight answer is judged.
@@ -194,6 +194,22 @@ async fn a_judgement_without_room_in_the_queue_is_not_drawn_and_the_powerful_mod
     judge.go_on();
     judged(&running, "no_worse", 1.0).await;
     assert_eq!(ask(&running, 1).await, ["confident"]);
+}
+
+#[tokio::test]
+async fn a_drawn_judgement_waits_for_its_turn_where_a_shadow_is_dropped() {
+    let (judge, lines) = webhook(after_wait(scores(1.0, 1.0))).await;
+    let lines = format!("concurrent = 1\n{lines}[shadow]\nrate = 1.0\n");
+    let (running, powerful, _lightweight) = live(ALL, &lines).await;
+    assert_eq!(ask(&running, 2).await, ["confident"; 2]);
+    judge.until_called().await;
+    drop(running.ask(HARD, "").await.bytes().await.unwrap());
+    running.until(r#"shadows_total{result="dropped"}"#, 1.0).await;
+    assert_eq!(powerful.got().len(), 2, "the second judgement has not begun");
+    judge.go_on();
+    judge.go_on();
+    judged(&running, "no_worse", 2.0).await;
+    assert_eq!(powerful.got().len(), 3);
 }
 
 #[tokio::test]
