@@ -65,6 +65,8 @@ struct Decider<'a> {
     serving: &'a Serving,
     /// Those of the model or the configuration, moved by the budget's pacing.
     thresholds: Thresholds,
+    /// That of the budget, unless the request does not pass admission.
+    account: Option<&'a Account>,
 }
 
 impl Serving {
@@ -291,10 +293,10 @@ impl<O: Observer> Router<O> {
 
     /// The model and the thresholds for a request that begins now.
     #[inline(always)]
-    fn decider<'s>(&self, serving: &'s Serving) -> Decider<'s> {
-        let first = serving.thresholds;
-        let thresholds = self.account.as_ref().map_or(first, |account| account.thresholds(first));
-        Decider { serving, thresholds }
+    fn decider<'s>(&'s self, serving: &'s Serving) -> Decider<'s> {
+        let (first, account) = (serving.thresholds, self.account());
+        let thresholds = account.map_or(first, |account| account.thresholds(first));
+        Decider { serving, thresholds, account }
     }
 
     /// Notifies the observer of a request's start.
@@ -574,11 +576,11 @@ impl<O: Observer> Router<O> {
         observed: &mut Observed<'_, O>,
         response: &mut RoutingResponse,
     ) -> Result<(), RouteError> {
-        let Decider { serving, thresholds } = decider;
+        let Decider { serving, thresholds, account } = decider;
         let mut permits = Permits { router: self, inference: false, lightweight: false };
         if !observed.stage::<DETAIL, _>(Stage::CircuitBreakerCheck, |_| self.check_circuits(&mut permits))? {
             response.fall_back(Reason::CircuitOpen);
-            self.draw(&mut permits, response);
+            self.draw(account, &mut permits, response);
             return Ok(());
         }
         let tiebreak = observed.stage::<DETAIL, _>(Stage::FeatureEngineering, |_| {
@@ -586,7 +588,7 @@ impl<O: Observer> Router<O> {
         })?;
         if response.scratch.columns.is_empty() {
             response.fall_back(Reason::NoEvidence);
-            self.draw(&mut permits, response);
+            self.draw(account, &mut permits, response);
             return Ok(());
         }
         let inferred = observed.stage::<DETAIL, _>(Stage::ModelInference, |observed| {
@@ -615,18 +617,18 @@ impl<O: Observer> Router<O> {
         });
         let reason = thresholds.reason(confidence, uncertainty);
         response.decide(reason, confidence, uncertainty);
-        self.draw(&mut permits, response);
-        self.pace(serving, reason, confidence);
+        self.draw(account, &mut permits, response);
+        pace(account, serving, reason, confidence);
         Ok(())
     }
 
     /// Draws for a decided request, if the router draws, and keeps the permit of a probe in use if the lightweight model
     /// will be called.
     #[inline(always)]
-    fn draw(&self, permits: &mut Permits<'_, O>, response: &mut RoutingResponse) {
+    fn draw(&self, account: Option<&Account>, permits: &mut Permits<'_, O>, response: &mut RoutingResponse) {
         if let Some(draws) = &self.draws {
-            draws.draw(self.account.as_deref(), response);
-            self.notice_admission(response);
+            draws.draw(account, response);
+            self.notice_admission(account, response);
         }
         if response.calls_lightweight() {
             permits.keep_lightweight();
@@ -635,20 +637,12 @@ impl<O: Observer> Router<O> {
 
     /// Notifies the observer if this admission or refusal says that the budget has recovered or is spent.
     #[inline(always)]
-    fn notice_admission(&self, response: &RoutingResponse) {
-        if let Some(account) = &self.account
+    fn notice_admission(&self, account: Option<&Account>, response: &RoutingResponse) {
+        if let Some(account) = account
             && (response.ticket.is_some() || response.reason == Reason::BudgetSpent)
             && let Some(change) = account.admitted(response.ticket.is_some())
         {
             self.notify_budget(account, change);
-        }
-    }
-
-    /// Moves the thresholds after a decision of the model, if there is a budget.
-    #[inline(always)]
-    fn pace(&self, serving: &Serving, reason: Reason, confidence: f32) {
-        if let Some(account) = &self.account {
-            account.decided(serving.thresholds, (reason == Reason::Confident).then_some(confidence));
         }
     }
 
@@ -804,11 +798,19 @@ fn read_in_steps<O: Observer>(
     cell.read(kernel, features, &joint[read..], state);
 }
 
+/// Moves the thresholds after a decision of the model, if there is a budget.
+#[inline(always)]
+fn pace(account: Option<&Account>, serving: &Serving, reason: Reason, confidence: f32) {
+    if let Some(account) = account {
+        account.decided(serving.thresholds, (reason == Reason::Confident).then_some(confidence));
+    }
+}
+
 /// Computes the uncertainties: writes the candidates' decisions, and returns the request's uncertainty.
 #[inline(always)]
 fn estimate(
     kernel: Kernel,
-    Decider { serving, thresholds }: Decider<'_>,
+    Decider { serving, thresholds, .. }: Decider<'_>,
     joint_pass: &JointPass,
     source: Source<'_>,
     response: &mut RoutingResponse,

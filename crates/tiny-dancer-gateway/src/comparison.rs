@@ -7,6 +7,7 @@
 
 use crate::config::{Config, JudgeConfig};
 use crate::decide::Decider;
+use crate::fields;
 use crate::gateway::GatewayError;
 use crate::judge::{Answers, Judge};
 use crate::judgement::Judgement;
@@ -21,7 +22,8 @@ use tiny_dancer::{Clock, ModelType};
 use tiny_dancer_memory::{Draws, RequestId, Served, Usage as Used, Verdict};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 const DAY: i64 = 24 * 3600;
 
@@ -171,7 +173,12 @@ impl Comparisons {
             return end(judgement, ComparisonResult::Dropped);
         };
         let name = if judgement.is_some() { "judgement" } else { "shadow" };
-        let span = tracing::info_span!(parent: None, "comparison", otel.name = name);
+        let span = tracing::info_span!(
+            parent: None,
+            "comparison",
+            otel.name = name,
+            { fields::RESULT } = Empty,
+        );
         let this = Arc::clone(self);
         let work = async move {
             let result = match &judgement {
@@ -185,6 +192,7 @@ impl Comparisons {
                     timely.unwrap_or(ComparisonResult::Failed)
                 }
             };
+            Span::current().record(fields::RESULT, result.name());
             end(judgement, result);
             drop(place);
         };

@@ -36,6 +36,8 @@ pub(crate) struct Decision {
     shadow: Option<Draw>,
     /// The router's admission of a lightweight answer, where there is a quality budget.
     pub(crate) ticket: Option<Ticket>,
+    /// Why the lightweight model is not given the request.
+    bar: Option<Why>,
 }
 
 /// Why a request is served by its model.
@@ -143,8 +145,11 @@ impl Decider {
     }
 
     /// Decides a request. It does not fail: without a decision the powerful model is chosen.
-    pub(crate) fn decide(&self, conversation: &Conversation, context: Context) -> Decision {
+    pub(crate) fn decide(&self, conversation: &Conversation, context: Context, bar: Option<Why>) -> Decision {
         let mut scope = self.router.core().begin();
+        if bar.is_some() {
+            scope.without_admission();
+        }
         let (text, mut embedding) = (&conversation.text, Vec::new());
         let is_embedded = scope.embedding(|report| match self.embedder.embed_into(text, &mut embedding) {
             Ok(reading) => {
@@ -172,6 +177,7 @@ impl Decider {
                 uncertainty: response.uncertainty,
                 shadow: response.shadow,
                 ticket: response.ticket,
+                bar,
             },
             Err(error) => {
                 log(&error);
@@ -184,6 +190,7 @@ impl Decider {
                     uncertainty: 1.0,
                     shadow: None,
                     ticket: None,
+                    bar,
                 }
             }
         }
@@ -201,14 +208,9 @@ fn log(error: &RouteError) {
 
 impl Decision {
     /// Which model serves the request before any is called.
-    pub(crate) fn serve(
-        &self,
-        config: &Config,
-        conversation: &Conversation,
-        evidence: usize,
-    ) -> (ModelType, Why) {
+    pub(crate) fn serve(&self) -> (ModelType, Why) {
         let powerful = |why| (ModelType::Powerful, why);
-        match (self.bar(config, conversation, evidence), self.reason) {
+        match (self.bar, self.reason) {
             (Some(Why::Capability | Why::LongText) | None, Some(reason))
                 if self.model == ModelType::Powerful =>
             {
@@ -220,25 +222,9 @@ impl Decision {
         }
     }
 
-    /// Why the lightweight model would not have been given the request, whatever the router had decided. A quality budget grows
-    /// by the answers to all others.
-    pub(crate) fn bar(&self, config: &Config, conversation: &Conversation, evidence: usize) -> Option<Why> {
-        let lightweight = &config.lightweight;
-        if self.reason.is_none() {
-            Some(Why::Error)
-        } else if config.mode == Mode::Observe {
-            Some(Why::Observe)
-        } else if config.mode == Mode::Canary && !self.is_in_share(config.canary_share) {
-            Some(Why::Canary)
-        } else if evidence < config.min_evidence {
-            Some(Why::LittleEvidence)
-        } else if conversation.needs.iter().any(|need| !lightweight.accepts.contains(need)) {
-            Some(Why::Capability)
-        } else if conversation.bytes > lightweight.max_text_bytes {
-            Some(Why::LongText)
-        } else {
-            None
-        }
+    /// Whether a quality budget grows by the answer: the lightweight model could have been given the request.
+    pub(crate) fn deposits(&self) -> bool {
+        self.bar.is_none() && self.reason.is_some()
     }
 
     /// Whether a request that the powerful model serves is answered by the lightweight one, too, for comparison. Where the router
@@ -247,25 +233,38 @@ impl Decision {
         let lightweight = &config.lightweight;
         let is_drawn = match (self.model, self.shadow) {
             (ModelType::Powerful, draw) => draw.is_some_and(|draw| draw.happened),
-            (ModelType::Lightweight, _) => self.is_in(b"shadow", config.shadow_rate),
+            (ModelType::Lightweight, _) => is_in(self.id, b"shadow", config.shadow_rate),
         };
         is_drawn
             && conversation.needs.iter().all(|need| lightweight.accepts.contains(need))
             && conversation.bytes <= lightweight.max_text_bytes
     }
+}
 
-    /// Whether the request is in a canary's share.
-    fn is_in_share(&self, share: f64) -> bool {
-        self.is_in(b"canary", share)
+/// Why the lightweight model is not given a request, whatever the router decides. Such a request is no part of a quality budget.
+pub(crate) fn bar(config: &Config, conversation: &Conversation, evidence: usize) -> Option<Why> {
+    let lightweight = &config.lightweight;
+    if config.mode == Mode::Observe {
+        Some(Why::Observe)
+    } else if config.mode == Mode::Canary && !is_in(RequestId::now(), b"canary", config.canary_share) {
+        Some(Why::Canary)
+    } else if evidence < config.min_evidence {
+        Some(Why::LittleEvidence)
+    } else if conversation.needs.iter().any(|need| !lightweight.accepts.contains(need)) {
+        Some(Why::Capability)
+    } else if conversation.bytes > lightweight.max_text_bytes {
+        Some(Why::LongText)
+    } else {
+        None
     }
+}
 
-    /// Whether the request is in a share of all for a purpose, by the hash of its id: ids of one millisecond are consecutive.
-    fn is_in(&self, purpose: &[u8], share: f64) -> bool {
-        let hash = Sha256::new().chain_update(self.id.as_bytes()).chain_update(purpose).finalize();
-        let bits = hash.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
-        // The upper 53 bits are uniform among the multiples of 2^-53 in [0, 1).
-        ((bits >> 11) as f64) < share * (1_u64 << 53) as f64
-    }
+/// Whether an id is in a share of all for a purpose, by its hash: ids of one millisecond are consecutive.
+fn is_in(id: RequestId, purpose: &[u8], share: f64) -> bool {
+    let hash = Sha256::new().chain_update(id.as_bytes()).chain_update(purpose).finalize();
+    let bits = hash.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+    // The upper 53 bits are uniform among the multiples of 2^-53 in [0, 1).
+    ((bits >> 11) as f64) < share * (1_u64 << 53) as f64
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A demonstration without keys: two models that act, the everyday prompts of `examples/data`, and the memory beside them.
+//! A demonstration without keys: two models and a judge that act, the everyday prompts of `examples/data`, and the memory beside them.
 //!
 //! The models answer with their names and what they got. They take a pause before each word, as language models do, and the
 //! powerful one the longer.
@@ -14,6 +14,7 @@ use hyper::body::Frame;
 use safetensors::SafeTensors;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -52,18 +53,38 @@ pub fn configuration(models: SocketAddr) -> toml::Table {
     table.insert("mode".to_owned(), "live".into());
     table.insert("powerful".to_owned(), model(POWERFUL, 1.25).into());
     table.insert("lightweight".to_owned(), model(LIGHTWEIGHT, 0.25).into());
-    // The promise of the examples.
-    let risk = [("alpha".to_owned(), 0.15.into()), ("delta".to_owned(), 0.05.into())];
-    table.insert("risk".to_owned(), toml::Table::from_iter(risk).into());
+    let mut insert = |key: &str, entries: &[(&str, toml::Value)]| {
+        let entries = entries.iter().map(|(key, value)| ((*key).to_owned(), value.clone()));
+        table.insert(key.to_owned(), toml::Table::from_iter(entries).into());
+    };
+    // The promise of the examples, whose thresholds are those to begin with.
+    insert("risk", &[("alpha", 0.15.into()), ("delta", 0.05.into())]);
+    insert("budget", &[("loss_rate", 0.05.into())]);
+    insert("judge", &[("kind", "webhook".into()), ("url", format!("http://{models}/judge").into())]);
     table
 }
 
-/// Answers as both models.
+/// Answers as both models, and as the judge of their answers.
 ///
 /// # Errors
 /// None, as it does not end.
 pub async fn serve_models(listener: TcpListener) -> std::io::Result<()> {
-    axum::serve(listener, Web::new().route("/v1/chat/completions", post(answer))).await
+    let web = Web::new().route("/v1/chat/completions", post(answer)).route("/judge", post(judge));
+    axum::serve(listener, web).await
+}
+
+/// Judges as a webhook: one question in twenty has a lightweight answer that is worse, each time that it comes.
+async fn judge(body: Bytes) -> Response {
+    #[derive(Deserialize)]
+    struct Compared {
+        question: String,
+    }
+    let Ok(Compared { question }) = serde_json::from_slice(&body) else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
+    let is_worse = Sha256::digest(question)[0] < 13;
+    let body = format!(r#"{{"lightweight":{},"powerful":1}}"#, u8::from(!is_worse));
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 /// How many requests stand for a profile. They have its rates, rounded.

@@ -4,7 +4,7 @@ use crate::admission::{Admission, Place};
 use crate::body::{Body, BodyError, Conversation, quoted};
 use crate::comparison::{Comparison, Comparisons, Parts};
 use crate::config::{ClientConfig, Config, ModelConfig, Provider};
-use crate::decide::{Decider, Decision, Why};
+use crate::decide::{self, Decider, Decision, Why};
 use crate::delivery::{Delivery, Reading};
 use crate::fields;
 use crate::headers;
@@ -443,7 +443,7 @@ impl Visit {
         }
         let conversation = body.conversation(provider)?;
         let decision = self.route(&conversation, client, talk);
-        let (mut served, mut why) = self.serve(&decision, &conversation);
+        let (mut served, mut why) = self.serve(&decision);
         if served == ModelType::Powerful {
             self.cancel_judgement();
         }
@@ -491,8 +491,7 @@ impl Visit {
             (false, CallResult::Success) => Reading::Whole(Vec::new()),
             _ => Reading::Nothing,
         };
-        let deposits = decision.bar(&gateway.config, &conversation, gateway.decider.evidence()).is_none();
-        self.routed = Some(Routed { id: decision.id, served, deposits });
+        self.routed = Some(Routed { id: decision.id, served, deposits: decision.deposits() });
         let is_shadowed = || {
             why != Why::LightweightFailed
                 && gateway.comparisons.is_some()
@@ -608,7 +607,7 @@ impl Visit {
         let conversation = Body::read(bytes)?.conversation(gateway.config.provider())?;
         let decision = self.route(&conversation, client, talk);
         self.cancel_judgement();
-        let (mut served, mut why) = self.serve(&decision, &conversation);
+        let (mut served, mut why) = self.serve(&decision);
         if served == ModelType::Lightweight && decision.ticket.is_some() {
             (served, why) = (ModelType::Powerful, Why::Unjudged);
         }
@@ -659,7 +658,8 @@ impl Visit {
         if let (Some(account), Some(comparisons)) = (decider.router.core().account(), comparisons) {
             account.limit_judgements(Some(comparisons.allowance()));
         }
-        let decision = decider.decide(conversation, self.origin(client, talk));
+        let bar = decide::bar(&self.gateway.config, conversation, decider.evidence());
+        let decision = decider.decide(conversation, self.origin(client, talk), bar);
         if let (Some(ticket), Some(comparisons)) = (decision.ticket, comparisons) {
             let (decider, comparisons) = (Arc::clone(decider), Arc::clone(comparisons));
             self.judgement = Some(Judgement::new(ticket, decider, comparisons, context.metrics.clone()));
@@ -672,11 +672,9 @@ impl Visit {
         self.judgement = None;
     }
 
-    fn serve(&self, decision: &Decision, conversation: &Conversation) -> (ModelType, Why) {
-        let gateway = &self.gateway;
-        let evidence = gateway.decider.evidence();
-        let (served, why) = decision.serve(&gateway.config, conversation, evidence);
-        if served == ModelType::Lightweight && gateway.lightweight.circuit.wait().is_some() {
+    fn serve(&self, decision: &Decision) -> (ModelType, Why) {
+        let (served, why) = decision.serve();
+        if served == ModelType::Lightweight && self.gateway.lightweight.circuit.wait().is_some() {
             return (ModelType::Powerful, Why::LightweightUnavailable);
         }
         (served, why)

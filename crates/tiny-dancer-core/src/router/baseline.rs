@@ -1,6 +1,6 @@
 //! The stages written out without an observer: the baseline for the cost of `Router<()>`.
 
-use super::{Permits, Router, Source, estimate, infer};
+use super::{Permits, Router, Source, estimate, infer, pace};
 use crate::{Reason, RouteError, RoutingRequest, RoutingResponse};
 
 impl Router {
@@ -31,14 +31,14 @@ impl Router {
         let mut permits = Permits { router: self, inference: false, lightweight: false };
         if !self.check_circuits(&mut permits)? {
             response.fall_back(Reason::CircuitOpen);
-            self.draw(&mut permits, response);
+            self.draw(decider.account, &mut permits, response);
             return Ok(());
         }
         let source = Source::Request(request.candidates);
         let tiebreak = self.engineer(&request.query, source, &serving, &mut response.scratch)?;
         if response.scratch.columns.is_empty() {
             response.fall_back(Reason::NoEvidence);
-            self.draw(&mut permits, response);
+            self.draw(decider.account, &mut permits, response);
             return Ok(());
         }
         let cell = serving.model.cell();
@@ -51,8 +51,8 @@ impl Router {
         let uncertainty = estimate(self.kernel, decider, &joint_pass, source, response);
         let reason = decider.thresholds.reason(joint_pass.confidence, uncertainty);
         response.decide(reason, joint_pass.confidence, uncertainty);
-        self.draw(&mut permits, response);
-        self.pace(&serving, reason, joint_pass.confidence);
+        self.draw(decider.account, &mut permits, response);
+        pace(decider.account, &serving, reason, joint_pass.confidence);
         Ok(())
     }
 }

@@ -147,7 +147,7 @@ impl<'a, O: Observer> Observed<'a, O> {
         mut self,
         source: Source<'_>,
         kernel: Kernel,
-        Decider { serving, thresholds }: Decider<'_>,
+        Decider { serving, thresholds, .. }: Decider<'_>,
         response: &RoutingResponse,
     ) {
         let status = Status::of(response.reason);

@@ -20,6 +20,7 @@ pub struct Scope<'a, O: Observer = ()> {
     router: &'a Router<O>,
     serving: Arc<Serving>,
     thresholds: Thresholds,
+    passes_admission: bool,
     /// `None` after the end, and after a panic in a stage.
     observed: Option<Observed<'a, O>>,
     /// Observers are called on one thread, so the scope is neither `Send` nor `Sync`.
@@ -65,7 +66,7 @@ impl<O: Observer> Router<O> {
         let serving = self.serving.load_full();
         let thresholds = self.decider(&serving).thresholds;
         let observed = Some(self.observe(Operation::Scope, &serving));
-        Scope { router: self, serving, thresholds, observed, _thread: PhantomData }
+        Scope { router: self, serving, thresholds, passes_admission: true, observed, _thread: PhantomData }
     }
 }
 
@@ -84,6 +85,14 @@ impl<'a, O: Observer> Scope<'a, O> {
     /// [`embedding`](Self::embedding).
     pub fn memory_search<T>(&mut self, run: impl FnOnce(&mut StageReport) -> T) -> T {
         self.stage(Stage::MemorySearch, run)
+    }
+
+    /// Leaves the request out of the [quality budget](crate::RouterConfig::budget): it passes no admission, and moves no threshold.
+    ///
+    /// This is for requests that the powerful model answers in any case, for example while decisions are only observed. The response
+    /// has no ticket, so a lightweight answer must not be delivered, and [`Router::answered`] must not count it.
+    pub fn without_admission(&mut self) {
+        self.passes_admission = false;
     }
 
     /// Ends the scope: routes a request.
@@ -158,7 +167,8 @@ impl<'a, O: Observer> Scope<'a, O> {
         let mut observed = self.take_observed();
         observed.resume();
         let mut response = RoutingResponse::default();
-        let decider = Decider { serving: &self.serving, thresholds: self.thresholds };
+        let account = self.router.account().filter(|_| self.passes_admission);
+        let decider = Decider { serving: &self.serving, thresholds: self.thresholds, account };
         self.router.answer_observed(observed, query, source, decider, &mut response)?;
         Ok(response)
     }

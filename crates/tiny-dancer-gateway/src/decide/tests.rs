@@ -32,6 +32,7 @@ fn decision(model: ModelType, reason: Option<Reason>) -> Decision {
         uncertainty: 0.1,
         shadow: None,
         ticket: None,
+        bar: None,
     }
 }
 
@@ -39,8 +40,11 @@ fn decision(model: ModelType, reason: Option<Reason>) -> Decision {
 fn a_request_is_served_as_decided_where_nothing_speaks_against_it() {
     let lightweight = decision(ModelType::Lightweight, Some(Reason::Confident));
     let with = |needs: &[Capability]| Conversation { needs: needs.to_vec(), ..conversation("Hi") };
+    let with_bar = |decision: Decision, config: &Config, asked: &Conversation, evidence| {
+        Decision { bar: bar(config, asked, evidence), ..decision }.serve().1.name()
+    };
     let serve =
-        |config: &Config, asked: &Conversation, evidence| lightweight.serve(config, asked, evidence).1.name();
+        |config: &Config, asked: &Conversation, evidence| with_bar(lightweight, config, asked, evidence);
     let live = config();
     assert_eq!(serve(&live, &with(&[Capability::Tools]), 2), "confident");
     assert_eq!(serve(&live, &with(&[Capability::Tools, Capability::Media]), 2), "capability");
@@ -52,14 +56,16 @@ fn a_request_is_served_as_decided_where_nothing_speaks_against_it() {
     assert_eq!(serve(&canary(1.0), &conversation("Hi"), 2), "confident");
 
     let powerful = decision(ModelType::Powerful, Some(Reason::LowConfidence));
-    assert_eq!(powerful.serve(&live, &conversation("Hi"), 2).1.name(), "low_confidence");
+    assert_eq!(with_bar(powerful, &live, &conversation("Hi"), 2), "low_confidence");
+    assert_eq!(with_bar(powerful, &live, &with(&[Capability::Media]), 2), "low_confidence");
+    assert_eq!(with_bar(powerful, &canary(0.0), &conversation("Hi"), 2), "canary");
     let failed = decision(ModelType::Powerful, None);
-    assert_eq!(failed.serve(&live, &conversation("Hi"), 2), (ModelType::Powerful, Why::Error));
+    assert_eq!(failed.serve(), (ModelType::Powerful, Why::Error));
 }
 
 #[test]
 fn a_canary_has_its_share_of_requests() {
-    let taken = (0..10_000).filter(|_| decision(ModelType::Lightweight, None).is_in_share(0.2)).count();
+    let taken = (0..10_000).filter(|_| is_in(RequestId::now(), b"canary", 0.2)).count();
     // Five standard errors.
     assert!((1_800..=2_200).contains(&taken), "{taken}");
 }
@@ -87,7 +93,7 @@ fn decider() -> Decider {
 fn verdicts_on_a_question_move_its_next_decision() {
     let (decider, asked) = (decider(), conversation("How do I reset my password?"));
     let decide = |tenant: &str| {
-        decider.decide(&asked, Context { tenant: Some(tenant.to_owned()), ..Context::default() })
+        decider.decide(&asked, Context { tenant: Some(tenant.to_owned()), ..Context::default() }, None)
     };
     let first = decide("a");
     assert_eq!((first.model, first.reason), (ModelType::Powerful, Some(Reason::NoEvidence)));
@@ -102,7 +108,7 @@ fn verdicts_on_a_question_move_its_next_decision() {
 #[test]
 fn a_text_without_a_vector_goes_to_the_powerful_model() {
     let decider = decider();
-    let decision = decider.decide(&conversation(""), Context::default());
+    let decision = decider.decide(&conversation(""), Context::default(), None);
     assert_eq!((decision.model, decision.reason), (ModelType::Powerful, Some(Reason::NoEvidence)));
     let metrics = decider.router.export_metrics().unwrap();
     assert!(metrics.contains(r#"embedding_errors_total{error_type="no_tokens"} 1"#));

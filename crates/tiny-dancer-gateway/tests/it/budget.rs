@@ -1,7 +1,7 @@
 //! The quality budget: what it admits, how its judgements are made, and what a judgement that is not made costs.
 
 use crate::models::{Model, STREAM, Step, answer, chunk, events, json, send, stream};
-use crate::running::{EASY, Running, chat, config, header, parsed};
+use crate::running::{EASY, HARD, Running, chat, config, header, parsed};
 use serde_json::json as value;
 
 /// Each lightweight answer is judged.
@@ -197,6 +197,22 @@ async fn a_judgement_without_room_in_the_queue_is_not_drawn_and_the_powerful_mod
 }
 
 #[tokio::test]
+async fn a_drawn_judgement_waits_for_its_turn_where_a_shadow_is_dropped() {
+    let (judge, lines) = webhook(after_wait(scores(1.0, 1.0))).await;
+    let lines = format!("concurrent = 1\n{lines}[shadow]\nrate = 1.0\n");
+    let (running, powerful, _lightweight) = live(ALL, &lines).await;
+    assert_eq!(ask(&running, 2).await, ["confident"; 2]);
+    judge.until_called().await;
+    drop(running.ask(HARD, "").await.bytes().await.unwrap());
+    running.until(r#"shadows_total{result="dropped"}"#, 1.0).await;
+    assert_eq!(powerful.got().len(), 2, "the second judgement has not begun");
+    judge.go_on();
+    judge.go_on();
+    judged(&running, "no_worse", 2.0).await;
+    assert_eq!(powerful.got().len(), 3);
+}
+
+#[tokio::test]
 async fn without_money_for_a_judgement_the_powerful_model_answers() {
     let (running, _powerful, lightweight) = live(ALL, &format!("daily_cost = 0.0\n{EXACT}")).await;
     assert_eq!(ask(&running, 1).await, ["budget_spent"]);
@@ -211,31 +227,45 @@ async fn without_money_for_a_judgement_the_powerful_model_answers() {
 }
 
 #[tokio::test]
-async fn an_admission_that_the_lightweight_model_does_not_serve_is_cancelled() {
-    // The second request shows what the first one has deposited.
+async fn requests_that_the_lightweight_model_is_not_given_are_no_part_of_the_budget() {
     let cases = [
-        ("", "", "observe", 0.0),
-        ("mode = \"canary\"\ncanary_share = 0.0", "", "canary", 0.0),
-        ("mode = \"live\"\nmin_evidence = 1000", "", "little_evidence", 0.0),
-        ("mode = \"live\"", r#","tools":[{}]"#, "capability", 0.0),
-        ("mode = \"canary\"\ncanary_share = 1.0", r#","tools":[{}]"#, "capability", 0.0),
-        ("mode = \"live\"", "", "lightweight_failed", 1.0),
+        ("", "", "observe"),
+        ("mode = \"canary\"\ncanary_share = 0.0", "", "canary"),
+        ("mode = \"live\"\nmin_evidence = 1000", "", "little_evidence"),
+        ("mode = \"live\"", r#","tools":[{}]"#, "capability"),
+        ("mode = \"canary\"\ncanary_share = 1.0", r#","tools":[{}]"#, "capability"),
     ];
-    for (root, more, reason, deposits) in cases {
-        let (running, powerful, lightweight) = start(root, &format!("{ALL}burst = 1.0"), EXACT).await;
-        lightweight.acts(json("500 Internal Server Error", "", "{}"));
-        for number in 1..=2 {
+    for (root, more, reason) in cases {
+        // It allows nothing, and shows each answer.
+        let (running, powerful, _lightweight) =
+            start(root, &format!("{ALL}burst = 0.0\nloss_rate = 0.001"), EXACT).await;
+        for _ in 0..256 {
             let response = running.ask(EASY, more).await;
             assert_eq!(header(&response, "x-tiny-dancer-decided"), "lightweight", "{reason}");
             assert_eq!(header(&response, "x-tiny-dancer-reason"), reason);
             drop(response.bytes().await.unwrap());
-            running.until(r#"requests_total{result="answered"}"#, f64::from(number)).await;
         }
-        assert_eq!(running.metric("budget_answers").await, deposits, "{reason}");
+        running.until(r#"requests_total{result="answered"}"#, 256.0).await;
+        assert_eq!(running.metric("budget_answers").await, 0.0, "{reason}");
         assert_eq!(running.metric("budget_bound_answers").await, 0.0, "{reason}");
-        assert_eq!(powerful.got().len(), 2, "no judge compares");
-        running.gateway.finish_comparisons().await;
+        assert_eq!(powerful.got().len(), 256, "no judge compares");
     }
+}
+
+#[tokio::test]
+async fn an_admission_that_the_lightweight_model_does_not_serve_is_cancelled_and_the_answer_deposited() {
+    let (running, powerful, lightweight) = live(&format!("{ALL}burst = 1.0\nloss_rate = 0.001"), EXACT).await;
+    lightweight.acts(json("500 Internal Server Error", "", "{}"));
+    for reason in ["lightweight_failed"; 5].into_iter().chain(["lightweight_unavailable"]) {
+        let response = running.ask(EASY, "").await;
+        assert_eq!(header(&response, "x-tiny-dancer-decided"), "lightweight", "{reason}");
+        assert_eq!(header(&response, "x-tiny-dancer-reason"), reason);
+        assert_eq!(running.metric("budget_bound_answers").await, 0.0, "{reason}");
+        drop(response.bytes().await.unwrap());
+    }
+    // Each cancellation shows the answers before it.
+    assert_eq!(running.metric("budget_answers").await, 5.0);
+    assert_eq!(powerful.got().len(), 6, "no judge compares");
 }
 
 #[tokio::test]

@@ -231,6 +231,20 @@ fn each_lightweight_answer_under_a_budget_passes_admission_explored_ones_too() {
 }
 
 #[test]
+fn a_request_that_passes_no_admission_has_no_ticket_and_leaves_the_budget_as_it_is() {
+    let (router, _) = budgeted(0.0, 0.0, 0.0);
+    let before = router.budget();
+    let (_, near) = cases().into_iter().next().unwrap();
+    let mut scope = router.begin();
+    scope.without_admission();
+    let query = Query { now: Some(NOW), ..Query::new(&QUERY) };
+    let left_out = scope.route(RoutingRequest { query, candidates: &near }).unwrap();
+    assert_eq!((left_out.reason, left_out.ticket), (Reason::Confident, None));
+    assert_eq!(router.budget(), before);
+    assert_eq!(route(&router, &near).reason, Reason::BudgetSpent);
+}
+
+#[test]
 fn a_probe_that_the_budget_refuses_returns_its_permit() {
     let (router, manual) = budgeted(1.0, 0.0, 0.0);
     let (_, near) = cases().into_iter().next().unwrap();
