@@ -47,10 +47,14 @@ const TARGETS: [&str; 4] = ["direct", "nginx", "gateway", "litellm"];
 pub(crate) fn run(workspace: &Workspace, report: &mut Report) {
     let folder = workspace.target.join("services");
     let mut programs = None;
-    report.check("programs", "wrk and nginx of Debian, LiteLLM of PyPI, the gateway in a release build", || {
-        programs = Some(Programs::get(workspace, &folder)?);
-        Ok(())
-    });
+    report.check(
+        "programs",
+        "wrk and nginx of Debian, LiteLLM of PyPI, the gateway in a release build",
+        || {
+            programs = Some(Programs::get(workspace, &folder)?);
+            Ok(())
+        },
+    );
     let Some(programs) = programs else { return };
     let mut measurements = Vec::new();
     report.check("load", "each proxy alone on a core, in turns", || {
@@ -65,7 +69,8 @@ pub(crate) fn run(workspace: &Workspace, report: &mut Report) {
     report.check("record", RECORD, || {
         record::write_measurements(&workspace.root, RECORD, "cargo xtask bench --gateway", &measurements)
     });
-    report.check("tables", crate::bench::document::DOCUMENT, || crate::bench::document::write(&workspace.root));
+    report
+        .check("tables", crate::bench::document::DOCUMENT, || crate::bench::document::write(&workspace.root));
 }
 
 /// The goals of the design: a measurement, and whether it holds.
@@ -111,11 +116,17 @@ fn rounded(value: f64) -> String {
 fn what(id: &str) -> String {
     let parts: Vec<_> = id.split('/').collect();
     match parts[..] {
-        ["gateway", "throughput", other] => format!("throughput of the gateway / of {other}, {CLIENTS} clients"),
-        ["gateway", "added-p50"] => "median time that the gateway adds to a direct call, one client".to_owned(),
+        ["gateway", "throughput", other] => {
+            format!("throughput of the gateway / of {other}, {CLIENTS} clients")
+        }
+        ["gateway", "added-p50"] => {
+            "median time that the gateway adds to a direct call, one client".to_owned()
+        }
         ["gateway", "memory"] => "memory of the gateway after the load".to_owned(),
         ["streams", "finished"] => format!("streams that arrived whole, {STREAMS} at a time, of all"),
-        ["streams", "time"] => format!("median time of a stream through the gateway / direct, {STREAMS} at a time"),
+        ["streams", "time"] => {
+            format!("median time of a stream through the gateway / direct, {STREAMS} at a time")
+        }
         ["streams", "memory"] => format!("memory of the gateway after {STREAMS} streams at a time"),
         [target, "requests"] => format!("requests a second, {target}, {CLIENTS} clients"),
         [target, "p50"] => format!("median time, {target}, one client"),
@@ -151,9 +162,8 @@ impl Programs {
     fn get(workspace: &Workspace, folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder)?;
         let unpacked = |package: &str| debian::unpacked(package, folder);
-        let mut build = cargo(
-            "build --release --package tiny-dancer-cli --message-format json-render-diagnostics",
-        );
+        let mut build =
+            cargo("build --release --package tiny-dancer-cli --message-format json-render-diagnostics");
         Ok(Self {
             wrk: unpacked("wrk")?.join("usr/bin/wrk"),
             luajit: libraries(&unpacked("libluajit2-5.1-2")?)?,
@@ -224,7 +234,8 @@ impl Stand {
                 None => pinned.env_remove(variable),
             };
         }
-        let mut running = Running::start(pinned.current_dir(&self.folder), &self.file(&format!("{name}.log")))?;
+        let mut running =
+            Running::start(pinned.current_dir(&self.folder), &self.file(&format!("{name}.log")))?;
         let address = self.addresses[name];
         running.wait(Duration::from_secs(120), "does not answer", |_| get(address, path, &[]))?;
         self.running.insert(name, running);
@@ -308,9 +319,18 @@ impl Stand {
             .collect();
         let (file, memory) = (self.file("rows.jsonl"), self.file("memory.db"));
         fs::write(&file, rows)?;
-        output(Command::new(&programs.gateway).arg("import").arg("--rows").arg(file).arg("--memory").arg(&memory))?;
+        output(
+            Command::new(&programs.gateway)
+                .arg("import")
+                .arg("--rows")
+                .arg(file)
+                .arg("--memory")
+                .arg(&memory),
+        )?;
         let model = |name: &str| {
-            format!("[{name}]\nprovider = \"openai\"\nmodel = \"{name}\"\nbase_url = \"http://{upstream}/v1\"\n\n")
+            format!(
+                "[{name}]\nprovider = \"openai\"\nmodel = \"{name}\"\nbase_url = \"http://{upstream}/v1\"\n\n"
+            )
         };
         let text = format!(
             "version = 1\nlisten = \"{address}\"\nmode = \"live\"\n\n{}{}[memory]\npath = {:?}\n",
@@ -348,7 +368,14 @@ impl Stand {
     }
 
     /// Sends requests to a target for some seconds.
-    fn load(&self, programs: &Programs, target: &str, clients: usize, seconds: u64, streams: bool) -> Result<Load> {
+    fn load(
+        &self,
+        programs: &Programs,
+        target: &str,
+        clients: usize,
+        seconds: u64,
+        streams: bool,
+    ) -> Result<Load> {
         let mut command = Command::new("taskset");
         command.args(["--cpu-list", "1"]).arg(&programs.wrk);
         command.args(["--threads", "1", "--timeout", "30s", "--connections", &clients.to_string()]);
@@ -383,12 +410,17 @@ impl Stand {
         let mut measurements = vec![];
         let each = |loads: &[Load], value: fn(&Load) -> f64| loads.iter().map(value).collect::<Vec<_>>();
         for target in TARGETS {
-            measurements.push(measurement(&format!("{target}/requests"), each(&several[target], Load::per_second)));
+            measurements
+                .push(measurement(&format!("{target}/requests"), each(&several[target], Load::per_second)));
             measurements.push(measurement(&format!("{target}/p50"), each(&single[target], |load| load.p50)));
             measurements.push(measurement(&format!("{target}/p99"), each(&single[target], |load| load.p99)));
         }
         let paired = |other: &str, loads: &BTreeMap<&str, Vec<Load>>, of: fn(&Load, &Load) -> f64| {
-            loads["gateway"].iter().zip(&loads[other]).map(|(ours, theirs)| of(ours, theirs)).collect::<Vec<_>>()
+            loads["gateway"]
+                .iter()
+                .zip(&loads[other])
+                .map(|(ours, theirs)| of(ours, theirs))
+                .collect::<Vec<_>>()
         };
         for other in ["litellm", "nginx"] {
             let ratios = paired(other, &several, |ours, theirs| ours.per_second() / theirs.per_second());
@@ -397,7 +429,10 @@ impl Stand {
         let added = paired("direct", &single, |ours, theirs| ours.p50 - theirs.p50);
         measurements.push(measurement("gateway/added-p50", added));
         for target in ["gateway", "litellm"] {
-            measurements.push(measurement(&format!("{target}/memory"), vec![self.running[target].resident_megabytes()?]));
+            measurements.push(measurement(
+                &format!("{target}/memory"),
+                vec![self.running[target].resident_megabytes()?],
+            ));
         }
         let direct = self.load(programs, "direct", STREAMS, 10, true)?;
         let ours = self.load(programs, "gateway", STREAMS, 10, true)?;
@@ -441,7 +476,8 @@ fn measurement(id: &str, mut values: Vec<f64>) -> Measurement {
 
 /// A collector that accepts all and keeps nothing, until the program ends.
 fn collector() -> Result<SocketAddr> {
-    let server = tiny_http::Server::http((Ipv4Addr::LOCALHOST, 0)).map_err(|error| anyhow::anyhow!("{error}"))?;
+    let server =
+        tiny_http::Server::http((Ipv4Addr::LOCALHOST, 0)).map_err(|error| anyhow::anyhow!("{error}"))?;
     let address = server.server_addr().to_ip().context("a collector without an address")?;
     std::thread::spawn(move || {
         for request in server.incoming_requests() {

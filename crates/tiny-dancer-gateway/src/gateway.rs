@@ -12,7 +12,6 @@ use crate::id::Signer;
 use crate::judgement::Judgement;
 use crate::metrics::{CallResult, ComparisonResult, FeedbackResult, Metrics, OTHER, RequestResult};
 use crate::refusal::{self, Refusal};
-use crate::sse::Events;
 use crate::upstream::{Answer, Call, Context, Failure, Upstream, UpstreamError};
 use arc_swap::ArcSwap;
 use axum::extract::{Request, State};
@@ -481,16 +480,7 @@ impl Visit {
         self.span.record(fields::SERVED, served.name());
         self.span.record(fields::REASON, why.name());
         let answer = answer?;
-        let is_events = answer
-            .response
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-        let reading = match (is_events, answer.result()) {
-            (true, CallResult::Success) => Reading::Events { events: Events::default(), take_usage },
-            (false, CallResult::Success) => Reading::Whole(Vec::new()),
-            _ => Reading::Nothing,
-        };
+        let reading = Reading::of(&answer, take_usage);
         let deposits = decision.bar(&gateway.config, &conversation, gateway.decider.evidence()).is_none();
         self.routed = Some(Routed { id: decision.id, served, deposits });
         let is_shadowed = || {
@@ -528,14 +518,20 @@ impl Visit {
         Ok(Dispatched::Upstream(Box::new(Begun { answer, reading, headers, upstream })))
     }
 
-    /// Calls the model that the client names.
-    async fn call_named(&mut self, call: Call) -> Result<Dispatched, Refusal> {
+    /// Calls the model that the client names. The answer passes unchanged, and is read for its tokens if it is new: a stored one was
+    /// counted when it was made.
+    async fn call_named(&mut self, mut call: Call) -> Result<Dispatched, Refusal> {
         let gateway = Arc::clone(&self.gateway);
+        let is_new = call.method == Method::POST;
+        if is_new {
+            call.headers.remove(header::ACCEPT_ENCODING);
+        }
         let is_lightweight = call.model.as_ref() == Some(&gateway.config.lightweight.model);
         let upstream =
             gateway.upstream(if is_lightweight { ModelType::Lightweight } else { ModelType::Powerful });
         let answer = self.call(upstream, call).await?;
-        let (reading, headers, upstream) = (Reading::Nothing, Vec::new(), Arc::clone(upstream));
+        let reading = if is_new { Reading::of(&answer, false) } else { Reading::Nothing };
+        let (headers, upstream) = (Vec::new(), Arc::clone(upstream));
         Ok(Dispatched::Upstream(Box::new(Begun { answer, reading, headers, upstream })))
     }
 
