@@ -30,6 +30,7 @@ use tiny_dancer_memory::{
     Context as Origin, Draws, Memory, OpenError, RecordError, RequestId, Served, Tokens, Usage as Used,
     Verdict,
 };
+use tokio::time::Instant;
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
@@ -133,8 +134,18 @@ impl Gateway {
     /// Waits until the comparisons have ended that have begun, judgements of the quality budget among them. A judgement that is
     /// not waited for counts as worse.
     pub async fn finish_comparisons(&self) {
-        if let Some(comparisons) = &self.serving.load().comparisons {
-            comparisons.finish().await;
+        let comparisons = self.serving.load().comparisons.clone();
+        if let Some(comparisons) = comparisons {
+            comparisons.tasks.finish().await;
+        }
+    }
+
+    /// The same until a time, at which the comparisons that are left are cut off. Returns how many.
+    pub(crate) async fn drain_comparisons(&self, until: Instant) -> usize {
+        let comparisons = self.serving.load().comparisons.clone();
+        match comparisons {
+            Some(comparisons) => comparisons.tasks.drain(until).await,
+            None => 0,
         }
     }
 

@@ -29,6 +29,7 @@
 //! TLS for its clients: a proxy in front of it has that.
 
 mod admission;
+mod background;
 mod body;
 mod circuit;
 mod comparison;
@@ -58,5 +59,5 @@ pub use config::{
 pub use gateway::{CONFIDENCE, CONVERSATION, DECIDED, Gateway, GatewayError, ID, MODEL, REASON};
 pub use reload::{Change, ReloadError, Reloads};
 pub use secret::Secret;
-pub use server::serve;
+pub use server::{Drained, serve};
 pub use upstream::UpstreamError;
