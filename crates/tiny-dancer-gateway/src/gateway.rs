@@ -4,6 +4,7 @@ use crate::admission::{Admission, Place};
 use crate::body::{Body, BodyError, Conversation, quoted};
 use crate::comparison::{Comparison, Comparisons, Parts};
 use crate::config::{ClientConfig, Config, ModelConfig, Provider};
+use crate::conversation::{Conversations, Key};
 use crate::decide::{Decider, Decision, Why};
 use crate::delivery::{Delivery, Reading};
 use crate::fields;
@@ -87,6 +88,7 @@ pub(crate) struct Serving {
     lightweight: Arc<Upstream>,
     signer: Signer,
     admission: Admission,
+    conversations: Arc<Conversations>,
     pub(crate) context: Context,
 }
 
@@ -117,6 +119,7 @@ impl Gateway {
             )?),
             signer: Signer::new(config.id_key.as_ref())?,
             admission: Admission::new(&config, &metrics, None),
+            conversations: Arc::new(Conversations::new(clock.clone())),
             context: Context { clock, metrics, timeouts: config.timeouts.clone() },
             config,
         };
@@ -202,6 +205,7 @@ impl Serving {
             lightweight: upstream(&config.lightweight, &self.lightweight)?,
             signer: if has_same_ids { self.signer.clone() } else { Signer::new(config.id_key.as_ref())? },
             admission: Admission::new(&config, &metrics, Some((&self.config, &self.admission))),
+            conversations: Arc::clone(&self.conversations),
             context: Context { clock, metrics, timeouts: config.timeouts.clone() },
             config,
         })
@@ -235,6 +239,7 @@ impl Serving {
             place: None,
             is_open: counts,
             routed: None,
+            conversation: None,
             judgement: None,
             comparison: None,
         };
@@ -332,6 +337,8 @@ pub(crate) struct Visit {
     is_open: bool,
     /// What the answer is of, once it is known.
     routed: Option<Routed>,
+    /// The conversation of a routed request.
+    conversation: Option<Key>,
     /// The admission of an answer of the lightweight model.
     judgement: Option<Judgement>,
     /// What is compared once the answer is delivered.
@@ -452,8 +459,9 @@ impl Visit {
             return self.call_named(call).await;
         }
         let conversation = body.conversation(provider)?;
+        let begins = self.note_conversation(&conversation, client, talk.as_deref());
         let decision = self.route(&conversation, client, talk);
-        let (mut served, mut why) = self.serve(&decision, &conversation);
+        let (mut served, mut why) = self.serve(&decision, &conversation, begins);
         if served == ModelType::Powerful {
             self.cancel_judgement();
         }
@@ -492,7 +500,11 @@ impl Visit {
         self.span.record(fields::REASON, why.name());
         let answer = answer?;
         let reading = Reading::of(&answer, take_usage);
-        let deposits = decision.bar(&gateway.config, &conversation, gateway.decider.evidence()).is_none();
+        // The lightweight model could not have been given a request whose conversation stays.
+        let stays = why == Why::Conversation
+            || self.conversation.is_some_and(|key| gateway.conversations.is_difficult(key));
+        let deposits =
+            !stays && decision.bar(&gateway.config, &conversation, gateway.decider.evidence()).is_none();
         self.routed = Some(Routed { id: decision.id, served, deposits });
         let is_shadowed = || {
             why != Why::LightweightFailed
@@ -613,9 +625,14 @@ impl Visit {
     ) -> Result<Response, Refusal> {
         let gateway = Arc::clone(&self.gateway);
         let conversation = Body::read(bytes)?.conversation(gateway.config.provider())?;
+        let begins = self.note_conversation(&conversation, client, talk.as_deref());
         let decision = self.route(&conversation, client, talk);
         self.cancel_judgement();
-        let (mut served, mut why) = self.serve(&decision, &conversation);
+        if decision.ticket.is_some() {
+            // The lightweight model will not have it.
+            self.conversation = None;
+        }
+        let (mut served, mut why) = self.serve(&decision, &conversation, begins);
         if served == ModelType::Lightweight && decision.ticket.is_some() {
             (served, why) = (ModelType::Powerful, Why::Unjudged);
         }
@@ -679,14 +696,30 @@ impl Visit {
         self.judgement = None;
     }
 
-    fn serve(&self, decision: &Decision, conversation: &Conversation) -> (ModelType, Why) {
+    /// Which model serves the request. `begins` is whether the request begins a conversation.
+    fn serve(&self, decision: &Decision, conversation: &Conversation, begins: bool) -> (ModelType, Why) {
         let gateway = &self.gateway;
         let evidence = gateway.decider.evidence();
-        let (served, why) = decision.serve(&gateway.config, conversation, evidence);
+        let (mut served, mut why) = decision.serve(&gateway.config, conversation, evidence);
         if served == ModelType::Lightweight && gateway.lightweight.circuit.wait().is_some() {
-            return (ModelType::Powerful, Why::LightweightUnavailable);
+            (served, why) = (ModelType::Powerful, Why::LightweightUnavailable);
         }
-        (served, why)
+        match self.conversation {
+            Some(key) => gateway.conversations.stay(key, begins, (served, why), &gateway.config),
+            None => (served, why),
+        }
+    }
+
+    /// Notes the conversation of a request, unless conversations follow each decision. Returns whether it begins one.
+    fn note_conversation(
+        &mut self,
+        conversation: &Conversation,
+        client: Option<&str>,
+        name: Option<&str>,
+    ) -> bool {
+        let sticks = self.gateway.config.conversations.stick;
+        self.conversation = sticks.then(|| Key::new(client, name, &conversation.beginning));
+        name.is_none() && conversation.begins
     }
 
     /// Whose memory is read, and what is known about the request besides its text.
@@ -712,6 +745,9 @@ impl Visit {
     pub(crate) fn delivered(&mut self, model: &str, tokens: Option<Tokens>, text: Option<String>) {
         let Some(Routed { id, served, deposits }) = self.routed else { return };
         let gateway = &self.gateway;
+        if let Some(key) = self.conversation {
+            gateway.conversations.delivered(key, served, tokens);
+        }
         let used = tokens.map(|tokens| Used { model: model.to_owned(), tokens });
         let usage = used.iter().cloned().collect();
         let draws = Draws { judge: self.judgement.as_ref().map(Judgement::draw), ..Draws::default() };
