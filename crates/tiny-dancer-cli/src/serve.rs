@@ -114,7 +114,7 @@ pub(crate) fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     tracing_system.push_metrics(otlp::source(&registry));
     let gateway = Arc::new(Gateway::new(config.clone(), &registry)?);
 
-    let is_finished = runtime.block_on(async {
+    let drained = runtime.block_on(async {
         let stop = stop()?;
         let listener = TcpListener::bind(config.listen)
             .await
@@ -140,11 +140,12 @@ pub(crate) fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     if report.lost() > 0 {
         tracing::warn!(%report, "spans were lost");
     }
-    print(if is_finished {
-        "stopped; all requests were finished"
-    } else {
-        "stopped; open requests were aborted"
-    })?;
+    let requests =
+        if drained.requests_finished { "all requests were finished" } else { "open requests were aborted" };
+    match drained.cut_off {
+        0 => print(format_args!("stopped; {requests}"))?,
+        shadows => print(format_args!("stopped; {requests}, and {shadows} comparisons were cut off"))?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -294,7 +294,7 @@ impl<O: Observer> Router<O> {
     /// The model and the thresholds for a request that begins now.
     #[inline(always)]
     fn decider<'s>(&'s self, serving: &'s Serving) -> Decider<'s> {
-        let (first, account) = (serving.thresholds, self.account());
+        let (first, account) = (serving.thresholds, self.account().map(AsRef::as_ref));
         let thresholds = account.map_or(first, |account| account.thresholds(first));
         Decider { serving, thresholds, account }
     }

@@ -6,6 +6,7 @@ use crate::config::{Capability, Provider};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::fmt;
 use tiny_dancer_embed::MAX_BYTES;
@@ -124,8 +125,10 @@ impl<'a> Body<'a> {
     pub(crate) fn conversation(&self, provider: Provider) -> Result<Conversation, BodyError> {
         let messages = self.value::<Vec<Message<'_>>>("messages")?.unwrap_or_default();
         let mut conversation = Conversation::of(&messages);
-        let system = self.get("system").map_or(0, str::len);
-        conversation.bytes += system;
+        let system = self.get("system").unwrap_or_default();
+        conversation.bytes += system.len();
+        conversation.beginning = beginning(system, &messages);
+        conversation.begins = messages.iter().all(|message| message.role != "assistant");
         let tools = ["tools", "functions"].iter().any(|key| self.has(key))
             || messages.iter().any(Message::is_of_tool);
         if tools {
@@ -197,6 +200,10 @@ pub(crate) struct Conversation {
     pub(crate) bytes: usize,
     /// What it needs of a model besides text.
     pub(crate) needs: Vec<Capability>,
+    /// The hash of its instructions and its first question.
+    pub(crate) beginning: [u8; 32],
+    /// Whether it has no earlier answer.
+    pub(crate) begins: bool,
 }
 
 impl Conversation {
@@ -220,8 +227,23 @@ impl Conversation {
         }
         let texts: Vec<&str> =
             texts.into_iter().rev().map(|text| &**text).filter(|text| !text.is_empty()).collect();
-        Self { text: texts.join("\n"), bytes, needs: Vec::new() }
+        Self { text: texts.join("\n"), bytes, ..Self::default() }
     }
+}
+
+/// The hash of instructions, and of the messages up to the first one of the user.
+fn beginning(system: &str, messages: &[Message<'_>]) -> [u8; 32] {
+    let mut hash = Sha256::new_with_prefix(system);
+    for message in messages {
+        for text in [&*message.role, &message.content.text] {
+            hash.update(text.len().to_le_bytes());
+            hash.update(text);
+        }
+        if message.role == "user" {
+            break;
+        }
+    }
+    hash.finalize().into()
 }
 
 /// A message of a conversation.

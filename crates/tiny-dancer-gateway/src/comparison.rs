@@ -5,6 +5,7 @@
 //! quality budget has drawn. Its room and its money were reserved before the coin fell, so it is made in any case, and waits for
 //! its turn.
 
+use crate::background::Background;
 use crate::config::{Config, JudgeConfig};
 use crate::decide::Decider;
 use crate::fields;
@@ -21,7 +22,6 @@ use std::time::Duration;
 use tiny_dancer::{Clock, ModelType};
 use tiny_dancer_memory::{Draws, RequestId, Served, Usage as Used, Verdict};
 use tokio::sync::Semaphore;
-use tokio_util::task::TaskTracker;
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
@@ -40,7 +40,7 @@ pub(crate) struct Comparisons {
     spent: Arc<Mutex<Spent>>,
     margin: f32,
     judgement_timeout: Duration,
-    tasks: TaskTracker,
+    pub(crate) tasks: Background,
     clock: Clock,
 }
 
@@ -100,7 +100,7 @@ impl Comparisons {
             spent: before.map_or_else(Arc::default, |before| Arc::clone(&before.spent)),
             margin: config.margin(),
             judgement_timeout: budget.judgement_timeout,
-            tasks: before.map_or_else(TaskTracker::new, |before| before.tasks.clone()),
+            tasks: before.map_or_else(Background::default, |before| before.tasks.clone()),
             clock,
         })))
     }
@@ -128,12 +128,6 @@ impl Comparisons {
     /// Gives back the room of a judgement that is settled or cancelled.
     pub(crate) fn close(&self) {
         self.open.fetch_sub(1, Ordering::SeqCst);
-    }
-
-    /// Waits until all comparisons have ended. Those that begin later are not waited for.
-    pub(crate) async fn finish(&self) {
-        self.tasks.close();
-        self.tasks.wait().await;
     }
 
     /// Compares a delivered answer in a task of its own, if it is a shadow and there is room and money for it, or if its
@@ -180,6 +174,13 @@ impl Comparisons {
             { fields::RESULT } = Empty,
         );
         let this = Arc::clone(self);
+        // A judgement counts itself.
+        let shadow = judgement.is_none().then(|| parts.context.metrics.clone());
+        let cut_off = move || {
+            if let Some(metrics) = shadow {
+                metrics.shadow(ComparisonResult::Stopped);
+            }
+        };
         let work = async move {
             let result = match &judgement {
                 None => this.compare(comparison, None, &answer, delivered, &parts).await,
@@ -196,7 +197,7 @@ impl Comparisons {
             end(judgement, result);
             drop(place);
         };
-        drop(self.tasks.spawn_on(work.instrument(span), &runtime));
+        self.tasks.spawn(work.instrument(span), cut_off, &runtime);
     }
 
     async fn compare(

@@ -85,6 +85,8 @@ pub struct Config {
     pub shadow_rate: f64,
     /// What compares their answers.
     pub judge: Option<JudgeConfig>,
+    /// How conversations stay with their model.
+    pub conversations: ConversationConfig,
     /// How much is accepted.
     pub limits: Limits,
     /// How long each phase may take.
@@ -237,6 +239,17 @@ pub struct JudgeConfig {
     pub queue: u64,
     /// What comparisons may cost on a day (UTC), by the prices of the models. By default there is no limit.
     pub daily_cost: Option<f64>,
+}
+
+/// How conversations stay with their model.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ConversationConfig {
+    /// Whether they do. By default yes.
+    pub stick: bool,
+    /// How long a provider keeps a conversation in its cache after its last request. By default 300 s, the least that the providers
+    /// document.
+    pub cache: Duration,
 }
 
 /// What compares two answers.
@@ -536,6 +549,7 @@ fn read(table: Table, environment: Environment<'_>, mistakes: &mut Vec<Mistake>)
             root.mistake(Mistake::Missing { key: format!("{key}.prices") });
         }
     }
+    let conversations = conversations(&mut root.table_or_empty("conversations"));
     let limits = limits(&mut root.table_or_empty("limits"));
     let timeouts = timeouts(&mut root.table_or_empty("timeouts"));
     let clients = clients(&mut root);
@@ -559,6 +573,7 @@ fn read(table: Table, environment: Environment<'_>, mistakes: &mut Vec<Mistake>)
         memory,
         shadow_rate,
         judge,
+        conversations,
         limits,
         timeouts,
     })
@@ -756,13 +771,20 @@ fn limits(table: &mut Reader<'_>) -> Limits {
     }
 }
 
+/// A time in seconds.
+fn seconds(table: &mut Reader<'_>, key: &str, default: f64) -> Duration {
+    let value = table.or(key, default);
+    let range = 0.001..=86_400.0;
+    table.check(key, value, "0.001 to 86400 seconds", |value| range.contains(value));
+    Duration::from_secs_f64(if range.contains(&value) { value } else { default })
+}
+
+fn conversations(table: &mut Reader<'_>) -> ConversationConfig {
+    ConversationConfig { stick: table.or("stick", true), cache: seconds(table, "cache", 300.0) }
+}
+
 fn timeouts(table: &mut Reader<'_>) -> Timeouts {
-    let mut seconds = |key, default: f64| {
-        let value = table.or(key, default);
-        let range = 0.001..=86_400.0;
-        table.check(key, value, "0.001 to 86400 seconds", |value| range.contains(value));
-        Duration::from_secs_f64(if range.contains(&value) { value } else { default })
-    };
+    let mut seconds = |key, default| seconds(table, key, default);
     Timeouts {
         headers: seconds("headers", 10.0),
         body: seconds("body", 60.0),

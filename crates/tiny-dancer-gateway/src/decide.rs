@@ -47,6 +47,8 @@ pub(crate) enum Why {
     Canary,
     /// The request needs what the lightweight model is not given.
     Capability,
+    /// Its conversation stays with the powerful model.
+    Conversation,
     /// As the router decided.
     Decided(Reason),
     /// The router failed.
@@ -67,9 +69,10 @@ pub(crate) enum Why {
 
 impl Why {
     /// All reasons but those of the router.
-    const OWN: [Self; 9] = [
+    const OWN: [Self; 10] = [
         Self::Canary,
         Self::Capability,
+        Self::Conversation,
         Self::Error,
         Self::LightweightFailed,
         Self::LightweightUnavailable,
@@ -88,6 +91,7 @@ impl Why {
         match self {
             Self::Canary => "canary",
             Self::Capability => "capability",
+            Self::Conversation => "conversation",
             Self::Decided(reason) => reason.name(),
             Self::Error => "error",
             Self::LightweightFailed => "lightweight_failed",

@@ -49,6 +49,19 @@ pub(crate) enum Reading {
     Nothing,
 }
 
+impl Reading {
+    /// How the beginning of an answer says that it can be read.
+    pub(crate) fn of(answer: &Answer, take_usage: bool) -> Self {
+        let kind = answer.response.headers().get(header::CONTENT_TYPE);
+        let is_events = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+        match (answer.result(), is_events) {
+            (CallResult::Success, true) => Self::Events { events: Events::default(), take_usage },
+            (CallResult::Success, false) => Self::Whole(Vec::new()),
+            _ => Self::Nothing,
+        }
+    }
+}
+
 /// An error that ends the answer where it is: the client sees that it broke off.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DeliveryError {

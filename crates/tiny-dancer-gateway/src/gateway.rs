@@ -4,6 +4,7 @@ use crate::admission::{Admission, Place};
 use crate::body::{Body, BodyError, Conversation, quoted};
 use crate::comparison::{Comparison, Comparisons, Parts};
 use crate::config::{ClientConfig, Config, ModelConfig, Provider};
+use crate::conversation::{Conversations, Key};
 use crate::decide::{self, Decider, Decision, Why};
 use crate::delivery::{Delivery, Reading};
 use crate::fields;
@@ -12,7 +13,6 @@ use crate::id::Signer;
 use crate::judgement::Judgement;
 use crate::metrics::{CallResult, ComparisonResult, FeedbackResult, Metrics, OTHER, RequestResult};
 use crate::refusal::{self, Refusal};
-use crate::sse::Events;
 use crate::upstream::{Answer, Call, Context, Failure, Upstream, UpstreamError};
 use arc_swap::ArcSwap;
 use axum::extract::{Request, State};
@@ -31,6 +31,7 @@ use tiny_dancer_memory::{
     Context as Origin, Draws, Memory, OpenError, RecordError, RequestId, Served, Tokens, Usage as Used,
     Verdict,
 };
+use tokio::time::Instant;
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
@@ -87,6 +88,7 @@ pub(crate) struct Serving {
     lightweight: Arc<Upstream>,
     signer: Signer,
     admission: Admission,
+    conversations: Arc<Conversations>,
     pub(crate) context: Context,
 }
 
@@ -117,6 +119,7 @@ impl Gateway {
             )?),
             signer: Signer::new(config.id_key.as_ref())?,
             admission: Admission::new(&config, &metrics, None),
+            conversations: Arc::new(Conversations::new(clock.clone())),
             context: Context { clock, metrics, timeouts: config.timeouts.clone() },
             config,
         };
@@ -134,8 +137,18 @@ impl Gateway {
     /// Waits until the comparisons have ended that have begun, judgements of the quality budget among them. A judgement that is
     /// not waited for counts as worse.
     pub async fn finish_comparisons(&self) {
-        if let Some(comparisons) = &self.serving.load().comparisons {
-            comparisons.finish().await;
+        let comparisons = self.serving.load().comparisons.clone();
+        if let Some(comparisons) = comparisons {
+            comparisons.tasks.finish().await;
+        }
+    }
+
+    /// The same until a time, at which the comparisons that are left are cut off. Returns how many.
+    pub(crate) async fn drain_comparisons(&self, until: Instant) -> usize {
+        let comparisons = self.serving.load().comparisons.clone();
+        match comparisons {
+            Some(comparisons) => comparisons.tasks.drain(until).await,
+            None => 0,
         }
     }
 
@@ -192,6 +205,7 @@ impl Serving {
             lightweight: upstream(&config.lightweight, &self.lightweight)?,
             signer: if has_same_ids { self.signer.clone() } else { Signer::new(config.id_key.as_ref())? },
             admission: Admission::new(&config, &metrics, Some((&self.config, &self.admission))),
+            conversations: Arc::clone(&self.conversations),
             context: Context { clock, metrics, timeouts: config.timeouts.clone() },
             config,
         })
@@ -225,6 +239,7 @@ impl Serving {
             place: None,
             is_open: counts,
             routed: None,
+            conversation: None,
             judgement: None,
             comparison: None,
         };
@@ -322,6 +337,8 @@ pub(crate) struct Visit {
     is_open: bool,
     /// What the answer is of, once it is known.
     routed: Option<Routed>,
+    /// The conversation of a routed request.
+    conversation: Option<Key>,
     /// The admission of an answer of the lightweight model.
     judgement: Option<Judgement>,
     /// What is compared once the answer is delivered.
@@ -442,8 +459,9 @@ impl Visit {
             return self.call_named(call).await;
         }
         let conversation = body.conversation(provider)?;
+        let begins = self.note_conversation(&conversation, client, talk.as_deref());
         let decision = self.route(&conversation, client, talk);
-        let (mut served, mut why) = self.serve(&decision);
+        let (mut served, mut why) = self.serve(&decision, begins);
         if served == ModelType::Powerful {
             self.cancel_judgement();
         }
@@ -481,17 +499,12 @@ impl Visit {
         self.span.record(fields::SERVED, served.name());
         self.span.record(fields::REASON, why.name());
         let answer = answer?;
-        let is_events = answer
-            .response
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-        let reading = match (is_events, answer.result()) {
-            (true, CallResult::Success) => Reading::Events { events: Events::default(), take_usage },
-            (false, CallResult::Success) => Reading::Whole(Vec::new()),
-            _ => Reading::Nothing,
-        };
-        self.routed = Some(Routed { id: decision.id, served, deposits: decision.deposits() });
+        let reading = Reading::of(&answer, take_usage);
+        // The lightweight model could not have been given a request whose conversation stays.
+        let stays = why == Why::Conversation
+            || self.conversation.is_some_and(|key| gateway.conversations.is_difficult(key));
+        let deposits = !stays && decision.deposits();
+        self.routed = Some(Routed { id: decision.id, served, deposits });
         let is_shadowed = || {
             why != Why::LightweightFailed
                 && gateway.comparisons.is_some()
@@ -527,14 +540,20 @@ impl Visit {
         Ok(Dispatched::Upstream(Box::new(Begun { answer, reading, headers, upstream })))
     }
 
-    /// Calls the model that the client names.
-    async fn call_named(&mut self, call: Call) -> Result<Dispatched, Refusal> {
+    /// Calls the model that the client names. The answer passes unchanged, and is read for its tokens if it is new: a stored one was
+    /// counted when it was made.
+    async fn call_named(&mut self, mut call: Call) -> Result<Dispatched, Refusal> {
         let gateway = Arc::clone(&self.gateway);
+        let is_new = call.method == Method::POST;
+        if is_new {
+            call.headers.remove(header::ACCEPT_ENCODING);
+        }
         let is_lightweight = call.model.as_ref() == Some(&gateway.config.lightweight.model);
         let upstream =
             gateway.upstream(if is_lightweight { ModelType::Lightweight } else { ModelType::Powerful });
         let answer = self.call(upstream, call).await?;
-        let (reading, headers, upstream) = (Reading::Nothing, Vec::new(), Arc::clone(upstream));
+        let reading = if is_new { Reading::of(&answer, false) } else { Reading::Nothing };
+        let (headers, upstream) = (Vec::new(), Arc::clone(upstream));
         Ok(Dispatched::Upstream(Box::new(Begun { answer, reading, headers, upstream })))
     }
 
@@ -605,9 +624,14 @@ impl Visit {
     ) -> Result<Response, Refusal> {
         let gateway = Arc::clone(&self.gateway);
         let conversation = Body::read(bytes)?.conversation(gateway.config.provider())?;
+        let begins = self.note_conversation(&conversation, client, talk.as_deref());
         let decision = self.route(&conversation, client, talk);
         self.cancel_judgement();
-        let (mut served, mut why) = self.serve(&decision);
+        if decision.ticket.is_some() {
+            // The lightweight model will not have it.
+            self.conversation = None;
+        }
+        let (mut served, mut why) = self.serve(&decision, begins);
         if served == ModelType::Lightweight && decision.ticket.is_some() {
             (served, why) = (ModelType::Powerful, Why::Unjudged);
         }
@@ -672,12 +696,29 @@ impl Visit {
         self.judgement = None;
     }
 
-    fn serve(&self, decision: &Decision) -> (ModelType, Why) {
-        let (served, why) = decision.serve();
-        if served == ModelType::Lightweight && self.gateway.lightweight.circuit.wait().is_some() {
-            return (ModelType::Powerful, Why::LightweightUnavailable);
+    /// Which model serves the request. `begins` is whether the request begins a conversation.
+    fn serve(&self, decision: &Decision, begins: bool) -> (ModelType, Why) {
+        let gateway = &self.gateway;
+        let (mut served, mut why) = decision.serve();
+        if served == ModelType::Lightweight && gateway.lightweight.circuit.wait().is_some() {
+            (served, why) = (ModelType::Powerful, Why::LightweightUnavailable);
         }
-        (served, why)
+        match self.conversation {
+            Some(key) => gateway.conversations.stay(key, begins, (served, why), &gateway.config),
+            None => (served, why),
+        }
+    }
+
+    /// Notes the conversation of a request, unless conversations follow each decision. Returns whether it begins one.
+    fn note_conversation(
+        &mut self,
+        conversation: &Conversation,
+        client: Option<&str>,
+        name: Option<&str>,
+    ) -> bool {
+        let sticks = self.gateway.config.conversations.stick;
+        self.conversation = sticks.then(|| Key::new(client, name, &conversation.beginning));
+        name.is_none() && conversation.begins
     }
 
     /// Whose memory is read, and what is known about the request besides its text.
@@ -703,6 +744,9 @@ impl Visit {
     pub(crate) fn delivered(&mut self, model: &str, tokens: Option<Tokens>, text: Option<String>) {
         let Some(Routed { id, served, deposits }) = self.routed else { return };
         let gateway = &self.gateway;
+        if let Some(key) = self.conversation {
+            gateway.conversations.delivered(key, served, tokens);
+        }
         let used = tokens.map(|tokens| Used { model: model.to_owned(), tokens });
         let usage = used.iter().cloned().collect();
         let draws = Draws { judge: self.judgement.as_ref().map(Judgement::draw), ..Draws::default() };

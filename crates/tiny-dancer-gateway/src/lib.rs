@@ -19,6 +19,11 @@
 //! client did not request it. Headers name the [id](ID), the [model](MODEL) that answered, the [reason](REASON), the
 //! [confidence](CONFIDENCE), and the [model that was decided](DECIDED).
 //!
+//! # Conversations
+//!
+//! A conversation stays with the powerful model while that is cheaper than the loss of its provider's cache, and after the router
+//! found it difficult.
+//!
 //! # When a model fails
 //!
 //! If the lightweight model fails before its first byte, the powerful one answers, once. After the first byte an error ends the
@@ -29,10 +34,12 @@
 //! TLS for its clients: a proxy in front of it has that.
 
 mod admission;
+mod background;
 mod body;
 mod circuit;
 mod comparison;
 mod config;
+mod conversation;
 mod decide;
 mod delivery;
 pub mod demo;
@@ -52,11 +59,11 @@ mod upstream;
 mod usage;
 
 pub use config::{
-    Capability, ClientConfig, Config, ConfigError, Environment, JudgeConfig, JudgeKind, Limits, MemoryFile,
-    Mistake, Mode, ModelConfig, Prices, Provider, Timeouts,
+    Capability, ClientConfig, Config, ConfigError, ConversationConfig, Environment, JudgeConfig, JudgeKind,
+    Limits, MemoryFile, Mistake, Mode, ModelConfig, Prices, Provider, Timeouts,
 };
 pub use gateway::{CONFIDENCE, CONVERSATION, DECIDED, Gateway, GatewayError, ID, MODEL, REASON};
 pub use reload::{Change, ReloadError, Reloads};
 pub use secret::Secret;
-pub use server::serve;
+pub use server::{Drained, serve};
 pub use upstream::UpstreamError;

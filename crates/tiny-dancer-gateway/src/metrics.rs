@@ -150,8 +150,15 @@ impl ComparisonResult {
     /// The results of a judgement, which is never dropped.
     const OF_JUDGEMENTS: [Self; 6] =
         [Self::Broken, Self::Failed, Self::NoWorse, Self::Stopped, Self::Undecided, Self::Worse];
-    const OF_SHADOWS: [Self; 6] =
-        [Self::Dropped, Self::Failed, Self::NoWorse, Self::OverLimit, Self::Undecided, Self::Worse];
+    const OF_SHADOWS: [Self; 7] = [
+        Self::Dropped,
+        Self::Failed,
+        Self::NoWorse,
+        Self::OverLimit,
+        Self::Stopped,
+        Self::Undecided,
+        Self::Worse,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {

@@ -12,10 +12,20 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
-/// Serves until `stop` ends, and then at most `Timeouts::drain` longer. Returns whether all open requests were finished.
-pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, stop: impl Future<Output = ()>) -> bool {
+/// How a server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Drained {
+    /// Whether all open requests were finished.
+    pub requests_finished: bool,
+    /// The comparisons that were cut off.
+    pub cut_off: usize,
+}
+
+/// Serves until `stop` ends. Then open requests, and comparisons of delivered answers, have `Timeouts::drain` to finish.
+pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, stop: impl Future<Output = ()>) -> Drained {
     let service = gateway.service();
     let graceful = GracefulShutdown::new();
     let mut stop = std::pin::pin!(stop);
@@ -49,8 +59,9 @@ pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, stop: impl Futu
         });
     }
     drop(listener);
-    let drain = gateway.serving.load().config.timeouts.drain;
-    tokio::time::timeout(drain, graceful.shutdown()).await.is_ok()
+    let deadline = Instant::now() + gateway.serving.load().config.timeouts.drain;
+    let requests_finished = tokio::time::timeout_at(deadline, graceful.shutdown()).await.is_ok();
+    Drained { requests_finished, cut_off: gateway.drain_comparisons(deadline).await }
 }
 
 /// A connection whose client must read: if nothing can be written for some time, it is closed.

@@ -333,7 +333,8 @@ impl Attempt {
             span,
             context: context.clone(),
             label: label.to_owned(),
-            prices: upstream.config.prices,
+            // They are those of the configured model, and another one may be called at its address.
+            prices: upstream.config.prices.filter(|_| label == upstream.config.model),
             start: context.clock.tick(),
             ended: false,
         }

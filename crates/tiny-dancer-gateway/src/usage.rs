@@ -33,8 +33,8 @@ impl Usage {
         }
         let Ok(answer) = serde_json::from_slice::<Answer<'_>>(data) else { return false };
         match answer.kind.as_deref() {
-            Some("message_stop") => self.is_complete = true,
-            Some("error") => self.has_error = true,
+            Some("message_stop" | "response.completed" | "response.incomplete") => self.is_complete = true,
+            Some("error" | "response.failed") => self.has_error = true,
             _ => self.has_error |= answer.error.is_some(),
         }
         let only_usage = answer.usage.is_some() && answer.choices.as_ref().is_some_and(Vec::is_empty);
@@ -90,8 +90,14 @@ impl Usage {
                 tokens.cached_input = cached.unwrap_or(0).min(input);
                 tokens.input = input - tokens.cached_input;
             }
-            // Of Anthropic, whose input is that which is neither read from the cache nor written to it.
-            if let Some(input) = counts.input_tokens {
+            if let (Some(input), Some(Details { cached_tokens })) =
+                (counts.input_tokens, counts.input_tokens_details)
+            {
+                // Of OpenAI's responses, whose input has what was read from the cache.
+                tokens.cached_input = cached_tokens.unwrap_or(0).min(input);
+                tokens.input = input - tokens.cached_input;
+            } else if let Some(input) = counts.input_tokens {
+                // Of Anthropic, whose input is that which is neither read from the cache nor written to it.
                 tokens.input = input.saturating_add(counts.cache_creation_input_tokens.unwrap_or(0));
             }
             if let Some(cached) = counts.cache_read_input_tokens {
@@ -119,7 +125,8 @@ struct Answer<'a> {
     stop_reason: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     delta: Option<Delta<'a>>,
-    #[serde(borrow, default)]
+    /// The answer within an event.
+    #[serde(borrow, default, alias = "response")]
     message: Option<Box<Answer<'a>>>,
     #[serde(default)]
     usage: Option<Counts>,
@@ -172,6 +179,7 @@ struct Counts {
     prompt_tokens_details: Option<Details>,
     completion_tokens: Option<u64>,
     input_tokens: Option<u64>,
+    input_tokens_details: Option<Details>,
     cache_creation_input_tokens: Option<u64>,
     cache_read_input_tokens: Option<u64>,
     output_tokens: Option<u64>,
@@ -230,6 +238,35 @@ mod tests {
             (Some("c-1"), &["end_turn".to_owned()][..])
         );
         assert!(usage.is_complete && !usage.has_error);
+    }
+
+    #[test]
+    fn a_response_and_the_stream_of_one_are_read() {
+        let response = r#"{"object":"response","model":"m-1","error":null,"output":[],"usage":{"input_tokens":9,"input_tokens_details":{"cached_tokens":4},"output_tokens":2,"total_tokens":11}}"#;
+        let expected = Some(Tokens { input: 5, cached_input: 4, output: 2 });
+        let mut whole = Usage::default();
+        whole.whole(response.as_bytes());
+        assert_eq!((whole.tokens, whole.model.as_deref()), (expected, Some("m-1")));
+
+        let mut usage = Usage::default();
+        let begun =
+            r#"{"type":"response.created","response":{"object":"response","model":"m-1","usage":null}}"#;
+        let part = r#"{"type":"response.output_text.delta","delta":"a"}"#;
+        for data in [begun, part] {
+            assert!(!usage.event(data.as_bytes()) && usage.tokens.is_none() && !usage.is_complete);
+        }
+        let end = format!(r#"{{"type":"response.completed","response":{response}}}"#);
+        assert!(!usage.event(end.as_bytes()) && usage.is_complete && !usage.has_error);
+        assert_eq!((usage.tokens, usage.model.as_deref()), (expected, Some("m-1")));
+        usage.event(br#"{"type":"response.failed","response":{"error":{"code":"server_error"}}}"#);
+        assert!(usage.has_error);
+    }
+
+    #[test]
+    fn the_tokens_of_embeddings_are_input() {
+        let mut usage = Usage::default();
+        usage.whole(br#"{"object":"list","data":[{"embedding":[0.5]}],"model":"e","usage":{"prompt_tokens":8,"total_tokens":8}}"#);
+        assert_eq!(usage.tokens, Some(Tokens { input: 8, cached_input: 0, output: 0 }));
     }
 
     #[test]

@@ -248,7 +248,7 @@ async fn each_request_has_one_end_while_models_and_memory_fail_and_nothing_leaks
     assert_eq!(running.metric("requests_queued").await, 0.0);
 
     running.stop();
-    assert!((&mut running.task).await.unwrap(), "all requests are finished");
+    assert!((&mut running.task).await.unwrap().requests_finished, "all requests are finished");
     running.gateway.flush();
     let (descriptors_before, megabytes_before) = before.unwrap();
     // Connections to models stay open for later requests.

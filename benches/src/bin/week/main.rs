@@ -16,7 +16,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tiny_dancer::parts::metrics::prometheus::Registry;
-use tiny_dancer_gateway::{Config, Gateway, serve};
+use tiny_dancer_gateway::{Config, Drained, Gateway, serve};
 use tiny_dancer_train::plots::figure::{Figure, Line, Panel};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -64,7 +64,7 @@ struct Running {
     gateway: Arc<Gateway>,
     url: String,
     stop: oneshot::Sender<()>,
-    task: JoinHandle<bool>,
+    task: JoinHandle<Drained>,
 }
 
 impl Running {
@@ -72,10 +72,9 @@ impl Running {
         let config = Config::parse(text, &|_| None)?;
         let listener = TcpListener::bind(config.listen).await?;
         let url = format!("http://{}", listener.local_addr()?);
-        let gateway = Arc::new(Gateway::new(config.clone(), &Registry::new())?);
+        let gateway = Arc::new(Gateway::new(config, &Registry::new())?);
         let (stop, stopped) = oneshot::channel::<()>();
-        let service = gateway.service();
-        let task = tokio::spawn(serve(listener, service, config, async {
+        let task = tokio::spawn(serve(listener, Arc::clone(&gateway), async {
             // It ends also if the sender is dropped.
             let _ = stopped.await;
         }));
@@ -84,7 +83,8 @@ impl Running {
 
     async fn stop(self) -> Result<()> {
         drop(self.stop);
-        ensure!(self.task.await?, "the gateway did not finish its requests");
+        let drained = self.task.await?;
+        ensure!(drained.requests_finished && drained.cut_off == 0, "{drained:?}");
         self.gateway.flush();
         Ok(())
     }

@@ -167,7 +167,7 @@ impl<'a, O: Observer> Scope<'a, O> {
         let mut observed = self.take_observed();
         observed.resume();
         let mut response = RoutingResponse::default();
-        let account = self.router.account().filter(|_| self.passes_admission);
+        let account = self.router.account().map(AsRef::as_ref).filter(|_| self.passes_admission);
         let decider = Decider { serving: &self.serving, thresholds: self.thresholds, account };
         self.router.answer_observed(observed, query, source, decider, &mut response)?;
         Ok(response)

@@ -80,6 +80,27 @@ fn tools_schemas_and_media_are_needs() {
 }
 
 #[test]
+fn a_conversation_is_known_by_its_instructions_and_its_first_question() {
+    let with = |system: &str, question: &str, rest: &str| {
+        conversation(&format!(
+            r#"{{"messages":[{{"role":"system","content":"{system}"}},{{"role":"user","content":"{question}"}}{rest}]}}"#
+        ))
+    };
+    let more = r#",{"role":"assistant","content":"Yes."},{"role":"user","content":"And?"}"#;
+    let (first, later) = (with("s", "q", ""), with("s", "q", more));
+    assert_eq!(first.beginning, later.beginning);
+    assert!(first.begins && !later.begins);
+    for other in [with("t", "q", more), with("s", "r", more), with("sq", "", more)] {
+        assert_ne!(other.beginning, first.beginning);
+    }
+    let anthropic = |system: &str| {
+        let json = format!(r#"{{"system":"{system}","messages":[{{"role":"user","content":"q"}}]}}"#);
+        Body::read(json.as_bytes()).unwrap().conversation(Provider::Anthropic).unwrap().beginning
+    };
+    assert_ne!(anthropic("s"), anthropic("t"));
+}
+
+#[test]
 fn the_parts_of_anthropic_are_read() {
     let json = r#"{"system":"You are a pirate.","messages":[{"role":"user","content":[
         {"type":"tool_result","tool_use_id":"1","content":"4"},{"type":"text","text":"And now?"}]}]}"#;

@@ -3,6 +3,7 @@
 
 mod budget;
 mod clients;
+mod conversations;
 mod documentation;
 mod failures;
 mod memory;

@@ -98,6 +98,46 @@ async fn another_model_passes_through_unchanged() {
 }
 
 #[tokio::test]
+async fn the_tokens_of_what_passes_are_counted_and_cost_what_the_configured_model_costs() {
+    let (running, powerful, lightweight) = Running::live().await;
+    let request = running.client.post(format!("{}/v1/chat/completions", running.url));
+    let request = request.header("accept-encoding", "gzip").body(r#"{"model":"small","messages":[]}"#);
+    drop(request.send().await.unwrap().bytes().await.unwrap());
+    assert_eq!(lightweight.got()[0].header("accept-encoding"), None, "a compressed answer cannot be read");
+    assert_eq!(running.metric(r#"tokens_total{kind="cached_input",model="small"}"#).await, 5.0);
+    let cost = running.metric(r#"cost_total{model="small"}"#).await;
+    assert!((cost - (4.0 + 0.5 + 12.0) / 1e6).abs() < 1e-12, "{cost}");
+
+    // A stream that the client did not request the tokens of keeps each of its bytes.
+    let sent = events("big", &["one"], true);
+    powerful.acts(stream(&sent));
+    let streamed =
+        running.post("/v1/chat/completions", r#"{"model":"big","stream":true,"messages":[]}"#).await;
+    assert_eq!(streamed.text().await.unwrap(), sent.concat());
+    assert_eq!(running.metric(r#"tokens_total{kind="output",model="big"}"#).await, 4.0);
+
+    let usage = r#"{"input_tokens":9,"input_tokens_details":{"cached_tokens":5},"output_tokens":4}"#;
+    let response = format!(r#"{{"object":"response","model":"other-1","usage":{usage}}}"#);
+    powerful.acts(json("200 OK", "", &response));
+    drop(running.post("/v1/responses", r#"{"model":"other","input":"Hi"}"#).await.bytes().await.unwrap());
+    let stored = running.client.get(format!("{}/v1/responses/r-1", running.url));
+    drop(stored.send().await.unwrap().bytes().await.unwrap());
+    assert_eq!(
+        running.metric(r#"tokens_total{kind="input",model="other"}"#).await,
+        4.0,
+        "it is counted once"
+    );
+    assert_eq!(running.metric(r#"cost_total{model="other"}"#).await, 0.0, "its prices are not known");
+    powerful.acts(json(
+        "200 OK",
+        "",
+        r#"{"object":"list","data":[],"usage":{"prompt_tokens":8,"total_tokens":8}}"#,
+    ));
+    drop(running.post("/v1/embeddings", r#"{"model":"e","input":"Hi"}"#).await.bytes().await.unwrap());
+    assert_eq!(running.metric(r#"tokens_total{kind="input",model="other"}"#).await, 12.0);
+}
+
+#[tokio::test]
 async fn the_other_interface_and_unknown_paths_answer_404_and_say_why() {
     let (running, ..) = Running::live().await;
     let response = running.post("/v1/messages", "{}").await;

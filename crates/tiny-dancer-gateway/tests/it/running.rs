@@ -3,7 +3,7 @@
 use crate::models::Model;
 use std::sync::Arc;
 use tiny_dancer_embed::{Embedder, StaticEmbedder};
-use tiny_dancer_gateway::{Config, Gateway, serve};
+use tiny_dancer_gateway::{Config, Drained, Gateway, serve};
 use tiny_dancer_memory::{Entry, RequestId, Verdict};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -14,7 +14,8 @@ pub(crate) struct Running {
     pub(crate) client: reqwest::Client,
     stop: Option<oneshot::Sender<()>>,
     pub(crate) gateway: Arc<Gateway>,
-    pub(crate) task: tokio::task::JoinHandle<bool>,
+    pub(crate) registry: prometheus::Registry,
+    pub(crate) task: tokio::task::JoinHandle<Drained>,
 }
 
 /// The question that the lightweight model is known to answer.
@@ -59,7 +60,8 @@ impl Running {
         let config = Config::parse(text, &|variable| Some(format!("sk-{variable}"))).unwrap();
         let listener = TcpListener::bind(config.listen).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let gateway = Arc::new(Gateway::new(config, &prometheus::Registry::new()).unwrap());
+        let registry = prometheus::Registry::new();
+        let gateway = Arc::new(Gateway::new(config, &registry).unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = Arc::clone(&gateway);
         let task = tokio::spawn(async move {
@@ -69,7 +71,7 @@ impl Running {
             .await
         });
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { url, client, stop: Some(stop), gateway, task }
+        Self { url, client, stop: Some(stop), gateway, registry, task }
     }
 
     /// A gateway in mode live with two models that answer.

@@ -117,6 +117,42 @@ async fn money_that_is_spent_and_models_that_fail_do_not_touch_the_client() {
 }
 
 #[tokio::test]
+async fn a_comparison_is_finished_after_the_stop() {
+    let (mut running, _powerful, lightweight) = observe(EXACT).await;
+    let mut script = vec![Step::Wait];
+    script.extend(answer("small"));
+    lightweight.acts(script);
+    drop(running.ask(EASY, "").await.bytes().await.unwrap());
+    lightweight.until_called().await;
+    running.stop();
+    let address = running.url.strip_prefix("http://").unwrap().to_owned();
+    while tokio::net::TcpStream::connect(&address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    lightweight.go_on();
+    let drained = running.task.await.unwrap();
+    assert_eq!((drained.requests_finished, drained.cut_off), (true, 0));
+    assert_eq!(running.gateway.memory().stats().evidence, 61, "the verdict is evidence");
+}
+
+#[tokio::test]
+async fn a_comparison_that_takes_longer_than_the_drain_is_stopped_and_counted() {
+    let (mut running, _powerful, lightweight) = observe(&format!("[timeouts]\ndrain = 0.05\n{EXACT}")).await;
+    lightweight.acts(vec![Step::Hang]);
+    drop(running.ask(EASY, "").await.bytes().await.unwrap());
+    lightweight.until_called().await;
+    running.stop();
+    let drained = running.task.await.unwrap();
+    assert_eq!((drained.requests_finished, drained.cut_off), (true, 1));
+    let families = running.registry.gather();
+    let shadows =
+        families.iter().find(|family| family.name() == "tiny_dancer_gateway_shadows_total").unwrap();
+    let is_stopped = |metric: &&prometheus::proto::Metric| metric.get_label()[0].value() == "stopped";
+    let stopped = shadows.get_metric().iter().find(is_stopped).unwrap();
+    assert_eq!(stopped.get_counter().get_value(), 1.0);
+}
+
+#[tokio::test]
 async fn a_request_that_the_lightweight_model_is_not_given_has_no_shadow() {
     let (running, _powerful, lightweight) = observe(EXACT).await;
     drop(running.ask(HARD, r#","tools":[{}]"#).await.bytes().await.unwrap());
