@@ -135,7 +135,7 @@ pub(crate) fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     })?;
     // What is left of the demonstration, or of requests that took too long, is aborted.
     runtime.shutdown_background();
-    gateway.flush();
+    gateway.close();
     let report = tracing_system.shutdown();
     if report.lost() > 0 {
         tracing::warn!(%report, "spans were lost");

@@ -65,6 +65,10 @@ pub(crate) struct Comparison {
     pub(crate) call: Call,
 }
 
+/// The place of a judgement in the queue.
+#[derive(Debug)]
+pub(crate) struct PlaceInQueue(Arc<AtomicU64>);
+
 /// What a comparison needs of the gateway.
 #[derive(Debug)]
 pub(crate) struct Parts {
@@ -120,14 +124,10 @@ impl Comparisons {
         if left > 0.0 { ((left / spent.judgement.unwrap_or(left)) as u64).max(1) } else { 0 }
     }
 
-    /// Reserves the room of a drawn judgement.
-    pub(crate) fn open(&self) {
+    /// Takes a place in the queue, before a request is decided that may draw a judgement. It is given back when this is dropped.
+    pub(crate) fn place_in_queue(&self) -> PlaceInQueue {
         self.open.fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// Gives back the room of a judgement that is settled or cancelled.
-    pub(crate) fn close(&self) {
-        self.open.fetch_sub(1, Ordering::SeqCst);
+        PlaceInQueue(Arc::clone(&self.open))
     }
 
     /// Compares a delivered answer in a task of its own, if it is a shadow and there is room and money for it, or if its
@@ -181,8 +181,9 @@ impl Comparisons {
                 metrics.shadow(ComparisonResult::Stopped);
             }
         };
+        let mut judgement = judgement;
         let work = async move {
-            let result = match &judgement {
+            let result = match &mut judgement {
                 None => this.compare(comparison, None, &answer, delivered, &parts).await,
                 Some(drawn) => {
                     let work = async {
@@ -203,7 +204,7 @@ impl Comparisons {
     async fn compare(
         &self,
         comparison: Comparison,
-        judgement: Option<&Judgement>,
+        mut judgement: Option<&mut Judgement>,
         answer: &str,
         delivered: Option<Used>,
         parts: &Parts,
@@ -251,16 +252,19 @@ impl Comparisons {
             self.spent_today().price(cost);
         }
         let judge = Some(self.judge.name().to_owned());
-        let draws = Draws { judge: judgement.map(Judgement::draw), ..Draws::default() };
+        let draws = Draws::default();
         decider.memory.served(id, Served { model: served, usage: used, price_version: None, judge, draws });
         let Some(verdict) = verdict else { return ComparisonResult::Undecided };
-        if let Err(error) = decider.judge(id, verdict) {
-            tracing::warn!(%error, "a verdict was not recorded");
-            if judgement.is_none() {
-                return ComparisonResult::Undecided;
+        if let Some(judgement) = &mut judgement {
+            judgement.leave_queue();
+        }
+        match decider.judge(id, verdict) {
+            Ok(_) => self.result(verdict),
+            Err(error) => {
+                tracing::warn!(%error, "a verdict was not recorded");
+                ComparisonResult::Undecided
             }
         }
-        self.result(verdict)
     }
 
     /// The memory has the same rule.
@@ -293,6 +297,12 @@ impl Comparisons {
     }
 }
 
+impl Drop for PlaceInQueue {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 impl Spent {
     /// Learns the price of a judgement.
     fn price(&mut self, cost: f64) {
@@ -318,14 +328,9 @@ mod tests {
     fn as_many_judgements_may_be_drawn_as_the_queue_has_room_for() {
         let comparisons = comparisons(Clock::system(), "queue = 2");
         assert_eq!(comparisons.allowance(), 2);
-        comparisons.open();
-        comparisons.open();
-        assert_eq!(comparisons.allowance(), 0);
-        // Two requests at once can both be given the last place.
-        comparisons.open();
-        assert_eq!(comparisons.allowance(), 0);
-        comparisons.close();
-        comparisons.close();
+        let mut places: Vec<_> = (0..3).map(|_| comparisons.place_in_queue()).collect();
+        assert_eq!(comparisons.allowance(), 0, "leases can make the queue longer");
+        places.truncate(1);
         assert_eq!(comparisons.allowance(), 1);
     }
 
@@ -340,9 +345,9 @@ mod tests {
         assert_eq!(comparisons.allowance(), 1, "the price is unknown");
         spend(1.0);
         assert_eq!(comparisons.allowance(), 9);
-        comparisons.open();
+        let open = comparisons.place_in_queue();
         assert_eq!(comparisons.allowance(), 8, "what is open will be paid");
-        comparisons.close();
+        drop(open);
         spend(6.0);
         assert_eq!(comparisons.allowance(), 2, "the mean price is 1.5");
         spend(2.5);

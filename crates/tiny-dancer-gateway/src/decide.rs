@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::Arc;
 use tiny_dancer::observer::{StageErrorKind, VerdictKind};
-use tiny_dancer::parts::core::budget::Ticket;
+use tiny_dancer::parts::core::budget::{RestoreError, Ticket};
 use tiny_dancer::parts::core::coin::Draw;
 use tiny_dancer::{Clock, ModelType, Reason, RouteError, Router, RouterConfig};
 use tiny_dancer_embed::{Embedder, StaticEmbedder};
@@ -126,7 +126,7 @@ impl Decider {
             clock: clock.clone(),
             ..RouterConfig::default()
         };
-        let router = Arc::new(Router::builder(router).registry(registry).build()?);
+        let mut router = Router::builder(router).registry(registry).build()?;
         let memory = MemoryConfig {
             embedder: id,
             margin: config.margin(),
@@ -138,6 +138,10 @@ impl Decider {
             Some(path) => Memory::open_with(path, memory)?,
             None => Memory::in_process(memory).map_err(OpenError::from)?,
         };
+        if config.budget.is_some() {
+            continue_account(&mut router, &memory)?;
+        }
+        let router = Arc::new(router);
         let observed = Arc::clone(&router);
         let memory = memory.observed_by(move |event| observed.core().on_memory(event));
         Ok(Self { router, embedder, memory, store_prompts: config.memory.store_prompts })
@@ -203,6 +207,18 @@ impl Decider {
     /// Records a verdict on the lightweight answer to a request.
     pub(crate) fn judge(&self, id: RequestId, verdict: Verdict) -> Result<VerdictKind, RecordError> {
         self.memory.record(self.router.core(), id, verdict)
+    }
+}
+
+/// Continues the account that the memory has of the quality budget. An account of another promise is left: a new one begins.
+fn continue_account(router: &mut Router, memory: &Memory) -> Result<(), GatewayError> {
+    let Some(state) = memory.stored_account()? else { return Ok(()) };
+    match router.restore_account(&state) {
+        Err(error @ RestoreError::Different { .. }) => {
+            tracing::warn!(%error, "the stored account is of another quality budget, and a new one begins");
+            Ok(())
+        }
+        continued => Ok(continued?),
     }
 }
 

@@ -55,7 +55,7 @@ pub fn configuration(models: SocketAddr) -> toml::Table {
     table.insert("lightweight".to_owned(), model(LIGHTWEIGHT, 0.25).into());
     let mut insert = |key: &str, entries: &[(&str, toml::Value)]| {
         let entries = entries.iter().map(|(key, value)| ((*key).to_owned(), value.clone()));
-        table.insert(key.to_owned(), toml::Table::from_iter(entries).into());
+        table.insert(key.to_owned(), entries.collect::<toml::Table>().into());
     };
     // The promise of the examples, whose thresholds are those to begin with.
     insert("risk", &[("alpha", 0.15.into()), ("delta", 0.05.into())]);

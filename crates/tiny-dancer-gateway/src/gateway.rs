@@ -22,14 +22,15 @@ use axum::routing::{any, get, post};
 use axum::{Json, Router as Web};
 use prometheus::Registry;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tiny_dancer::observer::VerdictKind;
+use tiny_dancer::parts::core::budget::RestoreError;
 use tiny_dancer::parts::metrics::http;
 use tiny_dancer::{BuildError, Clock, ModelType, TraceContext};
 use tiny_dancer_memory::{
-    Context as Origin, Draws, Memory, OpenError, RecordError, RequestId, Served, Tokens, Usage as Used,
-    Verdict,
+    AccountKeeper, Context as Origin, Draws, KeepError, Keeping, Memory, OpenError, RecordError, RequestId,
+    Served, StoreError, Tokens, Usage as Used, Verdict,
 };
 use tokio::time::Instant;
 use tracing::field::Empty;
@@ -55,6 +56,9 @@ pub enum GatewayError {
     /// The router could not be built.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// The account of the quality budget cannot be kept.
+    #[error("the account of the quality budget cannot be kept: {0}")]
+    Keep(#[from] KeepError),
     /// The memory cannot be opened.
     #[error("the memory cannot be opened: {0}")]
     Memory(#[from] OpenError),
@@ -64,6 +68,12 @@ pub enum GatewayError {
     /// The system has no random numbers.
     #[error("the system has no random numbers: {0}")]
     Random(#[from] getrandom::Error),
+    /// The stored account of the quality budget cannot be continued.
+    #[error("the account of the quality budget cannot be continued: {0}")]
+    Restore(#[from] RestoreError),
+    /// The memory cannot be read.
+    #[error("the memory cannot be read: {0}")]
+    Store(#[from] StoreError),
     /// A model cannot be called.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
@@ -72,8 +82,10 @@ pub enum GatewayError {
 /// Answers the requests of clients by one of two models.
 #[derive(Debug)]
 pub struct Gateway {
+    /// Keeps the account of the quality budget, until the gateway is closed.
+    keeper: Mutex<Option<AccountKeeper>>,
     /// What new requests begin with.
-    pub(crate) serving: ArcSwap<Serving>,
+    pub(crate) serving: Arc<ArcSwap<Serving>>,
     decider: Arc<Decider>,
     registry: Registry,
 }
@@ -124,14 +136,43 @@ impl Gateway {
             config,
         };
         serving.context.metrics.models(&serving.config.labels(), &[]);
-        Ok(Self { serving: ArcSwap::from_pointee(serving), decider, registry: registry.clone() })
+        let has_budget = serving.config.budget.is_some();
+        let serving = Arc::new(ArcSwap::from_pointee(serving));
+        let keeper = has_budget.then(|| {
+            let current = Arc::clone(&serving);
+            let allowance = move || current.load().comparisons.as_ref().map_or(0, |all| all.allowance());
+            let keeping = Keeping { allowance: Box::new(allowance), ..Keeping::default() };
+            decider.memory.keep_account(decider.router.core(), keeping)
+        });
+        let keeper = Mutex::new(keeper.transpose()?);
+        let gateway = Self { keeper, serving, decider, registry: registry.clone() };
+        // The first requests find judgements to draw.
+        gateway.flush();
+        Ok(gateway)
     }
 
-    /// Waits until all that was remembered is durable, which a stop does not wait for. A failure is logged.
+    /// Waits until all that was remembered, and the account of the quality budget, are durable. A failure is logged.
     pub fn flush(&self) {
+        if let Some(keeper) = &*self.keeper()
+            && let Err(error) = keeper.flush()
+        {
+            tracing::warn!(%error, "the account of the quality budget is not durable");
+        }
         if let Err(error) = self.decider.memory.flush() {
             tracing::warn!(%error, "the memory is not durable");
         }
+    }
+
+    /// Closes the account of the quality budget after the last request, so that a restart continues from it without a loss, and
+    /// [flushes](Self::flush) the memory.
+    pub fn close(&self) {
+        drop(self.keeper().take());
+        self.flush();
+    }
+
+    fn keeper(&self) -> MutexGuard<'_, Option<AccountKeeper>> {
+        // A poisoned lock is safe to use: a change is one assignment.
+        self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until the comparisons have ended that have begun, judgements of the quality budget among them. A judgement that is
@@ -675,19 +716,16 @@ impl Visit {
         Ok(Json(FeedbackAnswer { result: result.name() }).into_response())
     }
 
-    /// Decides a request. Under a quality budget, what the queue of judgements and the money of the day have room for is what may be
-    /// drawn.
+    /// Decides a request.
     fn route(&mut self, conversation: &Conversation, client: Option<&str>, talk: Option<String>) -> Decision {
         let Serving { decider, comparisons, context, .. } = &*self.gateway;
-        if let (Some(account), Some(comparisons)) = (decider.router.core().account(), comparisons) {
-            account.limit_judgements(Some(comparisons.allowance()));
-        }
         let bar = decide::bar(&self.gateway.config, conversation, decider.evidence());
+        // What the account may grant while the coin falls leaves out this request's judgement.
+        let place = comparisons.as_ref().filter(|_| bar.is_none()).map(|all| all.place_in_queue());
         let decision = decider.decide(conversation, self.origin(client, talk), bar);
-        if let (Some(ticket), Some(comparisons)) = (decision.ticket, comparisons) {
-            let (decider, comparisons) = (Arc::clone(decider), Arc::clone(comparisons));
-            self.judgement = Some(Judgement::new(ticket, decider, comparisons, context.metrics.clone()));
-        }
+        self.judgement = decision.ticket.zip(place).map(|(ticket, place)| {
+            Judgement::new(decision.id, ticket, Arc::clone(decider), place, context.metrics.clone())
+        });
         decision
     }
 
@@ -749,7 +787,7 @@ impl Visit {
         }
         let used = tokens.map(|tokens| Used { model: model.to_owned(), tokens });
         let usage = used.iter().cloned().collect();
-        let draws = Draws { judge: self.judgement.as_ref().map(Judgement::draw), ..Draws::default() };
+        let draws = Draws::default();
         let served = Served { model: served, usage, price_version: None, judge: None, draws };
         gateway.decider.memory.served(id, served);
         if deposits {

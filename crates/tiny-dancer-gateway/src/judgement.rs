@@ -10,19 +10,20 @@
 //! Nothing on the client's path depends on the coin: the answer is read in the same way with and without a judgement, and whether
 //! a judgement was drawn is looked at when the delivery has ended.
 
-use crate::comparison::Comparisons;
+use crate::comparison::PlaceInQueue;
 use crate::decide::Decider;
 use crate::metrics::{ComparisonResult, Metrics};
 use std::sync::Arc;
 use tiny_dancer::parts::core::budget::Ticket;
-use tiny_dancer::parts::core::coin::Draw;
+use tiny_dancer_memory::RequestId;
 
 /// The ticket of an admitted request. If it is dropped, the admission is cancelled before the first byte, and worse after it.
 #[derive(Debug)]
 pub(crate) struct Judgement {
+    id: RequestId,
     ticket: Ticket,
     decider: Arc<Decider>,
-    comparisons: Arc<Comparisons>,
+    place: Option<PlaceInQueue>,
     metrics: Metrics,
     /// Whether the delivery of the answer has begun.
     has_begun: bool,
@@ -31,21 +32,22 @@ pub(crate) struct Judgement {
 
 impl Judgement {
     pub(crate) fn new(
+        id: RequestId,
         ticket: Ticket,
         decider: Arc<Decider>,
-        comparisons: Arc<Comparisons>,
+        place: PlaceInQueue,
         metrics: Metrics,
     ) -> Self {
         let is_open = ticket.judge.happened;
-        if is_open {
-            comparisons.open();
+        Self {
+            id,
+            ticket,
+            decider,
+            place: Some(place).filter(|_| is_open),
+            metrics,
+            has_begun: false,
+            is_open,
         }
-        Self { ticket, decider, comparisons, metrics, has_begun: false, is_open }
-    }
-
-    /// Whether a judge is asked, and the probability of that.
-    pub(crate) fn draw(&self) -> Draw {
-        self.ticket.judge
     }
 
     pub(crate) fn is_drawn(&self) -> bool {
@@ -57,7 +59,12 @@ impl Judgement {
         self.has_begun = true;
     }
 
-    /// Ends a judgement that was drawn. Each result but `NoWorse` is worse.
+    /// Gives its place in the queue back. This comes before it is settled, which wakes the thread that grants further ones.
+    pub(crate) fn leave_queue(&mut self) {
+        self.place = None;
+    }
+
+    /// Ends a judgement that was drawn: a verdict was recorded, or else the answer is worse.
     pub(crate) fn settle(mut self, result: ComparisonResult) {
         self.end(result);
     }
@@ -66,18 +73,17 @@ impl Judgement {
         if !std::mem::replace(&mut self.is_open, false) {
             return;
         }
-        let router = self.decider.router.core();
-        if self.has_begun {
-            let is_made = matches!(result, ComparisonResult::NoWorse | ComparisonResult::Worse);
-            if !is_made {
-                tracing::warn!(result = result.name(), "a judgement was not made, and counts as worse");
-            }
-            router.settle(&self.ticket, result != ComparisonResult::NoWorse);
-            self.metrics.judgement(result);
-        } else {
+        self.leave_queue();
+        let Decider { router, memory, .. } = &*self.decider;
+        if !self.has_begun {
             router.cancel(&self.ticket);
+            return;
         }
-        self.comparisons.close();
+        if !matches!(result, ComparisonResult::NoWorse | ComparisonResult::Worse) {
+            tracing::warn!(result = result.name(), "a judgement was not made, and counts as worse");
+            memory.fail(router.core(), self.id);
+        }
+        self.metrics.judgement(result);
     }
 }
 

@@ -124,7 +124,8 @@ struct Point {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let data = std::env::var_os("TINY_DANCER_DATA").context("TINY_DANCER_DATA is not set: the folder of the data")?;
+    let data = std::env::var_os("TINY_DANCER_DATA")
+        .context("TINY_DANCER_DATA is not set: the folder of the data")?;
     let pictures = std::env::args_os().nth(1).map(PathBuf::from);
     let week = traffic::week(data.as_ref())?;
     let models = Models::start(&week).await?;
@@ -256,7 +257,9 @@ fn budget(points: &[Point]) -> Figure {
                 lines: vec![
                     line("allowed", 0, true, points, |point| point.allowed),
                     line("bound", 1, false, points, |point| point.bound),
-                    line("truth, which the gateway does not know", 3, false, points, |point| point.worse as f64),
+                    line("truth, which the gateway does not know", 3, false, points, |point| {
+                        point.worse as f64
+                    }),
                 ],
             },
             Panel {
@@ -292,7 +295,13 @@ fn share(points: &[Point]) -> Figure {
                 lines: vec![
                     line("lightweight", 0, false, points, smooth(|point| point.lightweight as f64)),
                     line("mean score", 2, false, points, smooth(|point| point.score)),
-                    line("mean score of the powerful model", 6, true, points, smooth(|point| point.powerful_score)),
+                    line(
+                        "mean score of the powerful model",
+                        6,
+                        true,
+                        points,
+                        smooth(|point| point.powerful_score),
+                    ),
                 ],
             },
             Panel {

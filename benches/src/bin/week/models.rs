@@ -79,7 +79,8 @@ async fn answer(
 
 /// The judge's word on the scores of two answers.
 fn verdict(prompt: &str) -> Option<&'static str> {
-    let mut scores = prompt.rsplitn(3, "SCORE ").take(2).map(|rest| rest.split_whitespace().next()?.parse::<f64>().ok());
+    let mut scores =
+        prompt.rsplitn(3, "SCORE ").take(2).map(|rest| rest.split_whitespace().next()?.parse::<f64>().ok());
     let (b, a) = (scores.next()??, scores.next()??);
     Some(match a.total_cmp(&b) {
         std::cmp::Ordering::Greater => "A",

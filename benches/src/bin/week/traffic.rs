@@ -52,7 +52,10 @@ pub(crate) fn week(data: &Path) -> Result<Vec<Row>> {
             "half exams" => PER_DAY / 2,
             _ => 0,
         };
-        ensure!(exams.len() >= exams_today && mixed.len() >= PER_DAY - exams_today, "the data has too few rows");
+        ensure!(
+            exams.len() >= exams_today && mixed.len() >= PER_DAY - exams_today,
+            "the data has too few rows"
+        );
         let mut today = exams.split_off(exams.len() - exams_today);
         today.extend(mixed.split_off(mixed.len() - (PER_DAY - exams_today)));
         today.shuffle(&mut rng);
@@ -61,7 +64,11 @@ pub(crate) fn week(data: &Path) -> Result<Vec<Row>> {
     Ok(week)
 }
 
-fn read(file: &Path, (lightweight, powerful): (&str, &str), wanted: impl Fn(&Value) -> bool) -> Result<Vec<Row>> {
+fn read(
+    file: &Path,
+    (lightweight, powerful): (&str, &str),
+    wanted: impl Fn(&Value) -> bool,
+) -> Result<Vec<Row>> {
     let name = || file.display().to_string();
     let text = zstd::decode_all(std::fs::File::open(file).with_context(name)?).with_context(name)?;
     let mut rows = Vec::new();
@@ -72,7 +79,9 @@ fn read(file: &Path, (lightweight, powerful): (&str, &str), wanted: impl Fn(&Val
         }
         let score = |model: &str| row[model].as_f64().or_else(|| row["scores"][model].as_f64());
         let prompt = row["prompt"].as_str();
-        if let (Some(prompt), Some(lightweight), Some(powerful)) = (prompt, score(lightweight), score(powerful)) {
+        if let (Some(prompt), Some(lightweight), Some(powerful)) =
+            (prompt, score(lightweight), score(powerful))
+        {
             rows.push(Row { prompt: prompt.to_owned(), lightweight, powerful });
         }
     }

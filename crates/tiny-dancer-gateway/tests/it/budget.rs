@@ -38,10 +38,11 @@ fn after_wait(script: Vec<Step>) -> Vec<Step> {
     [vec![Step::Wait], script].concat()
 }
 
-/// Sends requests one after the other. Returns which model answered each, and why.
+/// Sends requests one after the other, each once what is allowed can be drawn. Returns why each had its model.
 async fn ask(running: &Running, requests: u32) -> Vec<String> {
     let mut reasons = Vec::new();
     for _ in 0..requests {
+        running.gateway.flush();
         let before = running.metric(r#"requests_total{result="answered"}"#).await;
         let response = running.ask(EASY, "").await;
         assert_eq!(response.status(), 200);
@@ -257,6 +258,7 @@ async fn an_admission_that_the_lightweight_model_does_not_serve_is_cancelled_and
     let (running, powerful, lightweight) = live(&format!("{ALL}burst = 1.0\nloss_rate = 0.001"), EXACT).await;
     lightweight.acts(json("500 Internal Server Error", "", "{}"));
     for reason in ["lightweight_failed"; 5].into_iter().chain(["lightweight_unavailable"]) {
+        running.gateway.flush();
         let response = running.ask(EASY, "").await;
         assert_eq!(header(&response, "x-tiny-dancer-decided"), "lightweight", "{reason}");
         assert_eq!(header(&response, "x-tiny-dancer-reason"), reason);
@@ -339,4 +341,61 @@ async fn judgements_that_have_begun_can_be_waited_for_at_a_stop() {
     judge.go_on();
     finish.await.unwrap();
     assert_eq!(running.metric(r#"judgements_total{result="no_worse"}"#).await, 1.0);
+}
+
+#[tokio::test]
+async fn an_account_is_continued_after_a_restart_and_another_promise_begins_a_new_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (powerful, lightweight) = (Model::start(answer("big")).await, Model::start(answer("small")).await);
+    let (_judge, lines) = webhook(no_verdict()).await;
+    let text = |budget: &str| {
+        let file = folder.path().join("memory.db").display().to_string();
+        let tables = format!("[budget]\n{ALL}{budget}\n[judge]\n{lines}[memory]\npath = {file:?}\n");
+        config(powerful.port, lightweight.port, "mode = \"live\"", &tables)
+    };
+    let end = async |mut running: Running| {
+        running.stop();
+        running.task.await.unwrap();
+        running.gateway.close();
+    };
+    let running = Running::start(&text("burst = 1.0")).await;
+    assert_eq!(ask(&running, 1).await, ["confident"]);
+    judged(&running, "undecided", 1.0).await;
+    end(running).await;
+
+    let running = Running::start_empty(&text("burst = 1.0")).await;
+    assert_eq!(ask(&running, 1).await, ["budget_spent"]);
+    assert_eq!(running.metric("budget_bound_answers").await, 1.0);
+    end(running).await;
+
+    let running = Running::start_empty(&text("burst = 2.0")).await;
+    assert_eq!(ask(&running, 1).await, ["confident"], "the promise is that of the new burst");
+    judged(&running, "undecided", 1.0).await;
+    assert_eq!(running.metric("budget_bound_answers").await, 2.0);
+    end(running).await;
+
+    let running = Running::start_empty(&text("burst = 1.0\ndelta = 0.01")).await;
+    assert_eq!(running.metric("budget_bound_answers").await, 0.0);
+    assert_eq!(ask(&running, 1).await, ["confident"]);
+    end(running).await;
+}
+
+#[tokio::test]
+async fn a_reload_keeps_the_account_and_cannot_change_the_budget() {
+    let (_judge, lines) = webhook(no_verdict()).await;
+    let (powerful, lightweight) = (Model::start(answer("big")).await, Model::start(answer("small")).await);
+    let text = |root: &str, burst: f64, queue: u32| {
+        let tables = format!("[budget]\n{ALL}burst = {burst:?}\n[judge]\nqueue = {queue}\n{lines}");
+        let text = config(powerful.port, lightweight.port, root, &tables);
+        tiny_dancer_gateway::Config::parse(&text, &|_| Some("sk".to_owned()))
+    };
+    let tables = format!("[budget]\n{ALL}burst = 1.0\n[judge]\n{lines}");
+    let running = Running::start(&config(powerful.port, lightweight.port, "mode = \"live\"", &tables)).await;
+    assert_eq!(ask(&running, 1).await, ["confident"]);
+    judged(&running, "undecided", 1.0).await;
+    let canary = "mode = \"canary\"\ncanary_share = 1.0";
+    running.gateway.reload(text(canary, 1.0, 9)).unwrap();
+    assert_eq!(ask(&running, 1).await, ["budget_spent"]);
+    let error = running.gateway.reload(text(canary, 2.0, 9)).unwrap_err().to_string();
+    assert!(error.starts_with("a restart is required for budget ("), "{error}");
 }
