@@ -1,5 +1,6 @@
 //! `tiny-dancer serve`: the gateway as a program.
 
+use self::lines::Lines;
 use crate::print;
 use anyhow::{Context, bail};
 use clap::Args;
@@ -12,6 +13,8 @@ use tiny_dancer::{ProcessCollector, TracingConfig, TracingSystem, otlp};
 use tiny_dancer_gateway::{Config, Gateway, Reloads, demo};
 use tokio::net::TcpListener;
 use toml::Table;
+
+mod lines;
 
 #[derive(Args, Clone)]
 pub(crate) struct ServeArgs {
@@ -108,7 +111,9 @@ pub(crate) fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         service_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         ..Default::default()
     });
-    tracing_system.init()?;
+    let lines = Lines::new();
+    let writer = lines.clone();
+    tracing_system.init_with_writer(move || writer.above())?;
     let registry = Registry::new();
     registry.register(Box::new(ProcessCollector::new()?))?;
     tracing_system.push_metrics(otlp::source(&registry));
@@ -131,8 +136,10 @@ pub(crate) fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         tokio::spawn(reloads.run(Arc::clone(&gateway), move || again.configuration(address)));
         tracing::info!(address = %listening, mode = config.mode.name(), "serving");
         print(introduction(&config, listening))?;
+        tokio::spawn(lines.clone().show(Arc::clone(&gateway)));
         anyhow::Ok(tiny_dancer_gateway::serve(listener, Arc::clone(&gateway), stop).await)
     })?;
+    lines.clear();
     // What is left of the demonstration, or of requests that took too long, is aborted.
     runtime.shutdown_background();
     gateway.close();

@@ -146,6 +146,9 @@ impl Delivery {
             _ => {}
         }
         self.attempt.end(result, Some(&self.usage));
+        if let Some(tokens) = self.usage.tokens {
+            self.visit.count_baseline(&self.attempt, tokens);
+        }
         if result == CallResult::Success {
             self.visit.delivered(&self.upstream.config.model, self.usage.tokens, self.usage.text.take());
         } else {

@@ -13,7 +13,7 @@ use crate::id::Signer;
 use crate::judgement::Judgement;
 use crate::metrics::{CallResult, ComparisonResult, FeedbackResult, Metrics, OTHER, RequestResult};
 use crate::refusal::{self, Refusal};
-use crate::upstream::{Answer, Call, Context, Failure, Upstream, UpstreamError};
+use crate::upstream::{Answer, Attempt, Call, Context, Failure, Upstream, UpstreamError};
 use arc_swap::ArcSwap;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, header};
@@ -86,7 +86,7 @@ pub struct Gateway {
     keeper: Mutex<Option<AccountKeeper>>,
     /// What new requests begin with.
     pub(crate) serving: Arc<ArcSwap<Serving>>,
-    decider: Arc<Decider>,
+    pub(crate) decider: Arc<Decider>,
     registry: Registry,
 }
 
@@ -300,7 +300,7 @@ impl Serving {
     }
 
     /// The models that a name stands for: of a routed name the powerful one.
-    fn upstream(&self, model: ModelType) -> &Arc<Upstream> {
+    pub(crate) fn upstream(&self, model: ModelType) -> &Arc<Upstream> {
         match model {
             ModelType::Lightweight => &self.lightweight,
             ModelType::Powerful => &self.powerful,
@@ -801,6 +801,15 @@ impl Visit {
                 context: gateway.context.clone(),
             };
             comparisons.start(*comparison, self.judgement.take(), text, used, parts);
+        }
+    }
+
+    /// Counts what the tokens of a delivered answer would have cost without the lightweight model: a request that passes costs the
+    /// same.
+    pub(crate) fn count_baseline(&self, attempt: &Attempt, tokens: Tokens) {
+        let prices = if self.routed.is_some() { self.gateway.config.powerful.prices } else { attempt.prices };
+        if let Some(prices) = prices {
+            self.gateway.context.metrics.baseline_cost(prices.of(tokens));
         }
     }
 

@@ -55,6 +55,7 @@ mod reload;
 mod secret;
 mod server;
 mod sse;
+mod status;
 mod upstream;
 mod usage;
 
@@ -66,4 +67,5 @@ pub use gateway::{CONFIDENCE, CONVERSATION, DECIDED, Gateway, GatewayError, ID, 
 pub use reload::{Change, ReloadError, Reloads};
 pub use secret::Secret;
 pub use server::{Drained, serve};
+pub use status::Status;
 pub use upstream::UpstreamError;

@@ -2,8 +2,10 @@
 
 use crate::decide::Why;
 use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
 use prometheus::{
-    CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry,
+    Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts,
+    Registry,
 };
 use tiny_dancer::ModelType;
 use tiny_dancer_memory::Tokens;
@@ -208,6 +210,7 @@ pub(crate) struct Metrics {
     calls: IntCounterVec,
     tokens: IntCounterVec,
     cost: CounterVec,
+    baseline_cost: Counter,
     first_chunk: HistogramVec,
     pub(crate) overhead: Histogram,
     feedback: IntCounterVec,
@@ -238,6 +241,10 @@ impl Metrics {
                 opts("cost_total", "The cost by the configured prices, in their currency."),
                 &["model"],
             )?)?,
+            baseline_cost: families.register(Counter::with_opts(opts(
+                "baseline_cost_total",
+                "What the delivered tokens would have cost if the powerful model had answered all routed requests.",
+            ))?)?,
             first_chunk: families.register(HistogramVec::new(
                 HistogramOpts::from(opts("time_to_first_chunk_seconds", "From a call to its answer's first byte."))
                     .buckets(FIRST_CHUNK.to_vec()),
@@ -359,6 +366,10 @@ impl Metrics {
         self.cost.with_label_values(&[model]).inc_by(cost);
     }
 
+    pub(crate) fn baseline_cost(&self, cost: f64) {
+        self.baseline_cost.inc_by(cost);
+    }
+
     pub(crate) fn first_chunk(&self, model: &str, seconds: f64) {
         self.first_chunk.with_label_values(&[model]).observe(seconds);
     }
@@ -373,6 +384,60 @@ impl Metrics {
 
     pub(crate) fn shadow(&self, result: ComparisonResult) {
         self.shadows.with_label_values(&[result.name()]).inc();
+    }
+
+    /// How many requests had this result.
+    pub(crate) fn requests(&self, result: RequestResult) -> u64 {
+        self.requests.with_label_values(&[result.name()]).get()
+    }
+
+    /// How often routed requests had each reason that occurred.
+    pub(crate) fn reasons(&self) -> Vec<(&'static str, u64)> {
+        let count = |why| {
+            let models = ModelType::ALL.into_iter();
+            models.map(|served| self.served_for(served, why)).sum()
+        };
+        Why::names().map(|why| (why, count(why))).filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// How many routed requests a model served.
+    pub(crate) fn served_by(&self, model: ModelType) -> u64 {
+        Why::names().map(|why| self.served_for(model, why)).sum()
+    }
+
+    fn served_for(&self, served: ModelType, why: &str) -> u64 {
+        let count =
+            |decided: ModelType| self.served.with_label_values(&[decided.name(), served.name(), why]).get();
+        ModelType::ALL.into_iter().map(count).sum()
+    }
+
+    /// The cost of all models.
+    pub(crate) fn total_cost(&self) -> f64 {
+        let families = self.cost.collect();
+        families
+            .iter()
+            .flat_map(MetricFamily::get_metric)
+            .map(|metric| metric.get_counter().get_value())
+            .sum()
+    }
+
+    pub(crate) fn total_baseline_cost(&self) -> f64 {
+        self.baseline_cost.get()
+    }
+
+    /// The upper bounds of the buckets of times to the first byte, and how many calls of all models took at most so long.
+    pub(crate) fn first_bytes(&self) -> Vec<(f64, u64)> {
+        let mut buckets: Vec<_> =
+            FIRST_CHUNK.iter().copied().chain([f64::INFINITY]).map(|bound| (bound, 0)).collect();
+        for metric in self.first_chunk.collect().iter().flat_map(MetricFamily::get_metric) {
+            let histogram = metric.get_histogram();
+            let counts = histogram.get_bucket().iter().map(prometheus::proto::Bucket::cumulative_count);
+            let counts = counts.take(FIRST_CHUNK.len()).chain([histogram.get_sample_count()]);
+            for ((_, sum), count) in buckets.iter_mut().zip(counts) {
+                *sum += count;
+            }
+        }
+        buckets
     }
 
     pub(crate) fn circuit(&self, model: &str, is_open: bool) {

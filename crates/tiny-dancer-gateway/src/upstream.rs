@@ -299,7 +299,7 @@ pub(crate) struct Attempt {
     pub(crate) span: Span,
     context: Context,
     label: String,
-    prices: Option<Prices>,
+    pub(crate) prices: Option<Prices>,
     start: Tick,
     ended: bool,
 }

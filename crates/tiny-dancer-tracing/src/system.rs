@@ -10,7 +10,7 @@ use crate::observer::TracingObserver;
 use crate::push::{self, Sources};
 use opentelemetry_proto::tonic::metrics::v1::Metric;
 use std::error::Error;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
@@ -71,6 +71,19 @@ impl TracingSystem {
     /// An [`InitError`] says what is wrong with the configuration or the environment, or what is already
     /// installed. In this case `init` installs nothing, and nothing runs.
     pub fn init(&self) -> Result<(), InitError> {
+        self.init_with_writer(std::io::stderr)
+    }
+
+    /// The same as [`init`](Self::init), with log lines to another writer than standard error. Each line is one call of
+    /// `write`. A program that draws on its terminal passes a writer that leaves the picture intact.
+    ///
+    /// # Errors
+    ///
+    /// As [`init`](Self::init).
+    pub fn init_with_writer<W: Write + 'static>(
+        &self,
+        writer: impl Fn() -> W + Send + Sync + 'static,
+    ) -> Result<(), InitError> {
         static INIT: Mutex<()> = Mutex::new(());
         let _init = INIT.lock().unwrap_or_else(PoisonError::into_inner);
         if Pipeline::installed().is_some() {
@@ -82,7 +95,7 @@ impl TracingSystem {
         let pipeline = self.running(&mut state)?;
 
         let ansi = std::io::stderr().is_terminal();
-        let lines = log::layer(self.config.log_format, ansi, std::io::stderr);
+        let lines = log::layer(self.config.log_format, ansi, writer);
         let lines = lines.map(|lines| lines.with_filter(filter).boxed());
         let records = pipeline.log_records().map(|records| push::layer(records.clone()));
         let records = records.map(|records| Ok(records.with_filter(self.config.log_filter()?).boxed()));

@@ -35,6 +35,34 @@ async fn a_request_is_answered_by_the_model_that_the_decision_names() {
 }
 
 #[tokio::test]
+async fn the_baseline_is_what_the_powerful_model_would_have_cost() {
+    let (running, ..) = Running::live().await;
+    for question in [EASY, HARD] {
+        drop(running.ask(question, "").await.bytes().await.unwrap());
+    }
+    // A request that passes costs the same without the gateway.
+    drop(
+        running
+            .post("/v1/chat/completions", r#"{"model":"small","messages":[]}"#)
+            .await
+            .bytes()
+            .await
+            .unwrap(),
+    );
+    let (big, small) = ((9.0 * 10.0 + 4.0 * 30.0) / 1e6, (4.0 + 0.5 + 12.0) / 1e6);
+    let baseline = running.metric("baseline_cost_total").await;
+    assert!((baseline - (2.0 * big + small)).abs() < 1e-12, "{baseline}");
+
+    let status = running.gateway.status();
+    assert_eq!((status.answered, status.routed, status.lightweight, status.open), (3, 2, 1, 0));
+    assert_eq!(status.reasons, [("confident", 1), ("low_confidence", 1)]);
+    assert!((status.cost - (big + 2.0 * small)).abs() < 1e-12, "{status:?}");
+    assert_eq!(status.baseline, Some(baseline));
+    assert_eq!(status.first_byte.last(), Some(&(f64::INFINITY, 3)));
+    assert_eq!((status.budget, status.open_circuits), (None, vec![]));
+}
+
+#[tokio::test]
 async fn in_mode_observe_the_decision_is_shown_and_the_powerful_model_answers() {
     let (powerful, lightweight) = (Model::start(answer("big")).await, Model::start(answer("small")).await);
     let running = Running::start(&config(powerful.port, lightweight.port, "", "")).await;
