@@ -107,10 +107,14 @@ impl Running {
         while self.metric(series).await != value {}
     }
 
+    /// A scrape.
+    pub(crate) async fn metrics(&self) -> String {
+        self.client.get(format!("{}/metrics", self.url)).send().await.unwrap().text().await.unwrap()
+    }
+
     /// The value of a series.
     pub(crate) async fn metric(&self, series: &str) -> f64 {
-        let text =
-            self.client.get(format!("{}/metrics", self.url)).send().await.unwrap().text().await.unwrap();
+        let text = self.metrics().await;
         let line = text.lines().find_map(|line| line.strip_prefix(&format!("tiny_dancer_gateway_{series} ")));
         line.unwrap_or_else(|| panic!("no {series} in\n{text}")).parse().unwrap()
     }
