@@ -12,6 +12,9 @@ pub(crate) fn run(workspace: &Workspace, report: &mut Report) {
         document::write(&workspace.root)
     });
     report.check("tables of docs/tour.md", week::DOCUMENT, || week::write(&workspace.root));
+    // What a new gateway shows is a part of what the metrics' documents are made from.
+    let mut scrape = cargo("test --quiet --package tiny-dancer-gateway --test gateway the_stored_scrape");
+    report.command("scrape a gateway", scrape.env("BLESS", "1"));
     let mut update = cargo("test --quiet --package tiny-dancer-metrics --package tiny-dancer-tracing");
     report.command("write the documents", update.env("BLESS", "1"));
     report.command(

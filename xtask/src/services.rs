@@ -6,7 +6,8 @@
 use crate::report::Report;
 use crate::workspace::{Workspace, output};
 use anyhow::{Context, Result, bail};
-use prometheus::{Programs, Stack};
+use dashboard::{Query, Selection};
+use prometheus::{Pair, Programs, Stack};
 use served::Served;
 use std::fs;
 use std::io::Write as _;
@@ -27,7 +28,12 @@ pub(crate) const HEADLINE: &str = "metrics, by real services";
 /// The example with every family and a simulated outage.
 const EXAMPLE: &str = "full_observability";
 
-/// The source that names the families.
+/// The program with the gateway.
+const GATEWAY: &str = "tiny-dancer";
+
+/// What a new gateway shows.
+const SCRAPE: &str = "crates/tiny-dancer-gateway/tests/it/metrics.txt";
+/// The source that names the router's families.
 const CATALOGUE: &str = "crates/tiny-dancer-metrics/src/catalogue.rs";
 /// The model that the example loads.
 const MODEL: &str = "crates/tiny-dancer-core/model/static.safetensors";
@@ -58,7 +64,7 @@ pub(crate) fn run(workspace: &Workspace, report: &mut Report) {
         grafana::check(&dashboard(workspace)?, &folder.join("grafana"))
     });
     let what = format!(
-        "two of {EXAMPLE} --serve, every family of {CATALOGUE}, every query of the dashboard, three alerts"
+        "two of {EXAMPLE} --serve, two of {GATEWAY} serve --demo, every family, every query of the dashboard, three alerts"
     );
     report.check(HEADLINE, &what, || {
         check_served(workspace, programs.as_ref().context("Prometheus is missing")?, &folder.join("run"))
@@ -88,7 +94,7 @@ fn check_rules(promtool: &Path, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// All checks of the running example, in an emptied folder.
+/// All checks of the running examples and gateways, in an emptied folder.
 fn check_served(workspace: &Workspace, found: &Found, folder: &Path) -> Result<()> {
     let catalogue = fs::read_to_string(workspace.root.join(CATALOGUE)).context(CATALOGUE)?;
     let families = families(&catalogue);
@@ -97,7 +103,8 @@ fn check_served(workspace: &Workspace, found: &Found, folder: &Path) -> Result<(
         bail!("{CATALOGUE} names {} families, expected 21 or more", families.len());
     }
     let dashboard = dashboard(workspace)?;
-    let (queries, all) = (dashboard::queries(&dashboard)?, dashboard::Selection::all(&dashboard)?);
+    let (of_gateways, of_examples): (Vec<_>, Vec<_>) =
+        dashboard::queries(&dashboard)?.into_iter().partition(Query::is_of_gateway);
     let rules = fs::read_to_string(workspace.root.join(RULES)).context(RULES)?;
     let program = served::build(workspace, EXAMPLE)?;
     let _ = fs::remove_dir_all(folder);
@@ -111,13 +118,33 @@ fn check_served(workspace: &Workspace, found: &Found, folder: &Path) -> Result<(
         let arguments = [&prometheus::OUTAGES[..], &["--model", model, "--router", router]].concat();
         Served::start(&program, &arguments, &workspace.root, &folder)
     };
-    let [first, second] = prometheus::ROUTERS;
-    let served = [served(first)?, served(second)?];
-    let mut stack = Stack::start(&found.programs, &served, &rules, folder)?;
-    stack.check_families(&families)?;
-    check_metrics(&found.promtool, &process::get(served[0].address, "/metrics", &[])?)?;
-    stack.check_queries(&queries, &served, all)?;
-    stack.check_alerts(&served, &model(first))
+    let routers = prometheus::ROUTERS;
+    let [first, second] = routers;
+    let examples = Pair { job: prometheus::JOB, served: [served(first)?, served(second)?], routers };
+    let program = served::build(workspace, GATEWAY)?;
+    let served = |name| {
+        let folder = folder.join(name);
+        fs::create_dir_all(&folder)?;
+        Served::demonstration(&program, &workspace.root, &folder)
+    };
+    let served = [served("first gateway")?, served("second gateway")?];
+    let gateways = Pair { job: prometheus::GATEWAYS, served, routers: [".*"; 2] };
+    let mut stack = Stack::start(&found.programs, [&examples, &gateways], &rules, folder)?;
+    stack.check_families(&families, true)?;
+    let scrape = fs::read_to_string(workspace.root.join(SCRAPE)).context(SCRAPE)?;
+    // The demonstration has no shadows, and no client of it gives feedback.
+    stack.check_families(&shown(&scrape), false)?;
+    for (pair, queries) in [(&examples, of_examples), (&gateways, of_gateways)] {
+        check_metrics(&found.promtool, &process::get(pair.served[0].address, "/metrics", &[])?)?;
+        stack.check_queries(&queries, pair, Selection::all(&dashboard, pair.job)?)?;
+    }
+    stack.check_alerts(&examples, &gateways, &model(first))
+}
+
+/// The families of a scrape.
+fn shown(scrape: &str) -> Vec<String> {
+    let types = scrape.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    types.map(|(name, _)| name.to_owned()).collect()
 }
 
 /// The families that the source of the catalogue names.

@@ -67,6 +67,8 @@ pub(crate) fn built(build: &mut Command, target: &str) -> Result<PathBuf> {
     for message in Message::parse_stream(messages.as_bytes()) {
         if let Message::CompilerArtifact(artifact) = message?
             && artifact.target.name == target
+            // The tests inside of a program have its name.
+            && !(artifact.target.is_bin() && artifact.profile.test)
             && let Some(program) = artifact.executable
         {
             return Ok(program.into());

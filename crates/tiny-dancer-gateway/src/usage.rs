@@ -37,7 +37,7 @@ impl Usage {
             Some("error" | "response.failed") => self.has_error = true,
             _ => self.has_error |= answer.error.is_some(),
         }
-        let only_usage = answer.usage.is_some() && answer.choices.as_ref().is_some_and(Vec::is_empty);
+        let only_usage = answer.usage.is_some() && says_nothing(data);
         self.read(answer);
         only_usage
     }
@@ -160,6 +160,25 @@ struct Delta<'a> {
     text: Option<Cow<'a, str>>,
 }
 
+/// Whether an event has choices of which none says anything. `OpenAI`'s last event has no choices, and that of `LiteLLM`'s proxy has one
+/// with an empty delta.
+fn says_nothing(data: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Said {
+        choices: Vec<Choice>,
+    }
+    #[derive(Deserialize)]
+    struct Choice {
+        #[serde(default)]
+        delta: serde_json::Map<String, Value>,
+        finish_reason: Option<serde::de::IgnoredAny>,
+    }
+    let is_empty = |choice: &Choice| {
+        choice.finish_reason.is_none() && choice.delta.values().all(|value| value.is_null() || value == "")
+    };
+    serde_json::from_slice(data).is_ok_and(|Said { choices }| choices.iter().all(is_empty))
+}
+
 /// Appends the text of a content: a string, or a list of parts. Others have none.
 fn push_text(text: &mut String, content: &RawValue) {
     match serde_json::from_str(content.get()) {
@@ -193,6 +212,24 @@ struct Details {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_event_with_tokens_and_a_choice_that_says_nothing_is_only_usage() {
+        let of = |choice: &str| {
+            let event =
+                format!(r#"{{"choices":[{choice}],"usage":{{"prompt_tokens":9,"completion_tokens":4}}}}"#);
+            let mut usage = Usage::default();
+            let only = usage.event(event.as_bytes());
+            assert_eq!(usage.tokens.map(|tokens| tokens.output), Some(4), "{event}");
+            only
+        };
+        assert!(of(r#"{"index":0,"delta":{}}"#));
+        assert!(of(r#"{"index":0,"delta":{"content":"","tool_calls":null},"finish_reason":null}"#));
+        assert!(!of(r#"{"index":0,"delta":{"content":"a"}}"#));
+        assert!(!of(r#"{"index":0,"delta":{"tool_calls":[{}]}}"#));
+        assert!(!of(r#"{"index":0,"delta":{},"finish_reason":"stop"}"#));
+        assert!(!of(r#"{"index":0,"delta":{}},{"index":1,"delta":{"content":"a"}}"#));
+    }
 
     #[test]
     fn a_stream_of_openai_is_read_and_its_last_event_before_the_end_is_only_usage() {

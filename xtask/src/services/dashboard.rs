@@ -4,8 +4,8 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// The job of the scraped instances.
-pub(crate) const JOB: &str = "tiny-dancer";
+/// The prefix of the gateway's families.
+const OF_GATEWAY: &str = "tiny_dancer_gateway_";
 
 /// A query of a panel, an annotation or a variable.
 #[derive(Debug)]
@@ -19,24 +19,30 @@ pub(crate) struct Query {
 /// The values of the dashboard's variables.
 #[derive(Debug)]
 pub(crate) struct Selection {
+    pub(crate) job: String,
     pub(crate) instance: String,
     pub(crate) router: String,
 }
 
 impl Selection {
     /// `All` of each variable, by the value that the dashboard gives it.
-    pub(crate) fn all(dashboard: &Value) -> Result<Self> {
+    pub(crate) fn all(dashboard: &Value, job: &str) -> Result<Self> {
         let variables = dashboard["templating"]["list"].as_array().context("no variables")?;
         let value = |name: &str| {
             let variable = variables.iter().find(|variable| variable["name"] == name);
             let value = variable.and_then(|variable| variable["allValue"].as_str());
             value.map(str::to_owned).with_context(|| format!("All of {name} has no value"))
         };
-        Ok(Self { instance: value("instance")?, router: value("router")? })
+        Ok(Self { job: job.to_owned(), instance: value("instance")?, router: value("router")? })
     }
 }
 
 impl Query {
+    /// Whether it shows a gateway.
+    pub(crate) fn is_of_gateway(&self) -> bool {
+        self.expr.contains(OF_GATEWAY)
+    }
+
     /// Whether it depends on the selected instance or router.
     pub(crate) fn is_selective(&self) -> bool {
         ["$instance", "$router"].iter().any(|variable| self.expr.contains(variable))
@@ -46,7 +52,7 @@ impl Query {
     pub(crate) fn concrete(&self, selection: &Selection) -> String {
         self.expr
             .replace("$__rate_interval", "10s")
-            .replace("$job", JOB)
+            .replace("$job", &selection.job)
             .replace("$instance", &selection.instance)
             .replace("$router", &selection.router)
     }
@@ -173,7 +179,8 @@ mod tests {
         let expr =
             r#"rate(a{job=~"$job",instance=~"$instance",router=~"$router"}[$__rate_interval])"#.to_owned();
         let query = Query { title: String::new(), expr, has_exemplars: false };
-        let selection = Selection { instance: ".*".to_owned(), router: "sales".to_owned() };
+        let [job, instance, router] = ["tiny-dancer", ".*", "sales"].map(str::to_owned);
+        let selection = Selection { job, instance, router };
         let concrete = r#"rate(a{job=~"tiny-dancer",instance=~".*",router=~"sales"}[10s])"#;
         assert_eq!(query.concrete(&selection), concrete);
     }

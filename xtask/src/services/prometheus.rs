@@ -4,7 +4,7 @@
 //! It runs faster than production: Prometheus scrapes and evaluates every second, a rate covers ten seconds, and the alerts
 //! on circuits and on missing targets wait for two seconds. Otherwise the rules are those of docs/alerts.
 
-use super::dashboard::{self, JOB, Query, Selection};
+use super::dashboard::{self, Query, Selection};
 use super::process::{self, Running, free_address};
 use super::served::Served;
 use super::webhook::Webhook;
@@ -20,8 +20,12 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(90);
 /// The example's arguments: the lightweight model fails for 12 s of every 24.
 pub(crate) const OUTAGES: [&str; 2] = ["--outages", "24"];
-/// The `router` labels of the instances, one each.
+/// The `router` labels of the examples, one each.
 pub(crate) const ROUTERS: [&str; 2] = ["support", "sales"];
+/// The job of the examples, which the alerts on targets expect.
+pub(crate) const JOB: &str = "tiny-dancer";
+/// The job of the gateways.
+pub(crate) const GATEWAYS: &str = "gateway";
 /// The alerts that are followed to the receiver.
 const CIRCUIT_OPEN: &str = "TinyDancerCircuitOpen";
 const RELOAD_FAILING: &str = "TinyDancerReloadFailing";
@@ -31,7 +35,15 @@ const HASTENED: [(&str, &str); 2] = [(CIRCUIT_OPEN, "1m"), (TARGET_GONE, "5m")];
 /// The file of Prometheus' targets, which it reads again when it changes.
 const TARGETS: &str = "targets.json";
 
-/// Prometheus, which scrapes two served examples, Alertmanager, and a receiver.
+/// Two instances of a program.
+pub(crate) struct Pair {
+    pub(crate) job: &'static str,
+    pub(crate) served: [Served; 2],
+    /// The values of their labels `router`, or what selects instances without one.
+    pub(crate) routers: [&'static str; 2],
+}
+
+/// Prometheus, which scrapes two served examples and two gateways, Alertmanager, and a receiver.
 pub(crate) struct Stack {
     prometheus: Running,
     address: SocketAddr,
@@ -50,20 +62,15 @@ pub(crate) struct Programs {
 }
 
 impl Stack {
-    /// Starts them in an empty folder, and waits until both examples were scraped.
-    pub(crate) fn start(
-        programs: &Programs,
-        served: &[Served; 2],
-        rules: &str,
-        folder: &Path,
-    ) -> Result<Self> {
+    /// Starts them in an empty folder, and waits until all instances were scraped.
+    pub(crate) fn start(programs: &Programs, pairs: [&Pair; 2], rules: &str, folder: &Path) -> Result<Self> {
         let webhook = Webhook::start()?;
         let (address, alertmanager_address) = (free_address()?, free_address()?);
         let receiver = webhook.address().context("the receiver has no address")?;
         fs::write(folder.join("rules.yml"), hastened(rules)?)?;
         fs::write(folder.join("alertmanager.yml"), alertmanager_config(receiver))?;
         fs::write(folder.join("prometheus.yml"), prometheus_config(alertmanager_address))?;
-        write_targets(folder, served)?;
+        write_targets(folder, &pairs)?;
         let mut command = alertmanager(&programs.alertmanager);
         command
             .arg("--config.file=alertmanager.yml")
@@ -85,7 +92,10 @@ impl Stack {
         let rules = rules.matches("- alert: ").count() + rules.matches("- record: ").count();
         let folder = folder.to_owned();
         let mut stack = Self { prometheus, address, _alertmanager: alertmanager, webhook, rules, folder };
-        stack.wait_for("has not scraped both examples", &format!("sum(up{{job=\"{JOB}\"}}) == 2"))?;
+        for Pair { job, .. } in pairs {
+            let query = format!("sum(up{{job=\"{job}\"}}) == 2");
+            stack.wait_for(&format!("has not scraped both instances of {job}"), &query)?;
+        }
         Ok(stack)
     }
 
@@ -108,8 +118,9 @@ impl Stack {
         })
     }
 
-    /// Fails unless Prometheus has a sample of each family, and its counters and histograms have counted.
-    pub(crate) fn check_families(&mut self, families: &[String]) -> Result<()> {
+    /// Fails unless Prometheus has a sample of each family, and its counters and histograms have counted where that is expected.
+    pub(crate) fn check_families(&mut self, families: &[String], have_counted: bool) -> Result<()> {
+        let least = if have_counted { ">" } else { ">=" };
         for family in families {
             // OpenMetrics, which Prometheus prefers, names a counter's family without `_total`.
             let name = family.strip_suffix("_total").unwrap_or(family);
@@ -118,9 +129,9 @@ impl Stack {
                 known["data"][name][0]["type"].as_str().map(str::to_owned).context("no type")
             })?;
             let query = match &*kind {
-                "counter" => format!("sum({family}) > 0"),
+                "counter" => format!("sum({family}) {least} 0"),
                 "gauge" => family.clone(),
-                "histogram" => format!("sum({family}_count) > 0"),
+                "histogram" => format!("sum({family}_count) {least} 0"),
                 _ => bail!("{family} is a {kind}"),
             };
             self.wait_for(&format!("finds nothing by {query}"), &query)?;
@@ -130,13 +141,9 @@ impl Stack {
 
     /// Fails unless each query finds numbers, and exemplars if Grafana asks for them: of both instances where all are selected
     /// and the query shows them, and of each instance where it is selected alone.
-    pub(crate) fn check_queries(
-        &mut self,
-        queries: &[Query],
-        served: &[Served; 2],
-        all: Selection,
-    ) -> Result<()> {
-        let alone = served.iter().zip(ROUTERS).map(|(served, router)| Selection {
+    pub(crate) fn check_queries(&mut self, queries: &[Query], pair: &Pair, all: Selection) -> Result<()> {
+        let alone = pair.served.iter().zip(pair.routers).map(|(served, router)| Selection {
+            job: pair.job.to_owned(),
             instance: served.address.to_string(),
             router: router.to_owned(),
         });
@@ -162,7 +169,7 @@ impl Stack {
     /// Fails unless Prometheus evaluates all rules without errors, and three alerts reach the receiver, first as firing and
     /// then as resolved: on a circuit, which the example's outages open; on the first example's model file, which is broken and
     /// repaired; and on the targets, which leave service discovery and return.
-    pub(crate) fn check_alerts(&mut self, served: &[Served; 2], model: &Path) -> Result<()> {
+    pub(crate) fn check_alerts(&mut self, examples: &Pair, gateways: &Pair, model: &Path) -> Result<()> {
         let expected = self.rules;
         self.wait("has not evaluated all rules without errors", |address, _| {
             let groups = get(address, "/api/v1/rules", &[])?;
@@ -175,15 +182,15 @@ impl Stack {
         self.check_arrival(CIRCUIT_OPEN, "firing", circuit)?;
         self.check_arrival(CIRCUIT_OPEN, "resolved", circuit)?;
 
-        let (instance, good) = (served[0].address.to_string(), fs::read(model)?);
+        let (instance, good) = (examples.served[0].address.to_string(), fs::read(model)?);
         fs::write(model, "not a model")?;
         self.check_arrival(RELOAD_FAILING, "firing", ("instance", &instance))?;
         fs::write(model, good)?;
         self.check_arrival(RELOAD_FAILING, "resolved", ("instance", &instance))?;
 
-        write_targets(&self.folder, &[])?;
+        write_targets(&self.folder, &[gateways])?;
         self.check_arrival(TARGET_GONE, "firing", ("job", JOB))?;
-        write_targets(&self.folder, served)?;
+        write_targets(&self.folder, &[examples, gateways])?;
         self.check_arrival(TARGET_GONE, "resolved", ("job", JOB))
     }
 
@@ -247,9 +254,12 @@ fn prometheus_config(alertmanager: SocketAddr) -> String {
 }
 
 /// The instances that service discovery finds.
-fn write_targets(folder: &Path, served: &[Served]) -> Result<()> {
-    let targets: Vec<_> = served.iter().map(|served| served.address).collect();
-    fs::write(folder.join(TARGETS), json!([{ "targets": targets }]).to_string()).context(TARGETS)
+fn write_targets(folder: &Path, pairs: &[&Pair]) -> Result<()> {
+    let targets = pairs.iter().map(|Pair { job, served, .. }| {
+        let addresses = served.each_ref().map(|served| served.address);
+        json!({ "targets": addresses, "labels": { "job": job } })
+    });
+    fs::write(folder.join(TARGETS), targets.collect::<Value>().to_string()).context(TARGETS)
 }
 
 fn alertmanager_config(webhook: SocketAddr) -> String {

@@ -111,6 +111,52 @@ fn the_configuration_is_read_again_at_sighup_and_when_its_file_has_changed() {
     assert!(is_routed("three"));
 }
 
+/// `cargo xtask test` sets it, since it needs curl.
+const CURL: &str = "TINY_DANCER_CLIENTS_CURL";
+
+#[cfg(unix)]
+#[test]
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+fn curl_gets_answers_by_the_commands_of_the_introduction_and_of_the_page() {
+    let Some(curl) = std::env::var_os(CURL) else {
+        eprintln!("SKIPPED: {CURL} is not set");
+        return;
+    };
+    let mut command = serve(&["--demo", "--listen", "127.0.0.1:0"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut running = Running(command.spawn().unwrap());
+    let mut lines = BufReader::new(running.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let first = lines.next().unwrap();
+    let url = first.strip_prefix("Serving ").unwrap().split(' ').next().unwrap().to_owned();
+    let shell = |commands: &str| {
+        let mut shell = Command::new("sh");
+        // The commands call it by its name.
+        shell.args([
+            "-euc",
+            &format!("curl() {{ command \"$0\" --silent --show-error --fail \"$@\"; }}\n{commands}"),
+        ]);
+        let output = shell.arg(&curl).env("NO_PROXY", "127.0.0.1").output().unwrap();
+        assert!(output.status.success(), "{commands}\n{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let introduction = shell(&lines.next().unwrap());
+    let page = include_str!("../../../../docs/gateway.md").replace("http://127.0.0.1:8080", &url);
+    let blocks = page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let answers: Vec<_> = blocks.map(shell).collect();
+    let [chat, stream, feedback, rest] = &answers[..] else { panic!("{} blocks of commands", answers.len()) };
+    for answer in [&introduction, chat] {
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+        assert!(answer.contains("x-tiny-dancer-reason: ") && answer.contains("which only acts"), "{answer}");
+    }
+    assert!(stream.starts_with("data: {") && stream.ends_with("data: [DONE]\n\n"), "{stream}");
+    let result = feedback.strip_prefix(r#"{"result":""#).unwrap().strip_suffix(r#""}"#).unwrap();
+    // The thresholds decide which model answers.
+    assert!(["accepted", "powerful"].contains(&result), "{feedback}");
+    for part in [r#""decided":""#, r#""object":"list""#, "tiny_dancer_gateway_feedback_total{"] {
+        assert!(rest.contains(part), "{part} is not in\n{rest}");
+    }
+}
+
 #[test]
 fn every_mistake_of_the_command_line_and_the_file_is_named() {
     let folder = tempfile::tempdir().unwrap();

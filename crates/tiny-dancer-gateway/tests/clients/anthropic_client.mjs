@@ -17,9 +17,12 @@ assert.equal(message.usage.output_tokens, 4);
 
 const tools = [{ name: "add", input_schema: { type: "object" } }];
 assert.deepEqual((await ask("Add", { tools })).content[0].input, { a: 1 });
+const streamed = await client.messages.stream(body("Add", { tools })).finalMessage();
+assert.deepEqual(streamed.content[0].input, { a: 1 });
 
 await assert.rejects(ask("fail 400"), Anthropic.BadRequestError);
 assert.equal((await ask("busy anthropic node")).content[0].text, "I am big.");
+await assert.rejects(ask("fail 500", {}, { maxRetries: 1 }), Anthropic.InternalServerError);
 const stranger = client.withOptions({ apiKey: "wrong" });
 await assert.rejects(stranger.messages.create(body("Hi")), Anthropic.AuthenticationError);
 await assert.rejects(ask("hang", {}, { timeout: 200, maxRetries: 0 }), Anthropic.APIConnectionTimeoutError);

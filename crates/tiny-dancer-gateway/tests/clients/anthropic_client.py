@@ -33,10 +33,13 @@ with client.messages.stream(model="auto", max_tokens=100, messages=messages) as 
 tools = [{"name": "add", "input_schema": {"type": "object"}}]
 called = ask("Add", tools=tools).content[0]
 assert (called.name, called.input) == ("add", {"a": 1}), called
+with client.messages.stream(model="auto", max_tokens=100, messages=messages, tools=tools) as stream:
+    assert stream.get_final_message().content[0].input == {"a": 1}
 
 error = fails(anthropic.BadRequestError, lambda: ask("fail 400"))
 assert error.body["error"]["message"] == "a model's own error", error.body
 assert ask("busy anthropic python").content[0].text == "I am big."
+fails(anthropic.InternalServerError, lambda: ask("fail 500", client=client.with_options(max_retries=1)))
 error = fails(anthropic.AuthenticationError, lambda: ask("Hi", client=client.with_options(api_key="wrong")))
 assert "a valid key is required" in str(error), error
 fails(anthropic.APITimeoutError, lambda: ask("hang", client=client.with_options(timeout=0.2, max_retries=0)))

@@ -23,9 +23,13 @@ assert.equal(chunks.at(-1).usage.completion_tokens, 4);
 
 const tools = [{ type: "function", function: { name: "add", parameters: { type: "object", properties: {} } } }];
 assert.equal((await ask("Add", { tools })).choices[0].message.tool_calls[0].function.name, "add");
+chunks = await read(await ask("Add", { tools, stream: true }));
+const calls = chunks.flatMap((chunk) => chunk.choices[0].delta.tool_calls ?? []);
+assert.equal(calls.map((call) => call.function.arguments).join(""), '{"a":1}');
 
 await assert.rejects(ask("fail 400"), OpenAI.BadRequestError);
 assert.equal((await ask("busy openai node")).choices[0].message.content, "I am big.");
+await assert.rejects(ask("fail 500", {}, { maxRetries: 1 }), OpenAI.InternalServerError);
 const stranger = client.withOptions({ apiKey: "wrong" });
 await assert.rejects(stranger.chat.completions.create(body("Hi")), OpenAI.AuthenticationError);
 await assert.rejects(ask("hang", {}, { timeout: 200, maxRetries: 0 }), OpenAI.APIConnectionTimeoutError);

@@ -34,15 +34,19 @@ assert all(chunk.usage is None for chunk in chunks), chunks
 chunks = list(ask("Hi", stream=True, stream_options={"include_usage": True}))
 assert chunks[-1].usage.completion_tokens == 4 and not chunks[-1].choices, chunks
 
-# Tools.
+# Tools, whole and in a stream.
 tools = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}]
 called = ask("Add", tools=tools).choices[0].message.tool_calls[0].function
 assert (called.name, called.arguments) == ("add", '{"a":1}'), called
+chunks = [chunk.choices[0].delta.tool_calls or [] for chunk in ask("Add", tools=tools, stream=True)]
+assert "".join(call.function.arguments for calls in chunks for call in calls) == '{"a":1}', chunks
 
 # Errors of the model and of the gateway, and the library's own retries.
 error = fails(openai.BadRequestError, lambda: ask("fail 400"))
 assert error.body["message"] == "a model's own error", error.body
 assert ask("busy openai python").choices[0].message.content == "I am big."
+error = fails(openai.InternalServerError, lambda: ask("fail 500", client=client.with_options(max_retries=1)))
+assert error.body["message"] == "a model's own failure", error.body
 error = fails(openai.AuthenticationError, lambda: ask("Hi", client=client.with_options(api_key="wrong")))
 assert "a valid key is required" in str(error), error
 error = fails(openai.NotFoundError, lambda: client.post("/messages", body={}, cast_to=object))

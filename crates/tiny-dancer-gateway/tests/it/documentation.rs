@@ -1,15 +1,34 @@
-//! `docs/gateway.md` has all that there is.
+//! `docs/gateway.md` has all that there is, and `metrics.txt` beside this file what a new gateway shows.
 
 use crate::running::Running;
+use std::path::Path;
 
 const PAGE: &str = include_str!("../../../../docs/gateway.md");
+/// The prefix of the gateway's families.
+const FAMILIES: &str = "tiny_dancer_gateway_";
+
+/// The dashboard and the alerts, which are written by tests of `tiny-dancer-metrics`, query the families of this file. With
+/// `BLESS` set, writes it.
+#[tokio::test]
+async fn the_stored_scrape_has_each_series_of_a_new_gateway() {
+    let (running, ..) = Running::live().await;
+    let text = running.metrics().await;
+    let ours =
+        |line: &&str| line.trim_start_matches("# HELP ").trim_start_matches("# TYPE ").starts_with(FAMILIES);
+    let scrape: String = text.lines().filter(ours).flat_map(|line| [line, "\n"]).collect();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/metrics.txt");
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&path, &scrape).unwrap();
+    }
+    let stored = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(stored == scrape, "metrics.txt is out of date or was edited by hand: run `cargo xtask codegen`");
+}
 
 #[tokio::test]
 async fn the_page_names_every_family_of_metrics() {
     let (running, ..) = Running::live().await;
-    let text =
-        running.client.get(format!("{}/metrics", running.url)).send().await.unwrap().text().await.unwrap();
-    let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE tiny_dancer_gateway_"));
+    let text = running.metrics().await;
+    let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_prefix(FAMILIES));
     let families: Vec<_> = families.filter_map(|line| line.split(' ').next()).collect();
     assert!(families.len() > 10, "{families:?}");
     for family in families {

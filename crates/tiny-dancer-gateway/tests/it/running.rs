@@ -109,10 +109,14 @@ impl Running {
         while self.metric(series).await != value {}
     }
 
+    /// A scrape.
+    pub(crate) async fn metrics(&self) -> String {
+        self.client.get(format!("{}/metrics", self.url)).send().await.unwrap().text().await.unwrap()
+    }
+
     /// The value of a series of the gateway's, or of the router's.
     pub(crate) async fn metric(&self, series: &str) -> f64 {
-        let text =
-            self.client.get(format!("{}/metrics", self.url)).send().await.unwrap().text().await.unwrap();
+        let text = self.metrics().await;
         let value = |prefix| text.lines().find_map(|line| line.strip_prefix(&format!("{prefix}_{series} ")));
         let line = value("tiny_dancer_gateway").or_else(|| value("tiny_dancer"));
         line.unwrap_or_else(|| panic!("no {series} in\n{text}")).parse().unwrap()

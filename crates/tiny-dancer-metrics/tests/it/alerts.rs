@@ -10,6 +10,7 @@ use objectives::{FAST, SLOW, recordings};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+mod gateway;
 mod list;
 pub(crate) mod objectives;
 
@@ -45,6 +46,7 @@ struct Case {
 }
 
 /// A query whose result Prometheus stores under a name.
+#[derive(Clone, Copy)]
 struct Recording {
     /// `level:metric:operations`.
     name: &'static str,

@@ -1,6 +1,6 @@
 //! The alerts.
 
-use super::{Alert, Case, objectives};
+use super::{Alert, Case, gateway, objectives};
 
 // Series that several cases have.
 const LIGHTWEIGHT: &str =
@@ -13,13 +13,13 @@ const SUFFICED: &str =
     r#"tiny_dancer_outcomes_total{model_type="lightweight",origin="routed",result="sufficed",@}"#;
 const STATE: &str = r#"tiny_dancer_circuit_breaker_state{circuit="lightweight",@}"#;
 
-const INSTANCE: &[(&str, &str)] = &[("instance", "a:1"), ("job", "j")];
-const JOB: &[(&str, &str)] = &[("job", "j")];
+pub(super) const INSTANCE: &[(&str, &str)] = &[("instance", "a:1"), ("job", "j")];
+pub(super) const JOB: &[(&str, &str)] = &[("job", "j")];
 
-/// All alerts: first those on circuits and requests, then those on decisions, on the quality budget, on the model, on the memory, and
-/// on the program.
+/// All alerts: first those on circuits and requests, then those on decisions, on the quality budget, on the model, on the memory,
+/// on the gateway, and on the program.
 pub(super) fn alerts() -> Vec<Alert> {
-    [REQUESTS, &objectives::alerts(), DECISIONS, BUDGET, MODEL, MEMORY, PROGRAM].concat()
+    [REQUESTS, &objectives::alerts(), DECISIONS, BUDGET, MODEL, MEMORY, gateway::ALERTS, PROGRAM].concat()
 }
 
 const REQUESTS: &[Alert] = &[

@@ -5,7 +5,7 @@
 //! 6 over six hours (5%), and opens a ticket at 1 over three days (10%). A second, shorter window ends the alert soon after
 //! the errors end.
 
-use super::{Alert, Case, Recording};
+use super::{Alert, Case, Recording, gateway};
 
 /// The group of rules that is evaluated at each interval.
 pub(super) const FAST: &str = "tiny-dancer";
@@ -169,6 +169,7 @@ pub(super) fn recordings() -> Vec<Recording> {
             / sum by (job, router) (rate(tiny_dancer_routing_decisions_total[1d]))",
         group: SLOW,
     });
+    recordings.extend(gateway::RECORDINGS);
     recordings
 }
 

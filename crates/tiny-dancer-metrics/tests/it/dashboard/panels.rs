@@ -1,6 +1,6 @@
 //! The panels, row by row, and the annotations.
 
-use super::{Look, Panel, States, expanded, panel, row};
+use super::{Look, Panel, States, expanded, gateway, panel, row};
 use crate::alerts::objectives::{self, Budget};
 use serde_json::json;
 
@@ -35,6 +35,7 @@ pub(super) fn panels() -> Vec<Panel> {
         promise(),
         budget(),
         cost(),
+        gateway::panels(),
         targets(),
         process(),
         traces(),

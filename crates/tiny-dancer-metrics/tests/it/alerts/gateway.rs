@@ -1,0 +1,596 @@
+//! The alerts on the gateway.
+
+use super::list::{INSTANCE, JOB};
+use super::objectives::{FAST, SLOW};
+use super::{Alert, Case, Recording};
+
+// Series that several cases have.
+const ANSWERED: &str = r#"tiny_dancer_gateway_requests_total{result="answered",@}"#;
+const FAILED: &str = r#"tiny_dancer_gateway_requests_total{result="failed",@}"#;
+const REFUSED: &str = r#"tiny_dancer_gateway_requests_total{result="refused",@}"#;
+const SUCCESSES: &str = r#"tiny_dancer_gateway_upstream_calls_total{model="m",result="success",@}"#;
+const ERRORS: &str = r#"tiny_dancer_gateway_upstream_calls_total{model="m",result="server_error",@}"#;
+const REJECTED: &str = r#"tiny_dancer_gateway_upstream_calls_total{model="m",result="client_error",@}"#;
+const OPEN: &str = r#"tiny_dancer_gateway_upstream_circuit_open{model="m",@}"#;
+const QUEUED: &str = "tiny_dancer_gateway_requests_queued{@}";
+const CONFIDENT: &str =
+    r#"tiny_dancer_gateway_served_total{decided="lightweight",reason="confident",served="lightweight",@}"#;
+const FALLBACKS: &str = r#"tiny_dancer_gateway_served_total{decided="lightweight",reason="lightweight_failed",served="powerful",@}"#;
+const COST: &str = r#"tiny_dancer_gateway_cost_total{model="m",@}"#;
+
+const MODEL: &[(&str, &str)] = &[("instance", "a:1"), ("job", "j"), ("model", "m")];
+
+/// What alerts need of the day before.
+pub(super) const RECORDINGS: &[Recording] = &[
+    Recording {
+        name: "job_model:tiny_dancer_gateway_time_to_first_chunk_seconds:p95_rate5m",
+        // Without calls it is not a number, which would count in the median of a day.
+        expr: "histogram_quantile(0.95, sum by (job, model, le) \
+            (rate(tiny_dancer_gateway_time_to_first_chunk_seconds_bucket[5m]))) > 0",
+        group: FAST,
+    },
+    Recording {
+        name: "job:tiny_dancer_gateway_cost_per_answers:ratio_rate1d",
+        expr: "sum by (job) (rate(tiny_dancer_gateway_cost_total[1d]))\n  \
+            / sum by (job) (rate(tiny_dancer_gateway_requests_total{result=\"answered\"}[1d]))",
+        group: SLOW,
+    },
+];
+
+pub(super) const ALERTS: &[Alert] = &[
+    Alert {
+        name: "TinyDancerGatewayFailing",
+        // Clients' own mistakes are refused or fail, too, so a sign of a failing model is required.
+        expr: "sum by (job, instance) (rate(tiny_dancer_gateway_requests_total{result=~\"failed|refused\"}[5m]))\n  \
+                / sum by (job, instance) (rate(tiny_dancer_gateway_requests_total{result!=\"cancelled\"}[5m])) > 0.05\n\
+                and on (job, instance) (\n  \
+                max by (job, instance) (max_over_time(tiny_dancer_gateway_upstream_circuit_open[5m])) > 0\n  \
+                or sum by (job, instance) (rate(tiny_dancer_gateway_upstream_calls_total\
+                {result=~\"broken|rate_limited|server_error|timeout|unreachable\"}[5m]))\n    \
+                / sum by (job, instance) (rate(tiny_dancer_gateway_upstream_calls_total[5m])) > 0.025)",
+        hold: "5m",
+        severity: "critical",
+        when: "over 5% of the requests get no answer, and a model fails, for 5m",
+        summary: "Over 5% of the requests to {{ $labels.instance }} get no answer",
+        description: "The powerful model fails, or answers break off after they began. A lightweight model that fails before its \
+                first byte is replaced by the powerful one, and does not cause this.",
+        runbook: "`tiny_dancer_gateway_upstream_calls_total` by `model` and `result` shows which model fails and how; the \
+                `WARN` line `a model gave no answer` has the cause. `unreachable`: the address, the network, a proxy, a \
+                certificate. `timeout`: the provider is slow, or `timeouts.first_byte` or `timeouts.answer` is short for long answers. \
+                `rate_limited`: ask the provider for a higher limit, or lower `limits.concurrent`. `server_error` and `broken`: see \
+                the provider's status page. While the provider is down, point `base_url` of the model to another one and restart; open \
+                requests end first.",
+        labels: INSTANCE,
+        fires: &[
+            Case {
+                story: "one in ten fails",
+                series: &[
+                    (ANSWERED, "0+90x60"),
+                    (FAILED, "0+10x60"),
+                    (SUCCESSES, "0+90x60"),
+                    (ERRORS, "0+10x60"),
+                ],
+                at: "9m",
+            },
+            Case {
+                story: "the powerful model is down and hardly called, the lightweight one answers half",
+                series: &[
+                    (ANSWERED, "0+50x60"),
+                    (FAILED, "0+1x60"),
+                    (REFUSED, "0+49x60"),
+                    (SUCCESSES, "0+50x60"),
+                    (ERRORS, "0+1x60"),
+                    (OPEN, "1+0x60"),
+                ],
+                at: "9m",
+            },
+        ],
+        silent: &[
+            Case {
+                story: "three in a hundred fail",
+                series: &[
+                    (ANSWERED, "0+97x60"),
+                    (FAILED, "0+3x60"),
+                    (SUCCESSES, "0+97x60"),
+                    (ERRORS, "0+3x60"),
+                ],
+                at: "11m",
+            },
+            Case {
+                story: "clients send bodies that the model rejects, or no valid key",
+                series: &[
+                    (ANSWERED, "0+50x60"),
+                    (FAILED, "0+25x60"),
+                    (REFUSED, "0+25x60"),
+                    (SUCCESSES, "0+50x60"),
+                    (REJECTED, "0+25x60"),
+                    (OPEN, "0+0x60"),
+                ],
+                at: "11m",
+            },
+            Case {
+                story: "the lightweight model is down, the powerful one answers",
+                series: &[
+                    (ANSWERED, "0+100x60"),
+                    (FAILED, "0+0x60"),
+                    (SUCCESSES, "0+100x60"),
+                    (ERRORS, "0+20x60"),
+                    (OPEN, "1+0x60"),
+                ],
+                at: "11m",
+            },
+        ],
+    },
+    Alert {
+        name: "TinyDancerGatewayOverloaded",
+        expr: "min by (job, instance) (min_over_time(tiny_dancer_gateway_requests_queued[2m])) > 0",
+        hold: "3m",
+        severity: "critical",
+        when: "requests wait for their turn at each scrape, for 5m",
+        summary: "Requests wait for their turn at {{ $labels.instance }}",
+        description: "As many requests are open as `limits.concurrent` allows, and others wait, at most `timeouts.queue`. Those \
+                for which the queue has no room are refused with status 503.",
+        runbook: "Compare `tiny_dancer_gateway_requests_in_flight` with `limits.concurrent`. Has \
+                `tiny_dancer_gateway_time_to_first_chunk_seconds` risen? Then slow models hold the places; see \
+                [TinyDancerGatewayFirstChunkSlow](#tinydancergatewayfirstchunkslow). Otherwise the traffic has grown: raise \
+                `limits.concurrent` while memory and the providers' rate limits allow it, or start another instance. One client \
+                that takes all places is bounded by `limits.concurrent_per_client`.",
+        labels: INSTANCE,
+        fires: &[Case { story: "some wait", series: &[(QUEUED, "0+0x4 3+0x60")], at: "8m" }],
+        silent: &[
+            Case { story: "none wait", series: &[(QUEUED, "0+0x60")], at: "8m" },
+            Case {
+                story: "some wait now and then",
+                series: &[(QUEUED, "4 9 7 0 8 9 5 6 0 9 8 7 9 4 0 9 8 9 7 6 0 5 7 9 8 9 0 8 7 9 6 7 8 9 0")],
+                at: "8m",
+            },
+        ],
+    },
+    Alert {
+        name: "TinyDancerGatewayRefusing",
+        expr: "sum by (job, instance) (rate(tiny_dancer_gateway_requests_total{result=\"refused\"}[5m]))\n  \
+                / sum by (job, instance) (rate(tiny_dancer_gateway_requests_total[5m])) > 0.05",
+        hold: "10m",
+        severity: "warning",
+        when: "the gateway refuses over 5% of the requests, for 10m",
+        summary: "{{ $labels.instance }} refuses over 5% of its requests",
+        description: "The gateway answers these requests itself, with an error: there is no room, the key or the body is not valid, \
+                or the model is not called at the moment.",
+        runbook: "The `DEBUG` line `refused` has the reason, and the span of the request its status. 503 with a queue that is not empty: see \
+                [TinyDancerGatewayOverloaded](#tinydancergatewayoverloaded). 503 otherwise: see \
+                [TinyDancerGatewayCircuitOpen](#tinydancergatewaycircuitopen). 429: one client has \
+                `limits.concurrent_per_client` open requests. 401: a client has no valid key; was one replaced in `clients`? 400 and 413: \
+                a client's bodies are not valid, or longer than `limits.body_bytes`.",
+        labels: INSTANCE,
+        fires: &[Case {
+            story: "one in ten",
+            series: &[(ANSWERED, "0+90x80"), (REFUSED, "0+10x80")],
+            at: "16m",
+        }],
+        silent: &[
+            Case { story: "one in fifty", series: &[(ANSWERED, "0+98x80"), (REFUSED, "0+2x80")], at: "16m" },
+            Case {
+                story: "all, for three minutes",
+                series: &[
+                    (ANSWERED, "0+100x20 2000+0x12 2100+100x60"),
+                    (REFUSED, "0+0x20 100+100x11 1200+0x60"),
+                ],
+                at: "11m",
+            },
+        ],
+    },
+    Alert {
+        name: "TinyDancerGatewayModelErrors",
+        expr: "sum by (job, instance, model) (rate(tiny_dancer_gateway_upstream_calls_total\
+                {result=~\"broken|rate_limited|server_error|timeout|unreachable\"}[5m]))\n  \
+                / sum by (job, instance, model) (rate(tiny_dancer_gateway_upstream_calls_total{result!=\"cancelled\"}[5m])) > 0.1",
+        hold: "10m",
+        severity: "warning",
+        when: "over 10% of the calls to a model fail, for 10m",
+        summary: "Over 10% of the calls of {{ $labels.instance }} to {{ $labels.model }} fail",
+        description: "Failed calls of the lightweight model are made again by the powerful one, which costs more; those of the \
+                powerful model fail for the client. Calls of shadows and judges are among them.",
+        runbook: "`tiny_dancer_gateway_upstream_calls_total` of this model by `result` shows how they fail. `rate_limited`: the \
+                provider's limit is too low for this traffic; shadows count too, so lower `shadow.rate` first. `timeout`: compare \
+                `tiny_dancer_gateway_time_to_first_chunk_seconds` with `timeouts.first_byte`. `broken`: answers end early; look at proxies \
+                between the gateway and the provider, and at `timeouts.idle`. `server_error` and `unreachable`: see the provider's status \
+                page and the `WARN` line `a model gave no answer`. A judge that is called by `webhook` is a service of yours.",
+        labels: MODEL,
+        fires: &[Case {
+            story: "one in five",
+            series: &[(SUCCESSES, "0+80x80"), (ERRORS, "0+20x80")],
+            at: "16m",
+        }],
+        silent: &[
+            Case { story: "one in twenty", series: &[(SUCCESSES, "0+95x80"), (ERRORS, "0+5x80")], at: "16m" },
+            Case {
+                story: "clients hang up, and send what the model rejects",
+                series: &[
+                    (SUCCESSES, "0+80x80"),
+                    (
+                        r#"tiny_dancer_gateway_upstream_calls_total{model="m",result="cancelled",@}"#,
+                        "0+20x80",
+                    ),
+                    (REJECTED, "0+20x80"),
+                ],
+                at: "16m",
+            },
+        ],
+    },
+    Alert {
+        name: "TinyDancerGatewayCallsRejected",
+        expr: "sum by (job, instance, model) (rate(tiny_dancer_gateway_upstream_calls_total{result=\"client_error\"}[5m]))\n  \
+                / sum by (job, instance, model) (rate(tiny_dancer_gateway_upstream_calls_total{result!=\"cancelled\"}[5m])) > 0.5",
+        hold: "10m",
+        severity: "warning",
+        when: "a model rejects over half of its calls, for 10m",
+        summary: "{{ $labels.model }} rejects over half of the calls of {{ $labels.instance }}",
+        description: "The model answers with a status from 400 to 499 other than 408 and 429, so the request, the key or the name \
+                is wrong. So many of them are rarely clients' mistakes.",
+        runbook: "Look at the status on the spans of the calls. 401 and 403: the key in `key_variable` or `key_file` has expired, or \
+                has no access to this model. 404: the model's name or `base_url` is wrong, or the provider has retired the model. 400: \
+                clients send parameters that this model does not know, so that it can't stand in for the other one; set its `accepts`, or \
+                choose another.",
+        labels: MODEL,
+        fires: &[Case {
+            story: "the key has expired",
+            series: &[(SUCCESSES, "50+0x80"), (REJECTED, "0+20x80")],
+            at: "16m",
+        }],
+        silent: &[Case {
+            story: "a quarter of the requests are wrong",
+            series: &[(SUCCESSES, "0+75x80"), (REJECTED, "0+25x80")],
+            at: "16m",
+        }],
+    },
+    Alert {
+        name: "TinyDancerGatewayCircuitOpen",
+        // Without requests the last state remains.
+        expr: "max by (job, instance, model) (tiny_dancer_gateway_upstream_circuit_open) > 0\n\
+                and on (job, instance) sum by (job, instance) (rate(tiny_dancer_gateway_requests_total[5m])) > 0",
+        hold: "5m",
+        severity: "warning",
+        when: "requests arrive, and a model is not called, for 5m",
+        summary: "{{ $labels.instance }} has not called {{ $labels.model }} for five minutes",
+        description: "The model failed five times in a row, or asked for a wait by `Retry-After`. Each wait is followed by one call, \
+                which failed too. Meanwhile lightweight requests go to the powerful model; without that one, requests get status 503.",
+        runbook: "The results of `tiny_dancer_gateway_upstream_calls_total` say why; see \
+                [TinyDancerGatewayModelErrors](#tinydancergatewaymodelerrors). The circuit closes by itself with the first call that succeeds. \
+                `rate_limited` with long waits is a spent quota: raise it at the provider. If the model will be away for long, put \
+                another one in its place in the configuration.",
+        labels: MODEL,
+        fires: &[Case {
+            story: "open for seven minutes",
+            series: &[(OPEN, "0+0x8 1+0x40"), (ANSWERED, "0+10x60")],
+            at: "9m",
+        }],
+        silent: &[
+            Case {
+                story: "closed in between",
+                series: &[(OPEN, "0+0x8 1+0x12 0 1+0x14 0+0x20"), (ANSWERED, "0+10x60")],
+                at: "8m45s",
+            },
+            Case {
+                story: "open when the last request came",
+                series: &[(OPEN, "0+0x8 1+0x80"), (ANSWERED, "0+10x8 80+0x80")],
+                at: "16m",
+            },
+        ],
+    },
+    Alert {
+        name: "TinyDancerGatewayFallbacks",
+        expr: "sum by (job, instance) (rate(tiny_dancer_gateway_served_total\
+                {decided=\"lightweight\",reason=~\"lightweight_failed|lightweight_unavailable\"}[5m]))\n  \
+                / sum by (job, instance) (rate(tiny_dancer_gateway_served_total{decided=\"lightweight\"}[5m])) > 0.1",
+        hold: "10m",
+        severity: "warning",
+        when: "the powerful model replaces the lightweight one for over 10% of its requests, for 10m",
+        summary: "Over 10% of the lightweight requests of {{ $labels.instance }} fall back to the powerful model",
+        description: "The lightweight model fails before its first byte or is not called, so the powerful one answers. Clients get \
+                their answers, later and at a higher cost.",
+        runbook: "`lightweight_failed`: look at the calls of the lightweight model by `result`, as in \
+                [TinyDancerGatewayModelErrors](#tinydancergatewaymodelerrors); a `timeout` costs the client all of `timeouts.first_byte` before \
+                the powerful model begins, so shorten that. `client_error`: the lightweight model rejects what the powerful one accepts; \
+                set its `accepts` and `max_text_bytes`. `lightweight_unavailable`: see \
+                [TinyDancerGatewayCircuitOpen](#tinydancergatewaycircuitopen). Mode `observe` stops all lightweight calls but shadows.",
+        labels: INSTANCE,
+        fires: &[Case {
+            story: "one in five",
+            series: &[(CONFIDENT, "0+80x80"), (FALLBACKS, "0+20x80")],
+            at: "16m",
+        }],
+        silent: &[
+            Case {
+                story: "one in twenty",
+                series: &[(CONFIDENT, "0+95x80"), (FALLBACKS, "0+5x80")],
+                at: "16m",
+            },
+            Case {
+                story: "all are only observed",
+                series: &[(
+                    r#"tiny_dancer_gateway_served_total{decided="lightweight",reason="observe",served="powerful",@}"#,
+                    "0+100x80",
+                )],
+                at: "16m",
+            },
+        ],
+    },
+    Alert {
+        name: "TinyDancerGatewayFirstChunkSlow",
+        expr: "job_model:tiny_dancer_gateway_time_to_first_chunk_seconds:p95_rate5m\n  > 3 * quantile_over_time(0.5, \
+                job_model:tiny_dancer_gateway_time_to_first_chunk_seconds:p95_rate5m[1d] offset 1h)\n\
+                and job_model:tiny_dancer_gateway_time_to_first_chunk_seconds:p95_rate5m > 1",
+        hold: "10m",
+        severity: "warning",
+        when: "P95 of a model's first chunk is over 3 times its median of the day before, and over 1 s, for 10m",
+        summary: "{{ $labels.model }} at {{ $labels.job }} begins its answers over 3 times as late as on the day before",
+        description: "Clients wait for the first byte. An answer that is not streamed has it when it is complete, so longer answers \
+                look like a slower model.",
+        runbook: "Compare both models: if both are slow, look at the network and at the machine. One of them: see the provider's \
+                status page, and whether `rate_limited` calls rise. Has a client changed: longer prompts or answers \
+                (`tiny_dancer_gateway_tokens_total` by `kind`), or no streaming any more? `timeouts.first_byte` bounds the wait of a \
+                streamed answer. After a day the new time is the normal one and the alert ends.",
+        labels: &[("job", "j"), ("model", "m")],
+        fires: &[Case {
+            story: "from 0.5 s to 4 s",
+            series: &[
+                (
+                    r#"tiny_dancer_gateway_time_to_first_chunk_seconds_bucket{le="0.5",model="m",@}"#,
+                    "0+100x260 26000+0x100",
+                ),
+                (
+                    r#"tiny_dancer_gateway_time_to_first_chunk_seconds_bucket{le="2",model="m",@}"#,
+                    "0+100x260 26000+0x100",
+                ),
+                (
+                    r#"tiny_dancer_gateway_time_to_first_chunk_seconds_bucket{le="4",model="m",@}"#,
+                    "0+100x360",
+                ),
+                (
+                    r#"tiny_dancer_gateway_time_to_first_chunk_seconds_bucket{le="+Inf",model="m",@}"#,
+                    "0+100x360",
+                ),
+            ],
+            at: "85m",
+        }],
+        silent: &[
+            Case {
+                story: "from 0.1 s to 0.5 s",
+                series: &[
+                    (
+                        r#"tiny_dancer_gateway_time_to_first_chunk_seconds_bucket{le="0.1",model="m",@}"#,
+                        "0+100x260 26000+0x100",
+                    ),
+                    (
+                        r#"tiny_dancer_gateway_time_to_first_chunk_seconds_bucket{le="0.25",model="m",@}"#,
+                        "0+100x260 26000+0x100",
+                    ),
+                    (
+                        r#"tiny_dancer_gateway_time_to_first_chunk_seconds_bucket{le="0.5",model="m",@}"#,
+                        "0+100x360",
+                    ),
+                    (
+                        r#"tiny_dancer_gateway_time_to_first_chunk_seconds_bucket{le="+Inf",model="m",@}"#,
+                        "0+100x360",
+                    ),
+                ],
+                at: "85m",
+            },
+            Case {
+                story: "4 s from the first day on",
+                series: &[
+                    (
+                        r#"tiny_dancer_gateway_time_to_first_chunk_seconds_bucket{le="2",model="m",@}"#,
+                        "0+0x360",
+                    ),
+                    (
+                        r#"tiny_dancer_gateway_time_to_first_chunk_seconds_bucket{le="4",model="m",@}"#,
+                        "0+100x360",
+                    ),
+                    (
+                        r#"tiny_dancer_gateway_time_to_first_chunk_seconds_bucket{le="+Inf",model="m",@}"#,
+                        "0+100x360",
+                    ),
+                ],
+                at: "85m",
+            },
+        ],
+    },
+    Alert {
+        name: "TinyDancerGatewayOverhead",
+        expr: "histogram_quantile(0.95, sum by (job, instance, le) \
+                (rate(tiny_dancer_gateway_overhead_seconds_bucket[5m]))) > 0.006",
+        hold: "10m",
+        severity: "warning",
+        when: "P95 of the gateway's own time before a call is above 6 ms, for 10m",
+        summary: "{{ $labels.instance }} takes over 6 ms before it calls a model",
+        description: "Embedding, search and decision take some hundred microseconds together, so something else takes the time. Clients \
+                notice it only beside a fast model.",
+        runbook: "Mostly the machine: look at the process' processor time, at throttling and at other programs. Then at the stages, on \
+                the dashboard or on a trace: `tiny_dancer_memory_search_duration_seconds` grows with the memory; let entries expire, or give \
+                the gateway more processors. `tiny_dancer_embedding_duration_seconds` grows with the texts, up to what the embedder reads.",
+        labels: INSTANCE,
+        fires: &[Case {
+            story: "one in ten takes up to 12 ms",
+            series: &[
+                (r#"tiny_dancer_gateway_overhead_seconds_bucket{le="0.006",@}"#, "0+90x80"),
+                (r#"tiny_dancer_gateway_overhead_seconds_bucket{le="0.012",@}"#, "0+100x80"),
+                (r#"tiny_dancer_gateway_overhead_seconds_bucket{le="+Inf",@}"#, "0+100x80"),
+            ],
+            at: "16m",
+        }],
+        silent: &[Case {
+            story: "one in twenty-five takes up to 12 ms",
+            series: &[
+                (r#"tiny_dancer_gateway_overhead_seconds_bucket{le="0.006",@}"#, "0+96x80"),
+                (r#"tiny_dancer_gateway_overhead_seconds_bucket{le="0.012",@}"#, "0+100x80"),
+                (r#"tiny_dancer_gateway_overhead_seconds_bucket{le="+Inf",@}"#, "0+100x80"),
+            ],
+            at: "16m",
+        }],
+    },
+    Alert {
+        name: "TinyDancerGatewayShadowsFailing",
+        expr: "sum by (job, instance) (increase(tiny_dancer_gateway_shadows_total{result=~\"dropped|failed|undecided\"}[1h])) > 10\n\
+                and sum by (job, instance) (increase(tiny_dancer_gateway_shadows_total{result=~\"dropped|failed|undecided\"}[1h]))\n  \
+                > 0.5 * sum by (job, instance) (increase(tiny_dancer_gateway_shadows_total{result!=\"over_limit\"}[1h]))",
+        hold: "15m",
+        severity: "warning",
+        when: "over half of the shadows give no verdict, within 1h, for 15m",
+        summary: "Over half of the shadows of {{ $labels.instance }} give no verdict",
+        description: "Clients notice nothing. But the memory learns little, so requests stay with the powerful model, and calls whose \
+                answers are not compared are paid for.",
+        runbook: "`tiny_dancer_gateway_shadows_total` by `result`. `dropped`: comparisons take longer than they arrive; raise \
+                `shadow.concurrent`, or lower `shadow.rate`. `failed`: the lightweight model gives no answer, see \
+                [TinyDancerGatewayModelErrors](#tinydancergatewaymodelerrors). `undecided`: the judge gives no verdict; look at its calls in \
+                `tiny_dancer_gateway_upstream_calls_total`, and whether a judge of yours ends with `A`, `B` or `TIE`, or a webhook answers \
+                with both scores. Answers that only call tools have no text to compare.",
+        labels: INSTANCE,
+        fires: &[Case {
+            story: "the judge is down",
+            series: &[
+                (r#"tiny_dancer_gateway_shadows_total{result="undecided",@}"#, "0+3x400"),
+                (r#"tiny_dancer_gateway_shadows_total{result="no_worse",@}"#, "50+0x400"),
+            ],
+            at: "90m",
+        }],
+        silent: &[
+            Case {
+                story: "one in four",
+                series: &[
+                    (r#"tiny_dancer_gateway_shadows_total{result="failed",@}"#, "0+1x400"),
+                    (r#"tiny_dancer_gateway_shadows_total{result="worse",@}"#, "0+1x400"),
+                    (r#"tiny_dancer_gateway_shadows_total{result="no_worse",@}"#, "0+2x400"),
+                ],
+                at: "90m",
+            },
+            Case {
+                story: "five shadows, and all fail",
+                series: &[(r#"tiny_dancer_gateway_shadows_total{result="failed",@}"#, "0+0x250 5+0x150")],
+                at: "90m",
+            },
+        ],
+    },
+    Alert {
+        name: "TinyDancerGatewayShadowsOverLimit",
+        expr: "sum by (job, instance) (increase(tiny_dancer_gateway_shadows_total{result=\"over_limit\"}[1h])) > 10\n\
+                and sum by (job, instance) (increase(tiny_dancer_gateway_shadows_total{result=\"over_limit\"}[1h]))\n  \
+                > 0.5 * sum by (job, instance) (increase(tiny_dancer_gateway_shadows_total[1h]))",
+        hold: "15m",
+        severity: "warning",
+        when: "the money of the day is spent for over half of the shadows, within 1h, for 15m",
+        summary: "{{ $labels.instance }} has spent what its shadows may cost today",
+        description: "Shadows and judgements have cost `shadow.daily_cost`, so no request is compared until midnight (UTC). The evidence \
+                is only of the hours before, and traffic of the evening may be another.",
+        runbook: "Lower `shadow.rate` until the money lasts for the day, so that the evidence is of all hours, or raise \
+                `shadow.daily_cost`. Does a judge cost more than both answers? `tiny_dancer_gateway_cost_total` by `model` says so: choose a \
+                cheaper judge. A new memory may be worth a high rate for some days; silence the alert for as long.",
+        labels: INSTANCE,
+        fires: &[Case {
+            story: "spent an hour ago",
+            series: &[
+                (r#"tiny_dancer_gateway_shadows_total{result="over_limit",@}"#, "0+2x400"),
+                (r#"tiny_dancer_gateway_shadows_total{result="worse",@}"#, "90+0x400"),
+            ],
+            at: "90m",
+        }],
+        silent: &[
+            Case {
+                story: "spent some minutes ago",
+                series: &[
+                    (r#"tiny_dancer_gateway_shadows_total{result="over_limit",@}"#, "0+0x300 2+2x100"),
+                    (r#"tiny_dancer_gateway_shadows_total{result="worse",@}"#, "0+2x300 600+0x100"),
+                ],
+                at: "95m",
+            },
+            Case {
+                story: "no limit",
+                series: &[
+                    (r#"tiny_dancer_gateway_shadows_total{result="over_limit",@}"#, "0+0x400"),
+                    (r#"tiny_dancer_gateway_shadows_total{result="worse",@}"#, "0+2x400"),
+                ],
+                at: "90m",
+            },
+        ],
+    },
+    Alert {
+        name: "TinyDancerGatewayCostAboveNormal",
+        expr: "sum by (job) (rate(tiny_dancer_gateway_cost_total[1h]))\n  \
+                / sum by (job) (rate(tiny_dancer_gateway_requests_total{result=\"answered\"}[1h]))\n  \
+                > 2 * job:tiny_dancer_gateway_cost_per_answers:ratio_rate1d offset 1h\n\
+                and sum by (job) (increase(tiny_dancer_gateway_requests_total{result=\"answered\"}[1h])) > 100",
+        hold: "30m",
+        severity: "warning",
+        when: "an answer costs over twice what it cost on the day before, within 1h, for 30m",
+        summary: "An answer of {{ $labels.job }} costs over twice what it cost on the day before",
+        description: "The cost is that of the configured prices, shadows and judges included. The alert ends by itself once the new cost \
+                is that of a day.",
+        runbook: "`tiny_dancer_gateway_cost_total` by `model` shows which model costs more. The powerful one: has the lightweight share \
+                fallen (`tiny_dancer_gateway_served_total` by `reason`)? A fallback costs two calls, see \
+                [TinyDancerGatewayFallbacks](#tinydancergatewayfallbacks). All models: longer prompts or answers, or fewer cached \
+                tokens, see `tiny_dancer_gateway_tokens_total` by `kind`. The judge, or the lightweight model in mode `observe`: shadows, which \
+                `shadow.rate` and `shadow.daily_cost` limit. Compare the configured prices with the bill.",
+        labels: JOB,
+        fires: &[Case {
+            story: "three times as much",
+            series: &[(COST, "0+0.1x400 40.3+0.3x300"), (ANSWERED, "0+10x700")],
+            at: "165m",
+        }],
+        silent: &[
+            Case {
+                story: "half as much again",
+                series: &[(COST, "0+0.1x400 40.15+0.15x300"), (ANSWERED, "0+10x700")],
+                at: "165m",
+            },
+            Case {
+                story: "three times the traffic",
+                series: &[(COST, "0+0.1x400 40.3+0.3x300"), (ANSWERED, "0+10x400 4030+30x300")],
+                at: "165m",
+            },
+            Case {
+                story: "few answers, some of them long",
+                series: &[(COST, "0+0.01x400 4.03+0.03x300"), (ANSWERED, "0+0.2x700")],
+                at: "165m",
+            },
+        ],
+    },
+    Alert {
+        name: "TinyDancerGatewayFeedbackUnknown",
+        expr: "sum by (job, instance) (increase(tiny_dancer_gateway_feedback_total{result=\"unknown\"}[1h])) > 10\n\
+                and sum by (job, instance) (increase(tiny_dancer_gateway_feedback_total{result=\"unknown\"}[1h]))\n  \
+                > 0.2 * sum by (job, instance) (increase(tiny_dancer_gateway_feedback_total[1h]))",
+        hold: "15m",
+        severity: "warning",
+        when: "over 20% of the clients' verdicts are on requests that are not remembered, within 1h, for 15m",
+        summary: "Over 20% of the verdicts that {{ $labels.instance }} gets are on unknown requests",
+        description: "These verdicts are lost, and the memory does not learn from them. Ids that this gateway did not sign are not among \
+                them: they get status 404.",
+        runbook: "Is the memory only in process? Then a restart forgets all: set `memory.path`. Do verdicts come later than entries \
+                expire? `tiny_dancer_memory_dropped_total` counts these. With several instances that share `id_key_file`, a verdict is \
+                unknown to all but the instance that answered: send it to that one. After an erasure of a client's data it is expected.",
+        labels: INSTANCE,
+        fires: &[Case {
+            story: "half of them",
+            series: &[
+                (r#"tiny_dancer_gateway_feedback_total{result="unknown",@}"#, "0+1x400"),
+                (r#"tiny_dancer_gateway_feedback_total{result="accepted",@}"#, "0+1x400"),
+            ],
+            at: "90m",
+        }],
+        silent: &[
+            Case {
+                story: "one in ten",
+                series: &[
+                    (r#"tiny_dancer_gateway_feedback_total{result="unknown",@}"#, "0+1x400"),
+                    (r#"tiny_dancer_gateway_feedback_total{result="accepted",@}"#, "0+9x400"),
+                ],
+                at: "90m",
+            },
+            Case {
+                story: "five after a restart",
+                series: &[(r#"tiny_dancer_gateway_feedback_total{result="unknown",@}"#, "0+0x250 5+0x150")],
+                at: "90m",
+            },
+        ],
+    },
+];
