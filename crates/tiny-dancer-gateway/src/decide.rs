@@ -261,7 +261,8 @@ impl Decision {
     }
 }
 
-/// Why the lightweight model is not given a request, whatever the router decides. Such a request is no part of a quality budget.
+/// Why the lightweight model is not given a request, for reasons other than the decision. Such a request is no part of a quality
+/// budget.
 pub(crate) fn bar(config: &Config, conversation: &Conversation, evidence: usize) -> Option<Why> {
     let lightweight = &config.lightweight;
     if config.mode == Mode::Observe {
