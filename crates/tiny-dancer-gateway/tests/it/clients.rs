@@ -300,7 +300,7 @@ impl Proxy {
         while !printed.contains("Uvicorn running on") {
             // The lines end early where the program does.
             let line = lines.next().unwrap_or_else(|| panic!("it ended:\n{printed}"));
-            printed += &format!("{line}\n");
+            printed.extend([&*line, "\n"]);
         }
         // A full pipe would stop it.
         std::thread::spawn(move || lines.for_each(drop));
