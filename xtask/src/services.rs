@@ -130,10 +130,10 @@ fn check_served(workspace: &Workspace, found: &Found, folder: &Path) -> Result<(
     let served = [served("first gateway")?, served("second gateway")?];
     let gateways = Pair { job: prometheus::GATEWAYS, served, routers: [".*"; 2] };
     let mut stack = Stack::start(&found.programs, [&examples, &gateways], &rules, folder)?;
-    stack.check_families(&families, true)?;
+    stack.check_families(&families, examples.job, true)?;
     let scrape = fs::read_to_string(workspace.root.join(SCRAPE)).context(SCRAPE)?;
     // The demonstration has no shadows, and no client of it gives feedback.
-    stack.check_families(&shown(&scrape), false)?;
+    stack.check_families(&shown(&scrape), gateways.job, false)?;
     for (pair, queries) in [(&examples, of_examples), (&gateways, of_gateways)] {
         check_metrics(&found.promtool, &process::get(pair.served[0].address, "/metrics", &[])?)?;
         stack.check_queries(&queries, pair, Selection::all(&dashboard, pair.job)?)?;

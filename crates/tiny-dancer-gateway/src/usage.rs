@@ -160,7 +160,7 @@ struct Delta<'a> {
     text: Option<Cow<'a, str>>,
 }
 
-/// Whether an event has choices of which none says anything. `OpenAI`'s last event has no choices, and that of `LiteLLM`'s proxy has one
+/// Whether an event has choices of which none says anything. `OpenAI`'s last event has no choices, and that of LiteLLM's proxy has one
 /// with an empty delta.
 fn says_nothing(data: &[u8]) -> bool {
     #[derive(Deserialize)]

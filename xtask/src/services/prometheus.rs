@@ -118,8 +118,13 @@ impl Stack {
         })
     }
 
-    /// Fails unless Prometheus has a sample of each family, and its counters and histograms have counted where that is expected.
-    pub(crate) fn check_families(&mut self, families: &[String], have_counted: bool) -> Result<()> {
+    /// Fails unless Prometheus has a sample of each family of these instances, and its counters and histograms have counted where that is expected.
+    pub(crate) fn check_families(
+        &mut self,
+        families: &[String],
+        job: &str,
+        have_counted: bool,
+    ) -> Result<()> {
         let least = if have_counted { ">" } else { ">=" };
         for family in families {
             // OpenMetrics, which Prometheus prefers, names a counter's family without `_total`.
@@ -129,9 +134,9 @@ impl Stack {
                 known["data"][name][0]["type"].as_str().map(str::to_owned).context("no type")
             })?;
             let query = match &*kind {
-                "counter" => format!("sum({family}) {least} 0"),
-                "gauge" => family.clone(),
-                "histogram" => format!("sum({family}_count) {least} 0"),
+                "counter" => format!("sum({family}{{job=\"{job}\"}}) {least} 0"),
+                "gauge" => format!("{family}{{job=\"{job}\"}}"),
+                "histogram" => format!("sum({family}_count{{job=\"{job}\"}}) {least} 0"),
                 _ => bail!("{family} is a {kind}"),
             };
             self.wait_for(&format!("finds nothing by {query}"), &query)?;

@@ -300,7 +300,7 @@ impl Proxy {
         while !printed.contains("Uvicorn running on") {
             // The lines end early where the program does.
             let line = lines.next().unwrap_or_else(|| panic!("it ended:\n{printed}"));
-            printed += &format!("{line}\n");
+            printed.extend([&*line, "\n"]);
         }
         // A full pipe would stop it.
         std::thread::spawn(move || lines.for_each(drop));
@@ -315,6 +315,7 @@ async fn a_client_is_served_through_the_proxy_of_litellm() {
     let (_proxy, _folder) =
         tokio::task::spawn_blocking(move || Proxy::start(&packages, "sk-BIG", provider, port)).await.unwrap();
     let text = config(port, port, "mode = \"live\"", "").replace("SMALL", "BIG");
+    let text = text.replace("model = \"small\"", "model = \"small\"\naccepts = [\"tools\"]");
     let running = Running::start(&text).await;
     for (question, model) in [(EASY, "small"), (HARD, "big")] {
         let response = running.ask(question, "").await;
