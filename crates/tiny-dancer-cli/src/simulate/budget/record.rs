@@ -387,10 +387,10 @@ impl Record {
             title: format!("A quality budget in one stream: requests {}", self.pictured),
             explanation: vec![
                 format!(
-                    "At most {} worse answers in 100 are allowed, and 10 more. All answers are judged at first, then one in five, 20 requests",
+                    "At most {} worse answers in 100 are allowed, and 10 more. All answers are judged at first, and one in five later; verdicts come 20",
                     100.0 * self.loss_rate
                 ),
-                "later. The account knows the bound and not the truth. The threshold moves so that the budget lasts.".to_owned(),
+                "requests late. The account knows the bound and not the truth. The threshold moves so that the budget lasts.".to_owned(),
             ],
             panels: vec![
                 panel(
