@@ -17,6 +17,8 @@ pub(crate) fn run(workspace: &Workspace, report: &mut Report) {
     report.command("scrape a gateway", scrape.env("BLESS", "1"));
     let mut update = cargo("test --quiet --package tiny-dancer-metrics --package tiny-dancer-tracing");
     report.command("write the documents", update.env("BLESS", "1"));
+    let mut promises = cargo("test --quiet --package tiny-dancer-cli --bin tiny-dancer record::tests");
+    report.command("tables and picture of docs/promises.md", promises.env("BLESS", "1"));
     report.command(
         "check them",
         &mut cargo("test --quiet --package tiny-dancer-metrics --package tiny-dancer-tracing"),

@@ -1,5 +1,6 @@
 //! `tiny-dancer simulate`: replays rows as streams of requests, with a memory that begins empty.
 
+mod budget;
 mod learning;
 mod report;
 mod stream;
@@ -43,6 +44,10 @@ pub(crate) struct SimulateArgs {
     /// `lightweight_correct` and `powerful_correct` are the pair.
     #[arg(long = "pair", value_name = "LIGHTWEIGHT,POWERFUL")]
     pairs: Vec<Pair>,
+    /// Replay streams under a quality budget instead, and other policies beside it: each rate of judging, verdicts that come late
+    /// or are lost, and an enemy. `--streams` is for each of them. See docs/promises.md.
+    #[arg(long, conflicts_with_all = ["judge", "window"])]
+    budget: bool,
     /// An order of the requests, as often as you like. By default all orders for which the rows suffice.
     #[arg(long = "order", value_parser = orders())]
     orders: Vec<Order>,
@@ -180,7 +185,9 @@ impl SimulateArgs {
             let least = if field == "price-ratio" { f64::MIN_POSITIVE } else { 0.0 };
             require(field, value, "a finite number, more than 0", value.is_finite() && value >= least)?;
         }
-        for (field, value) in [("streams", self.streams), ("window", self.window)] {
+        for (field, value) in
+            [("requests", self.requests), ("streams", self.streams), ("window", self.window)]
+        {
             require(field, value as f64, "1 or more", value > 0)?;
         }
         let (rows, embeddings) = (self.rows.len(), self.embeddings.len());
@@ -228,6 +235,9 @@ pub(crate) fn simulate(args: &SimulateArgs) -> anyhow::Result<()> {
     let (_, overlap_text) = args.shared.check(&router.model(), rows.ids())?;
     let orders = if args.orders.is_empty() { rows.orders() } else { args.orders.clone() };
     orders.iter().try_for_each(|order| rows.check(*order))?;
+    if args.budget {
+        return budget::simulate(args, &rows, &router, &orders);
+    }
     let (requests, window) = (args.requests.min(rows.len()), args.window);
     if requests < 2 * window {
         return Err(SimulateError::TooFew { requests, window }.into());

@@ -406,6 +406,14 @@ impl<O: Observer> Router<O> {
         Ok(())
     }
 
+    /// Numbers the next decided request `first`, so that a simulation with a fixed [`seed`](RouterConfig::seed) draws the same
+    /// each time. A router that serves keeps its random start: two routers with one seed and one start draw alike.
+    pub fn number_from(&mut self, first: u64) {
+        if let Some(draws) = &mut self.draws {
+            draws.number_from(first);
+        }
+    }
+
     fn notify_opened(&self) {
         if let Some(account) = &self.account {
             self.notify_budget(account, BudgetChange::Opened);

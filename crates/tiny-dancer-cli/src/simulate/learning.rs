@@ -118,7 +118,19 @@ pub(crate) struct Decision {
 }
 
 /// The time of all requests and of all that is remembered, in Unix seconds.
-const NOW: i64 = 0;
+pub(super) const NOW: i64 = 0;
+
+/// A request with its outcome, as it is remembered. The name is its place in the stream.
+pub(super) fn entry(place: usize, embedding: &[f32], outcome: Outcome) -> Candidate {
+    Candidate {
+        id: name(place),
+        embedding: embedding.to_vec(),
+        created_at: NOW,
+        success_rate: f32::from(u8::from(outcome.sufficed())),
+        win_rate: f32::from(u8::from(outcome.lightweight > outcome.powerful)),
+        ..Candidate::default()
+    }
+}
 
 /// The router's decision by the nearest entries of a memory, without the entry named `except`.
 fn remembered(
@@ -190,18 +202,6 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    /// A request with its outcome, as it is remembered. The name is its place in the stream.
-    fn entry(&self, place: usize, outcome: Outcome) -> Candidate {
-        Candidate {
-            id: name(place),
-            embedding: self.embeddings[place].clone(),
-            created_at: NOW,
-            success_rate: f32::from(u8::from(outcome.sufficed())),
-            win_rate: f32::from(u8::from(outcome.lightweight > outcome.powerful)),
-            ..Candidate::default()
-        }
-    }
-
     /// The decisions by a memory that knows the outcome of every other request, with the pair of models in use.
     pub(crate) fn knowing(&self, rows: &Rows, stream: &[Request]) -> Result<Vec<Decision>, RouteError> {
         let mut decisions = Vec::with_capacity(stream.len());
@@ -210,12 +210,12 @@ impl<'a> Simulation<'a> {
             let snapshot = match &known {
                 Some((pair, snapshot)) if *pair == request.pair => snapshot,
                 _ => {
-                    let entry = |(place, other): (usize, &Request)| {
+                    let by_all = |(place, other): (usize, &Request)| {
                         let outcome = rows.outcome(Request { pair: request.pair, ..*other })?;
-                        Some(self.entry(place, outcome))
+                        Some(entry(place, &self.embeddings[place], outcome))
                     };
                     let index = Index::new(self.dimensions);
-                    index.insert(stream.iter().enumerate().filter_map(entry).collect())?;
+                    index.insert(stream.iter().enumerate().filter_map(by_all).collect())?;
                     &known.insert((request.pair, index.snapshot())).1
                 }
             };
@@ -249,7 +249,7 @@ impl<'a> Simulation<'a> {
                 shadowed: shadowed.into(),
             };
             if judged || shadowed {
-                index.insert(vec![self.entry(place, *outcome)])?;
+                index.insert(vec![entry(place, embedding, *outcome)])?;
             }
             decisions.push(decision);
         }

@@ -17,7 +17,7 @@ pub(crate) struct Prices {
 
 /// The mean cost of a request, in calls of the powerful model.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Costs {
+pub(super) struct Costs {
     /// The answers that were served.
     served: f64,
     /// The lightweight answers that were made for comparison only, and their judgements.
@@ -27,7 +27,7 @@ struct Costs {
 }
 
 impl Costs {
-    fn new(counts: &Counts, prices: Prices) -> Self {
+    pub(super) fn new(counts: &Counts, prices: Prices) -> Self {
         let share = |count: usize| count as f64 / counts.requests.max(1) as f64;
         let lightweight = share(counts.lightweight);
         Self {
@@ -37,7 +37,7 @@ impl Costs {
         }
     }
 
-    fn net(&self) -> f64 {
+    pub(super) fn net(&self) -> f64 {
         self.served + self.shadowing + self.judging
     }
 }
@@ -390,7 +390,7 @@ impl Report {
 }
 
 /// The order as the end of a sentence on requests.
-fn spoken(order: Order) -> &'static str {
+pub(super) fn spoken(order: Order) -> &'static str {
     match order {
         Order::Random => "in random order",
         Order::BySubject => "subject by subject",

@@ -79,3 +79,65 @@ fn bad_arguments_of_a_simulation_are_refused_with_their_values() {
     let text = stderr(&run(twice.arg("--embeddings").arg(folder.path("embeddings.safetensors"))));
     assert!(text.contains("1 files of rows, but 2 of embeddings"), "{text}");
 }
+
+/// Streams under a budget.
+fn spend(folder: &Folder, requests: &str) -> Command {
+    let mut command = folder.command("simulate");
+    command.args(["--budget", "--requests", requests, "--streams", "1", "--order", "random"]);
+    command.args(["--order", "by-subject", "--shadow-rate", "0.5"]);
+    command
+}
+
+#[test]
+fn a_budget_is_never_overdrawn_where_each_answer_is_judged() {
+    let folder = Folder::of(800);
+    let output = run(spend(&folder, "800").arg("--json"));
+    let json: Value = serde_json::from_str(&stdout(&output)).expect("it is JSON");
+    let cells = json["cells"].as_array().expect("a list of cells");
+    // 4 rates, 2 bursts, 4 kinds of verdicts, 2 orders and the enemy; the rows do not suffice for longer streams.
+    assert_eq!(cells.len(), 4 * 2 * 4 * 3);
+    let budget = |cell: &Value| -> Vec<u64> {
+        let counts = cell["tallies"][0].as_array().expect("the budget's counts");
+        counts.iter().map(|count| count.as_u64().expect("a count")).collect()
+    };
+    let certain: Vec<&Value> = cells.iter().filter(|cell| cell["judged"] == "1").collect();
+    for cell in &certain {
+        let [lightweight, worse, judged, overdrawn] = budget(cell)[..] else { panic!("{cell}") };
+        assert_eq!((overdrawn, judged), (0, lightweight), "{cell}");
+        // Another policy would overdraw here: the enemy makes all that is sent worse.
+        if cell["traffic"] == "enemy" {
+            assert!(worse == lightweight && worse > 0, "{cell}");
+        }
+    }
+    assert_eq!(certain.len(), cells.len() / 4);
+    assert!(certain.iter().any(|cell| cell["traffic"] == "random" && budget(cell)[0] > 0));
+    let frozen = |cell: &Value| cell["tallies"][1][3].as_u64().expect("a count");
+    assert!(cells.iter().filter(|cell| cell["traffic"] == "enemy").any(|cell| frozen(cell) > 0));
+}
+
+#[test]
+fn one_seed_gives_the_same_spending_on_any_number_of_threads_and_a_picture() {
+    let folder = Folder::new();
+    let mut one = spend(&folder, "200");
+    one.env("RAYON_NUM_THREADS", "1").arg("--plots").arg(folder.path("plots"));
+    let one = stdout(&run(&mut one));
+    assert_eq!(one, stdout(&run(spend(&folder, "200").env("RAYON_NUM_THREADS", "2"))));
+    assert!(one.contains("| 1 | quality budget |") && one.contains("goals"), "{one}");
+    assert!(folder.path("plots/budget.svg").exists() && folder.path("plots/budget.png").exists());
+}
+
+#[test]
+fn bad_arguments_of_a_simulation_under_a_budget_are_refused() {
+    let folder = Folder::new();
+    for (args, expected) in [
+        (&["--requests", "0"][..], "requests is 0, expected 1 or more"),
+        (&["--shadow-rate", "1.5"], "shadow-rate is 1.5, expected 0 to 1"),
+        (&["--judgement-price=-1"], "judgement-price is -1, expected a finite number"),
+        (&["--judge", "0.5"], "cannot be used with '--judge"),
+        (&["--window", "5"], "cannot be used with '--window"),
+    ] {
+        let mut command = folder.command("simulate");
+        let text = stderr(&run(command.arg("--budget").args(args)));
+        assert!(text.contains(expected), "{expected} is not in {text}");
+    }
+}

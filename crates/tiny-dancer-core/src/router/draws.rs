@@ -28,6 +28,11 @@ impl Draws {
         Ok(Some(Box::new(Self { coin: Coin::new(seed), explore, shadow_rate, next })))
     }
 
+    /// Numbers the next request so.
+    pub(super) fn number_from(&mut self, first: u64) {
+        *self.next.get_mut() = first;
+    }
+
     /// Numbers a decided request and draws for it. An explored request goes to the lightweight model, if the budget admits
     /// it. The draws after admission change no decision.
     ///

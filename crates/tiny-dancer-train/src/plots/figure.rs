@@ -139,7 +139,11 @@ impl Panel {
             .axis_desc_style((FONT, 21))
             .label_style((FONT, 19))
             .x_label_formatter(&|&x| number(x))
-            .y_label_formatter(&|&y| if self.percent { percent(y) } else { format!("{y:.2}") })
+            .y_label_formatter(&|&y| match self.percent {
+                true => percent(y),
+                false if high >= 10.0 => number(y),
+                false => format!("{y:.2}"),
+            })
             .draw()?;
         for line in &self.lines {
             let points = || line.points.iter().copied();

@@ -67,6 +67,18 @@ fn a_shadow_changes_nothing_but_the_response_that_asks_for_it() {
 }
 
 #[test]
+fn requests_that_are_numbered_from_one_start_are_drawn_alike() {
+    let drawn = |first: u64| -> Vec<_> {
+        let (mut router, _) = router(0.0, 0.5);
+        router.number_from(first);
+        (0..20).map(|_| route(&router, &[])).map(|it| (it.number, it.shadow)).collect()
+    };
+    assert_eq!(drawn(7), drawn(7));
+    assert_eq!(drawn(7)[0].0, 7);
+    assert_eq!(drawn(7)[13..], drawn(20)[..7]);
+}
+
+#[test]
 fn an_explored_request_is_not_shadowed_and_one_that_is_not_explored_may_be() {
     let (router, _) = router(0.5, 1.0);
     let responses: Vec<_> = (0..100).map(|_| route(&router, &[])).collect();
