@@ -17,6 +17,7 @@
 
 use anyhow::Result;
 use std::hint::black_box;
+use tiny_dancer::parts::core::budget::{JudgeRate, QualityBudget};
 use tiny_dancer::parts::core::{self, Observer, RouteError};
 use tiny_dancer::parts::metrics::MetricsCollector;
 use tiny_dancer::parts::metrics::prometheus::Registry;
@@ -164,6 +165,42 @@ fn at_places<R: Route + 'static>(
         routers.push(router()?);
     }
     Ok(Box::new(Observed::new(name, routers)))
+}
+
+/// Routers with a quality budget that admits every request and judges one answer in five. A judgement is cancelled at once, so
+/// that slots do not run out.
+///
+/// # Errors
+/// If a router is not created.
+pub fn budgeted() -> Result<Box<dyn Subject>> {
+    at_places("budget", budgeted_router)
+}
+
+/// One of them.
+///
+/// # Errors
+/// If it is not created.
+pub fn budgeted_router() -> Result<Budgeted> {
+    let budget = QualityBudget { judge_rate: JudgeRate::Fixed(0.2), burst: 1e9, ..Default::default() };
+    let (confidence_threshold, max_uncertainty) = (0.0, 1.0);
+    let config =
+        RouterConfig { confidence_threshold, max_uncertainty, budget: Some(budget), ..Default::default() };
+    Ok(Budgeted(core::Router::new(config)?))
+}
+
+/// See [`budgeted`].
+#[derive(Debug)]
+pub struct Budgeted(core::Router);
+
+impl Route for Budgeted {
+    #[inline]
+    fn route(&self, request: RoutingRequest<'_>, response: &mut RoutingResponse) -> Result<(), RouteError> {
+        self.0.route_into(request, response)?;
+        if let Some(ticket) = response.ticket.filter(|ticket| ticket.judge.happened) {
+            self.0.cancel(&ticket);
+        }
+        Ok(())
+    }
 }
 
 /// The number of routers at different addresses.

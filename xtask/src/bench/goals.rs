@@ -158,6 +158,8 @@ const ROWS: &[Row] = &[
     measured("facade: both on / off, 100 candidates, 384 dims", "facade both/100x384", Goal::AtMost(1.09)),
     time("a scrape of 8 routers, text 0.0.4", "scrape/text", 5.0, "ms"),
     time("a scrape of 8 routers, OpenMetrics", "scrape/openmetrics", 5.0, "ms"),
+    measured("a quality budget / none, 100 candidates", "budget/100x384", Goal::AtMost(1.05)),
+    measured("a quality budget by two threads / by one", "threads/budget", Goal::AtMost(1.05)),
     measured("metrics by two threads / by one", "threads/metrics", Goal::AtMost(1.3)),
     measured("breaker by two threads / by one", "threads/breaker", Goal::AtMost(1.3)),
     measured("model handle by two threads / by one", "threads/handle", Goal::AtMost(1.3)),

@@ -1,15 +1,16 @@
-//! The costs of observers: the router with each, and the facade's router, over core's router without an observer.
+//! The costs of observers and of a quality budget: the router with each, and the facade's router, over core's router without.
 
 use crate::Run;
 use anyhow::Result;
 use tiny_dancer_benches::bridge::{Bridge, Subscriber};
-use tiny_dancer_benches::{Case, Subject, Turns, facade_metrics, subject_at_places, subjects};
+use tiny_dancer_benches::{Case, Subject, Turns, budgeted, facade_metrics, subject_at_places, subjects};
 
 /// Requests of a turn where one in a hundred is recorded, so that each turn has its share of recorded ones.
 const SAMPLED: u64 = 1000;
 
 pub(crate) fn measure(run: &Run) -> Result<()> {
-    // First, since the next line installs tracing.
+    sizes(run, &mut *budgeted()?, 1)?;
+    // Before the next line, which installs tracing.
     sizes(run, &mut *facade_metrics()?, 1)?;
     let (subjects, system) = subjects()?;
     for mut subject in subjects {

@@ -1,4 +1,4 @@
-//! Two threads that share metrics, a breaker or a model handle, over two threads that share nothing.
+//! Two threads that share metrics, a quality budget, a breaker or a model handle, over two threads that share nothing.
 
 use crate::Run;
 use anyhow::Result;
@@ -9,12 +9,17 @@ use tiny_dancer::parts::metrics::MetricsCollector;
 use tiny_dancer::parts::metrics::prometheus::Registry;
 use tiny_dancer::{ModelType, Outcome, OutcomeResult, Query, RouterConfig, RoutingRequest, RoutingResponse};
 use tiny_dancer_benches::repeated::Repeated;
-use tiny_dancer_benches::{Case, Shared};
+use tiny_dancer_benches::{Case, Route as _, Shared, budgeted_router};
 
 pub(crate) fn measure(run: &Run) -> Result<()> {
     if run.selects("threads/metrics") {
         metrics(run)?;
     }
+    let case = Case::new(100, 384);
+    let budgeted = [budgeted_router()?, budgeted_router()?, budgeted_router()?].map(Box::new);
+    operation(run, "threads/budget", &budgeted, |router, response: &mut RoutingResponse| {
+        router.route(black_box(case.request()), response).expect("the request is valid");
+    });
     let routers = three(|| Ok(()))?;
     operation(run, "threads/breaker", &routers, |router, response: &mut RoutingResponse| {
         // A request without candidates only passes both circuits and reads the model's handle.
