@@ -101,10 +101,10 @@ async fn a_place_stays_taken() {
     let running = Running::start(&text).await;
     let others = async {
         powerful.until_called().await;
+        powerful.acts(answer("big"));
         running.gateway.reload(read(&text)).unwrap();
         let second = running.ask(HARD, "").await.status();
         running.gateway.reload(read(&text.replace("concurrent = 1", "concurrent = 2"))).unwrap();
-        powerful.acts(answer("big"));
         let third = running.ask(HARD, "").await.status();
         powerful.go_on();
         (second.as_u16(), third.as_u16())
