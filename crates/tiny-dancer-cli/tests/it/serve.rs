@@ -69,7 +69,6 @@ const CURL: &str = "TINY_DANCER_CLIENTS_CURL";
 
 #[cfg(unix)]
 #[test]
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn curl_gets_answers_by_the_commands_of_the_introduction_and_of_the_page() {
     let Some(curl) = std::env::var_os(CURL) else {
         eprintln!("SKIPPED: {CURL} is not set");
