@@ -65,6 +65,7 @@ fn the_demonstration_answers_its_own_example_and_stops_cleanly() {
 }
 
 /// `cargo xtask test` sets it, since it needs curl.
+#[cfg(unix)]
 const CURL: &str = "TINY_DANCER_CLIENTS_CURL";
 
 #[cfg(unix)]
