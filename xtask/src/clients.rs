@@ -34,7 +34,7 @@ const PYTHON: &[&str] = &[
     "typing-inspection==0.4.5",
 ];
 /// LiteLLM, what it imports, and what its proxy does. What its extra `proxy` adds for clouds, databases and other servers is left out.
-const LITELLM: &[&str] = &[
+pub(crate) const LITELLM: &[&str] = &[
     "litellm==1.108.7",
     "aiohappyeyeballs==2.7.1",
     "aiohttp==3.14.5",

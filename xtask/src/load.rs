@@ -9,6 +9,7 @@
 //! each prompt, and sends spans, metrics and logs to a collector, which throws them away.
 
 use crate::bench::record::{self, Measurement};
+use crate::clients;
 use crate::report::Report;
 use crate::services::process::{Running, free_address, get};
 use crate::services::{debian, python};
@@ -31,9 +32,6 @@ const CLIENTS: usize = 16;
 const STREAMS: usize = 1000;
 /// What the gateway remembers at the start.
 const REMEMBERED: usize = 10_000;
-
-/// With its dependencies, in the versions that pip finds to go with it.
-const LITELLM: &str = "litellm[proxy]==1.108.7";
 
 /// The record.
 pub(crate) const RECORD: &str = "benches/record/gateway.json";
@@ -169,7 +167,7 @@ impl Programs {
             luajit: libraries(&unpacked("libluajit2-5.1-2")?)?,
             nginx: unpacked("nginx")?.join("usr/sbin/nginx"),
             echo: unpacked("libnginx-mod-http-echo")?.join("usr/lib/nginx/modules/ngx_http_echo_module.so"),
-            litellm: python::with_dependencies(folder, LITELLM)?,
+            litellm: python::packages(folder, clients::LITELLM)?,
             gateway: built(build.current_dir(&workspace.root), "tiny-dancer")?,
         })
     }

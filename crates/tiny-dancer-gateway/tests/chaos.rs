@@ -1,5 +1,5 @@
-//! A gateway under load while its models go up and down, answer badly, and its memory's file is locked and freed: each request has
-//! one end, and nothing leaks. It counts the file descriptors of the process, so this is a test binary of its own.
+//! A gateway under load and a quality budget, while its models go up and down, answer badly, its memory's file is locked and
+//! freed, and its configuration is replaced: each request has one end, and nothing leaks. It counts the file descriptors of the process, so this is a test binary of its own.
 //!
 //! It takes a few seconds, or as many as `TINY_DANCER_CHAOS_SECONDS` says:
 //! `TINY_DANCER_CHAOS_SECONDS=3600 cargo test -p tiny-dancer-gateway --test chaos -- --nocapture`.
@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tiny_dancer::Clock;
+use tiny_dancer_gateway::Config;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -28,7 +29,10 @@ mod running;
 const CLIENTS: u64 = 24;
 /// So many requests are answered at a time, and so many wait, so that some are refused.
 const LIMITS: &str = "[limits]\nconcurrent = 16\nqueue = 4\n";
-const TIMEOUTS: &str = "[timeouts]\nqueue = 0.02\nfirst_byte = 0.2\nanswer = 0.2\nidle = 0.2\n";
+/// The wait in the queue is the second configuration's only difference.
+fn timeouts(queue: f64) -> String {
+    format!("[timeouts]\nqueue = {queue}\nfirst_byte = 0.2\nanswer = 0.2\nidle = 0.2\n")
+}
 
 /// How a model acts.
 #[derive(Clone, Copy)]
@@ -193,16 +197,31 @@ async fn each_request_has_one_end_while_models_and_memory_fail_and_nothing_leaks
         (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let powerful = model("big", 1, Arc::clone(&powerful_down)).await;
     let lightweight = model("small", 2, Arc::clone(&lightweight_down)).await;
-    let tables = format!(
-        "{LIMITS}{TIMEOUTS}[memory]\npath = {:?}\n[shadow]\nrate = 0.1\n[judge]\nkind = \"exact\"\n",
-        file.display().to_string()
-    );
-    let mut running = Running::start(&config(powerful, lightweight, "mode = \"live\"", &tables)).await;
+    let text = |queue| {
+        let (timeouts, file) = (timeouts(queue), file.display().to_string());
+        let tables = format!(
+            "{LIMITS}{timeouts}[memory]\npath = {file:?}\n[shadow]\nrate = 0.1\n[budget]\n[judge]\nkind = \"exact\"\n"
+        );
+        config(powerful, lightweight, "mode = \"live\"", &tables)
+    };
+    let texts = [text(0.02), text(0.03)];
+    let mut running = Running::start(&texts[0]).await;
 
     let end = Arc::new(AtomicBool::new(false));
     let locker = std::thread::spawn({
         let end = Arc::clone(&end);
+        let file = file.clone();
         move || lock(&file, &end)
+    });
+    let replacer = std::thread::spawn({
+        let (end, gateway) = (Arc::clone(&end), Arc::clone(&running.gateway));
+        move || {
+            for text in texts.iter().cycle().skip(1).take_while(|_| !end.load(Ordering::Relaxed)) {
+                let config = Config::parse(text, &|variable| Some(format!("sk-{variable}")));
+                gateway.reload(config).unwrap();
+                std::thread::sleep(Duration::from_millis(300));
+            }
+        }
     });
     // A first part fills all pools and caches, the second one is compared with it.
     let (clock, mut before) = (Clock::system(), None);
@@ -234,13 +253,16 @@ async fn each_request_has_one_end_while_models_and_memory_fail_and_nothing_leaks
     }
     end.store(true, Ordering::Relaxed);
     let locked = locker.join().unwrap();
+    replacer.join().unwrap();
+    let replaced = running.metric(r#"config_reloads_total{result="success"}"#).await;
 
     let mut ends = BTreeMap::new();
     for result in ["answered", "cancelled", "failed", "refused"] {
         ends.insert(result, running.metric(&format!(r#"requests_total{{result="{result}"}}"#)).await as u64);
     }
     let made = seen.made.load(Ordering::Relaxed);
-    println!("{seen:?}, {ends:?}, the file was locked {locked} times");
+    println!("{seen:?}, {ends:?}, locked {locked} times, replaced {replaced} times");
+    assert!(locked > 0 && replaced > 1.0);
     assert_eq!(ends.values().sum::<u64>(), made, "{seen:?} {ends:?}");
     assert!(ends.values().all(|count| *count > 0), "each end is tried: {ends:?}");
     let (whole, hung_up) = (seen.whole.load(Ordering::Relaxed), seen.hung_up.load(Ordering::Relaxed));

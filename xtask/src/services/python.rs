@@ -9,16 +9,6 @@ use std::process::Command;
 
 /// The folder of these packages, each `name==version`, without their dependencies. They are fetched once.
 pub(crate) fn packages(folder: &Path, packages: &[&str]) -> Result<PathBuf> {
-    install(folder, packages, &["--no-deps"])
-}
-
-/// The folder of a package with all that it depends on, in the versions that pip chooses. For programs that are measured, not
-/// tested.
-pub(crate) fn with_dependencies(folder: &Path, package: &str) -> Result<PathBuf> {
-    install(folder, &[package], &[])
-}
-
-fn install(folder: &Path, packages: &[&str], options: &[&str]) -> Result<PathBuf> {
     // The name depends on all versions, so that a new one is fetched, and has room in a file system.
     let mut versions = DefaultHasher::new();
     packages.hash(&mut versions);
@@ -28,7 +18,7 @@ fn install(folder: &Path, packages: &[&str], options: &[&str]) -> Result<PathBuf
         let unpacking = folder.join("python.unpacking");
         let _ = fs::remove_dir_all(&unpacking);
         let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(options);
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]);
         output(pip.args(["--only-binary", ":all:", "--target"]).arg(&unpacking).args(packages))?;
         fs::rename(&unpacking, &unpacked)?;
     }
