@@ -85,7 +85,7 @@ impl Running {
         drop(self.stop);
         let drained = self.task.await?;
         ensure!(drained.requests_finished && drained.cut_off == 0, "{drained:?}");
-        self.gateway.flush();
+        self.gateway.close();
         Ok(())
     }
 

@@ -118,6 +118,9 @@ impl Ledger {
                 slot.word.store(Word::of(ticket).pack(), Ordering::SeqCst);
             }
         }
+        // The slots that become free first are after the one that was taken last.
+        let last = from.tickets.iter().max_by_key(|ticket| ticket.generation);
+        let cursor = last.map_or(0, |ticket| ticket.slot as usize + 1) % slots.len().max(1);
         Self {
             bound,
             certain: AtomicU64::new(from.certain),
@@ -126,7 +129,7 @@ impl Ledger {
             room: AtomicU64::new(from.room.unwrap_or(UNLIMITED)),
             leased: AtomicU64::new(0),
             slots,
-            cursor: AtomicUsize::new(0),
+            cursor: AtomicUsize::new(cursor),
             next_generation: AtomicU64::new(from.next_generation),
             judged: AtomicU64::new(from.judged),
             worse: AtomicU64::new(from.worse),

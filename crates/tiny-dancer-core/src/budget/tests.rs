@@ -272,6 +272,19 @@ fn the_room_of_a_cancelled_judgement_is_not_used_again_before_the_next_lease() {
 }
 
 #[test]
+fn an_account_that_continues_finds_the_slots_that_are_free() {
+    let judge_rate = JudgeRate::Fixed(1.0);
+    let (account, _) = account(judge_rate);
+    answer(&account, 10_000);
+    for _ in 0..200 {
+        account.settle(&admit(&account), false);
+    }
+    let account =
+        Account::restored(&budget(judge_rate), Clock::manual(1_700_000_000).0, &account.save()).unwrap();
+    assert_eq!(admit(&account).slot, 200, "the others are kept for late verdicts");
+}
+
+#[test]
 fn the_logarithm_is_stored_before_an_answer_is_judged_by_chance() {
     let (account, _) = account(JudgeRate::Adaptive { floor: 0.2 });
     account.limit_judgements(Some(0));
