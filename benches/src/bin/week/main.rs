@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tiny_dancer::parts::metrics::prometheus::Registry;
 use tiny_dancer_gateway::{Config, Drained, Gateway, serve};
 use tiny_dancer_train::plots::figure::{Figure, Line, Panel};
@@ -25,6 +26,9 @@ use traffic::{DAYS, PER_DAY, Row};
 
 /// A point of the record has so many requests.
 const STEP: usize = 100;
+
+/// Between two requests. Without it a week lasts four seconds, and leases of judgements wait for the disk most of the time.
+const PAUSE: Duration = Duration::from_millis(4);
 
 /// The promise.
 const LOSS_RATE: f64 = 0.05;
@@ -140,6 +144,7 @@ async fn main() -> Result<()> {
     for day in 0..DAYS {
         let running = Running::start(&configuration(day, models.port, folder.path())).await?;
         for row in &week[day * PER_DAY..(day + 1) * PER_DAY] {
+            tokio::time::sleep(PAUSE).await;
             let reason = send(&client, &running.url, row, &mut now).await?;
             *reasons[day].entry(reason).or_default() += 1;
             ensure!(

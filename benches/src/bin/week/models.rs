@@ -22,8 +22,8 @@ pub(crate) const JUDGE: [f64; 2] = [0.4, 1.6];
 /// The tokens of an answer.
 const OUTPUT: usize = 200;
 
-/// The judge thinks, so that verdicts come some requests late.
-const THINKS: Duration = Duration::from_millis(40);
+/// The judge thinks, so that verdicts come some requests late: some twenty in this week, which lasts a minute.
+const THINKS: Duration = Duration::from_millis(80);
 
 /// Models that listen at a port.
 pub(crate) struct Models {
