@@ -21,6 +21,7 @@ pub(crate) mod record;
 
 use record::Measurement;
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Runs all benchmarks, ten times as long, instead of a selection that takes about eight minutes

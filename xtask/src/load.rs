@@ -8,6 +8,7 @@
 //! upstream is nginx, which answers with a fixed text. The gateway is in mode live, remembers 10,000 requests in a file, embeds
 //! each prompt, and sends spans, metrics and logs to a collector, which throws them away.
 
+use crate::bench::goals::Goal;
 use crate::bench::record::{self, Measurement};
 use crate::clients;
 use crate::report::Report;
@@ -71,12 +72,12 @@ pub(crate) fn run(workspace: &Workspace, report: &mut Report) {
         .check("tables", crate::bench::document::DOCUMENT, || crate::bench::document::write(&workspace.root));
 }
 
-/// The goals of the design: a measurement, and whether it holds.
-pub(crate) fn goal(id: &str) -> Option<(&'static str, fn(f64) -> bool)> {
+/// The goal of a measurement.
+fn goal(id: &str) -> Option<Goal> {
     Some(match id {
-        "gateway/throughput/litellm" => (">= 60 x", |value| value >= 60.0),
-        "gateway/added-p50" => ("<= 0.2 ms", |value| value <= 0.2),
-        "gateway/memory" => ("<= 100 MB", |value| value <= 100.0),
+        "gateway/throughput/litellm" => Goal::AtLeast(60.0),
+        "gateway/added-p50" => Goal::AtMost(0.2),
+        "gateway/memory" => Goal::AtMost(100.0),
         _ => return None,
     })
 }
@@ -86,8 +87,11 @@ pub(crate) fn table(measurements: &[Measurement]) -> String {
     let mut table = "| what | goal | measured | quartiles | |\n| --- | --- | ---: | --- | --- |\n".to_owned();
     for it in measurements {
         let (goal, verdict) = match goal(&it.id) {
-            Some((goal, holds)) => (goal, if holds(it.value) { "holds" } else { "**misses**" }),
-            None => ("", ""),
+            Some(goal) => {
+                let verdict = if goal.holds(it.value) { "holds" } else { "**misses**" };
+                (format!("{goal} {}", unit(&it.id)), verdict)
+            }
+            None => (String::new(), ""),
         };
         let [low, high] = it.quartiles;
         let _ = writeln!(
@@ -286,10 +290,10 @@ impl Stand {
     fn nginx(&self, programs: &Programs, name: &str, server: &str) -> Result<Command> {
         let folder = self.file(name);
         fs::create_dir_all(&folder)?;
-        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .iter()
-            .map(|kind| format!("{kind}_temp_path {}/{kind};\n", folder.display()))
-            .collect();
+        let mut temporary = String::new();
+        for kind in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
+            let _ = writeln!(temporary, "{kind}_temp_path {}/{kind};", folder.display());
+        }
         let text = format!(
             "load_module {};\ndaemon off;\nmaster_process off;\nworker_rlimit_nofile 16384;\npid {}/pid;\nerror_log stderr;\n\
              events {{ worker_connections 8192; }}\n\
@@ -306,15 +310,14 @@ impl Stand {
 
     fn start_gateway(&mut self, programs: &Programs, prompts: &[String]) -> Result<()> {
         let (address, upstream) = (self.addresses["gateway"], self.addresses["direct"]);
-        let rows: String = (0..REMEMBERED)
-            .map(|number| {
-                let prompt = format!("{number}: {}", prompts[number % prompts.len()]);
-                let row = json!({
-                    "id": number.to_string(), "prompt": prompt, "lightweight_correct": number % 3 != 0, "powerful_correct": true,
-                });
-                format!("{row}\n")
-            })
-            .collect();
+        let mut rows = String::new();
+        for number in 0..REMEMBERED {
+            let prompt = format!("{number}: {}", prompts[number % prompts.len()]);
+            let row = json!({
+                "id": number.to_string(), "prompt": prompt, "lightweight_correct": number % 3 != 0, "powerful_correct": true,
+            });
+            let _ = writeln!(rows, "{row}");
+        }
         let (file, memory) = (self.file("rows.jsonl"), self.file("memory.db"));
         fs::write(&file, rows)?;
         output(

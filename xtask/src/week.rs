@@ -24,12 +24,12 @@ pub(crate) fn run(workspace: &Workspace, report: &mut Report) {
     report.check("a week", "of a gateway between clients and models that act; two minutes", || {
         let mut week = cargo("run --release --package tiny-dancer-benches --bin week -- docs/pictures");
         let printed = output(week.current_dir(&workspace.root).env(DATA, data))?;
-        let measured = serde_json::from_str(&printed).context("the program printed no record")?;
+        let measured: Value = serde_json::from_str(&printed).context("the program printed no record")?;
         record::write_value(
             &workspace.root,
             RECORD,
             &format!("{DATA}=... cargo xtask bench --week"),
-            measured,
+            &measured,
         )
     });
     report.check("tables", DOCUMENT, || write(&workspace.root));

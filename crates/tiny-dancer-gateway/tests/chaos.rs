@@ -127,7 +127,7 @@ struct Seen {
 }
 
 /// Sends requests until the end.
-async fn send(url: String, seed: u64, end: Arc<AtomicBool>, seen: Arc<Seen>) {
+async fn send(url: String, seed: u64, end: Arc<AtomicBool>, counts: Arc<Seen>) {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     while !end.load(Ordering::Relaxed) {
@@ -142,10 +142,10 @@ async fn send(url: String, seed: u64, end: Arc<AtomicBool>, seen: Arc<Seen>) {
         let request = client.post(format!("{url}/v1/chat/completions")).body(body);
         let request = request.header("content-type", "application/json");
         let response = request.send().await.unwrap();
-        seen.made.fetch_add(1, Ordering::Relaxed);
+        counts.made.fetch_add(1, Ordering::Relaxed);
         let status = response.status();
         if rng.random_range(0..20) == 0 {
-            seen.hung_up.fetch_add(1, Ordering::Relaxed);
+            counts.hung_up.fetch_add(1, Ordering::Relaxed);
             drop(response);
             continue;
         }
@@ -157,7 +157,7 @@ async fn send(url: String, seed: u64, end: Arc<AtomicBool>, seen: Arc<Seen>) {
         if status.is_success()
             && body.is_ok_and(|body| body.ends_with(b"}") || body.ends_with(b"data: [DONE]\n\n"))
         {
-            seen.whole.fetch_add(1, Ordering::Relaxed);
+            counts.whole.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -208,12 +208,12 @@ async fn each_request_has_one_end_while_models_and_memory_fail_and_nothing_leaks
     let mut running = Running::start(&texts[0]).await;
 
     let end = Arc::new(AtomicBool::new(false));
-    let locker = std::thread::spawn({
+    let locking = std::thread::spawn({
         let end = Arc::clone(&end);
         let file = file.clone();
         move || lock(&file, &end)
     });
-    let replacer = std::thread::spawn({
+    let replacing = std::thread::spawn({
         let (end, gateway) = (Arc::clone(&end), Arc::clone(&running.gateway));
         move || {
             for text in texts.iter().cycle().skip(1).take_while(|_| !end.load(Ordering::Relaxed)) {
@@ -252,17 +252,17 @@ async fn each_request_has_one_end_while_models_and_memory_fail_and_nothing_leaks
         before.get_or_insert(now);
     }
     end.store(true, Ordering::Relaxed);
-    let locked = locker.join().unwrap();
-    replacer.join().unwrap();
-    let replaced = running.metric(r#"config_reloads_total{result="success"}"#).await;
+    let locks = locking.join().unwrap();
+    replacing.join().unwrap();
+    let reloads = running.metric(r#"config_reloads_total{result="success"}"#).await;
 
     let mut ends = BTreeMap::new();
     for result in ["answered", "cancelled", "failed", "refused"] {
         ends.insert(result, running.metric(&format!(r#"requests_total{{result="{result}"}}"#)).await as u64);
     }
     let made = seen.made.load(Ordering::Relaxed);
-    println!("{seen:?}, {ends:?}, locked {locked} times, replaced {replaced} times");
-    assert!(locked > 0 && replaced > 1.0);
+    println!("{seen:?}, {ends:?}, locked {locks} times, replaced {reloads} times");
+    assert!(locks > 0 && reloads > 1.0);
     assert_eq!(ends.values().sum::<u64>(), made, "{seen:?} {ends:?}");
     assert!(ends.values().all(|count| *count > 0), "each end is tried: {ends:?}");
     let (whole, hung_up) = (seen.whole.load(Ordering::Relaxed), seen.hung_up.load(Ordering::Relaxed));

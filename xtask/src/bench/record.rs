@@ -53,7 +53,7 @@ pub(crate) fn write_measurements(
 }
 
 /// Writes what another program measured.
-pub(crate) fn write_value(root: &Path, file: &str, command: &str, measured: Value) -> Result<()> {
+pub(crate) fn write_value(root: &Path, file: &str, command: &str, measured: &Value) -> Result<()> {
     write(root, file, &json!({ "command": command, "machine": machine(root)?, "measured": measured }))
 }
 
