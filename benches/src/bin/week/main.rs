@@ -168,7 +168,8 @@ async fn main() -> Result<()> {
     }
     if let Some(folder) = pictures {
         for (name, figure) in [("week-budget", budget(&points)), ("week-share", share(&points))] {
-            figure.write(name, &folder)?;
+            let [_, png] = figure.write(name, &folder)?;
+            std::fs::remove_file(png)?;
         }
     }
     println!("{}", record(&points, &reasons));
