@@ -110,6 +110,10 @@ impl fmt::Display for Why {
     }
 }
 
+/// The requests that wait for a verdict in memory, and the changes that wait for the disk: about 25 MB. Of an older request the
+/// verdict is found in the file.
+const QUEUE: usize = 8192;
+
 impl Decider {
     pub(crate) fn new(
         config: &Config,
@@ -131,6 +135,7 @@ impl Decider {
             embedder: id,
             margin: config.margin(),
             store_prompts: config.memory.store_prompts,
+            queue: QUEUE,
             clock,
             ..MemoryConfig::default()
         };

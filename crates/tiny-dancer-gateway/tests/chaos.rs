@@ -275,7 +275,7 @@ async fn each_request_has_one_end_while_models_and_memory_fail_and_nothing_leaks
     let (descriptors_before, megabytes_before) = before.unwrap();
     // Connections to models stay open for later requests.
     assert!(descriptors() <= descriptors_before + 2 * CLIENTS as usize, "{} descriptors", descriptors());
-    // Two queues of 16,384 requests fill, and what is remembered grows. In ten minutes, a leak of 1 kB a request would be more.
+    // Two queues of 8,192 requests fill, and what is remembered grows. In ten minutes, a leak of 1 kB a request would be more.
     let growth = resident_megabytes() - megabytes_before;
     assert!(growth < 128.0 + made as f64 / 2000.0, "{growth} MB more after {made} requests");
 }

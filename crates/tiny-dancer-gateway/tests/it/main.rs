@@ -9,6 +9,7 @@ mod failures;
 mod memory;
 mod models;
 mod proxy;
+mod real_rows;
 mod reload;
 mod running;
 mod shadows;
