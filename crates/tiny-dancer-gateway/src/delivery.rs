@@ -154,7 +154,7 @@ impl Delivery {
         } else {
             self.visit.broke_off();
         }
-        self.visit.settle(&self.upstream, result, None);
+        self.upstream.settle(result, None);
         self.visit.end(match result {
             CallResult::Success => RequestResult::Answered,
             CallResult::Cancelled => RequestResult::Cancelled,

@@ -23,7 +23,6 @@ use axum::{Json, Router as Web};
 use prometheus::Registry;
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use tiny_dancer::observer::VerdictKind;
 use tiny_dancer::parts::core::budget::RestoreError;
 use tiny_dancer::parts::metrics::http;
@@ -135,7 +134,7 @@ impl Gateway {
             context: Context { clock, metrics, timeouts: config.timeouts.clone() },
             config,
         };
-        serving.context.metrics.models(&serving.config.labels(), &[]);
+        serving.show_models();
         let has_budget = serving.config.budget.is_some();
         let serving = Arc::new(ArcSwap::from_pointee(serving));
         let keeper = has_budget.then(|| {
@@ -250,6 +249,13 @@ impl Serving {
             context: Context { clock, metrics, timeouts: config.timeouts.clone() },
             config,
         })
+    }
+
+    /// Begins the series of the models, and shows their circuits.
+    pub(crate) fn show_models(&self) {
+        let circuits = [&self.powerful, &self.lightweight]
+            .map(|upstream| (upstream.config.model.clone(), Arc::clone(&upstream.circuit)));
+        self.context.metrics.models(&self.config.labels(), circuits.into());
     }
 
     /// Answers a request in a span of its own, below that of the client if it names one.
@@ -524,7 +530,7 @@ impl Visit {
                     if let Ok(mut first) = first {
                         let (result, wait) = (first.result(), first.retry_after());
                         first.attempt.end(result, None);
-                        self.settle(&gateway.lightweight, result, wait);
+                        gateway.lightweight.settle(result, wait);
                     }
                     self.cancel_judgement();
                     (served, why) = (ModelType::Powerful, Why::LightweightFailed);
@@ -629,7 +635,7 @@ impl Visit {
         });
         let label = label.unwrap_or(OTHER).to_owned();
         upstream.call(call, &label, &gateway.context).await.map_err(|Failure { result }| {
-            self.settle(upstream, result, None);
+            upstream.settle(result, None);
             Refusal::Upstream { model: name.clone(), result }
         })
     }
@@ -643,7 +649,7 @@ impl Visit {
         headers.extend(own.into_iter().filter_map(|(name, value)| Some((name, value?))));
         let status = answer.response.status();
         if answer.result() != CallResult::Success {
-            self.settle(&upstream, answer.result(), answer.retry_after());
+            upstream.settle(answer.result(), answer.retry_after());
         }
         if let Some(judgement) = &mut self.judgement {
             judgement.begin();
@@ -811,16 +817,6 @@ impl Visit {
         if let Some(prices) = prices {
             self.gateway.context.metrics.baseline_cost(prices.of(tokens));
         }
-    }
-
-    /// Moves the circuit of a model.
-    pub(crate) fn settle(&self, upstream: &Upstream, result: CallResult, retry_after: Option<Duration>) {
-        if result.is_failure() {
-            upstream.circuit.failed(retry_after);
-        } else if result != CallResult::Cancelled {
-            upstream.circuit.succeeded();
-        }
-        self.gateway.context.metrics.circuit(&upstream.config.model, upstream.circuit.wait().is_some());
     }
 
     /// Counts the result. Only the first one counts.

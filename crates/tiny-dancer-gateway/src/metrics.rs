@@ -1,12 +1,14 @@
 //! The gateway's own metrics, beside those of the router. Their labels come from closed lists: the configuration names the models.
 
+use crate::circuit::Circuit;
 use crate::decide::Why;
-use prometheus::core::Collector;
+use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{
     Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts,
     Registry,
 };
+use std::sync::{Arc, Mutex, PoisonError};
 use tiny_dancer::ModelType;
 use tiny_dancer_memory::Tokens;
 
@@ -216,7 +218,7 @@ pub(crate) struct Metrics {
     feedback: IntCounterVec,
     judgements: IntCounterVec,
     shadows: IntCounterVec,
-    open: GaugeVec,
+    circuits: Circuits,
     reloads: IntCounterVec,
     last_reload_successful: Gauge,
     last_reload_timestamp: Gauge,
@@ -264,10 +266,7 @@ impl Metrics {
                 &["result"],
             )?,
             shadows: families.counters("shadows_total", "Requests that both models answered, by result.", &["result"])?,
-            open: families.register(GaugeVec::new(
-                opts("upstream_circuit_open", "1 while a model is not called, because it failed or named a wait."),
-                &["model"],
-            )?)?,
+            circuits: families.register(Circuits::new()?)?,
             reloads: families.counters(
                 "config_reloads_total",
                 "Reloads of the configuration, by result.",
@@ -310,8 +309,8 @@ impl Metrics {
     }
 
     /// Begins the series of the configured models. Those of models that were configured before go on, but for their circuits,
-    /// which are of no use any more.
-    pub(crate) fn models(&self, names: &[&str], before: &[&str]) {
+    /// which are replaced by these.
+    pub(crate) fn models(&self, names: &[&str], circuits: Vec<OfModel>) {
         for model in names.iter().copied().chain([OTHER]) {
             for result in CallResult::ALL {
                 self.calls.with_label_values(&[model, result.name()]);
@@ -321,12 +320,8 @@ impl Metrics {
             }
             self.cost.with_label_values(&[model]);
             self.first_chunk.with_label_values(&[model]);
-            self.open.with_label_values(&[model]);
         }
-        for model in before.iter().filter(|model| !names.contains(model)) {
-            // It fails if there is no such series.
-            let _ = self.open.remove_label_values(&[model]);
-        }
+        self.circuits.replace(circuits);
     }
 
     /// Counts a reload that ended at this time in Unix seconds.
@@ -439,9 +434,46 @@ impl Metrics {
         }
         buckets
     }
+}
 
-    pub(crate) fn circuit(&self, model: &str, is_open: bool) {
-        self.open.with_label_values(&[model]).set(f64::from(u8::from(is_open)));
+/// The name of a model, and its circuit.
+type OfModel = (String, Arc<Circuit>);
+
+/// Which models are not called. A wait ends without a call, so each scrape computes it.
+#[derive(Clone, Debug)]
+struct Circuits {
+    open: GaugeVec,
+    of_models: Arc<Mutex<Vec<OfModel>>>,
+}
+
+impl Circuits {
+    fn new() -> Result<Self, prometheus::Error> {
+        let help = "1 while a model is not called, because it failed or named a wait.";
+        let open = GaugeVec::new(opts("upstream_circuit_open", help), &["model"])?;
+        Ok(Self { open, of_models: Arc::default() })
+    }
+
+    fn replace(&self, circuits: Vec<OfModel>) {
+        // A poisoned lock is safe to use: this is the only change.
+        *self.of_models.lock().unwrap_or_else(PoisonError::into_inner) = circuits;
+    }
+}
+
+impl Collector for Circuits {
+    fn desc(&self) -> Vec<&Desc> {
+        self.open.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        // Two scrapes at once would change each other's gauges, so the lock is held to the end.
+        let circuits = self.of_models.lock().unwrap_or_else(PoisonError::into_inner);
+        self.open.reset();
+        for (model, circuit) in &*circuits {
+            let gauge = self.open.with_label_values(&[model]);
+            // One model at two addresses has two circuits.
+            gauge.set(gauge.get().max(f64::from(u8::from(circuit.wait().is_some()))));
+        }
+        self.open.collect()
     }
 }
 
@@ -465,5 +497,50 @@ impl Families<'_> {
 
     fn gauge(&self, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
         self.register(Gauge::with_opts(opts(name, help))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tiny_dancer::Clock;
+
+    #[test]
+    fn an_open_circuit_is_shown_until_its_wait_ends_without_a_call() {
+        let (clock, hand) = Clock::manual(0);
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry).unwrap();
+        let circuit = |clock: &Clock| Arc::new(Circuit::new(clock.clone()));
+        let (big, small) = (circuit(&clock), circuit(&clock));
+        metrics.models(&["big"], vec![("big".to_owned(), Arc::clone(&big)), ("small".to_owned(), small)]);
+        let shown = || {
+            let families = registry.gather();
+            let family = families.iter().find(|family| family.name().ends_with("upstream_circuit_open"));
+            let shown = family.unwrap().get_metric().iter();
+            shown
+                .map(|metric| (metric.get_label()[0].value().to_owned(), metric.get_gauge().get_value()))
+                .collect::<Vec<_>>()
+        };
+        let all = |big, small| vec![("big".to_owned(), big), ("small".to_owned(), small)];
+        assert_eq!(shown(), all(0.0, 0.0));
+        big.failed(Some(Duration::from_secs(20)));
+        hand.advance(Duration::from_secs(19));
+        assert_eq!(shown(), all(1.0, 0.0));
+        hand.advance(Duration::from_secs(1));
+        assert_eq!(shown(), all(0.0, 0.0));
+    }
+
+    #[test]
+    fn a_model_at_two_addresses_is_shown_as_its_worse_circuit() {
+        let (clock, _) = Clock::manual(0);
+        let circuits = Circuits::new().unwrap();
+        let [failing, working] = [(); 2].map(|()| Arc::new(Circuit::new(clock.clone())));
+        failing.failed(Some(Duration::from_secs(20)));
+        circuits.replace([failing, working].map(|circuit| ("m".to_owned(), circuit)).into());
+        let families = circuits.collect();
+        let shown: Vec<_> =
+            families[0].get_metric().iter().map(|metric| metric.get_gauge().get_value()).collect();
+        assert_eq!(shown, [1.0]);
     }
 }

@@ -89,7 +89,7 @@ impl Gateway {
         metrics.reload(result, at);
         match next {
             Ok(next) => {
-                metrics.models(&next.config.labels(), &before.config.labels());
+                next.show_models();
                 tracing::info!(mode = next.config.mode.name(), "configuration reloaded");
                 self.serving.store(Arc::new(next));
                 Ok(())

@@ -91,6 +91,15 @@ impl Upstream {
         Ok(Self { config, client, connect, key, circuit })
     }
 
+    /// Moves the circuit after a call.
+    pub(crate) fn settle(&self, result: CallResult, retry_after: Option<Duration>) {
+        if result.is_failure() {
+            self.circuit.failed(retry_after);
+        } else if result != CallResult::Cancelled {
+            self.circuit.succeeded();
+        }
+    }
+
     /// The address of a path below the base URL.
     fn url(&self, path: &str) -> Url {
         let mut url = self.config.base_url.clone();

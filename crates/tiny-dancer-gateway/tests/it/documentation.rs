@@ -29,7 +29,7 @@ async fn the_stored_scrape_has_each_series_of_a_new_gateway() {
 }
 
 #[tokio::test]
-async fn the_page_names_every_family_of_metrics() {
+async fn the_page_names_every_family_of_metrics_with_its_values() {
     let (running, ..) = Running::live().await;
     let text = running.metrics().await;
     let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_prefix(FAMILIES));
@@ -37,6 +37,17 @@ async fn the_page_names_every_family_of_metrics() {
     assert!(families.len() > 10, "{families:?}");
     for family in families {
         assert!(PAGE.contains(&format!("`{family}`")), "{family}");
+    }
+    for line in text.lines().filter_map(|line| line.strip_prefix(FAMILIES)) {
+        let Some((family, labels)) = line.split_once('{') else { continue };
+        let row = PAGE.lines().find(|row| row.starts_with(&format!("| `{family}`")));
+        for label in ["kind=\"", "result=\""] {
+            let value = labels.split_once(label).and_then(|(_, rest)| rest.split('"').next());
+            let Some(value) = value else { continue };
+            let values =
+                row.unwrap_or_else(|| panic!("{family}")).split(|c: char| !c.is_alphanumeric() && c != '_');
+            assert!(values.into_iter().any(|word| word == value), "{value} of {family}");
+        }
     }
     let reasons = text.split("reason=\"").skip(1).filter_map(|rest| rest.split('"').next());
     for reason in reasons.collect::<std::collections::BTreeSet<_>>() {

@@ -1,7 +1,7 @@
 //! The alerts on the gateway.
 
 use super::list::{INSTANCE, JOB};
-use super::objectives::{FAST, SLOW};
+use super::objectives::FAST;
 use super::{Alert, Case, Recording};
 
 // Series that several cases have.
@@ -16,26 +16,23 @@ const QUEUED: &str = "tiny_dancer_gateway_requests_queued{@}";
 const CONFIDENT: &str =
     r#"tiny_dancer_gateway_served_total{decided="lightweight",reason="confident",served="lightweight",@}"#;
 const FALLBACKS: &str = r#"tiny_dancer_gateway_served_total{decided="lightweight",reason="lightweight_failed",served="powerful",@}"#;
+const POWERFUL: &str =
+    r#"tiny_dancer_gateway_served_total{decided="powerful",reason="low_confidence",served="powerful",@}"#;
 const COST: &str = r#"tiny_dancer_gateway_cost_total{model="m",@}"#;
+const BASELINE: &str = "tiny_dancer_gateway_baseline_cost_total{@}";
+const NO_WORSE: &str = r#"tiny_dancer_gateway_judgements_total{result="no_worse",@}"#;
+const RELOADED: &str = "tiny_dancer_gateway_config_last_reload_successful{@}";
 
 const MODEL: &[(&str, &str)] = &[("instance", "a:1"), ("job", "j"), ("model", "m")];
 
 /// What alerts need of the day before.
-pub(super) const RECORDINGS: &[Recording] = &[
-    Recording {
-        name: "job_model:tiny_dancer_gateway_time_to_first_chunk_seconds:p95_rate5m",
-        // Without calls it is not a number, which would count in the median of a day.
-        expr: "histogram_quantile(0.95, sum by (job, model, le) \
+pub(super) const RECORDINGS: &[Recording] = &[Recording {
+    name: "job_model:tiny_dancer_gateway_time_to_first_chunk_seconds:p95_rate5m",
+    // Without calls it is not a number, which would count in the median of a day.
+    expr: "histogram_quantile(0.95, sum by (job, model, le) \
             (rate(tiny_dancer_gateway_time_to_first_chunk_seconds_bucket[5m]))) > 0",
-        group: FAST,
-    },
-    Recording {
-        name: "job:tiny_dancer_gateway_cost_per_answers:ratio_rate1d",
-        expr: "sum by (job) (rate(tiny_dancer_gateway_cost_total[1d]))\n  \
-            / sum by (job) (rate(tiny_dancer_gateway_requests_total{result=\"answered\"}[1d]))",
-        group: SLOW,
-    },
-];
+    group: FAST,
+}];
 
 pub(super) const ALERTS: &[Alert] = &[
     Alert {
@@ -58,8 +55,9 @@ pub(super) const ALERTS: &[Alert] = &[
                 `WARN` line `a model gave no answer` has the cause. `unreachable`: the address, the network, a proxy, a \
                 certificate. `timeout`: the provider is slow, or `timeouts.first_byte` or `timeouts.answer` is short for long answers. \
                 `rate_limited`: ask the provider for a higher limit, or lower `limits.concurrent`. `server_error` and `broken`: see \
-                the provider's status page. While the provider is down, point `base_url` of the model to another one and restart; open \
-                requests end first.",
+                the provider's status page. While the provider is down, point `base_url` of the model to another one that has the same \
+                interface. The gateway reads a changed file within seconds, without a restart, and open requests end as they began. \
+                Another `provider` needs a restart.",
         labels: INSTANCE,
         fires: &[
             Case {
@@ -245,35 +243,46 @@ pub(super) const ALERTS: &[Alert] = &[
     },
     Alert {
         name: "TinyDancerGatewayCircuitOpen",
-        // Without requests the last state remains.
-        expr: "max by (job, instance, model) (tiny_dancer_gateway_upstream_circuit_open) > 0\n\
+        // After each wait the model is called, and a scrape then finds its circuit closed until that call has failed.
+        expr: "max by (job, instance, model) (max_over_time(tiny_dancer_gateway_upstream_circuit_open[2m])) > 0\n\
                 and on (job, instance) sum by (job, instance) (rate(tiny_dancer_gateway_requests_total[5m])) > 0",
-        hold: "5m",
+        hold: "10m",
         severity: "warning",
-        when: "requests arrive, and a model is not called, for 5m",
-        summary: "{{ $labels.instance }} has not called {{ $labels.model }} for five minutes",
+        when: "requests arrive, and the circuit of a model is open at least once in 2m, for 10m",
+        summary: "The circuit of {{ $labels.model }} at {{ $labels.instance }} opens again and again, or stays open",
         description: "The model failed five times in a row, or asked for a wait by `Retry-After`. Each wait is followed by one call, \
                 which failed too. Meanwhile lightweight requests go to the powerful model; without that one, requests get status 503.",
         runbook: "The results of `tiny_dancer_gateway_upstream_calls_total` say why; see \
                 [TinyDancerGatewayModelErrors](#tinydancergatewaymodelerrors). The circuit closes by itself with the first call that succeeds. \
                 `rate_limited` with long waits is a spent quota: raise it at the provider. If the model will be away for long, put \
-                another one in its place in the configuration.",
+                another one in its place in the configuration, which needs no restart.",
         labels: MODEL,
         fires: &[Case {
-            story: "open for seven minutes",
-            series: &[(OPEN, "0+0x8 1+0x40"), (ANSWERED, "0+10x60")],
-            at: "9m",
+            story: "each wait is followed by a call that fails",
+            series: &[
+                (
+                    OPEN,
+                    "0+0x8 1 1 0 0 1 0 0 1 0 0 0 0 0 1 0 0 1 1 0 0 1 0 0 0 1 0 0 1 0 0 1 0 0 0 1 0 0 1 0 0 1 0 1 0 0 1 0 0 1 0 1",
+                ),
+                (ANSWERED, "0+10x60"),
+            ],
+            at: "13m",
         }],
         silent: &[
             Case {
-                story: "closed in between",
-                series: &[(OPEN, "0+0x8 1+0x12 0 1+0x14 0+0x20"), (ANSWERED, "0+10x60")],
-                at: "8m45s",
+                story: "one wait of five minutes",
+                series: &[(OPEN, "0+0x8 1+0x20 0+0x60"), (ANSWERED, "0+10x80")],
+                at: "13m",
             },
             Case {
-                story: "open when the last request came",
+                story: "closed for some minutes in between",
+                series: &[(OPEN, "0+0x8 1+0x20 0+0x12 1+0x20 0+0x20"), (ANSWERED, "0+10x90")],
+                at: "15m",
+            },
+            Case {
+                story: "no requests",
                 series: &[(OPEN, "0+0x8 1+0x80"), (ANSWERED, "0+10x8 80+0x80")],
-                at: "16m",
+                at: "20m",
             },
         ],
     },
@@ -514,43 +523,160 @@ pub(super) const ALERTS: &[Alert] = &[
         ],
     },
     Alert {
-        name: "TinyDancerGatewayCostAboveNormal",
-        expr: "sum by (job) (rate(tiny_dancer_gateway_cost_total[1h]))\n  \
-                / sum by (job) (rate(tiny_dancer_gateway_requests_total{result=\"answered\"}[1h]))\n  \
-                > 2 * job:tiny_dancer_gateway_cost_per_answers:ratio_rate1d offset 1h\n\
-                and sum by (job) (increase(tiny_dancer_gateway_requests_total{result=\"answered\"}[1h])) > 100",
-        hold: "30m",
+        name: "TinyDancerGatewayJudgementsFailing",
+        // A broken answer is the model's fault or the client's.
+        expr: "sum by (job, instance) (increase(tiny_dancer_gateway_judgements_total{result=~\"failed|stopped|undecided\"}[1h])) > 5\n\
+                and sum by (job, instance) (increase(tiny_dancer_gateway_judgements_total{result=~\"failed|stopped|undecided\"}[1h]))\n  \
+                > 0.1 * sum by (job, instance) (increase(tiny_dancer_gateway_judgements_total[1h]))",
+        hold: "15m",
         severity: "warning",
-        when: "an answer costs over twice what it cost on the day before, within 1h, for 30m",
-        summary: "An answer of {{ $labels.job }} costs over twice what it cost on the day before",
-        description: "The cost is that of the configured prices, shadows and judges included. The alert ends by itself once the new cost \
-                is that of a day.",
-        runbook: "`tiny_dancer_gateway_cost_total` by `model` shows which model costs more. The powerful one: has the lightweight share \
-                fallen (`tiny_dancer_gateway_served_total` by `reason`)? A fallback costs two calls, see \
-                [TinyDancerGatewayFallbacks](#tinydancergatewayfallbacks). All models: longer prompts or answers, or fewer cached \
-                tokens, see `tiny_dancer_gateway_tokens_total` by `kind`. The judge, or the lightweight model in mode `observe`: shadows, which \
-                `shadow.rate` and `shadow.daily_cost` limit. Compare the configured prices with the bill.",
-        labels: JOB,
+        when: "over 10% of the judgements are not made, within 1h, for 15m",
+        summary: "Over 10% of the judgements of {{ $labels.instance }} are not made",
+        description: "Answers whose judgement was drawn and is not made count as worse, so the quality budget pays for answers that may \
+                be good, and more requests go to the powerful model. The promise holds.",
+        runbook: "`tiny_dancer_gateway_judgements_total` by `result`, and the `WARN` line `a judgement was not made, and counts as \
+                worse`. `failed`: the powerful model gives no answer to compare with, see \
+                [TinyDancerGatewayModelErrors](#tinydancergatewaymodelerrors); or `judgement_timeout` passes, so compare it with the time \
+                of both calls, and raise `shadow.concurrent` if judgements wait for each other. `undecided`: the judge gives no verdict; \
+                look at its calls in `tiny_dancer_gateway_upstream_calls_total`, and whether a judge of yours ends with `A`, `B` or `TIE`, \
+                or a webhook answers with both scores. Answers that only call tools have no text to compare. `stopped`: restarts cut \
+                judgements off. Reload the configuration instead, or give the program longer to stop. While the judge is down, mode \
+                `observe` spends nothing, and a reload is enough for that.",
+        labels: INSTANCE,
         fires: &[Case {
-            story: "three times as much",
-            series: &[(COST, "0+0.1x400 40.3+0.3x300"), (ANSWERED, "0+10x700")],
-            at: "165m",
+            story: "one in four has no verdict",
+            series: &[
+                (r#"tiny_dancer_gateway_judgements_total{result="undecided",@}"#, "0+1x400"),
+                (NO_WORSE, "0+3x400"),
+            ],
+            at: "90m",
         }],
         silent: &[
             Case {
-                story: "half as much again",
-                series: &[(COST, "0+0.1x400 40.15+0.15x300"), (ANSWERED, "0+10x700")],
-                at: "165m",
+                story: "one in twenty fails",
+                series: &[
+                    (r#"tiny_dancer_gateway_judgements_total{result="failed",@}"#, "0+1x400"),
+                    (NO_WORSE, "0+19x400"),
+                ],
+                at: "90m",
             },
             Case {
-                story: "three times the traffic",
-                series: &[(COST, "0+0.1x400 40.3+0.3x300"), (ANSWERED, "0+10x400 4030+30x300")],
-                at: "165m",
+                story: "many answers are worse, or their clients hang up",
+                series: &[
+                    (r#"tiny_dancer_gateway_judgements_total{result="worse",@}"#, "0+1x400"),
+                    (r#"tiny_dancer_gateway_judgements_total{result="broken",@}"#, "0+1x400"),
+                    (NO_WORSE, "0+2x400"),
+                ],
+                at: "90m",
             },
             Case {
-                story: "few answers, some of them long",
-                series: &[(COST, "0+0.01x400 4.03+0.03x300"), (ANSWERED, "0+0.2x700")],
-                at: "165m",
+                story: "four at a restart",
+                series: &[(r#"tiny_dancer_gateway_judgements_total{result="stopped",@}"#, "0+0x250 4+0x150")],
+                at: "90m",
+            },
+        ],
+    },
+    Alert {
+        name: "TinyDancerGatewayReloadFailing",
+        expr: "min by (job, instance) (tiny_dancer_gateway_config_last_reload_successful) == 0",
+        // An editor may store a file that is not finished.
+        hold: "5m",
+        severity: "warning",
+        when: "the last reload of the configuration failed, for 5m",
+        summary: "{{ $labels.instance }} does not use its new configuration",
+        description: "The gateway refused the configuration that it read last. Requests go on with the one before. A restart would \
+                read the refused one.",
+        runbook: "The `ERROR` line `the configuration is not reloaded, the previous one stays` names all mistakes. \
+                `tiny_dancer_gateway_config_reloads_total` by `result`: `invalid` is a mistake, a variable or a file of a key that \
+                is not there, or a key that can't be a header. Correct the file, which is read again when it changes, or send SIGHUP. \
+                `restart_required` changes what is fixed while the gateway runs, such as `listen`, `provider`, `budget` or `memory.path`: \
+                restart it, which lets open requests end, or take the change back. \
+                `tiny_dancer_gateway_config_last_reload_timestamp_seconds` says since when the present one is in use.",
+        labels: INSTANCE,
+        fires: &[Case {
+            story: "a mistake, half an hour ago",
+            series: &[(RELOADED, "1+0x4 0+0x200")],
+            at: "31m",
+        }],
+        silent: &[
+            Case {
+                story: "corrected after two minutes",
+                series: &[(RELOADED, "1+0x4 0+0x8 1+0x200")],
+                at: "8m",
+            },
+            Case { story: "never reloaded", series: &[(RELOADED, "1+0x200")], at: "31m" },
+        ],
+    },
+    Alert {
+        name: "TinyDancerGatewayCostAboveBaseline",
+        // The margin is for rounding. Where the lightweight model serves little, shadows cost more than it saves, as intended.
+        expr: "sum by (job) (rate(tiny_dancer_gateway_cost_total[1h]))\n  \
+                > 1.01 * (sum by (job) (rate(tiny_dancer_gateway_baseline_cost_total[1h])) > 0)\n\
+                and sum by (job) (rate(tiny_dancer_gateway_served_total{served=\"lightweight\"}[1h]))\n  \
+                > 0.1 * sum by (job) (rate(tiny_dancer_gateway_served_total[1h]))",
+        hold: "30m",
+        severity: "warning",
+        when: "over 10% of the routed requests are lightweight, and the cost is over 1% above that of the powerful model alone, within 1h, for 30m",
+        summary: "{{ $labels.job }} costs more than the powerful model alone",
+        description: "The cost is that of the configured prices, shadows and judges included. The baseline is what the delivered tokens \
+                would have cost without the lightweight model.",
+        runbook: "`tiny_dancer_gateway_cost_total` by `model` shows which model costs more than expected. The judge, or the powerful \
+                model beside many lightweight answers: comparisons cost more than lightweight answers save. Choose a cheaper judge, lower \
+                `shadow.rate` or set `shadow.daily_cost`; under a budget see `tiny_dancer_budget_judge_probability`, which \
+                falls from 1 as an adaptive `judge_rate` saves. The lightweight model: its answers are longer than its lower price is \
+                worth, or it reads the prompts uncached; see `tiny_dancer_gateway_tokens_total` by `kind`. Answers that break off cost, \
+                too. Compare the configured prices with the bill: both models need them.",
+        labels: JOB,
+        fires: &[Case {
+            story: "an expensive judge: a fifth above the baseline",
+            series: &[
+                (COST, "0+1.2x500"),
+                (BASELINE, "0+1x500"),
+                (CONFIDENT, "0+5x500"),
+                (POWERFUL, "0+5x500"),
+            ],
+            at: "100m",
+        }],
+        silent: &[
+            Case {
+                story: "a tenth less",
+                series: &[
+                    (COST, "0+0.9x500"),
+                    (BASELINE, "0+1x500"),
+                    (CONFIDENT, "0+5x500"),
+                    (POWERFUL, "0+5x500"),
+                ],
+                at: "100m",
+            },
+            Case {
+                story: "shadows in mode observe",
+                series: &[
+                    (COST, "0+1.2x500"),
+                    (BASELINE, "0+1x500"),
+                    (CONFIDENT, "0+0x500"),
+                    (POWERFUL, "0+10x500"),
+                ],
+                at: "100m",
+            },
+            Case {
+                story: "twice the traffic",
+                series: &[
+                    (COST, "0+0.9x250 226.8+1.8x250"),
+                    (BASELINE, "0+1x250 252+2x250"),
+                    (CONFIDENT, "0+5x250 1260+10x250"),
+                    (POWERFUL, "0+5x250 1260+10x250"),
+                ],
+                at: "100m",
+            },
+            Case {
+                story: "the powerful model has no price",
+                series: &[
+                    (COST, "0+0.1x500"),
+                    (BASELINE, "0+0x500"),
+                    (CONFIDENT, "0+5x500"),
+                    (POWERFUL, "0+5x500"),
+                ],
+                at: "100m",
             },
         ],
     },

@@ -4,11 +4,14 @@ use super::{Look, Panel, States, panel, row};
 
 /// Whether a model is called.
 const CALLED: States = &[("called", "green"), ("not called", "red")];
+/// How the last reload ended.
+const RELOAD: States = &[("failed", "red"), ("succeeded", "green")];
+const INSTANCE: &str = "{{job}} {{instance}}";
 const SECTION: &str = "The gateway";
 
 pub(super) fn panels() -> Vec<Panel> {
     let mut panels = vec![row("Gateway: needs tiny-dancer serve", SECTION)];
-    let all = [requests(), models(), times(), learning(), money()];
+    let all = [requests(), models(), times(), learning(), money(), configuration()];
     panels.extend(all.into_iter().flatten().map(|panel| panel.without_data("No gateway")));
     panels
 }
@@ -86,11 +89,14 @@ fn models() -> Vec<Panel> {
         .section("TinyDancerGatewayFallbacks"),
         panel(
             "Circuits of models",
-            "Not called: the model failed five times in a row, or asked for a wait. Of two instances, the worse.",
+            "Not called: the model failed five times in a row, or asked for a wait, at any scrape within the range of a rate. Of two instances, the worse.",
             Look::StateTimeline,
             "none",
             8,
-            &[("max by (model) (tiny_dancer_gateway_upstream_circuit_open{#})", "{{model}}")],
+            &[(
+                "max by (model) (max_over_time(tiny_dancer_gateway_upstream_circuit_open{#}[@]))",
+                "{{model}}",
+            )],
         )
         .states(CALLED)
         .thresholds(&[(1.0, "red")])
@@ -148,6 +154,15 @@ fn learning() -> Vec<Panel> {
         .section("TinyDancerGatewayShadowsFailing")
         .section("TinyDancerGatewayShadowsOverLimit"),
         of(
+            "Judgements by result",
+            "Lightweight answers a second whose judgement was drawn. All but no_worse count as worse. Failed, stopped and undecided: no judgement was made. Broken: the answer broke off, or its client hung up.",
+            "cps",
+            &[("sum by (result) (rate(tiny_dancer_gateway_judgements_total{#}[@]))", "{{result}}")],
+        )
+        .stacked("normal")
+        .coloured(&[("no_worse", "green"), ("worse", "red")])
+        .section("TinyDancerGatewayJudgementsFailing"),
+        of(
             "Feedback by result",
             "Clients' verdicts a second. Powerful: they are on answers of the powerful model, and are no evidence. Unknown: the request is not remembered any more.",
             "cps",
@@ -155,40 +170,88 @@ fn learning() -> Vec<Panel> {
         )
         .stacked("normal")
         .section("TinyDancerGatewayFeedbackUnknown"),
+    ]
+}
+
+fn money() -> Vec<Panel> {
+    let of = |title, description, unit, queries: &[(&str, &'static str)]| Panel {
+        width: 6,
+        ..of(title, description, unit, queries)
+    };
+    vec![
+        of(
+            "Cost of models an hour",
+            "In the currency of the configured prices: the cost by model, with shadows and judges; and the baseline, which is what the delivered tokens would have cost without the lightweight model.",
+            "none",
+            &[
+                ("3600 * sum by (model) (rate(tiny_dancer_gateway_cost_total{#}[@]))", "{{model}}"),
+                ("3600 * sum(rate(tiny_dancer_gateway_baseline_cost_total{#}[@]))", "baseline"),
+            ],
+        )
+        .section("TinyDancerGatewayCostAboveBaseline"),
+        of(
+            "Share of the cost that is saved",
+            "What the gateway saves of the baseline, shadows and judges included. Below 0 it costs more, as with shadows in mode observe.",
+            "percentunit",
+            &[(
+                "1 - sum(rate(tiny_dancer_gateway_cost_total{#}[@])) / sum(rate(tiny_dancer_gateway_baseline_cost_total{#}[@]))",
+                "saved",
+            )],
+        )
+        .signed()
+        .section("TinyDancerGatewayCostAboveBaseline"),
+        of(
+            "Cost of a thousand answers",
+            "In the currency of the configured prices, shadows and judges included.",
+            "none",
+            &[(
+                r#"1000 * sum(rate(tiny_dancer_gateway_cost_total{#}[@])) / sum(rate(tiny_dancer_gateway_requests_total{result="answered",#}[@]))"#,
+                "a thousand answers",
+            )],
+        )
+        .section("TinyDancerGatewayCostAboveBaseline"),
         of(
             "Tokens by kind",
-            "Tokens a second as the models count them: of routed requests, shadows and judges.",
+            "Tokens a second as the models count them: of routed requests, shadows and judges, and of requests that pass.",
             "cps",
             &[("sum by (model, kind) (rate(tiny_dancer_gateway_tokens_total{#}[@]))", "{{model}} {{kind}}")],
         ),
     ]
 }
 
-fn money() -> Vec<Panel> {
+fn configuration() -> Vec<Panel> {
     vec![
-        Panel {
-            width: 12,
-            ..of(
-                "Cost of models an hour",
-                "In the currency of the configured prices, by model: routed requests, shadows and judges.",
-                "none",
-                &[("3600 * sum by (model) (rate(tiny_dancer_gateway_cost_total{#}[@]))", "{{model}}")],
-            )
-        }
-        .stacked("normal")
-        .section("TinyDancerGatewayCostAboveNormal"),
-        Panel {
-            width: 12,
-            ..of(
-                "Cost of a thousand answers",
-                "In the currency of the configured prices, shadows and judges included. An alert compares it with the day before.",
-                "none",
-                &[(
-                    r#"1000 * sum(rate(tiny_dancer_gateway_cost_total{#}[@])) / sum(rate(tiny_dancer_gateway_requests_total{result="answered",#}[@]))"#,
-                    "a thousand answers",
-                )],
-            )
-        }
-        .section("TinyDancerGatewayCostAboveNormal"),
+        panel(
+            "Last reload of the configuration",
+            "Failed: the gateway refused the configuration that it read last, and the one before is in use.",
+            Look::StateTimeline,
+            "none",
+            8,
+            &[("min by (job, instance) (tiny_dancer_gateway_config_last_reload_successful{#})", INSTANCE)],
+        )
+        .states(RELOAD)
+        .thresholds(&[(0.0, "red"), (1.0, "green")])
+        .section("TinyDancerGatewayReloadFailing"),
+        of(
+            "Reloads of the configuration",
+            "Reloads within the range of a rate. Invalid: it has mistakes, or could not be read. Restart required: it changes what is fixed while the gateway runs.",
+            "none",
+            &[(
+                "round(sum by (result) (increase(tiny_dancer_gateway_config_reloads_total{#}[@])))",
+                "{{result}}",
+            )],
+        )
+        .coloured(&[("invalid", "red"), ("restart_required", "orange"), ("success", "green")])
+        .section("TinyDancerGatewayReloadFailing"),
+        of(
+            "Age of the configuration",
+            "The time since each gateway read the configuration that is in use.",
+            "s",
+            &[(
+                "max by (job, instance) (time() - tiny_dancer_gateway_config_last_reload_timestamp_seconds{#})",
+                INSTANCE,
+            )],
+        )
+        .section("TinyDancerGatewayReloadFailing"),
     ]
 }
