@@ -72,7 +72,8 @@ pub(crate) struct Codes {
     blocks: Vec<Line>,
     /// The elements in units of the scale, one vector after the other, each padded to whole lines.
     bytes: Vec<Line>,
-    scale: f32,
+    /// Of each [`SEGMENT`] vectors.
+    scales: Vec<f32>,
 }
 
 impl Codes {
@@ -86,22 +87,27 @@ impl Codes {
         kernel.dispatch(Encode { rotation, centre, entries })
     }
 
+    /// These codes and the next in one, if both have one centre.
+    pub(crate) fn merged(&self, next: &Self) -> Option<Self> {
+        Arc::ptr_eq(&self.centre, &next.centre).then(|| Self {
+            centre: self.centre.clone(),
+            blocks: [self.blocks.as_slice(), &next.blocks].concat(),
+            bytes: [self.bytes.as_slice(), &next.bytes].concat(),
+            scales: [self.scales.as_slice(), &next.scales].concat(),
+        })
+    }
+
     /// The blocks, of equally many lines.
     #[inline(always)]
     pub(crate) fn blocks(&self) -> std::slice::ChunksExact<'_, Line> {
-        self.blocks.chunks_exact(self.blocks.len() / (SEGMENT / BLOCK))
+        self.blocks.chunks_exact(self.blocks.len() / (self.scales.len() * SEGMENT / BLOCK))
     }
 
+    /// Brings the bytes of a row of so many lines to the caches. The processor loads many rows at a time where it need not
+    /// compare them.
     #[inline(always)]
-    fn row(&self, row: usize) -> &[Line] {
-        let lines = self.bytes.len() / SEGMENT;
-        &self.bytes[row * lines..][..lines]
-    }
-
-    /// Brings the bytes of a row to the caches. The processor loads many rows at a time where it need not compare them.
-    #[inline(always)]
-    pub(crate) fn load(&self, row: usize) {
-        for line in self.row(row) {
+    pub(crate) fn load(&self, row: usize, lines: usize) {
+        for line in &self.bytes[row * lines..][..lines] {
             black_box(line.0[0]);
         }
     }
@@ -109,7 +115,9 @@ impl Codes {
     /// The product of a row with the query by its bytes, and its standard error.
     #[inline(always)]
     pub(crate) fn product(&self, row: usize, query: &[[i16; ELEMENTS]]) -> (f32, f32) {
-        (integer_product(query, self.row(row)) as f32 * (self.scale / UNIT), self.scale * ROUNDING)
+        let (row_bytes, scale) =
+            (&self.bytes[row * query.len()..][..query.len()], self.scales[row / SEGMENT]);
+        (integer_product(query, row_bytes) as f32 * (scale / UNIT), scale * ROUNDING)
     }
 }
 
@@ -172,7 +180,7 @@ impl Work for Encode<'_> {
                 bytes.push(line);
             }
         }
-        Codes { centre: centre.clone(), blocks, bytes, scale }
+        Codes { centre: centre.clone(), blocks, bytes, scales: vec![scale] }
     }
 }
 

@@ -13,7 +13,8 @@
 use crate::codes::{Codes, Table, integers};
 use crate::kernel::{BLOCK, Instructions, Work};
 use crate::rotation::Rotation;
-use crate::segment::{Rows, SEGMENT, Segment, ones};
+use crate::segment::{LARGEST, Rows, Segment, ones};
+use std::borrow::Cow;
 use std::sync::Arc;
 use tiny_dancer_core::Candidate;
 
@@ -36,7 +37,7 @@ const BATCH: usize = 64;
 pub(crate) struct Coded<'a> {
     pub(crate) codes: &'a Codes,
     pub(crate) segment: &'a Segment,
-    pub(crate) rows: Rows,
+    pub(crate) rows: Cow<'a, [Rows]>,
 }
 
 /// Both passes. The result has all entries that may be among the `k` nearest.
@@ -74,8 +75,8 @@ impl<'s> Work for Passes<'_, 's> {
                 centre = &codes.centre;
                 table = Table::new(self.query, &rotated, centre, FIRST);
             }
-            for (number, block) in codes.blocks().enumerate() {
-                let rows = rows.block(number);
+            let rows = rows.iter().flat_map(|rows| rows.blocks());
+            for (number, (block, rows)) in codes.blocks().zip(rows).enumerate() {
                 if rows == 0 {
                     continue;
                 }
@@ -86,7 +87,7 @@ impl<'s> Work for Passes<'_, 's> {
                     }
                 }
                 part.upper.push(upper);
-                part.places.push((place * SEGMENT + number * BLOCK) as u32);
+                part.places.push((place * LARGEST + number * BLOCK) as u32);
                 if part.upper.len() == PART {
                     second.see(instructions, &mut part);
                 }
@@ -134,7 +135,7 @@ struct Row {
     estimate: f32,
     /// The same with its margin.
     upper: f32,
-    /// The place of its segment, times [`SEGMENT`], and its place there.
+    /// The place of its segment, times [`LARGEST`], and its place there.
     place: u32,
 }
 
@@ -190,9 +191,9 @@ impl<'s> Second<'_, 's> {
     #[inline(always)]
     fn finish(&mut self) {
         let segments = self.segments;
-        let codes = |place: u32| (segments[place as usize / SEGMENT].codes, place as usize % SEGMENT);
+        let codes = |place: u32| (segments[place as usize / LARGEST].codes, place as usize % LARGEST);
         for (codes, row) in self.batch.iter().map(|place| codes(*place)) {
-            codes.load(row);
+            codes.load(row, self.query.len());
         }
         for place in self.batch.drain(..) {
             let (codes, row) = codes(place);
@@ -219,6 +220,6 @@ impl<'s> Second<'_, 's> {
     }
 
     fn entry(&self, place: u32) -> &'s Arc<Candidate> {
-        &self.segments[place as usize / SEGMENT].segment.entries[place as usize % SEGMENT]
+        &self.segments[place as usize / LARGEST].segment.entries[place as usize % LARGEST]
     }
 }

@@ -80,7 +80,7 @@ fn all_kernels_give_the_same_codes_and_estimates() {
         let results = Kernel::available().into_iter().map(|kernel| {
             let codes = coded(kernel, &rotation, &vectors);
             let estimates = estimates(kernel, &rotation, &codes, &vectors[0], 1.0);
-            (codes.blocks, codes.bytes, codes.scale, estimates)
+            (codes.blocks, codes.bytes, codes.scales, estimates)
         });
         let results: Vec<_> = results.collect();
         assert!(results.iter().all(|result| *result == results[0]), "{dimensions}");
