@@ -11,9 +11,7 @@
 //! The estimate is without bias over rotations, and its standard error is `factor |q - c| sqrt(1 - a^2)`, where
 //! `a = |P r|_1 / (|r| sqrt(d))` is near `sqrt(2 / pi)` for each vector.
 
-use crate::kernel::{
-    BLOCK, Instructions, Kernel, LARGEST_STEP, Line, VECTORS, Work, integer_product, product,
-};
+use crate::kernel::{BLOCK, Instructions, Kernel, LARGEST_STEP, Line, VECTORS, Work, product};
 use crate::rotation::Rotation;
 use crate::segment::SEGMENT;
 use std::hint::black_box;
@@ -114,10 +112,15 @@ impl Codes {
 
     /// The product of a row with the query by its bytes, and its standard error.
     #[inline(always)]
-    pub(crate) fn product(&self, row: usize, query: &[[i16; ELEMENTS]]) -> (f32, f32) {
+    pub(crate) fn product<I: Instructions>(
+        &self,
+        instructions: I,
+        row: usize,
+        query: &[[i16; ELEMENTS]],
+    ) -> (f32, f32) {
         let (row_bytes, scale) =
             (&self.bytes[row * query.len()..][..query.len()], self.scales[row / SEGMENT]);
-        (integer_product(query, row_bytes) as f32 * (scale / UNIT), scale * ROUNDING)
+        (instructions.product(query, row_bytes) as f32 * (scale / UNIT), scale * ROUNDING)
     }
 }
 
@@ -184,6 +187,22 @@ impl Work for Encode<'_> {
     }
 }
 
+/// Of each of four dimensions, its sign in each group of four bits.
+const SIGNS: [[f32; 16]; 4] = {
+    let mut signs = [[-1.0; 16]; 4];
+    let mut i = 0;
+    while i < 4 * 16 {
+        if (i % 16) >> (i / 16) & 1 == 1 {
+            signs[i / 16][i % 16] = 1.0;
+        }
+        i += 1;
+    }
+    signs
+};
+
+/// `2^23`: a float of this size has steps of 1, so that adding it rounds, and the lowest bits are the integer.
+const ROUND: f32 = 8_388_608.0;
+
 /// A query as the tables of the codes of one centre: `<y, s>` as a sum of bytes, one for each group of four dimensions.
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -213,15 +232,16 @@ impl Table {
         let most = f32::from(u16::MAX) - groups.len() as f32;
         let largest = f32::from(LARGEST_STEP);
         let step = (2.0 * widest / largest).max(2.0 * sum / most).max(f32::MIN_POSITIVE);
+        let steps = step.recip();
         let mut lines = vec![Line([0; ELEMENTS]); groups.len() / 4];
         let bytes = lines.iter_mut().flat_map(|line| line.0.as_chunks_mut::<16>().0);
         for (bytes, four) in bytes.zip(groups) {
             let smallest = four[0].abs() + four[1].abs() + four[2].abs() + four[3].abs();
-            for (signs, byte) in bytes.iter_mut().enumerate() {
-                let signed = |i: usize| if signs >> i & 1 == 1 { four[i] } else { -four[i] };
+            *bytes = std::array::from_fn(|i| {
+                let signed = |j: usize| SIGNS[j][i] * four[j];
                 let product = signed(0) + signed(1) + signed(2) + signed(3);
-                *byte = ((product + smallest) / step + 0.5) as i32 as u8;
-            }
+                ((product + smallest) * steps + ROUND).to_bits() as u8
+            });
         }
         let base = product(query, &centre.vector[..query.len()]) - centre.squared_norm;
         Self { lines, step, bias: allowed * ERROR * norm - sum, base }
