@@ -29,7 +29,7 @@ const SECOND: f32 = 4.0;
 const PART: usize = 1024;
 
 /// The groups of a part's rows, of each of which the greatest estimate is found.
-const GROUPS: usize = 512;
+const GROUPS: usize = 1024;
 
 /// The halvings of the range between the least and the greatest of these estimates, which is faster than sorting them.
 const BISECTIONS: usize = 10;
@@ -177,7 +177,7 @@ impl<'s> Second<'_, 's> {
     fn see<I: Instructions>(&mut self, instructions: I, part: &mut Part) {
         let mut best = f32::INFINITY;
         if self.floor == f32::NEG_INFINITY {
-            best = part.reached_by(instructions, self.k.saturating_mul(3));
+            best = part.reached_by(instructions, self.k.saturating_mul(3).min(GROUPS / 2).max(self.k));
             for (upper, place) in part.upper.iter().zip(&part.places) {
                 self.add(instructions, instructions.at_least(upper, best), *place);
             }
