@@ -11,9 +11,7 @@
 //! The estimate is without bias over rotations, and its standard error is `factor |q - c| sqrt(1 - a^2)`, where
 //! `a = |P r|_1 / (|r| sqrt(d))` is near `sqrt(2 / pi)` for each vector.
 
-use crate::kernel::{
-    BLOCK, Instructions, Kernel, LARGEST_STEP, Line, VECTORS, Work, integer_product, product,
-};
+use crate::kernel::{BLOCK, Instructions, Kernel, LARGEST_STEP, Line, VECTORS, Work, product};
 use crate::rotation::Rotation;
 use crate::segment::SEGMENT;
 use std::hint::black_box;
@@ -72,7 +70,8 @@ pub(crate) struct Codes {
     blocks: Vec<Line>,
     /// The elements in units of the scale, one vector after the other, each padded to whole lines.
     bytes: Vec<Line>,
-    scale: f32,
+    /// Of each [`SEGMENT`] vectors.
+    scales: Vec<f32>,
 }
 
 impl Codes {
@@ -86,30 +85,42 @@ impl Codes {
         kernel.dispatch(Encode { rotation, centre, entries })
     }
 
+    /// These codes and the next in one, if both have one centre.
+    pub(crate) fn merged(&self, next: &Self) -> Option<Self> {
+        Arc::ptr_eq(&self.centre, &next.centre).then(|| Self {
+            centre: self.centre.clone(),
+            blocks: [self.blocks.as_slice(), &next.blocks].concat(),
+            bytes: [self.bytes.as_slice(), &next.bytes].concat(),
+            scales: [self.scales.as_slice(), &next.scales].concat(),
+        })
+    }
+
     /// The blocks, of equally many lines.
     #[inline(always)]
     pub(crate) fn blocks(&self) -> std::slice::ChunksExact<'_, Line> {
-        self.blocks.chunks_exact(self.blocks.len() / (SEGMENT / BLOCK))
+        self.blocks.chunks_exact(self.blocks.len() / (self.scales.len() * SEGMENT / BLOCK))
     }
 
+    /// Brings the bytes of a row of so many lines to the caches. The processor loads many rows at a time where it need not
+    /// compare them.
     #[inline(always)]
-    fn row(&self, row: usize) -> &[Line] {
-        let lines = self.bytes.len() / SEGMENT;
-        &self.bytes[row * lines..][..lines]
-    }
-
-    /// Brings the bytes of a row to the caches. The processor loads many rows at a time where it need not compare them.
-    #[inline(always)]
-    pub(crate) fn load(&self, row: usize) {
-        for line in self.row(row) {
+    pub(crate) fn load(&self, row: usize, lines: usize) {
+        for line in &self.bytes[row * lines..][..lines] {
             black_box(line.0[0]);
         }
     }
 
     /// The product of a row with the query by its bytes, and its standard error.
     #[inline(always)]
-    pub(crate) fn product(&self, row: usize, query: &[[i16; ELEMENTS]]) -> (f32, f32) {
-        (integer_product(query, self.row(row)) as f32 * (self.scale / UNIT), self.scale * ROUNDING)
+    pub(crate) fn product<I: Instructions>(
+        &self,
+        instructions: I,
+        row: usize,
+        query: &[[i16; ELEMENTS]],
+    ) -> (f32, f32) {
+        let (row_bytes, scale) =
+            (&self.bytes[row * query.len()..][..query.len()], self.scales[row / SEGMENT]);
+        (instructions.product(query, row_bytes) as f32 * (scale / UNIT), scale * ROUNDING)
     }
 }
 
@@ -172,9 +183,25 @@ impl Work for Encode<'_> {
                 bytes.push(line);
             }
         }
-        Codes { centre: centre.clone(), blocks, bytes, scale }
+        Codes { centre: centre.clone(), blocks, bytes, scales: vec![scale] }
     }
 }
+
+/// Of each of four dimensions, its sign in each group of four bits.
+const SIGNS: [[f32; 16]; 4] = {
+    let mut signs = [[-1.0; 16]; 4];
+    let mut i = 0;
+    while i < 4 * 16 {
+        if (i % 16) >> (i / 16) & 1 == 1 {
+            signs[i / 16][i % 16] = 1.0;
+        }
+        i += 1;
+    }
+    signs
+};
+
+/// `2^23`: a float of this size has steps of 1, so that adding it rounds, and the lowest bits are the integer.
+const ROUND: f32 = 8_388_608.0;
 
 /// A query as the tables of the codes of one centre: `<y, s>` as a sum of bytes, one for each group of four dimensions.
 #[derive(Debug)]
@@ -205,15 +232,16 @@ impl Table {
         let most = f32::from(u16::MAX) - groups.len() as f32;
         let largest = f32::from(LARGEST_STEP);
         let step = (2.0 * widest / largest).max(2.0 * sum / most).max(f32::MIN_POSITIVE);
+        let steps = step.recip();
         let mut lines = vec![Line([0; ELEMENTS]); groups.len() / 4];
         let bytes = lines.iter_mut().flat_map(|line| line.0.as_chunks_mut::<16>().0);
         for (bytes, four) in bytes.zip(groups) {
             let smallest = four[0].abs() + four[1].abs() + four[2].abs() + four[3].abs();
-            for (signs, byte) in bytes.iter_mut().enumerate() {
-                let signed = |i: usize| if signs >> i & 1 == 1 { four[i] } else { -four[i] };
+            *bytes = std::array::from_fn(|i| {
+                let signed = |j: usize| SIGNS[j][i] * four[j];
                 let product = signed(0) + signed(1) + signed(2) + signed(3);
-                *byte = ((product + smallest) / step + 0.5) as i32 as u8;
-            }
+                ((product + smallest) * steps + ROUND).to_bits() as u8
+            });
         }
         let base = product(query, &centre.vector[..query.len()]) - centre.squared_norm;
         Self { lines, step, bias: allowed * ERROR * norm - sum, base }

@@ -3,7 +3,7 @@
 use crate::codes::{Centre, Codes};
 use crate::kernel::Kernel;
 use crate::rotation::Rotation;
-use crate::segment::{Postings, SEGMENT, Segment, matches};
+use crate::segment::{SEGMENT, Segment, count, matches};
 use crate::snapshot::{Neighbour, Snapshot, unit};
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -182,17 +182,14 @@ const CODED_DIMENSIONS: RangeInclusive<usize> = 64..=1 << 15;
 /// A centre is the mean of about as many entries, so that it takes about a millisecond.
 const SAMPLE: usize = 4096;
 
-/// Where an entry is.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    segment: u64,
-    row: usize,
-}
+/// A centre is computed each time that the number of entries has grown by this factor, since a search makes a table for each
+/// centre.
+const CENTRED: usize = 16;
 
-/// The next snapshot, and the place of each entry in it.
+/// The next snapshot, and the number of each entry's row in it.
 struct Writer {
     snapshot: Snapshot,
-    places: HashMap<String, Place>,
+    places: HashMap<String, u64>,
     /// Whether a sealed segment has fewer live rows than at the last compaction.
     removed: bool,
     /// The centre of the segments that are sealed next.
@@ -208,62 +205,66 @@ impl Writer {
     }
 
     fn get(&self, id: &str) -> Option<&Arc<Candidate>> {
-        let place = self.places.get(id)?;
+        let row = *self.places.get(id)?;
         let Snapshot { sealed, growing, .. } = &self.snapshot;
-        if place.segment == growing.id {
-            return growing.entries.get(place.row);
-        }
-        let at = sealed.binary_search_by_key(&place.segment, |segment| segment.id).ok()?;
-        sealed[at].entries.get(place.row)
+        if row >= growing.first { growing.entry(row) } else { sealed[holder(sealed, row)].entry(row) }
     }
 
     fn append(&mut self, entry: Arc<Candidate>) {
         let Snapshot { growing, len, .. } = &mut self.snapshot;
-        let row = growing.entries.len();
-        self.places.insert(entry.id.clone(), Place { segment: growing.id, row });
-        growing.live.insert(row);
-        Arc::make_mut(&mut growing.entries).push(entry);
+        self.places.insert(entry.id.clone(), growing.end());
+        growing.push(entry);
         *len += 1;
-        if row + 1 == SEGMENT {
+        if growing.entries.len() == SEGMENT {
             self.seal();
         }
     }
 
     /// Seals the growing segment and begins the next one.
     fn seal(&mut self) {
-        let id = self.snapshot.growing.id + 1;
-        let next = Segment { id, ..Segment::default() };
-        let mut full = std::mem::replace(&mut self.snapshot.growing, next);
+        let mut full = std::mem::take(&mut self.snapshot.growing);
         if is_sparse(&full) {
+            self.snapshot.growing = Segment::at(full.first);
             self.move_live(&full);
-        } else {
-            full.postings = Some(Arc::new(Postings::of(&full.entries)));
-            let Snapshot { kernel, dimensions, len, .. } = self.snapshot;
-            if CODED_DIMENSIONS.contains(&dimensions) {
-                // Codes remain correct with any centre, and are best with the mean. It is computed each time that the number
-                // of entries has quadrupled.
-                if len >= 4 * self.centred {
-                    let step = len / SAMPLE + 1;
-                    let sample = self.snapshot.entries().chain(full.live()).step_by(step);
-                    self.centre =
-                        Arc::new(Centre::of(&self.snapshot.rotation, sample.map(|entry| &*entry.embedding)));
-                    self.centred = len;
-                }
-                let (rotation, entries) = (&*self.snapshot.rotation, &*full.entries);
-                full.codes = Some(Arc::new(Codes::of(kernel, rotation, &self.centre, entries)));
-            }
-            Arc::make_mut(&mut self.snapshot.sealed).push(Arc::new(full));
+            return;
         }
+        self.snapshot.growing = Segment::at(full.end());
+        let codes = self.codes(&full);
+        full.seal(codes);
+        let sealed = Arc::make_mut(&mut self.snapshot.sealed);
+        while let Some(merged) = sealed.last().and_then(|last| last.merged(&full)) {
+            full = merged;
+            sealed.pop();
+        }
+        sealed.push(Arc::new(full));
+    }
+
+    /// The codes of a full segment.
+    fn codes(&mut self, full: &Segment) -> Option<Codes> {
+        let Snapshot { kernel, dimensions, len, .. } = self.snapshot;
+        if !CODED_DIMENSIONS.contains(&dimensions) {
+            return None;
+        }
+        // Codes remain correct with any centre, and are best with the mean.
+        if len >= CENTRED * self.centred {
+            let step = len / SAMPLE + 1;
+            let sample = self.snapshot.entries().chain(full.live()).step_by(step);
+            self.centre =
+                Arc::new(Centre::of(&self.snapshot.rotation, sample.map(|entry| &*entry.embedding)));
+            self.centred = len;
+        }
+        Some(Codes::of(kernel, &self.snapshot.rotation, &self.centre, &full.entries))
     }
 
     fn remove(&mut self, id: &str) -> bool {
-        let Some(place) = self.places.remove(id) else { return false };
+        let Some(row) = self.places.remove(id) else { return false };
         let Snapshot { sealed, growing, len, .. } = &mut self.snapshot;
         *len -= 1;
-        if place.segment == growing.id {
-            growing.live.remove(place.row);
-        } else if let Ok(at) = sealed.binary_search_by_key(&place.segment, |segment| segment.id) {
-            Arc::make_mut(&mut Arc::make_mut(sealed)[at]).live.remove(place.row);
+        if row >= growing.first {
+            growing.remove(row);
+        } else {
+            let holder = holder(sealed, row);
+            Arc::make_mut(&mut Arc::make_mut(sealed)[holder]).remove(row);
             self.removed = true;
         }
         true
@@ -283,9 +284,9 @@ impl Writer {
 
     /// Drops all removed rows.
     fn erase(&mut self) {
-        let has_removed = |segment: &Segment| segment.live.len() < segment.entries.len();
+        let has_removed = |segment: &Segment| count(&segment.live) < segment.entries.len();
         if has_removed(&self.snapshot.growing) {
-            let next = Segment { id: self.snapshot.growing.id + 1, ..Segment::default() };
+            let next = Segment::at(self.snapshot.growing.first);
             let growing = std::mem::replace(&mut self.snapshot.growing, next);
             self.move_live(&growing);
         }
@@ -304,14 +305,19 @@ impl Writer {
     }
 
     fn move_live(&mut self, segment: &Segment) {
-        self.snapshot.len -= segment.live.len();
+        self.snapshot.len -= count(&segment.live);
         segment.live().for_each(|entry| self.append(entry.clone()));
     }
 }
 
+/// The place of the sealed segment that has this row.
+fn holder(sealed: &[Arc<Segment>], row: u64) -> usize {
+    sealed.partition_point(|segment| segment.end() <= row)
+}
+
 /// Whether less than half of a full segment's rows are live.
 fn is_sparse(segment: &Segment) -> bool {
-    segment.live.len() < SEGMENT / 2
+    2 * count(&segment.live) < segment.entries.len()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! kernels give the same bits.
 
 use pulp::NullaryFnOnce;
+use std::hint::black_box;
 
 /// An instruction set of this machine.
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +96,9 @@ pub(crate) trait Instructions: Copy {
     /// [`LARGEST_STEP`]. No sum exceeds `u16::MAX`.
     fn sums(self, codes: &[Line], table: &[Line]) -> [u16; BLOCK];
 
+    /// The product of a vector of `i16` with one of `i8`. The caller's values are small enough that no sum overflows.
+    fn product(self, a: &[[i16; 64]], b: &[Line]) -> i32;
+
     /// The values that are at least `floor`; bit `i` stands for value `i`.
     fn at_least(self, values: &[f32; BLOCK], floor: f32) -> u32;
 }
@@ -116,6 +120,12 @@ impl Instructions for Portable {
             }
         }
         sums
+    }
+
+    #[inline(always)]
+    fn product(self, a: &[[i16; 64]], b: &[Line]) -> i32 {
+        let pairs = a.as_flattened().iter().zip(b.iter().flat_map(|line| &line.0));
+        pairs.map(|(&a, &b)| i32::from(a) * i32::from(b.cast_signed())).sum()
     }
 
     #[inline(always)]
@@ -161,6 +171,21 @@ mod x86 {
         }
 
         #[inline(always)]
+        fn product(self, a: &[[i16; 64]], b: &[Line]) -> i32 {
+            let simd = self.avx2;
+            let mut sums = cast([0_i32; 8]);
+            for (a, b) in a.iter().zip(b) {
+                let (a, b): ([_; 4], [_; 4]) = (cast(*a), cast(b.0));
+                for (a, b) in a.into_iter().zip(b) {
+                    let products = simd._mm256_madd_epi16(a, simd._mm256_cvtepi8_epi16(b));
+                    sums = simd._mm256_add_epi32(sums, products);
+                }
+            }
+            let sums: [i32; 8] = cast(sums);
+            sums.iter().sum()
+        }
+
+        #[inline(always)]
         fn at_least(self, values: &[f32; BLOCK], floor: f32) -> u32 {
             let eights: [f32x8; 4] = cast(*values);
             let floor = self.splat_f32x8(floor);
@@ -202,6 +227,20 @@ mod x86 {
         }
 
         #[inline(always)]
+        fn product(self, a: &[[i16; 64]], b: &[Line]) -> i32 {
+            let (bytes, words) = (self.avx512bw, self.avx512f);
+            let mut sums = cast([0_i32; 16]);
+            for (a, b) in a.iter().zip(b) {
+                let (a, b): ([_; 2], [_; 2]) = (cast(*a), cast(b.0));
+                for (a, b) in a.into_iter().zip(b) {
+                    let products = bytes._mm512_madd_epi16(a, bytes._mm512_cvtepi8_epi16(b));
+                    sums = words._mm512_add_epi32(sums, products);
+                }
+            }
+            words._mm512_reduce_add_epi32(sums)
+        }
+
+        #[inline(always)]
         fn at_least(self, values: &[f32; BLOCK], floor: f32) -> u32 {
             let sixteens: [f32x16; 2] = cast(*values);
             let floor = self.splat_f32x16(floor);
@@ -219,40 +258,22 @@ const SUMS: usize = 16;
 #[inline(always)]
 pub(crate) fn product(a: &[f32], b: &[f32]) -> f32 {
     let (mut even, mut odd) = ([0.0_f32; SUMS], [0.0_f32; SUMS]);
-    let add = |sums: &mut [f32; SUMS], a: &[f32], b: &[f32]| {
-        for i in 0..SUMS {
-            sums[i] += a[i] * b[i];
-        }
-    };
     let (pairs, rest) = a.as_chunks::<{ 2 * SUMS }>();
     let (other_pairs, other_rest) = b.as_chunks::<{ 2 * SUMS }>();
     for (a, b) in pairs.iter().zip(other_pairs) {
-        add(&mut even, &a[..SUMS], &b[..SUMS]);
-        add(&mut odd, &a[SUMS..], &b[SUMS..]);
+        even = std::array::from_fn(|i| even[i] + a[i] * b[i]);
+        odd = std::array::from_fn(|i| odd[i] + a[i + SUMS] * b[i + SUMS]);
     }
     for (at, (a, b)) in rest.iter().zip(other_rest).enumerate() {
         even[at % SUMS] += a * b;
     }
-    for i in 0..SUMS {
-        even[i] += odd[i];
-    }
-    let mut half = SUMS / 2;
-    while half > 0 {
-        for i in 0..half {
-            even[i] += even[i + half];
-        }
-        half /= 2;
-    }
-    even[0]
-}
-
-/// The product of a vector of `i16` with one of `i8`. The caller's values are small enough that no sum overflows.
-#[inline(always)]
-pub(crate) fn integer_product(a: &[[i16; 64]], b: &[Line]) -> i32 {
-    let products = |(a, b): (&[i16; 64], &Line)| -> i32 {
-        a.iter().zip(&b.0).map(|(&a, &b)| i32::from(a) * i32::from(b.cast_signed())).sum()
-    };
-    a.iter().zip(b).map(products).sum()
+    // Without it LLVM keeps the sums in vectors of two, as the last additions need them.
+    let (even, odd) = black_box((even, odd));
+    let sums: [f32; SUMS] = std::array::from_fn(|i| even[i] + odd[i]);
+    let sums: [f32; 8] = std::array::from_fn(|i| sums[i] + sums[i + 8]);
+    let sums: [f32; 4] = std::array::from_fn(|i| sums[i] + sums[i + 4]);
+    let sums: [f32; 2] = std::array::from_fn(|i| sums[i] + sums[i + 2]);
+    sums[0] + sums[1]
 }
 
 #[cfg(test)]

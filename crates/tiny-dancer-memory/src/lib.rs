@@ -62,12 +62,13 @@
 //!
 //! # Segments and snapshots
 //!
-//! Entries are appended to a growing segment. At 256 entries it is sealed: its rows no longer change, and the next segment
-//! begins. A replaced or removed entry leaves its row, which is only marked. A segment of which less than half is live is
-//! dissolved, and its live entries are appended to the growing one.
+//! Entries are appended to a growing segment. At 64 entries it is sealed: its rows no longer change, and the next segment
+//! begins. Neighbours of one length are merged, up to 4,096 entries, so that a search reads few long pieces of memory. A replaced
+//! or removed entry leaves its row, which is only marked. A segment of which less than half is live is dissolved, and its live
+//! entries are appended to the growing one.
 //!
 //! ```text
-//! insert, remove, expire --> writer --publishes--> Snapshot { sealed: [256] [256] ... [256], growing: [n < 256] }
+//! insert, remove, expire --> writer --publishes--> Snapshot { sealed: [4096] [4096] ... [64], growing: [n < 64] }
 //!                                                      ^
 //! nearest ---------------------------------------------'
 //! ```

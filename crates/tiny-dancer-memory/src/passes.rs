@@ -13,7 +13,8 @@
 use crate::codes::{Codes, Table, integers};
 use crate::kernel::{BLOCK, Instructions, Work};
 use crate::rotation::Rotation;
-use crate::segment::{Rows, SEGMENT, Segment, ones};
+use crate::segment::{LARGEST, Rows, Segment, ones};
+use std::borrow::Cow;
 use std::sync::Arc;
 use tiny_dancer_core::Candidate;
 
@@ -23,11 +24,15 @@ const FIRST: f32 = 2.5;
 /// The standard errors of the second pass's margin.
 const SECOND: f32 = 4.0;
 
-/// The blocks of a part. Its estimates remain in the first two levels of caches.
-const PART: usize = 256;
+/// The blocks of a part. Its estimates are 128 kB, which remain in the second level of caches.
+/// In a larger part fewer rows reach the floor that they meet.
+const PART: usize = 1024;
 
 /// The groups of a part's rows, of each of which the greatest estimate is found.
-const GROUPS: usize = 512;
+const GROUPS: usize = 1024;
+
+/// The halvings of the range between the least and the greatest of these estimates, which is faster than sorting them.
+const BISECTIONS: usize = 10;
 
 /// The rows that the second pass sees at a time.
 const BATCH: usize = 64;
@@ -36,7 +41,7 @@ const BATCH: usize = 64;
 pub(crate) struct Coded<'a> {
     pub(crate) codes: &'a Codes,
     pub(crate) segment: &'a Segment,
-    pub(crate) rows: Rows,
+    pub(crate) rows: Cow<'a, [Rows]>,
 }
 
 /// Both passes. The result has all entries that may be among the `k` nearest.
@@ -74,8 +79,8 @@ impl<'s> Work for Passes<'_, 's> {
                 centre = &codes.centre;
                 table = Table::new(self.query, &rotated, centre, FIRST);
             }
-            for (number, block) in codes.blocks().enumerate() {
-                let rows = rows.block(number);
+            let rows = rows.iter().flat_map(|rows| rows.blocks());
+            for (number, (block, rows)) in codes.blocks().zip(rows).enumerate() {
                 if rows == 0 {
                     continue;
                 }
@@ -86,7 +91,7 @@ impl<'s> Work for Passes<'_, 's> {
                     }
                 }
                 part.upper.push(upper);
-                part.places.push((place * SEGMENT + number * BLOCK) as u32);
+                part.places.push((place * LARGEST + number * BLOCK) as u32);
                 if part.upper.len() == PART {
                     second.see(instructions, &mut part);
                 }
@@ -111,19 +116,32 @@ impl Part {
     /// An estimate that is reached by at least `n` rows, if there are as many, and by few more: the `n`-th of the greatest of
     /// groups of rows. If `n` exceeds half of the groups, all rows reach it.
     #[inline(always)]
-    fn reached_by(&self, n: usize) -> f32 {
+    fn reached_by<I: Instructions>(&self, instructions: I, n: usize) -> f32 {
         if n > GROUPS / 2 {
             return f32::NEG_INFINITY;
         }
-        let mut greatest = [f32::NEG_INFINITY; GROUPS];
-        let (groups, _) = greatest.as_chunks_mut::<BLOCK>();
+        let mut groups = [[f32::NEG_INFINITY; BLOCK]; GROUPS / BLOCK];
         for (at, upper) in self.upper.iter().enumerate() {
             let group = &mut groups[at % (GROUPS / BLOCK)];
             for i in 0..BLOCK {
                 group[i] = if upper[i] > group[i] { upper[i] } else { group[i] };
             }
         }
-        *greatest.select_nth_unstable_by(n - 1, |a, b| b.total_cmp(a)).1
+        let reached_by_n = |floor: f32| {
+            let reaching = groups.iter().map(|group| instructions.at_least(group, floor).count_ones());
+            reaching.sum::<u32>() as usize >= n
+        };
+        let all = || groups.as_flattened().iter().copied().filter(|greatest| *greatest > f32::NEG_INFINITY);
+        let mut low = all().fold(f32::INFINITY, f32::min);
+        if !reached_by_n(low) {
+            return f32::NEG_INFINITY;
+        }
+        let mut high = all().fold(low, f32::max);
+        for _ in 0..BISECTIONS {
+            let middle = f32::midpoint(low, high);
+            (low, high) = if reached_by_n(middle) { (middle, high) } else { (low, middle) };
+        }
+        low
     }
 }
 
@@ -134,7 +152,7 @@ struct Row {
     estimate: f32,
     /// The same with its margin.
     upper: f32,
-    /// The place of its segment, times [`SEGMENT`], and its place there.
+    /// The place of its segment, times [`LARGEST`], and its place there.
     place: u32,
 }
 
@@ -159,44 +177,44 @@ impl<'s> Second<'_, 's> {
     fn see<I: Instructions>(&mut self, instructions: I, part: &mut Part) {
         let mut best = f32::INFINITY;
         if self.floor == f32::NEG_INFINITY {
-            best = part.reached_by(self.k.saturating_mul(3));
+            best = part.reached_by(instructions, self.k.saturating_mul(3).min(GROUPS / 2).max(self.k));
             for (upper, place) in part.upper.iter().zip(&part.places) {
-                self.add(instructions.at_least(upper, best), *place);
+                self.add(instructions, instructions.at_least(upper, best), *place);
             }
-            self.finish();
+            self.finish(instructions);
             self.raise();
         }
         for (upper, place) in part.upper.iter().zip(&part.places) {
             let reaching = instructions.at_least(upper, self.floor) & !instructions.at_least(upper, best);
-            self.add(reaching, *place);
+            self.add(instructions, reaching, *place);
         }
-        self.finish();
+        self.finish(instructions);
         part.upper.clear();
         part.places.clear();
     }
 
     /// Adds the chosen rows of a block to the batch.
     #[inline(always)]
-    fn add(&mut self, rows: u32, block: u32) {
+    fn add<I: Instructions>(&mut self, instructions: I, rows: u32, block: u32) {
         for i in ones(u64::from(rows)) {
             self.batch.push(block + i as u32);
         }
         if self.batch.len() >= BATCH {
-            self.finish();
+            self.finish(instructions);
         }
     }
 
     /// Compares the batch.
     #[inline(always)]
-    fn finish(&mut self) {
+    fn finish<I: Instructions>(&mut self, instructions: I) {
         let segments = self.segments;
-        let codes = |place: u32| (segments[place as usize / SEGMENT].codes, place as usize % SEGMENT);
+        let codes = |place: u32| (segments[place as usize / LARGEST].codes, place as usize % LARGEST);
         for (codes, row) in self.batch.iter().map(|place| codes(*place)) {
-            codes.load(row);
+            codes.load(row, self.query.len());
         }
         for place in self.batch.drain(..) {
             let (codes, row) = codes(place);
-            let (estimate, error) = codes.product(row, self.query);
+            let (estimate, error) = codes.product(instructions, row, self.query);
             let upper = estimate + SECOND * error;
             if upper >= self.floor {
                 self.rows.push(Row { estimate, upper, place });
@@ -219,6 +237,6 @@ impl<'s> Second<'_, 's> {
     }
 
     fn entry(&self, place: u32) -> &'s Arc<Candidate> {
-        &self.segments[place as usize / SEGMENT].segment.entries[place as usize % SEGMENT]
+        &self.segments[place as usize / LARGEST].segment.entries[place as usize % LARGEST]
     }
 }

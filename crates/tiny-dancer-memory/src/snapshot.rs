@@ -3,7 +3,7 @@
 use crate::kernel::{Instructions, Kernel, Work, product};
 use crate::passes::{Coded, Passes};
 use crate::rotation::Rotation;
-use crate::segment::{Rows, Segment};
+use crate::segment::{Segment, count};
 use std::cmp::Ordering;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -81,16 +81,17 @@ impl Snapshot {
         let (mut sealed, mut exact, mut rows) = (Vec::new(), Vec::new(), 0);
         for segment in self.segments() {
             let matching = segment.matching(filter);
-            rows += matching.len();
+            let n = count(&matching);
+            rows += n;
             match &segment.codes {
-                _ if matching == Rows::default() => {}
+                _ if n == 0 => {}
                 Some(codes) => sealed.push(Coded { codes, segment, rows: matching }),
-                None => exact.extend(matching.iter().map(|row| &segment.entries[row])),
+                None => exact.extend(segment.of(&matching)),
             }
         }
         if rows <= EXACT.max(k.saturating_mul(8)) {
             for Coded { segment, rows, .. } in sealed.drain(..) {
-                exact.extend(rows.iter().map(|row| &segment.entries[row]));
+                exact.extend(segment.of(&rows));
             }
         }
         let (query, rotation) = (query.as_slice(), &*self.rotation);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::kernel::Portable;
 use crate::snapshot::unit;
 use crate::testing::{Drawn, entries};
 
@@ -65,7 +66,7 @@ fn products_of_bytes_have_the_standard_error_of_rounding() {
     let query = &vectors[SEGMENT];
     let integers = integers(query);
     let errors = vectors[..SEGMENT].iter().enumerate().map(|(row, vector)| {
-        let (estimate, error) = codes.product(row, &integers);
+        let (estimate, error) = codes.product(Portable, row, &integers);
         (estimate - product(query, vector)) / error
     });
     let variance = errors.map(|error| error * error).sum::<f32>() / SEGMENT as f32;
@@ -80,7 +81,7 @@ fn all_kernels_give_the_same_codes_and_estimates() {
         let results = Kernel::available().into_iter().map(|kernel| {
             let codes = coded(kernel, &rotation, &vectors);
             let estimates = estimates(kernel, &rotation, &codes, &vectors[0], 1.0);
-            (codes.blocks, codes.bytes, codes.scale, estimates)
+            (codes.blocks, codes.bytes, codes.scales, estimates)
         });
         let results: Vec<_> = results.collect();
         assert!(results.iter().all(|result| *result == results[0]), "{dimensions}");
@@ -96,11 +97,37 @@ fn equal_vectors_are_estimated_exactly() {
     assert!(estimates.iter().all(|estimate| (estimate - 0.6).abs() < 1e-4), "{:?}", &estimates[..4]);
 }
 
+struct IntegerProduct<'a>(&'a [[i16; ELEMENTS]], &'a [Line]);
+
+impl Work for IntegerProduct<'_> {
+    type Output = i32;
+
+    #[inline(always)]
+    fn run<I: Instructions>(self, instructions: I) -> i32 {
+        instructions.product(self.0, self.1)
+    }
+}
+
+#[test]
+fn all_kernels_give_the_same_integer_product() {
+    let vectors = units(2, 300);
+    let (query, codes) = (integers(&vectors[0]), integers(&vectors[1]));
+    let bytes: Vec<Line> = codes.iter().map(|line| Line(line.map(|x| (x / 256) as u8))).collect();
+    let pairs = query.as_flattened().iter().zip(codes.as_flattened());
+    let expected: i32 = pairs.map(|(&a, &b)| i32::from(a) * i32::from(b / 256)).sum();
+    for kernel in Kernel::available() {
+        assert_eq!(kernel.dispatch(IntegerProduct(&query, &bytes)), expected, "{kernel:?}");
+    }
+}
+
 #[test]
 fn integer_products_of_the_largest_vectors_do_not_overflow() {
     // The product is largest where all elements are equal.
     let n = 1 << 15;
     let element = (n as f32).sqrt().recip();
-    let product = integer_product(&integers(&vec![element; n]), &vec![Line([127; 64]); n / 64]);
-    assert!((product as f32 * (element / LARGEST / UNIT) - 1.0).abs() < 0.01, "{product}");
+    let (query, bytes) = (integers(&vec![element; n]), vec![Line([127; 64]); n / 64]);
+    for kernel in Kernel::available() {
+        let product = kernel.dispatch(IntegerProduct(&query, &bytes));
+        assert!((product as f32 * (element / LARGEST / UNIT) - 1.0).abs() < 0.01, "{kernel:?}: {product}");
+    }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::segment::LARGEST;
 use crate::snapshot::EXACT;
 use crate::testing::{Drawn, entries};
 use proptest::prelude::*;
@@ -196,6 +197,27 @@ fn an_entry_that_is_replaced_often_stays_one_row_among_the_sealed() {
         index.insert(vec![entry("a", &[1.0])]).unwrap();
     }
     assert_eq!((index.snapshot().len(), index.snapshot().sealed.len()), (1, 0));
+}
+
+#[test]
+fn sealed_segments_are_merged_and_entries_keep_their_rows() {
+    let index = Index::new(1);
+    let insert = |entries: std::ops::Range<usize>| {
+        index.insert(entries.map(|i| entry(&i.to_string(), &[1.0])).collect()).unwrap();
+    };
+    let lengths = || index.snapshot().sealed.iter().map(|it| it.entries.len()).collect::<Vec<_>>();
+    insert(0..2 * LARGEST + 7 * SEGMENT);
+    assert_eq!(lengths(), [LARGEST, LARGEST, 4 * SEGMENT, 2 * SEGMENT, SEGMENT]);
+    insert(2 * LARGEST + 7 * SEGMENT..3 * LARGEST);
+    assert_eq!(lengths(), [LARGEST; 3]);
+    assert!((0..3 * LARGEST).all(|i| index.get(&i.to_string()).unwrap().id == i.to_string()));
+    for i in LARGEST..2 * LARGEST {
+        index.remove(&i.to_string());
+    }
+    assert_eq!(lengths(), [LARGEST; 2]);
+    assert!((0..3 * LARGEST).all(|i| index.get(&i.to_string()).is_some() == (i / LARGEST != 1)));
+    insert(0..SEGMENT);
+    assert_eq!(index.snapshot().len(), 2 * LARGEST);
 }
 
 /// The share of the exact nearest that an index finds, over some queries.
