@@ -6,7 +6,9 @@
 //!                                                     `--> Report: stored, failed, lost
 //! ```
 //!
-//! A commit takes as long as a disk needs to synchronize, so changes that come in the meantime are committed together.
+//! A commit takes as long as a disk needs to synchronize, so changes that come in the meantime are committed together. It also
+//! takes about as much work for many changes as for one, so the thread gathers changes for some milliseconds, unless a flush
+//! waits for them.
 //!
 //! # When a commit fails
 //!
@@ -28,6 +30,9 @@ use tiny_dancer_core::Clock;
 
 /// The most changes of one commit, so that a batch of embeddings takes some megabytes.
 const BATCH: usize = 4096;
+
+/// How long changes wait for others.
+const GATHER: Duration = Duration::from_millis(5);
 
 /// See [`Committer::pause`].
 const PAUSE: Duration = Duration::from_secs(1);
@@ -76,6 +81,7 @@ struct Shared {
     done: Condvar,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is independent of the others")]
 #[derive(Default)]
 struct State {
     queue: VecDeque<Change>,
@@ -94,6 +100,10 @@ struct State {
     reported: u64,
     /// Whether changes wait for the end of a pause.
     paused: bool,
+    /// Whether a flush waits for changes in the queue.
+    urgent: bool,
+    /// Whether the thread gathers changes, and needs no notice of each.
+    gathering: bool,
     ended: bool,
 }
 
@@ -147,14 +157,16 @@ impl Writer {
         state.sent += changes.len() as u64;
         state.queue.extend(changes);
         state.paused = false;
-        self.shared.work.notify_one();
+        if !state.gathering || state.queue.len() >= BATCH {
+            self.shared.work.notify_one();
+        }
         Ok(Receipt { sent: state.sent, lost: state.lost })
     }
 
     /// Waits for the next commit that decides what happens to changes. What is lost is still returned by the next flush.
     pub(crate) fn wait_for(&self, receipt: &Receipt) -> Fate {
         let mut state = self.shared.lock();
-        state.paused = false;
+        (state.paused, state.urgent) = (false, true);
         self.shared.work.notify_one();
         let failures = state.failures;
         loop {
@@ -195,7 +207,7 @@ impl Writer {
 
     fn begin_flush(&self) -> Flush {
         let mut state = self.shared.lock();
-        state.paused = false;
+        (state.paused, state.urgent) = (false, true);
         self.shared.work.notify_one();
         Flush { sent: state.sent, failures: state.failures, reported: state.reported }
     }
@@ -345,15 +357,30 @@ impl<S: Store, R: FnMut(Report)> Committer<S, R> {
         Report::Failed { changes, error }
     }
 
+    /// Waits for more changes, unless a flush waits for these.
+    fn gather<'s>(&self, mut state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
+        state.gathering = true;
+        let waits = |state: &mut State| !state.urgent && !state.ended && state.queue.len() < self.limit;
+        let waited = self.shared.work.wait_timeout_while(state, GATHER, waits);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.gathering = false;
+        state
+    }
+
     /// Waits for changes and takes those of the next commit, and whether the writer has ended.
     fn next(&self) -> Option<(Vec<Change>, bool)> {
         let mut state = self.shared.lock();
         loop {
             if !state.queue.is_empty() && (!state.paused || state.ended) {
+                state = self.gather(state);
                 let changes = state.queue.len().min(self.limit);
                 state.committing = changes;
-                return Some((state.queue.drain(..changes).collect(), state.ended));
+                let changes = state.queue.drain(..changes).collect();
+                state.urgent &= !state.queue.is_empty();
+                return Some((changes, state.ended));
             }
+            // A flush of an empty queue waits for nothing.
+            state.urgent = false;
             if state.ended {
                 return None;
             }
