@@ -48,7 +48,6 @@ fn auc(judged: &[(f64, bool)]) -> f64 {
 }
 
 #[tokio::test]
-#[expect(clippy::print_stderr, reason = "a skipped test says so, and the other one prints its figures")]
 async fn earlier_exchanges_of_real_rows_make_a_confidence_say_less_about_the_last_question() {
     let Some(folder) = std::env::var_os("TINY_DANCER_DATA") else {
         eprintln!("SKIPPED: TINY_DANCER_DATA is not set: the folder of routing data");
