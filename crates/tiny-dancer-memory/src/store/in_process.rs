@@ -5,6 +5,7 @@ use crate::record::{Entry, LogEntry, RequestId};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard};
 use tiny_dancer_core::budget::AccountState;
 
@@ -27,6 +28,31 @@ pub(crate) struct Kept {
 impl InProcessStore {
     pub(crate) fn kept(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap()
+    }
+}
+
+/// A store whose commits wait until the test lets them go.
+pub(crate) struct Gate {
+    pub(crate) store: InProcessStore,
+    /// Gets the number of changes of each commit that begins.
+    pub(crate) entered: Sender<usize>,
+    pub(crate) open: Receiver<()>,
+}
+
+impl Store for Gate {
+    fn commit(&mut self, changes: &[Change]) -> Result<Committed, StoreError> {
+        // Without a test all gates are open.
+        let _ = self.entered.send(changes.len());
+        let _ = self.open.recv();
+        self.store.commit(changes)
+    }
+
+    fn compact(&mut self) -> Result<(), StoreError> {
+        self.store.compact()
+    }
+
+    fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
+        self.store.reader()
     }
 }
 

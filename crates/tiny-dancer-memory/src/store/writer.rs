@@ -6,9 +6,9 @@
 //!                                                     `--> Report: stored, failed, lost
 //! ```
 //!
-//! A commit takes as long as a disk needs to synchronize, so changes that come in the meantime are committed together. It also
-//! takes about as much work for many changes as for one, so the thread gathers changes for some milliseconds, unless a flush
-//! waits for them.
+//! A commit takes as long as a disk needs to synchronize, so changes that come in the meantime are committed together. It has a
+//! cost of its own, whatever the number of its changes, so the thread gathers changes for some milliseconds, unless a flush waits
+//! for them.
 //!
 //! # When a commit fails
 //!
@@ -31,11 +31,8 @@ use tiny_dancer_core::Clock;
 /// The most changes of one commit, so that a batch of embeddings takes some megabytes.
 const BATCH: usize = 4096;
 
-/// How long changes wait for others.
-const GATHER: Duration = Duration::from_millis(5);
-
-/// See [`Committer::pause`].
-const PAUSE: Duration = Duration::from_secs(1);
+/// See [`Pauses`].
+const PAUSES: Pauses = Pauses { gather: Duration::from_millis(5), retry: Duration::from_secs(1) };
 
 /// What a [`Writer`]'s thread reports.
 #[derive(Clone, Debug)]
@@ -117,18 +114,18 @@ impl Writer {
         capacity: usize,
         report: impl FnMut(Report) + Send + 'static,
     ) -> Result<Self, std::io::Error> {
-        Self::start(store, capacity, PAUSE, report)
+        Self::start(store, capacity, PAUSES, report)
     }
 
     fn start(
         store: impl Store,
         capacity: usize,
-        pause: Duration,
+        pauses: Pauses,
         report: impl FnMut(Report) + Send + 'static,
     ) -> Result<Self, std::io::Error> {
         let (state, work, done) = Default::default();
         let shared = Arc::new(Shared { state, capacity, work, done });
-        let committer = Committer { shared: shared.clone(), store, report, pause, limit: BATCH };
+        let committer = Committer { shared: shared.clone(), store, report, pauses, limit: BATCH };
         let thread =
             std::thread::Builder::new().name("memory-writer".into()).spawn(move || committer.run())?;
         Ok(Self { shared, thread: Some(thread) })
@@ -303,12 +300,20 @@ impl State {
     }
 }
 
+/// How long changes wait.
+#[derive(Clone, Copy)]
+struct Pauses {
+    /// For others, before they are committed.
+    gather: Duration,
+    /// After a temporary error, until they are committed again.
+    retry: Duration,
+}
+
 struct Committer<S, R> {
     shared: Arc<Shared>,
     store: S,
     report: R,
-    /// The time until changes are committed again after a temporary error.
-    pause: Duration,
+    pauses: Pauses,
     /// The most changes of the next commit: one after a change that cannot be stored, then ever more.
     limit: usize,
 }
@@ -361,7 +366,7 @@ impl<S: Store, R: FnMut(Report)> Committer<S, R> {
     fn gather<'s>(&self, mut state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
         state.gathering = true;
         let waits = |state: &mut State| !state.urgent && !state.ended && state.queue.len() < self.limit;
-        let waited = self.shared.work.wait_timeout_while(state, GATHER, waits);
+        let waited = self.shared.work.wait_timeout_while(state, self.pauses.gather, waits);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         state.gathering = false;
         state
@@ -387,7 +392,7 @@ impl<S: Store, R: FnMut(Report)> Committer<S, R> {
             let work = &self.shared.work;
             state = if state.paused {
                 let (mut state, waited) =
-                    work.wait_timeout(state, self.pause).unwrap_or_else(PoisonError::into_inner);
+                    work.wait_timeout(state, self.pauses.retry).unwrap_or_else(PoisonError::into_inner);
                 state.paused &= !waited.timed_out();
                 state
             } else {

@@ -1,9 +1,9 @@
 //! The account of a quality budget over restarts and crashes.
 
 use super::*;
-use crate::store::Committed;
+use crate::store::in_process::Gate;
 use proptest::prelude::*;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::channel;
 use tiny_dancer_core::QualityBudget;
 use tiny_dancer_core::budget::{AccountState, JudgeRate, Settlement, Ticket, TicketState};
 
@@ -295,36 +295,12 @@ fn a_loss_that_the_keeper_meets_is_returned_by_the_next_flush_too() {
     running.keeper.flush().unwrap();
 }
 
-/// A store whose commits wait as long as the test holds them.
-struct Held {
-    store: InProcessStore,
-    entered: Sender<()>,
-    open: Receiver<()>,
-}
-
-impl Store for Held {
-    fn commit(&mut self, changes: &[Change]) -> Result<Committed, StoreError> {
-        // Without a test all commits go on.
-        let _ = self.entered.send(());
-        let _ = self.open.recv();
-        self.store.commit(changes)
-    }
-
-    fn compact(&mut self) -> Result<(), StoreError> {
-        self.store.compact()
-    }
-
-    fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
-        self.store.reader()
-    }
-}
-
 #[test]
 fn a_request_waits_for_no_disk() {
     let service = Service::new();
     let (entered, when_entered) = channel();
     let (opens, open) = channel();
-    let store = Held { store: service.store.clone(), entered, open };
+    let store = Gate { store: service.store.clone(), entered, open };
     let memory = Memory::with_store(store, service.config.clone()).unwrap();
     let router = budgeted(budget(), &service.config.clock);
     let keeper = memory.keep_account(&router, Keeping::default()).unwrap();

@@ -1,6 +1,6 @@
 use super::*;
 use crate::store::Reader;
-use crate::store::in_process::InProcessStore;
+use crate::store::in_process::{Gate, InProcessStore};
 use crate::store::tests::{decision, entries, entry, log, remember};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use tiny_dancer_core::observer::MemoryErrorKind;
@@ -23,10 +23,10 @@ enum Said {
 
 /// A writer that commits again only when it is called.
 fn writer(store: impl Store, capacity: usize) -> (Writer, Receiver<Said>) {
-    writer_with_pause(store, capacity, Duration::MAX)
+    writer_with(store, capacity, Pauses { gather: Duration::ZERO, retry: Duration::MAX })
 }
 
-fn writer_with_pause(store: impl Store, capacity: usize, pause: Duration) -> (Writer, Receiver<Said>) {
+fn writer_with(store: impl Store, capacity: usize, pauses: Pauses) -> (Writer, Receiver<Said>) {
     let (sender, receiver) = channel();
     let report = move |report| {
         let said = match report {
@@ -37,35 +37,11 @@ fn writer_with_pause(store: impl Store, capacity: usize, pause: Duration) -> (Wr
         // A test may have ended.
         let _ = sender.send(said);
     };
-    (Writer::start(store, capacity, pause, report).unwrap(), receiver)
+    (Writer::start(store, capacity, pauses, report).unwrap(), receiver)
 }
 
 fn entries_of(numbers: std::ops::Range<u8>) -> impl Iterator<Item = Change> {
     numbers.map(|number| remember(entry(number)))
-}
-
-/// A store whose commits wait until the test lets them go.
-struct Gate {
-    store: InProcessStore,
-    entered: Sender<usize>,
-    open: Receiver<()>,
-}
-
-impl Store for Gate {
-    fn commit(&mut self, changes: &[Change]) -> Result<Committed, StoreError> {
-        // Without a test all gates are open.
-        let _ = self.entered.send(changes.len());
-        let _ = self.open.recv();
-        self.store.commit(changes)
-    }
-
-    fn compact(&mut self) -> Result<(), StoreError> {
-        self.store.compact()
-    }
-
-    fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
-        self.store.reader()
-    }
 }
 
 fn gated(capacity: usize) -> (Writer, InProcessStore, Receiver<usize>, Sender<()>) {
@@ -103,6 +79,33 @@ fn all_that_comes_during_a_commit_is_committed_together() {
     opens.send(()).unwrap();
     writer.flush().unwrap();
     assert_eq!(store.kept().commits, [1, 49]);
+}
+
+#[test]
+fn changes_are_gathered_until_a_flush_or_a_receipt_waits_for_them() {
+    let store = InProcessStore::default();
+    let pauses = Pauses { gather: Duration::MAX, retry: Duration::MAX };
+    let (writer, _) = writer_with(store.clone(), 100, pauses);
+    for number in 0..3 {
+        writer.send(entries_of(number..number + 1)).unwrap();
+    }
+    assert_eq!(writer.flush().unwrap(), 3);
+    writer.send(entries_of(3..4)).unwrap();
+    let receipt = writer.send_for_receipt(entries_of(4..5)).unwrap();
+    assert!(matches!(writer.wait_for(&receipt), Fate::Durable));
+    writer.send(entries_of(5..6)).unwrap();
+    drop(writer);
+    assert_eq!(store.kept().commits, [3, 2, 1]);
+}
+
+#[test]
+fn changes_are_gathered_up_to_those_of_one_commit() {
+    let (store, capacity) = (InProcessStore::default(), usize::MAX);
+    let pauses = Pauses { gather: Duration::MAX, retry: Duration::MAX };
+    let (writer, reports) = writer_with(store, capacity, pauses);
+    let again = entries_of(0..1).next().unwrap();
+    writer.send(std::iter::repeat_n(again, BATCH)).unwrap();
+    assert_eq!(reports.recv().unwrap(), Said::Stored(BATCH));
 }
 
 #[test]
@@ -160,7 +163,7 @@ fn after_a_full_disk_the_changes_are_kept_and_committed_later_in_their_order() {
 fn changes_are_committed_again_without_a_call() {
     let store = InProcessStore::default();
     store.kept().errors.push_back(full());
-    let (writer, reports) = writer_with_pause(store, 100, Duration::ZERO);
+    let (writer, reports) = writer_with(store, 100, Pauses { gather: Duration::ZERO, retry: Duration::ZERO });
     writer.send(entries_of(0..2)).unwrap();
     assert_eq!(
         reports.iter().take(2).collect::<Vec<_>>(),
