@@ -86,14 +86,20 @@ fn changes_are_gathered_until_a_flush_or_a_receipt_waits_for_them() {
     let store = InProcessStore::default();
     let pauses = Pauses { gather: Duration::MAX, retry: Duration::MAX };
     let (writer, _) = writer_with(store.clone(), 100, pauses);
-    for number in 0..3 {
-        writer.send(entries_of(number..number + 1)).unwrap();
-    }
+    let first = |numbers| {
+        writer.send(entries_of(numbers)).unwrap();
+        // Then the thread has seen it, and does not commit it.
+        while !writer.shared.lock().gathering {
+            std::thread::yield_now();
+        }
+    };
+    first(0..1);
+    writer.send(entries_of(1..3)).unwrap();
     assert_eq!(writer.flush().unwrap(), 3);
-    writer.send(entries_of(3..4)).unwrap();
+    first(3..4);
     let receipt = writer.send_for_receipt(entries_of(4..5)).unwrap();
     assert!(matches!(writer.wait_for(&receipt), Fate::Durable));
-    writer.send(entries_of(5..6)).unwrap();
+    first(5..6);
     drop(writer);
     assert_eq!(store.kept().commits, [3, 2, 1]);
 }
