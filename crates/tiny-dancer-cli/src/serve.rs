@@ -162,10 +162,16 @@ fn introduction(config: &Config, address: SocketAddr) -> String {
         tiny_dancer_gateway::Provider::Anthropic => ("/v1/messages", r#""max_tokens":100,"#),
         tiny_dancer_gateway::Provider::Openai => ("/v1/chat/completions", ""),
     };
+    let is_compared = config.shadow_rate > 0.0 || config.budget.is_some();
+    let hint = if is_compared {
+        ""
+    } else {
+        "\nNo answers are compared, so nothing is learned from them: configure [judge] and [shadow], see docs/tour.md."
+    };
     format!(
         "Serving http://{address} in mode {} until Ctrl-C or SIGTERM: {} and {}. Metrics are at /metrics. For example:\n  \
          curl -i http://{address}{path} -H 'content-type: application/json' -d '{{\"model\":\"{}\",{more}\"messages\":\
-         [{{\"role\":\"user\",\"content\":\"What is 6 times 7?\"}}]}}'",
+         [{{\"role\":\"user\",\"content\":\"What is 6 times 7?\"}}]}}'{hint}",
         config.mode.name(),
         config.powerful.model,
         config.lightweight.model,

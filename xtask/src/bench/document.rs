@@ -31,7 +31,7 @@ fn made(root: &Path) -> Result<(String, String)> {
         ("kernels", kernels()),
         ("beside", beside(&measurements)),
         ("gateway's machine", record::machine_of(&gateway)?),
-        ("gateway", load::table(&of_gateway)),
+        ("gateway", load::table::made_of(&of_gateway)),
     ] {
         document = replace(&document, DOCUMENT, name, &text)?;
     }

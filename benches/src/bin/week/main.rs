@@ -5,6 +5,7 @@
 //! the scores are known, so is the truth: how many answers of the lightweight model were worse.
 #![expect(clippy::print_stdout, reason = "the record goes to standard output")]
 
+mod figures;
 mod models;
 mod traffic;
 
@@ -12,13 +13,11 @@ use anyhow::{Context, Result, ensure};
 use models::Models;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tiny_dancer::parts::metrics::prometheus::Registry;
 use tiny_dancer_gateway::{Config, Drained, Gateway, serve};
-use tiny_dancer_train::plots::figure::{Figure, Line, Panel};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -92,18 +91,6 @@ impl Running {
         self.gateway.close();
         Ok(())
     }
-
-    /// The sums of families over their series.
-    async fn metrics(&self, client: &reqwest::Client) -> Result<BTreeMap<String, f64>> {
-        let text = client.get(format!("{}/metrics", self.url)).send().await?.text().await?;
-        let mut sums = BTreeMap::new();
-        for line in text.lines().filter(|line| !line.starts_with('#')) {
-            let Some((series, value)) = line.rsplit_once(' ') else { continue };
-            let family = series.split('{').next().unwrap_or(series).to_owned();
-            *sums.entry(family).or_insert(0.0) += value.parse::<f64>()?;
-        }
-        Ok(sums)
-    }
 }
 
 /// What is known after some requests.
@@ -118,7 +105,8 @@ struct Point {
     worse: u64,
     allowed: f64,
     bound: f64,
-    threshold: f64,
+    /// The probability with which the next lightweight answer is judged.
+    judge_rate: f64,
     cost: f64,
     baseline: f64,
     /// The mean score of the answers since the last point, and what the powerful model alone would have had.
@@ -152,12 +140,10 @@ async fn main() -> Result<()> {
                 "the budget is overdrawn: {now:?}"
             );
             if now.requests.is_multiple_of(STEP) {
-                let metrics = running.metrics(&client).await?;
-                let of = |family: &str| metrics.get(family).copied().unwrap_or(0.0);
-                now.allowed = of("tiny_dancer_budget_allowed_answers");
-                now.bound = of("tiny_dancer_budget_bound_answers");
-                now.threshold = of("tiny_dancer_budget_confidence_threshold");
-                now.cost = spent + of("tiny_dancer_gateway_cost_total");
+                let status = running.gateway.status();
+                let budget = status.budget.context("the gateway has no budget")?;
+                (now.allowed, now.bound, now.judge_rate) = (budget.allowed, budget.bound, budget.judge_rate);
+                now.cost = spent + status.cost;
                 let point = now.clone();
                 (now.lightweight, now.score, now.powerful_score) = (0, 0.0, 0.0);
                 points.push(point);
@@ -167,7 +153,9 @@ async fn main() -> Result<()> {
         spent = points.last().map_or(0.0, |point| point.cost);
     }
     if let Some(folder) = pictures {
-        for (name, figure) in [("week-budget", budget(&points)), ("week-share", share(&points))] {
+        for (name, figure) in
+            [("week-budget", figures::budget(&points)), ("week-share", figures::share(&points))]
+        {
             let [_, png] = figure.write(name, &folder)?;
             std::fs::remove_file(png)?;
         }
@@ -221,105 +209,13 @@ fn record(points: &[Point], reasons: &[BTreeMap<String, usize>]) -> Value {
         })
     });
     let points = points.iter().map(|point| {
-        let Point { requests, answers, worse, allowed, bound, threshold, cost, baseline, .. } = point;
-        json!([requests, answers, worse, allowed, bound, threshold, cost, baseline])
+        let Point { requests, answers, worse, allowed, bound, judge_rate, cost, baseline, .. } = point;
+        json!([requests, answers, worse, allowed, bound, judge_rate, cost, baseline])
     });
     json!({
         "loss_rate": LOSS_RATE, "burst": BURST, "requests_a_day": PER_DAY,
         "days": days.collect::<Vec<_>>(),
-        "columns": ["requests", "answers", "worse", "allowed", "bound", "threshold", "cost", "baseline"],
+        "columns": ["requests", "answers", "worse", "allowed", "bound", "judge_rate", "cost", "baseline"],
         "points": points.collect::<Vec<_>>(),
     })
-}
-
-fn line(label: &str, colour: usize, dashed: bool, points: &[Point], of: impl Fn(&Point) -> f64) -> Line {
-    let day = |point: &Point| point.requests as f64 / PER_DAY as f64;
-    let points = points.iter().map(|point| (day(point), of(point))).collect();
-    Line { label: label.to_owned(), points, colour, dashed, dots: None }
-}
-
-fn explained() -> Vec<String> {
-    let mut days = "Traffic by day:".to_owned();
-    for day in 0..DAYS {
-        let _ = write!(days, " {} {};", day + 1, traffic::name(day));
-    }
-    days.pop();
-    vec![
-        "Two days of observing, one of a canary with a quarter of the requests, then live. The gateway restarts each night.".to_owned(),
-        days,
-    ]
-}
-
-fn budget(points: &[Point]) -> Figure {
-    Figure {
-        title: "A week under a quality budget".to_owned(),
-        explanation: explained(),
-        panels: vec![
-            Panel {
-                x: "days".to_owned(),
-                y: "worse answers of the lightweight model".to_owned(),
-                percent: false,
-                shows: (0.0, 100.0),
-                lines: vec![
-                    line("allowed", 0, true, points, |point| point.allowed),
-                    line("bound", 1, false, points, |point| point.bound),
-                    line("truth, which the gateway does not know", 3, false, points, |point| {
-                        point.worse as f64
-                    }),
-                ],
-            },
-            Panel {
-                x: "days".to_owned(),
-                y: "confidence threshold".to_owned(),
-                percent: false,
-                shows: (0.5, 1.0),
-                lines: vec![line("threshold", 4, false, points, |point| point.threshold)],
-            },
-        ],
-    }
-}
-
-fn share(points: &[Point]) -> Figure {
-    let smooth = |of: fn(&Point) -> f64| {
-        let means: Vec<f64> = (0..points.len())
-            .map(|at| {
-                let last = &points[at.saturating_sub(4)..=at];
-                last.iter().map(of).sum::<f64>() / (last.len() * STEP) as f64
-            })
-            .collect();
-        move |point: &Point| means[point.requests / STEP - 1]
-    };
-    Figure {
-        title: "A week: what went to the lightweight model, and what it cost".to_owned(),
-        explanation: explained(),
-        panels: vec![
-            Panel {
-                x: "days".to_owned(),
-                y: "share of the last 500 requests".to_owned(),
-                percent: true,
-                shows: (0.0, 1.0),
-                lines: vec![
-                    line("lightweight", 0, false, points, smooth(|point| point.lightweight as f64)),
-                    line("mean score", 2, false, points, smooth(|point| point.score)),
-                    line(
-                        "mean score of the powerful model",
-                        6,
-                        true,
-                        points,
-                        smooth(|point| point.powerful_score),
-                    ),
-                ],
-            },
-            Panel {
-                x: "days".to_owned(),
-                y: "cost so far, judging and shadows included".to_owned(),
-                percent: false,
-                shows: (0.0, 1.0),
-                lines: vec![
-                    line("cost", 0, false, points, |point| point.cost),
-                    line("all by the powerful model", 6, true, points, |point| point.baseline),
-                ],
-            },
-        ],
-    }
 }

@@ -91,6 +91,8 @@ fn the_configuration_is_read_again_at_sighup_and_when_its_file_has_changed() {
     let mut lines = BufReader::new(running.0.stdout.take().unwrap()).lines().map(Result::unwrap);
     let first = lines.next().unwrap();
     let address = first.strip_prefix("Serving http://").unwrap().split(' ').next().unwrap().to_owned();
+    // After the example.
+    assert!(lines.nth(1).unwrap().contains("nothing is learned"), "no judge is configured");
     let mut until = |text: &str| log.by_ref().find(|line| line.contains(text)).expect("the line is logged");
     let is_routed =
         |name: &str| request(&address, "GET /v1/models", "").contains(&format!("{{\"id\":\"{name}\""));

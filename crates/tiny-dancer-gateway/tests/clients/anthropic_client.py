@@ -3,6 +3,7 @@
 import os
 
 import anthropic
+from expect import fails
 
 client = anthropic.Anthropic(base_url=os.environ["BASE_URL"], api_key="key", timeout=60)
 
@@ -10,14 +11,6 @@ client = anthropic.Anthropic(base_url=os.environ["BASE_URL"], api_key="key", tim
 def ask(text, client=client, **more):
     messages = [{"role": "user", "content": text}]
     return client.messages.create(model="auto", max_tokens=100, messages=messages, **more)
-
-
-def fails(kind, call):
-    try:
-        call()
-    except kind as error:
-        return error
-    raise AssertionError(f"no {kind.__name__}")
 
 
 answer = ask("Hi")

@@ -3,6 +3,7 @@
 import os
 
 import litellm
+from expect import fails
 
 base_url = os.environ["BASE_URL"] + "/v1"
 
@@ -10,14 +11,6 @@ base_url = os.environ["BASE_URL"] + "/v1"
 def ask(text, **more):
     options = {"model": "openai/auto", "api_base": base_url, "api_key": "key", "timeout": 60, **more}
     return litellm.completion(messages=[{"role": "user", "content": text}], **options)
-
-
-def fails(kind, call):
-    try:
-        call()
-    except kind as error:
-        return error
-    raise AssertionError(f"no {kind.__name__}")
 
 
 # Chat, and the gateway's headers, which the library names as a provider's.

@@ -3,6 +3,7 @@
 import os
 
 import openai
+from expect import fails
 
 base_url = os.environ["BASE_URL"] + "/v1"
 client = openai.OpenAI(base_url=base_url, api_key="key", timeout=60)
@@ -10,14 +11,6 @@ client = openai.OpenAI(base_url=base_url, api_key="key", timeout=60)
 
 def ask(text, client=client, **more):
     return client.chat.completions.create(model="auto", messages=[{"role": "user", "content": text}], **more)
-
-
-def fails(kind, call):
-    try:
-        call()
-    except kind as error:
-        return error
-    raise AssertionError(f"no {kind.__name__}")
 
 
 # Chat, and the gateway's headers.

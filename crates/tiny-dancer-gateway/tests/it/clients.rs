@@ -215,7 +215,8 @@ async fn check(provider_name: &str, variable: &str, program: &str, script: &str)
         std::fs::copy(source, &copy).unwrap();
         command.arg(copy);
     } else {
-        command.arg(source).env("PYTHONPATH", folder);
+        // Nothing is written beside the script.
+        command.arg(source).env("PYTHONPATH", folder).env("PYTHONDONTWRITEBYTECODE", "1");
     }
     command.env("BASE_URL", &running.url).env("NO_PROXY", "127.0.0.1").env(OFFLINE.0, OFFLINE.1);
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();

@@ -2,6 +2,7 @@
 
 use crate::running::Running;
 use std::path::Path;
+use tiny_dancer_gateway::Config;
 
 const PAGE: &str = include_str!("../../../../docs/gateway.md");
 /// The prefix of the gateway's families.
@@ -53,6 +54,14 @@ async fn the_page_names_every_family_of_metrics_with_its_values() {
     for reason in reasons.collect::<std::collections::BTreeSet<_>>() {
         assert!(PAGE.contains(&format!("`{reason}`")), "{reason}");
     }
+}
+
+#[test]
+fn the_configuration_of_the_tour_is_accepted() {
+    let (_, rest) = include_str!("../../../../docs/tour.md").split_once("```toml\n").unwrap();
+    let (text, _) = rest.split_once("```").unwrap();
+    let config = Config::parse(text, &|variable| Some(variable.to_owned())).unwrap();
+    assert!(config.budget.is_some() && config.judge.is_some() && config.shadow_rate > 0.0);
 }
 
 #[test]

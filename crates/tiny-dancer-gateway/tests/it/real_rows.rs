@@ -2,14 +2,13 @@
 //! repository; the test prints the figures of docs/gateway.md.
 
 use crate::models::{Model, answer};
-use crate::running::{Running, config, parsed};
+use crate::running::{Running, config, parsed, remember_one};
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use std::path::Path;
-use tiny_dancer_embed::{Embedder, StaticEmbedder};
-use tiny_dancer_memory::{Entry, RequestId, Verdict};
+use tiny_dancer_memory::Verdict;
 
 const PAIR: [&str; 2] = ["llama-3.1-8b-instruct", "llama-3.1-nemotron-51b-instruct"];
 /// The other rows are remembered.
@@ -58,21 +57,8 @@ async fn earlier_exchanges_of_real_rows_make_a_confidence_say_less_about_the_las
     let remembered = rows.split_off(QUESTIONS);
     let (powerful, lightweight) = (Model::start(answer("big")).await, Model::start(answer("small")).await);
     let running = Running::start_empty(&config(powerful.port, lightweight.port, "", "")).await;
-    let embedder = StaticEmbedder::new();
     for row in &remembered {
-        let mut embedding = Vec::new();
-        embedder.embed_into(&row.prompt, &mut embedding).unwrap();
-        let entry = Entry {
-            id: RequestId::now(),
-            created_at: tiny_dancer::Clock::system().unix_seconds(),
-            tenant: None,
-            user: None,
-            metadata: tiny_dancer::Metadata::new(),
-            embedding,
-            prompt: None,
-            verdict: Some(row.verdict),
-        };
-        running.gateway.memory().remember(entry).unwrap();
+        remember_one(&running.gateway, &row.prompt, row.verdict);
     }
     let mut areas = Vec::new();
     for exchanges in [0, 1, 2, 4, 8] {

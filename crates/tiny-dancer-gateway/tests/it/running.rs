@@ -140,22 +140,26 @@ pub(crate) async fn parsed(response: reqwest::Response) -> serde_json::Value {
 /// Thirty requests like [`EASY`], of which the lightweight model answered each better, and as many like [`HARD`], where it was
 /// worse.
 fn remember(gateway: &Gateway) {
-    let embedder = StaticEmbedder::new();
     for (text, verdict) in [(EASY, Verdict::judged(1.0, 0.0)), (HARD, Verdict::judged(0.0, 1.0))] {
-        let mut embedding = Vec::new();
-        embedder.embed_into(text, &mut embedding).unwrap();
         for _ in 0..30 {
-            let entry = Entry {
-                id: RequestId::now(),
-                created_at: tiny_dancer::Clock::system().unix_seconds(),
-                tenant: None,
-                user: None,
-                metadata: tiny_dancer::Metadata::new(),
-                embedding: embedding.clone(),
-                prompt: None,
-                verdict: Some(verdict),
-            };
-            gateway.memory().remember(entry).unwrap();
+            remember_one(gateway, text, verdict);
         }
     }
+}
+
+/// A request whose answers were judged now.
+pub(crate) fn remember_one(gateway: &Gateway, text: &str, verdict: Verdict) {
+    let mut embedding = Vec::new();
+    StaticEmbedder::new().embed_into(text, &mut embedding).unwrap();
+    let entry = Entry {
+        id: RequestId::now(),
+        created_at: tiny_dancer::Clock::system().unix_seconds(),
+        tenant: None,
+        user: None,
+        metadata: tiny_dancer::Metadata::new(),
+        embedding,
+        prompt: None,
+        verdict: Some(verdict),
+    };
+    gateway.memory().remember(entry).unwrap();
 }
