@@ -114,24 +114,46 @@ struct Point {
     powerful_score: f64,
 }
 
+/// How often the week is run: what is drawn is another sample each time.
+const WEEKS: usize = 5;
+
 #[tokio::main]
 async fn main() -> Result<()> {
     let data = std::env::var_os("TINY_DANCER_DATA")
         .context("TINY_DANCER_DATA is not set: the folder of the data")?;
     let pictures = std::env::args_os().nth(1).map(PathBuf::from);
-    let week = traffic::week(data.as_ref())?;
-    let models = Models::start(&week).await?;
+    let rows = traffic::week(data.as_ref())?;
+    let models = Models::start(&rows).await?;
+    let mut weeks = Vec::new();
+    for _ in 0..WEEKS {
+        weeks.push(week(&rows, &models).await?);
+    }
+    let (points, reasons) = &weeks[0];
+    if let Some(folder) = pictures {
+        for (name, figure) in
+            [("week-budget", figures::budget(points)), ("week-share", figures::share(points))]
+        {
+            let [_, png] = figure.write(name, &folder)?;
+            std::fs::remove_file(png)?;
+        }
+    }
+    let saved: Vec<f64> = weeks.iter().map(|(points, _)| saved_live(points)).collect();
+    println!("{}", record(points, reasons, &saved));
+    Ok(())
+}
+
+/// Runs a week, and returns its points, and how often each reason was given on each day.
+async fn week(rows: &[Row], models: &Models) -> Result<(Vec<Point>, Vec<BTreeMap<String, usize>>)> {
     let folder = tempfile::tempdir()?;
     std::fs::write(folder.path().join("key"), "the week's secret")?;
     let client = reqwest::Client::builder().no_proxy().build()?;
-
     let mut points: Vec<Point> = Vec::new();
     let (mut now, mut spent) = (Point::default(), 0.0);
     let mut reasons: Vec<BTreeMap<String, usize>> = vec![BTreeMap::new(); DAYS];
     // Each day begins with a restart, as a deployment does.
     for day in 0..DAYS {
         let running = Running::start(&configuration(day, models.port, folder.path())).await?;
-        for row in &week[day * PER_DAY..(day + 1) * PER_DAY] {
+        for row in &rows[day * PER_DAY..(day + 1) * PER_DAY] {
             tokio::time::sleep(PAUSE).await;
             let reason = send(&client, &running.url, row, &mut now).await?;
             *reasons[day].entry(reason).or_default() += 1;
@@ -152,16 +174,14 @@ async fn main() -> Result<()> {
         running.stop().await?;
         spent = points.last().map_or(0.0, |point| point.cost);
     }
-    if let Some(folder) = pictures {
-        for (name, figure) in
-            [("week-budget", figures::budget(&points)), ("week-share", figures::share(&points))]
-        {
-            let [_, png] = figure.write(name, &folder)?;
-            std::fs::remove_file(png)?;
-        }
-    }
-    println!("{}", record(&points, &reasons));
-    Ok(())
+    Ok((points, reasons))
+}
+
+/// The share of the cost that was saved since the first live day.
+fn saved_live(points: &[Point]) -> f64 {
+    let first = (0..DAYS).find(|day| settings(*day).contains("live")).unwrap_or(0);
+    let (before, last) = (&points[first * PER_DAY / STEP - 1], &points[points.len() - 1]);
+    1.0 - (last.cost - before.cost) / (last.baseline - before.baseline)
 }
 
 /// Sends a request and counts what came. Returns the reason.
@@ -188,7 +208,7 @@ async fn send(client: &reqwest::Client, url: &str, row: &Row, now: &mut Point) -
     Ok(reason)
 }
 
-fn record(points: &[Point], reasons: &[BTreeMap<String, usize>]) -> Value {
+fn record(points: &[Point], reasons: &[BTreeMap<String, usize>], saved: &[f64]) -> Value {
     let per_day = PER_DAY / STEP;
     let days = (0..DAYS).map(|day| {
         let of_day = &points[day * per_day..(day + 1) * per_day];
@@ -214,6 +234,7 @@ fn record(points: &[Point], reasons: &[BTreeMap<String, usize>]) -> Value {
     });
     json!({
         "loss_rate": LOSS_RATE, "burst": BURST, "requests_a_day": PER_DAY,
+        "saved_live_by_week": saved,
         "days": days.collect::<Vec<_>>(),
         "columns": ["requests", "answers", "worse", "allowed", "bound", "judge_rate", "cost", "baseline"],
         "points": points.collect::<Vec<_>>(),
