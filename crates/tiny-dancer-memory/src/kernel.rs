@@ -99,6 +99,9 @@ pub(crate) trait Instructions: Copy {
     /// The product of a vector of `i16` with one of `i8`. The caller's values are small enough that no sum overflows.
     fn product(self, a: &[[i16; 64]], b: &[Line]) -> i32;
 
+    /// The greater of each two values, none of which is NaN.
+    fn greater(self, a: &[f32; BLOCK], b: &[f32; BLOCK]) -> [f32; BLOCK];
+
     /// The values that are at least `floor`; bit `i` stands for value `i`.
     fn at_least(self, values: &[f32; BLOCK], floor: f32) -> u32;
 }
@@ -126,6 +129,11 @@ impl Instructions for Portable {
     fn product(self, a: &[[i16; 64]], b: &[Line]) -> i32 {
         let pairs = a.as_flattened().iter().zip(b.iter().flat_map(|line| &line.0));
         pairs.map(|(&a, &b)| i32::from(a) * i32::from(b.cast_signed())).sum()
+    }
+
+    #[inline(always)]
+    fn greater(self, a: &[f32; BLOCK], b: &[f32; BLOCK]) -> [f32; BLOCK] {
+        std::array::from_fn(|i| if a[i] > b[i] { a[i] } else { b[i] })
     }
 
     #[inline(always)]
@@ -186,6 +194,12 @@ mod x86 {
         }
 
         #[inline(always)]
+        fn greater(self, a: &[f32; BLOCK], b: &[f32; BLOCK]) -> [f32; BLOCK] {
+            let (a, b): ([f32x8; 4], [f32x8; 4]) = (cast(*a), cast(*b));
+            cast([0, 1, 2, 3].map(|i| self.max_f32x8(a[i], b[i])))
+        }
+
+        #[inline(always)]
         fn at_least(self, values: &[f32; BLOCK], floor: f32) -> u32 {
             let eights: [f32x8; 4] = cast(*values);
             let floor = self.splat_f32x8(floor);
@@ -238,6 +252,12 @@ mod x86 {
                 }
             }
             words._mm512_reduce_add_epi32(sums)
+        }
+
+        #[inline(always)]
+        fn greater(self, a: &[f32; BLOCK], b: &[f32; BLOCK]) -> [f32; BLOCK] {
+            let (a, b): ([f32x16; 2], [f32x16; 2]) = (cast(*a), cast(*b));
+            cast([0, 1].map(|i| self.max_f32x16(a[i], b[i])))
         }
 
         #[inline(always)]

@@ -68,12 +68,13 @@ impl<'s> Work for Passes<'_, 's> {
             segments: self.segments,
             query: &integers(self.query),
             k: self.k,
-            batch: Vec::new(),
-            rows: Vec::new(),
+            batch: Vec::with_capacity(BATCH + BLOCK),
+            rows: Vec::with_capacity(4 * BATCH),
             due: self.k.saturating_mul(2),
             floor: f32::NEG_INFINITY,
         };
-        let mut part = Part::default();
+        let blocks = self.segments.iter().map(|coded| coded.codes.blocks().len()).sum::<usize>().min(PART);
+        let mut part = Part { upper: Vec::with_capacity(blocks), places: Vec::with_capacity(blocks) };
         for (place, Coded { codes, rows, .. }) in self.segments.iter().enumerate() {
             if !Arc::ptr_eq(centre, &codes.centre) {
                 centre = &codes.centre;
@@ -104,7 +105,6 @@ impl<'s> Work for Passes<'_, 's> {
 }
 
 /// What the first pass has seen and the second has not.
-#[derive(Default)]
 struct Part {
     /// The estimates of each block, with their margins.
     upper: Vec<[f32; BLOCK]>,
@@ -123,20 +123,20 @@ impl Part {
         let mut groups = [[f32::NEG_INFINITY; BLOCK]; GROUPS / BLOCK];
         for (at, upper) in self.upper.iter().enumerate() {
             let group = &mut groups[at % (GROUPS / BLOCK)];
-            for i in 0..BLOCK {
-                group[i] = if upper[i] > group[i] { upper[i] } else { group[i] };
-            }
+            *group = instructions.greater(group, upper);
         }
         let reached_by_n = |floor: f32| {
             let reaching = groups.iter().map(|group| instructions.at_least(group, floor).count_ones());
             reaching.sum::<u32>() as usize >= n
         };
-        let all = || groups.as_flattened().iter().copied().filter(|greatest| *greatest > f32::NEG_INFINITY);
-        let mut low = all().fold(f32::INFINITY, f32::min);
+        // No product of two vectors of length 1 is less.
+        let mut low = -1.0;
         if !reached_by_n(low) {
             return f32::NEG_INFINITY;
         }
-        let mut high = all().fold(low, f32::max);
+        let greatest =
+            groups.iter().fold(groups[0], |greatest, group| instructions.greater(&greatest, group));
+        let mut high = greatest.into_iter().fold(low, f32::max);
         for _ in 0..BISECTIONS {
             let middle = f32::midpoint(low, high);
             (low, high) = if reached_by_n(middle) { (middle, high) } else { (low, middle) };

@@ -66,6 +66,27 @@ fn a_bit_says_that_its_value_reaches_the_floor() {
     }
 }
 
+struct Greater<'a>(&'a [f32; BLOCK], &'a [f32; BLOCK]);
+
+impl Work for Greater<'_> {
+    type Output = [f32; BLOCK];
+
+    #[inline(always)]
+    fn run<I: Instructions>(self, instructions: I) -> [f32; BLOCK] {
+        instructions.greater(self.0, self.1)
+    }
+}
+
+#[test]
+fn of_each_two_values_the_greater_one_is_taken() {
+    let a: [f32; BLOCK] = std::array::from_fn(|i| (i * 7 % 32) as f32);
+    let b = std::array::from_fn(|i| if i % 5 == 0 { f32::NEG_INFINITY } else { (i * 11 % 32) as f32 });
+    let expected: [f32; BLOCK] = std::array::from_fn(|i| a[i].max(b[i]));
+    for kernel in Kernel::available() {
+        assert_eq!(kernel.dispatch(Greater(&a, &b)), expected, "{kernel:?}");
+    }
+}
+
 struct Products<'a>(&'a [f32], &'a [f32]);
 
 impl Work for Products<'_> {
