@@ -51,6 +51,8 @@ pub(crate) struct Passes<'a, 's> {
     pub(crate) rotation: &'a Rotation,
     pub(crate) k: usize,
     pub(crate) segments: &'a [Coded<'s>],
+    /// Empty. It is the caller's, so that its room serves the next search.
+    pub(crate) part: &'a mut Part,
 }
 
 impl<'s> Work for Passes<'_, 's> {
@@ -73,8 +75,7 @@ impl<'s> Work for Passes<'_, 's> {
             due: self.k.saturating_mul(2),
             floor: f32::NEG_INFINITY,
         };
-        let blocks = self.segments.iter().map(|coded| coded.codes.blocks().len()).sum::<usize>().min(PART);
-        let mut part = Part { upper: Vec::with_capacity(blocks), places: Vec::with_capacity(blocks) };
+        let part = self.part;
         for (place, Coded { codes, rows, .. }) in self.segments.iter().enumerate() {
             if !Arc::ptr_eq(centre, &codes.centre) {
                 centre = &codes.centre;
@@ -94,18 +95,19 @@ impl<'s> Work for Passes<'_, 's> {
                 part.upper.push(upper);
                 part.places.push((place * LARGEST + number * BLOCK) as u32);
                 if part.upper.len() == PART {
-                    second.see(instructions, &mut part);
+                    second.see(instructions, part);
                 }
             }
         }
-        second.see(instructions, &mut part);
+        second.see(instructions, part);
         second.raise();
         second.rows.iter().map(|row| second.entry(row.place)).collect()
     }
 }
 
 /// What the first pass has seen and the second has not.
-struct Part {
+#[derive(Default)]
+pub(crate) struct Part {
     /// The estimates of each block, with their margins.
     upper: Vec<[f32; BLOCK]>,
     /// The place of each block's first row.

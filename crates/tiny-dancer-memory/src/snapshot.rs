@@ -1,9 +1,10 @@
 //! Snapshots: the index at one moment, and its search.
 
 use crate::kernel::{Instructions, Kernel, Work, product};
-use crate::passes::{Coded, Passes};
+use crate::passes::{Coded, Part, Passes};
 use crate::rotation::Rotation;
 use crate::segment::{Segment, count};
+use std::cell::Cell;
 use std::cmp::Ordering;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -20,6 +21,11 @@ const BATCH: usize = 16;
 
 /// The elements of an embedding in a cache line.
 const LINE: usize = 16;
+
+thread_local! {
+    /// The estimates of a search, up to 132 kB that are not allocated again.
+    static PART: Cell<Part> = Cell::default();
+}
 
 /// An entry of a search's result.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,7 +101,9 @@ impl Snapshot {
             }
         }
         let (query, rotation) = (query.as_slice(), &*self.rotation);
-        exact.extend(self.kernel.dispatch(Passes { query, rotation, k, segments: &sealed }));
+        let mut part = PART.take();
+        exact.extend(self.kernel.dispatch(Passes { query, rotation, k, segments: &sealed, part: &mut part }));
+        PART.set(part);
         Ok(self.kernel.dispatch(Exact { query, entries: &exact, k }).finish())
     }
 

@@ -18,6 +18,9 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use tiny_dancer_core::budget::AccountState;
 
+/// The KiB of pages that a connection keeps. The writer appends, and the readers look up single rows or read all once.
+const CACHE: i64 = 4096;
+
 /// Marks a file of SQLite as a memory: `TDm` and a byte that is not text.
 const APPLICATION: i32 = 0x5444_6d01;
 
@@ -308,8 +311,7 @@ fn connect(path: &Path, flags: OpenFlags, vfs: Option<&str>) -> Result<Connectio
     connection.set_prepared_statement_cache_capacity(32);
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cell_size_check", true)?;
-    // 16 MiB.
-    connection.pragma_update(None, "cache_size", -16_384)?;
+    connection.pragma_update(None, "cache_size", -CACHE)?;
     Ok(connection)
 }
 

@@ -32,7 +32,7 @@ use tiny_dancer_core::Clock;
 const BATCH: usize = 4096;
 
 /// See [`Pauses`].
-const PAUSES: Pauses = Pauses { gather: Duration::from_millis(5), retry: Duration::from_secs(1) };
+const PAUSES: Pauses = Pauses { gather: Duration::from_millis(20), retry: Duration::from_secs(1) };
 
 /// What a [`Writer`]'s thread reports.
 #[derive(Clone, Debug)]

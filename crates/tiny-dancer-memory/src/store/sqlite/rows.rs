@@ -34,30 +34,31 @@ pub(super) fn set_vectors(connection: &Connection, vectors: &Vectors) -> Result<
 }
 
 pub(super) fn remember(connection: &Connection, entry: &Entry) -> Result<()> {
-    let row: i64 = connection
+    // The verdict of a row that is replaced goes with it.
+    connection
         .prepare_cached(
-            "INSERT INTO entries (id, created_at, tenant, user, metadata, prompt, embedding)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-            ON CONFLICT (id) DO UPDATE SET created_at = excluded.created_at, tenant = excluded.tenant, user = excluded.user,
-                metadata = excluded.metadata, prompt = excluded.prompt, embedding = excluded.embedding
-            RETURNING entry",
+            "INSERT OR REPLACE INTO entries (id, created_at, tenant, user, metadata, prompt, embedding)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?
-        .query_row(
-            params![
-                entry.id.as_bytes(),
-                entry.created_at,
-                entry.tenant,
-                entry.user,
-                (!entry.metadata.is_empty()).then(|| json!(entry.metadata).to_string()),
-                entry.prompt,
-                entry.embedding.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>(),
-            ],
-            |row| row.get(0),
-        )?;
-    match &entry.verdict {
-        Some(verdict) => set_verdict(connection, row, verdict),
-        None => connection.prepare_cached("DELETE FROM verdicts WHERE entry = ?1")?.execute([row]).map(drop),
+        .execute(params![
+            entry.id.as_bytes(),
+            entry.created_at,
+            entry.tenant,
+            entry.user,
+            (!entry.metadata.is_empty()).then(|| json!(entry.metadata).to_string()),
+            entry.prompt,
+            bytes(&entry.embedding),
+        ])?;
+    let row = connection.last_insert_rowid();
+    entry.verdict.as_ref().map_or(Ok(()), |verdict| set_verdict(connection, row, verdict))
+}
+
+fn bytes(embedding: &[f32]) -> Vec<u8> {
+    let mut bytes = vec![0; size_of_val(embedding)];
+    for (bytes, x) in bytes.as_chunks_mut().0.iter_mut().zip(embedding) {
+        *bytes = x.to_le_bytes();
     }
+    bytes
 }
 
 fn set_verdict(connection: &Connection, row: i64, verdict: &Verdict) -> Result<()> {
@@ -101,25 +102,12 @@ pub(super) fn log(connection: &Connection, entry: &LogEntry) -> Result<()> {
     let happened = |draw: Option<Draw>| draw.map(|draw| draw.happened);
     connection
         .prepare_cached(
-            "INSERT INTO log (id, at, tenant, user, conversation, model_version, embedder, mode, confidence, uncertainty,
-                confidence_threshold, max_uncertainty, reason, decided, number, explore_probability, explore,
+            "INSERT OR REPLACE INTO log (id, at, tenant, user, conversation, model_version, embedder, mode, confidence,
+                uncertainty, confidence_threshold, max_uncertainty, reason, decided, number, explore_probability, explore,
                 shadow_probability, shadow, judge_probability, judge, audit_probability, audit, lightweight, powerful, source,
                 verdict_at, slot, generation, found_worse)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23,
-                ?24, ?25, ?26, ?27, ?28, ?29, ?30)
-            ON CONFLICT (id) DO UPDATE SET at = excluded.at, tenant = excluded.tenant, user = excluded.user,
-                conversation = excluded.conversation, model_version = excluded.model_version, embedder = excluded.embedder,
-                mode = excluded.mode, confidence = excluded.confidence, uncertainty = excluded.uncertainty,
-                confidence_threshold = excluded.confidence_threshold, max_uncertainty = excluded.max_uncertainty,
-                reason = excluded.reason, decided = excluded.decided, number = excluded.number,
-                explore_probability = excluded.explore_probability, explore = excluded.explore,
-                shadow_probability = excluded.shadow_probability, shadow = excluded.shadow,
-                judge_probability = excluded.judge_probability, judge = excluded.judge,
-                audit_probability = excluded.audit_probability, audit = excluded.audit,
-                served = NULL, usage = NULL, price_version = NULL, judge_name = NULL,
-                lightweight = excluded.lightweight, powerful = excluded.powerful, source = excluded.source,
-                verdict_at = excluded.verdict_at, slot = excluded.slot, generation = excluded.generation,
-                found_worse = excluded.found_worse",
+                ?24, ?25, ?26, ?27, ?28, ?29, ?30)",
         )?
         .execute(params![
             entry.id.as_bytes(),
