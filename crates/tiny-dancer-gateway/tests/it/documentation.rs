@@ -64,6 +64,27 @@ fn the_configuration_of_the_tour_is_accepted() {
     assert!(config.budget.is_some() && config.judge.is_some() && config.shadow_rate > 0.0);
 }
 
+/// A runbook that says which key to change must not name one that there is not.
+#[test]
+fn every_document_names_keys_of_the_configuration_alone() {
+    const SECTIONS: [&str; 7] =
+        ["budget", "conversations", "judge", "limits", "memory", "shadow", "timeouts"];
+    let documents =
+        [PAGE, include_str!("../../../../docs/OBSERVABILITY.md"), include_str!("../../../../docs/tour.md")];
+    let mut named = 0;
+    for code in documents.iter().flat_map(|text| text.split('`').skip(1).step_by(2)) {
+        let Some((section, key)) = code.split_once('.') else { continue };
+        if !SECTIONS.contains(&section) || !key.chars().all(|c| c.is_ascii_lowercase() || c == '_') {
+            continue;
+        }
+        named += 1;
+        let text = format!("version = 1\n[{section}]\n{key} = 1\n");
+        let error = Config::parse(&text, &|_| None).unwrap_err().to_string();
+        assert!(!error.contains(&format!("{code} is unknown")), "{error}");
+    }
+    assert!(named > 10, "{named}");
+}
+
 #[test]
 fn the_page_names_every_key_of_the_configuration() {
     let source = include_str!("../../src/config.rs");

@@ -450,7 +450,7 @@ pub(super) const ALERTS: &[Alert] = &[
         description: "Clients notice nothing. But the memory learns little, so requests stay with the powerful model, and calls whose \
                 answers are not compared are paid for.",
         runbook: "`tiny_dancer_gateway_shadows_total` by `result`. `dropped`: comparisons take longer than they arrive; raise \
-                `shadow.concurrent`, or lower `shadow.rate`. `failed`: the lightweight model gives no answer, see \
+                `judge.concurrent`, or lower `shadow.rate`. `failed`: the lightweight model gives no answer, see \
                 [TinyDancerGatewayModelErrors](#tinydancergatewaymodelerrors). `undecided`: the judge gives no verdict; look at its calls in \
                 `tiny_dancer_gateway_upstream_calls_total`, and whether a judge of yours ends with `A`, `B` or `TIE`, or a webhook answers \
                 with both scores. Answers that only call tools have no text to compare.",
@@ -489,10 +489,10 @@ pub(super) const ALERTS: &[Alert] = &[
         severity: "warning",
         when: "the money of the day is spent for over half of the shadows, within 1h, for 15m",
         summary: "{{ $labels.instance }} has spent what its shadows may cost today",
-        description: "Shadows and judgements have cost `shadow.daily_cost`, so no request is compared until midnight (UTC). The evidence \
+        description: "Shadows and judgements have cost `judge.daily_cost`, so no request is compared until midnight (UTC). The evidence \
                 is only of the hours before, and traffic of the evening may be another.",
         runbook: "Lower `shadow.rate` until the money lasts for the day, so that the evidence is of all hours, or raise \
-                `shadow.daily_cost`. Does a judge cost more than both answers? `tiny_dancer_gateway_cost_total` by `model` says so: choose a \
+                `judge.daily_cost`. Does a judge cost more than both answers? `tiny_dancer_gateway_cost_total` by `model` says so: choose a \
                 cheaper judge. A new memory may be worth a high rate for some days; silence the alert for as long.",
         labels: INSTANCE,
         fires: &[Case {
@@ -537,7 +537,7 @@ pub(super) const ALERTS: &[Alert] = &[
         runbook: "`tiny_dancer_gateway_judgements_total` by `result`, and the `WARN` line `a judgement was not made, and counts as \
                 worse`. `failed`: the powerful model gives no answer to compare with, see \
                 [TinyDancerGatewayModelErrors](#tinydancergatewaymodelerrors); or `judgement_timeout` passes, so compare it with the time \
-                of both calls, and raise `shadow.concurrent` if judgements wait for each other. `undecided`: the judge gives no verdict; \
+                of both calls, and raise `judge.concurrent` if judgements wait for each other. `undecided`: the judge gives no verdict; \
                 look at its calls in `tiny_dancer_gateway_upstream_calls_total`, and whether a judge of yours ends with `A`, `B` or `TIE`, \
                 or a webhook answers with both scores. Answers that only call tools have no text to compare. `stopped`: restarts cut \
                 judgements off. Reload the configuration instead, or give the program longer to stop. While the judge is down, mode \
@@ -622,7 +622,7 @@ pub(super) const ALERTS: &[Alert] = &[
                 would have cost without the lightweight model.",
         runbook: "`tiny_dancer_gateway_cost_total` by `model` shows which model costs more than expected. The judge, or the powerful \
                 model beside many lightweight answers: comparisons cost more than lightweight answers save. Choose a cheaper judge, lower \
-                `shadow.rate` or set `shadow.daily_cost`; under a budget see `tiny_dancer_budget_judge_probability`, which \
+                `shadow.rate` or set `judge.daily_cost`; under a budget see `tiny_dancer_budget_judge_probability`, which \
                 falls from 1 as an adaptive `judge_rate` saves. The lightweight model: its answers are longer than its lower price is \
                 worth, or it reads the prompts uncached; see `tiny_dancer_gateway_tokens_total` by `kind`. Answers that break off cost, \
                 too. Compare the configured prices with the bill: both models need them.",
