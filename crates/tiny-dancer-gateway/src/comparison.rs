@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tiny_dancer::{Clock, ModelType};
-use tiny_dancer_memory::{Draws, RequestId, Served, Usage as Used, Verdict};
+use tiny_dancer_memory::{Draws, Memory, RequestId, Served, StoreError, Usage as Used, Verdict};
 use tokio::sync::Semaphore;
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
@@ -107,6 +107,32 @@ impl Comparisons {
             tasks: before.map_or_else(Background::default, |before| before.tasks.clone()),
             clock,
         })))
+    }
+
+    /// Counts what was spent today before a restart, by the decision log: all calls but that of the delivered answer, at the prices
+    /// of this configuration.
+    pub(crate) fn continue_day(&self, config: &Config, memory: &Memory) -> Result<(), StoreError> {
+        let judge = match &self.judge {
+            Judge::Model { upstream, .. } => Some(&upstream.config),
+            _ => None,
+        };
+        let models: Vec<_> = [&config.powerful, &config.lightweight].into_iter().chain(judge).collect();
+        let cost = |used: &Used| {
+            let model = models.iter().find(|model| model.model == used.model);
+            model.and_then(|model| model.prices).map_or(0.0, |prices| prices.of(used.tokens))
+        };
+        let (mut spent, day) = (0.0, self.clock.unix_seconds().div_euclid(DAY));
+        memory.compared(day * DAY * 1000, |decision| {
+            let Some(Served { model, usage, .. }) = decision.served else { return };
+            let delivered = match model {
+                ModelType::Lightweight => &config.lightweight.model,
+                ModelType::Powerful => &config.powerful.model,
+            };
+            let delivered = usage.iter().find(|used| used.model == *delivered);
+            spent += usage.iter().map(cost).sum::<f64>() - delivered.map_or(0.0, cost);
+        })?;
+        self.spent_today().cost += spent;
+        Ok(())
     }
 
     /// How many judgements may be drawn now: as many as the queue and the money of the day have room for, without those that
@@ -233,6 +259,12 @@ impl Comparisons {
         other.circuit.succeeded();
         let mut used: Vec<_> = delivered.into_iter().collect();
         let mut cost = self.pay(other, &answered, &mut used);
+        let log = |usage| {
+            let (judge, draws) = (Some(self.judge.name().to_owned()), Draws::default());
+            decider.memory.served(id, Served { model: served, usage, price_version: None, judge, draws });
+        };
+        // What is paid is logged also where no verdict follows.
+        log(used.clone());
         let Some(compared) = answered.text.filter(|text| !text.is_empty()) else {
             return ComparisonResult::Undecided;
         };
@@ -251,9 +283,7 @@ impl Comparisons {
         if judgement.is_some() {
             self.spent_today().price(cost);
         }
-        let judge = Some(self.judge.name().to_owned());
-        let draws = Draws::default();
-        decider.memory.served(id, Served { model: served, usage: used, price_version: None, judge, draws });
+        log(used);
         let Some(verdict) = verdict else { return ComparisonResult::Undecided };
         if let Some(judgement) = &mut judgement {
             judgement.leave_queue();

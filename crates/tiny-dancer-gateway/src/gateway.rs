@@ -113,9 +113,13 @@ impl Gateway {
         let metrics = Metrics::new(registry)?;
         let decider = Arc::new(Decider::new(&config, registry, clock.clone())?);
         metrics.started(clock.unix_seconds());
+        let comparisons = Comparisons::new(&config, clock.clone(), None)?;
+        if let Some(comparisons) = &comparisons {
+            comparisons.continue_day(&config, &decider.memory)?;
+        }
         let serving = Serving {
             decider: Arc::clone(&decider),
-            comparisons: Comparisons::new(&config, clock.clone(), None)?,
+            comparisons,
             powerful: Arc::new(Upstream::new(
                 config.powerful.clone(),
                 &config.timeouts,

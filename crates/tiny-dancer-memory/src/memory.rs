@@ -748,6 +748,15 @@ impl Memory {
         self.store.as_ref().map_or(Ok(()), |store| lock(&store.reader).log(&mut each))
     }
 
+    /// Calls `each` with every durable decision of which a judge was asked, from a time in Unix milliseconds, oldest first. By what
+    /// their calls used it is known what comparisons cost.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn compared(&self, since: i64, mut each: impl FnMut(LogEntry)) -> Result<(), StoreError> {
+        self.store.as_ref().map_or(Ok(()), |store| lock(&store.reader).compared(since, &mut each))
+    }
+
     /// Reads the whole store and lists what is wrong, without any content. A sound store gives an empty list.
     ///
     /// # Errors

@@ -182,6 +182,12 @@ pub trait Reader: Send + 'static {
     /// If the store cannot be read.
     fn log(&self, each: &mut dyn FnMut(LogEntry)) -> Result<(), StoreError>;
 
+    /// Calls `each` with the log's entries of which a judge was asked, from a time in Unix milliseconds, in the same order.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn compared(&self, since: i64, each: &mut dyn FnMut(LogEntry)) -> Result<(), StoreError>;
+
     /// The log's entry of a request.
     ///
     /// # Errors

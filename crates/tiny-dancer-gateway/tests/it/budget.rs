@@ -228,6 +228,39 @@ async fn without_money_for_a_judgement_the_powerful_model_answers() {
 }
 
 #[tokio::test]
+async fn what_was_spent_on_a_day_is_spent_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("memory.db");
+    let tables = |cost: f64| {
+        format!("daily_cost = {cost:?}\n{EXACT}[memory]\npath = {:?}\n", file.display().to_string())
+    };
+    let (running, powerful, lightweight) = live(ALL, &tables(1000.0)).await;
+    // Of a judgement the powerful answer is paid; the lightweight one would have been anyway.
+    let usage = r#""usage":{"prompt_tokens":1000000,"completion_tokens":0}"#;
+    let text = |text| format!(r#"{{"choices":[{{"message":{{"content":{text:?}}}}}],{usage}}}"#);
+    powerful.acts(json("200 OK", "", &text("big")));
+    lightweight.acts(json("200 OK", "", &text("big")));
+    assert_eq!(ask(&running, 2).await, ["confident"; 2]);
+    judged(&running, "no_worse", 2.0).await;
+    end(running).await;
+
+    for (limit, expected) in [(20.0, "budget_spent"), (20.001, "confident")] {
+        let (running, _powerful, lightweight) = live(ALL, &tables(limit)).await;
+        lightweight.acts(answer("big"));
+        assert_eq!(ask(&running, 1).await, [expected], "2 judgements have cost 10.0 each");
+        end(running).await;
+    }
+}
+
+/// Stops a gateway, so that another one may open its memory.
+async fn end(mut running: Running) {
+    running.stop();
+    let Running { gateway, task, .. } = running;
+    task.await.unwrap();
+    gateway.close();
+}
+
+#[tokio::test]
 async fn requests_that_the_lightweight_model_is_not_given_are_no_part_of_the_budget() {
     let cases = [
         ("", "", "observe"),
@@ -352,11 +385,6 @@ async fn an_account_is_continued_after_a_restart_and_another_promise_begins_a_ne
         let file = folder.path().join("memory.db").display().to_string();
         let tables = format!("[budget]\n{ALL}{budget}\n[judge]\n{lines}[memory]\npath = {file:?}\n");
         config(powerful.port, lightweight.port, "mode = \"live\"", &tables)
-    };
-    let end = async |mut running: Running| {
-        running.stop();
-        running.task.await.unwrap();
-        running.gateway.close();
     };
     let running = Running::start(&text("burst = 1.0")).await;
     assert_eq!(ask(&running, 1).await, ["confident"]);

@@ -199,6 +199,15 @@ impl Reader for InProcessStore {
         Ok(())
     }
 
+    fn compared(&self, since: i64, each: &mut dyn FnMut(LogEntry)) -> Result<(), StoreError> {
+        self.log(&mut |entry| {
+            let has_judge = entry.served.as_ref().is_some_and(|served| served.judge.is_some());
+            if has_judge && entry.at >= since {
+                each(entry);
+            }
+        })
+    }
+
     fn logged(&self, id: RequestId) -> Result<Option<LogEntry>, StoreError> {
         Ok(self.kept().log.get(&id).cloned())
     }

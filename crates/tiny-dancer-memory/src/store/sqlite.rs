@@ -25,7 +25,11 @@ const CACHE: i64 = 4096;
 const APPLICATION: i32 = 0x5444_6d01;
 
 /// The steps that make a schema from the one before. The version of a file is the number of steps that it has made.
-const MIGRATIONS: &[&str] = &[include_str!("sqlite/schema_1.sql"), include_str!("sqlite/schema_2.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("sqlite/schema_1.sql"),
+    include_str!("sqlite/schema_2.sql"),
+    include_str!("sqlite/schema_3.sql"),
+];
 
 /// The next step of an erasure, as it is stored: the file is rewritten, or the write-ahead log is cut.
 const REWRITE: i64 = 1;
@@ -205,6 +209,10 @@ impl Reader for SqliteReader {
 
     fn log(&self, each: &mut dyn FnMut(LogEntry)) -> Result<(), StoreError> {
         self.read(|connection| Ok(rows::logs(connection, each)?))
+    }
+
+    fn compared(&self, since: i64, each: &mut dyn FnMut(LogEntry)) -> Result<(), StoreError> {
+        self.read(|connection| Ok(rows::compared(connection, since, each)?))
     }
 
     fn logged(&self, id: RequestId) -> Result<Option<LogEntry>, StoreError> {

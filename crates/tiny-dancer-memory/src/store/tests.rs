@@ -186,6 +186,31 @@ fn a_decision_is_read_as_it_was_logged() {
 }
 
 #[test]
+fn decisions_of_which_a_judge_was_asked_are_found_by_time() {
+    each(|store| {
+        let decided = |number, at, judge: Option<&str>| {
+            let mut entry = LogEntry { at, ..decision(number) };
+            entry.serve(Served { judge: judge.map(str::to_owned), ..served() });
+            log(entry)
+        };
+        let mut unserved = decision(4);
+        unserved.at = 20;
+        store
+            .commit(&[
+                decided(1, 30, Some("exact")),
+                decided(2, 19, Some("exact")),
+                decided(3, 25, None),
+                log(unserved),
+                decided(5, 20, Some("model")),
+            ])
+            .unwrap();
+        let mut found = Vec::new();
+        store.reader().unwrap().compared(20, &mut |entry| found.push(entry.id)).unwrap();
+        assert_eq!(found, [5, 1].map(id));
+    });
+}
+
+#[test]
 fn entries_are_read_oldest_first() {
     each(|store| {
         let aged = |number, created_at| remember(Entry { created_at, ..entry(number) });

@@ -3,7 +3,7 @@
 use super::super::Vectors;
 use crate::record::{Draws, Entry, LogEntry, RequestId, Served, Tokens, Usage, Verdict, VerdictSource};
 use rusqlite::types::{FromSql, Type, ValueRef};
-use rusqlite::{Connection, Error, OptionalExtension, Result, Row, params};
+use rusqlite::{Connection, Error, OptionalExtension, Result, Row, Rows, params};
 use serde_json::{Value, json};
 use std::str::FromStr;
 use tiny_dancer_core::budget::{AccountState, HeldTicket, PacingState, Ticket, TicketState};
@@ -212,7 +212,16 @@ pub(super) fn settle(connection: &Connection, id: RequestId, worse: bool) -> Res
 
 pub(super) fn logs(connection: &Connection, each: &mut dyn FnMut(LogEntry)) -> Result<()> {
     let mut select = connection.prepare_cached(&format!("{LOG} ORDER BY at, id"))?;
-    let mut rows = select.query([])?;
+    read_logs(select.query([])?, each)
+}
+
+pub(super) fn compared(connection: &Connection, since: i64, each: &mut dyn FnMut(LogEntry)) -> Result<()> {
+    // The second condition is that of the index.
+    let which = format!("{LOG} WHERE at >= ?1 AND judge_name IS NOT NULL ORDER BY at, id");
+    read_logs(connection.prepare_cached(&which)?.query([since])?, each)
+}
+
+fn read_logs(mut rows: Rows<'_>, each: &mut dyn FnMut(LogEntry)) -> Result<()> {
     while let Some(row) = rows.next()? {
         each(read_log(row)?);
     }
