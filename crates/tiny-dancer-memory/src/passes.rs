@@ -127,24 +127,34 @@ impl Part {
             let group = &mut groups[at % (GROUPS / BLOCK)];
             *group = instructions.greater(group, upper);
         }
-        let reached_by_n = |floor: f32| {
-            let reaching = groups.iter().map(|group| instructions.at_least(group, floor).count_ones());
-            reaching.sum::<u32>() as usize >= n
-        };
         // No product of two vectors of length 1 is less.
         let mut low = -1.0;
-        if !reached_by_n(low) {
+        if reaching(instructions, &groups, low) < n {
             return f32::NEG_INFINITY;
         }
-        let greatest =
-            groups.iter().fold(groups[0], |greatest, group| instructions.greater(&greatest, group));
+        let mut greatest = groups[0];
+        for group in &groups {
+            greatest = instructions.greater(&greatest, group);
+        }
         let mut high = greatest.into_iter().fold(low, f32::max);
         for _ in 0..BISECTIONS {
             let middle = f32::midpoint(low, high);
-            (low, high) = if reached_by_n(middle) { (middle, high) } else { (low, middle) };
+            (low, high) =
+                if reaching(instructions, &groups, middle) >= n { (middle, high) } else { (low, middle) };
         }
         low
     }
+}
+
+/// How many of these estimates reach a floor. It is a loop, since a closure of an iterator would not be compiled for the instruction
+/// set.
+#[inline(always)]
+fn reaching<I: Instructions>(instructions: I, estimates: &[[f32; BLOCK]], floor: f32) -> usize {
+    let mut reaching = 0;
+    for block in estimates {
+        reaching += instructions.at_least(block, floor).count_ones() as usize;
+    }
+    reaching
 }
 
 /// A row that may be among the nearest.
