@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A commit takes as long as a disk needs to synchronize, so changes that come in the meantime are committed together. It has a
-//! cost of its own, whatever the number of its changes, so the thread gathers changes for some milliseconds, unless a flush waits
+//! cost of its own for any number of changes, so the thread gathers changes for some milliseconds, unless a flush waits
 //! for them.
 //!
 //! # When a commit fails
