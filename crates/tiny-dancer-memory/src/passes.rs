@@ -189,7 +189,7 @@ impl<'s> Second<'_, 's> {
     fn see<I: Instructions>(&mut self, instructions: I, part: &mut Part) {
         let mut best = f32::INFINITY;
         if self.floor == f32::NEG_INFINITY {
-            best = part.reached_by(instructions, self.k.saturating_mul(3).min(GROUPS / 2).max(self.k));
+            best = part.reached_by(instructions, self.k.saturating_mul(2).min(GROUPS / 2).max(self.k));
             for (upper, place) in part.upper.iter().zip(&part.places) {
                 self.add(instructions, instructions.at_least(upper, best), *place);
             }
