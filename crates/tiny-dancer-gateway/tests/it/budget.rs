@@ -237,11 +237,15 @@ async fn what_was_spent_on_a_day_is_spent_after_a_restart() {
     let (running, powerful, lightweight) = live(ALL, &tables(1000.0)).await;
     // Of a judgement the powerful answer is paid; the lightweight one would have been anyway.
     let usage = r#""usage":{"prompt_tokens":1000000,"completion_tokens":0}"#;
-    let text = |text| format!(r#"{{"choices":[{{"message":{{"content":{text:?}}}}}],{usage}}}"#);
-    powerful.acts(json("200 OK", "", &text("big")));
-    lightweight.acts(json("200 OK", "", &text("big")));
-    assert_eq!(ask(&running, 2).await, ["confident"; 2]);
-    judged(&running, "no_worse", 2.0).await;
+    let text =
+        |text| json("200 OK", "", &format!(r#"{{"choices":[{{"message":{{"content":{text}}}}}],{usage}}}"#));
+    powerful.acts(text("\"big\""));
+    lightweight.acts(text("\"big\""));
+    assert_eq!(ask(&running, 1).await, ["confident"]);
+    judged(&running, "no_worse", 1.0).await;
+    powerful.acts(text("null"));
+    assert_eq!(ask(&running, 1).await, ["confident"]);
+    judged(&running, "undecided", 1.0).await;
     end(running).await;
 
     for (limit, expected) in [(20.0, "budget_spent"), (20.001, "confident")] {
