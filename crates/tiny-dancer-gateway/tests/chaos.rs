@@ -43,10 +43,18 @@ enum Act {
     Fails,
     Hangs,
     Refuses,
+    Stalls,
 }
 
-/// A model at a port, which acts at random and is down at times.
-async fn model(name: &'static str, seed: u64, down: Arc<AtomicBool>) -> u16 {
+/// What a model does at times, in place of what is drawn.
+#[derive(Clone, Debug, Default)]
+struct Times {
+    is_down: Arc<AtomicBool>,
+    stalls: Arc<AtomicBool>,
+}
+
+/// A model at a port, which acts at random.
+async fn model(name: &'static str, seed: u64, times: Times) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -54,7 +62,8 @@ async fn model(name: &'static str, seed: u64, down: Arc<AtomicBool>) -> u16 {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
             let act = match rng.random_range(0..100) {
-                _ if down.load(Ordering::Relaxed) => Act::Closes,
+                _ if times.is_down.load(Ordering::Relaxed) => Act::Closes,
+                _ if times.stalls.load(Ordering::Relaxed) => Act::Stalls,
                 0..80 => Act::Answers,
                 80..85 => Act::Breaks,
                 85..88 => Act::Closes,
@@ -106,8 +115,7 @@ async fn play(mut stream: TcpStream, name: &str, act: Act) -> std::io::Result<()
             stream.write_all(b"HTTP/1.1 500 Oh\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}").await
         }
         Act::Hangs => {
-            // The client sends nothing more, so this ends when it hangs up.
-            let _ = stream.read_u8().await;
+            hung_up(&mut stream).await;
             Ok(())
         }
         Act::Refuses => {
@@ -115,7 +123,17 @@ async fn play(mut stream: TcpStream, name: &str, act: Act) -> std::io::Result<()
                 b"HTTP/1.1 429 Busy\r\nretry-after: 0\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
             stream.write_all(head).await
         }
+        Act::Stalls => {
+            stream.write_all(&answer[..answer.len() * 2 / 3]).await?;
+            hung_up(&mut stream).await;
+            Ok(())
+        }
     }
+}
+
+/// Waits until the gateway hangs up, which sends nothing more.
+async fn hung_up(stream: &mut TcpStream) {
+    let _ = stream.read_u8().await;
 }
 
 /// What the clients saw.
@@ -193,10 +211,9 @@ async fn each_request_has_one_end_while_models_and_memory_fail_and_nothing_leaks
     let seconds = std::env::var("TINY_DANCER_CHAOS_SECONDS").map_or(8, |seconds| seconds.parse().unwrap());
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("memory.db");
-    let (powerful_down, lightweight_down) =
-        (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-    let powerful = model("big", 1, Arc::clone(&powerful_down)).await;
-    let lightweight = model("small", 2, Arc::clone(&lightweight_down)).await;
+    let (powerful_times, lightweight_times) = (Times::default(), Times::default());
+    let powerful = model("big", 1, powerful_times.clone()).await;
+    let lightweight = model("small", 2, lightweight_times.clone()).await;
     let text = |queue| {
         let (timeouts, file) = (timeouts(queue), file.display().to_string());
         let tables = format!(
@@ -238,8 +255,8 @@ async fn each_request_has_one_end_while_models_and_memory_fail_and_nothing_leaks
         while clock.since(start).as_secs_f64() < part * f64::from(seconds) {
             // Each is down once in ten seconds. Then its circuit is open for five.
             let tenth = clock.since(start).as_millis() / 100 % 100;
-            powerful_down.store((10..15).contains(&tenth), Ordering::Relaxed);
-            lightweight_down.store((25..30).contains(&tenth), Ordering::Relaxed);
+            powerful_times.is_down.store((10..15).contains(&tenth), Ordering::Relaxed);
+            lightweight_times.is_down.store((25..30).contains(&tenth), Ordering::Relaxed);
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         part_end.store(true, Ordering::Relaxed);
@@ -251,6 +268,16 @@ async fn each_request_has_one_end_while_models_and_memory_fail_and_nothing_leaks
         println!("after {:.0} s: {} descriptors, {:.0} MB", clock.since(start).as_secs_f64(), now.0, now.1);
         before.get_or_insert(now);
     }
+    // Most answers are whole before their clients hang up. Here one of them is not.
+    powerful_times.is_down.store(false, Ordering::Relaxed);
+    powerful_times.stalls.store(true, Ordering::Relaxed);
+    while running.metric(r#"requests_total{result="cancelled"}"#).await == 0.0 {
+        drop(running.ask(HARD, "").await);
+        seen.made.fetch_add(1, Ordering::Relaxed);
+        seen.hung_up.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    running.until("requests_in_flight", 0.0).await;
     end.store(true, Ordering::Relaxed);
     let locks = locking.join().unwrap();
     replacing.join().unwrap();
