@@ -185,7 +185,7 @@ async fn answer(body: Bytes) -> Response {
     let is_powerful = asked.model == POWERFUL;
     let pause = Duration::from_millis(if is_powerful { 30 } else { 10 });
     let text = format!(
-        "This is {}, which only acts. It got {} messages of {} bytes.",
+        "This is {}, which only acts. Messages: {}, bytes: {}.",
         asked.model,
         asked.messages.len(),
         asked.messages.iter().map(|message| message.get().len()).sum::<usize>(),
