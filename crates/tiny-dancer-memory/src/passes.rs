@@ -51,7 +51,7 @@ pub(crate) struct Passes<'a, 's> {
     pub(crate) rotation: &'a Rotation,
     pub(crate) k: usize,
     pub(crate) segments: &'a [Coded<'s>],
-    /// Empty. It is the caller's, so that its room serves the next search.
+    /// Empty before and after. The caller keeps it, so that the next search need not allocate it again.
     pub(crate) part: &'a mut Part,
 }
 

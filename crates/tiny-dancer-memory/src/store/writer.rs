@@ -6,9 +6,9 @@
 //!                                                     `--> Report: stored, failed, lost
 //! ```
 //!
-//! A commit takes as long as a disk needs to synchronize, so changes that come in the meantime are committed together. It has a
-//! cost of its own for any number of changes, so the thread gathers changes for some milliseconds, unless a flush waits
-//! for them.
+//! A commit takes as long as a disk needs to synchronize, so changes that come in the meantime are committed together. A
+//! commit of few changes costs nearly as much as one of many, so the thread gathers changes for some milliseconds, unless a flush
+//! waits for them.
 //!
 //! # When a commit fails
 //!
